@@ -1,0 +1,146 @@
+//! Why a request was not sent. A denial is a normal answer, not an error.
+
+use std::fmt;
+
+/// The closed list of reasons. Codes are stable: agents and scripts match on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DenialCode {
+    /// The request carries no scoped key.
+    MissingKey,
+    /// It carries something that starts like a scoped key but doesn't open, or whose row is gone.
+    InvalidKey,
+    /// All activations are used or held.
+    ActivationsExhausted,
+    /// All tokens are used or held.
+    TokensExhausted,
+    /// All money is used or held.
+    SpendExhausted,
+    /// An ancestor or the project has nothing left.
+    ProjectExhausted,
+    /// An admin ended the key.
+    KeyRevoked,
+    /// The store was put back from an older copy and nobody accepted that yet.
+    KeyFenced,
+    /// The key was sealed for another destination than the one configured now.
+    CredentialDenied,
+    /// The endpoint is outside what this key may call.
+    EndpointDenied,
+    /// The provider is not known to this instance.
+    UnknownProvider,
+    /// The request can't be understood safely.
+    MalformedRequest,
+    /// The body is longer than what is read for this kind of request.
+    BodyTooLarge,
+    /// A WebSocket whose protocol can't be counted.
+    WebsocketUnmetered,
+    /// The request head is too long.
+    HeadersTooLarge,
+    /// The hold could not be made durable, so nothing was sent.
+    LedgerUnavailable,
+    /// Too much in flight.
+    Overloaded,
+    /// The process is stopping.
+    ShuttingDown,
+    /// No connection to the provider could be made; nothing was sent.
+    UpstreamUnreachable,
+    /// The provider's answer is not HTTP, or in a coding that can't be scanned.
+    UpstreamProtocol,
+    /// The provider did not answer in time.
+    UpstreamTimeout,
+}
+
+impl DenialCode {
+    /// All codes, for documentation and metrics.
+    pub const ALL: [Self; 21] = [
+        Self::MissingKey,
+        Self::InvalidKey,
+        Self::ActivationsExhausted,
+        Self::TokensExhausted,
+        Self::SpendExhausted,
+        Self::ProjectExhausted,
+        Self::KeyRevoked,
+        Self::KeyFenced,
+        Self::CredentialDenied,
+        Self::EndpointDenied,
+        Self::UnknownProvider,
+        Self::MalformedRequest,
+        Self::BodyTooLarge,
+        Self::WebsocketUnmetered,
+        Self::HeadersTooLarge,
+        Self::LedgerUnavailable,
+        Self::Overloaded,
+        Self::ShuttingDown,
+        Self::UpstreamUnreachable,
+        Self::UpstreamProtocol,
+        Self::UpstreamTimeout,
+    ];
+
+    /// The stable code.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MissingKey => "missing_key",
+            Self::InvalidKey => "invalid_key",
+            Self::ActivationsExhausted => "activations_exhausted",
+            Self::TokensExhausted => "tokens_exhausted",
+            Self::SpendExhausted => "spend_exhausted",
+            Self::ProjectExhausted => "project_exhausted",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyFenced => "key_fenced",
+            Self::CredentialDenied => "credential_denied",
+            Self::EndpointDenied => "endpoint_denied",
+            Self::UnknownProvider => "unknown_provider",
+            Self::MalformedRequest => "malformed_request",
+            Self::BodyTooLarge => "body_too_large",
+            Self::WebsocketUnmetered => "websocket_unmetered",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::LedgerUnavailable => "ledger_unavailable",
+            Self::Overloaded => "overloaded",
+            Self::ShuttingDown => "shutting_down",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamProtocol => "upstream_protocol",
+            Self::UpstreamTimeout => "upstream_timeout",
+        }
+    }
+
+    /// Whether sending the same request again could succeed without anybody changing something.
+    pub fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Self::LedgerUnavailable
+                | Self::Overloaded
+                | Self::ShuttingDown
+                | Self::UpstreamUnreachable
+                | Self::UpstreamProtocol
+                | Self::UpstreamTimeout
+        )
+    }
+}
+
+impl fmt::Display for DenialCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A code and the whole story for the person who reads it: which limit, how much, what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The stable reason.
+    pub code: DenialCode,
+    /// One or two sentences for the developer whose agent was refused. It never says "rate limit" for a
+    /// final denial: some clients retry on those words.
+    pub message: String,
+}
+
+impl Denial {
+    /// A denial with its message.
+    pub fn new(code: DenialCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

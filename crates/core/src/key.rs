@@ -1,0 +1,86 @@
+//! What a scoped key is called and which state it is in.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::base62;
+
+/// Prefix of a public key id.
+pub const KEY_ID_PREFIX: &str = "key_";
+
+/// The public id of a scoped key, `key_…`: a keyed hash of the random id inside the token, so that
+/// neither the database nor an API answer says anything about a token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub [u8; 16]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{KEY_ID_PREFIX}{}", base62::encode(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is not a key id.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a key id is `key_` and 22 letters or digits")]
+pub struct NotAKeyId;
+
+impl FromStr for KeyId {
+    type Err = NotAKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NotAKeyId> {
+        let body = text.strip_prefix(KEY_ID_PREFIX).ok_or(NotAKeyId)?;
+        let bytes = base62::decode(body).ok_or(NotAKeyId)?;
+        bytes.try_into().map(Self).map_err(|_| NotAKeyId)
+    }
+}
+
+/// What a key may still do.
+///
+/// When several hold at once the one that stands first here wins: revoked, then exhausted, then active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStatus {
+    /// An admin ended it; it never comes back.
+    Revoked,
+    /// A limit is reached; an admin could raise it.
+    Exhausted,
+    /// It works.
+    Active,
+}
+
+impl KeyStatus {
+    /// The word used in API answers, tables and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Exhausted => "exhausted",
+            Self::Active => "active",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyId;
+
+    #[test]
+    fn id_round_trips() {
+        for id in [KeyId([0; 16]), KeyId([255; 16]), KeyId(*b"0123456789abcdef")] {
+            let text = id.to_string();
+            assert_eq!(text.len(), "key_".len() + 22);
+            assert_eq!(text.parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_ids() {
+        for text in ["", "key_", "key_abc", "kex_0000000000000000000000", "key_zzzzzzzzzzzzzzzzzzzzzz"] {
+            assert!(text.parse::<KeyId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The only thing that decides whether units are left: a state machine without clock, disk or network.
+//!
+//! A *hold* sets units aside in one or more accounts (the key, then its ancestors) in all three
+//! dimensions, all or nothing. It ends with a *settle* (what was really used) or a *void* (nothing was
+//! sent). The owner of a [`Ledger`] loads accounts before it asks about them, makes what changed
+//! durable, and only then acts on the answer.
+//!
+//! Invariants, asserted after every event for every account that it touched:
+//! - per account and dimension `limit + overrun = free + held + spent + escrowed + burnt`;
+//! - a hold is granted only out of `free`, so what was granted never exceeds a limit;
+//! - an account with an open hold stays loaded, so a settle always finds it;
+//! - a hold id is given out once. Closing a hold that is not open, for the second time or out of order,
+//!   changes nothing.
+//!
+//! Amounts are summed in 128 bits: whatever a lying upstream reports fits, and nothing is clamped,
+//! wrapped or lost.
+
+mod account;
+mod balance;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+pub use account::{Account, AccountId};
+pub use balance::{Balance, BalanceParts, Unbalanced, Uncountable};
+
+use crate::denial::{Denial, DenialCode};
+use crate::limit::{Dimension, Limits, Units};
+use crate::time::Timestamp;
+
+/// Names a hold for ever: no two holds of a store have the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HoldId {
+    /// Number of the start that granted it; every start has a higher one.
+    pub incarnation: u64,
+    /// 1, 2, 3 … within that start.
+    pub number: u64,
+}
+
+/// The accounts that a hold debits: the key first, then its ancestors, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountChain {
+    key: AccountId,
+    /// Empty for a key without ancestors, and then it owns no memory.
+    ancestors: Box<[AccountId]>,
+}
+
+impl AccountChain {
+    /// A key that stands alone.
+    pub fn of_key(key: AccountId) -> Self {
+        Self {
+            key,
+            ancestors: Box::default(),
+        }
+    }
+
+    /// A key with its ancestors. One that is named twice is still debited once.
+    pub fn new(key: AccountId, ancestors: &[AccountId]) -> Self {
+        let mut seen: Vec<AccountId> = Vec::with_capacity(ancestors.len());
+        for ancestor in ancestors {
+            if *ancestor != key && !seen.contains(ancestor) {
+                seen.push(*ancestor);
+            }
+        }
+        Self {
+            key,
+            ancestors: seen.into_boxed_slice(),
+        }
+    }
+
+    /// The account of the key itself.
+    pub fn key(&self) -> AccountId {
+        self.key
+    }
+
+    /// All accounts, the key first.
+    pub fn iter(&self) -> impl Iterator<Item = AccountId> + '_ {
+        std::iter::once(self.key).chain(self.ancestors.iter().copied())
+    }
+}
+
+/// A hold whose outcome is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenHold {
+    /// What it debits.
+    pub accounts: AccountChain,
+    /// How much is set aside in each account.
+    pub units: Units,
+    /// When it was granted.
+    pub at: Timestamp,
+}
+
+/// The answer to a hold that is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its name.
+    pub id: HoldId,
+    /// What is left of each limit now, the least over all accounts; `None` is unlimited.
+    pub remaining: Limits,
+}
+
+/// The answer to a settle or void that closed a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The hold as it was.
+    pub hold: OpenHold,
+    /// Accounts whose limit is broken now: more was used than they had. They are exhausted until an
+    /// admin changes their limit.
+    pub overrun: Vec<AccountId>,
+}
+
+/// A loaded account and how many open holds keep it loaded.
+#[derive(Clone, Debug)]
+struct Loaded {
+    account: Account,
+    open_holds: usize,
+}
+
+/// The accounts that are in memory and the holds that are open.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    accounts: HashMap<AccountId, Loaded>,
+    holds: HashMap<HoldId, OpenHold>,
+    incarnation: u64,
+    /// Number of the newest hold of this incarnation.
+    last_number: u64,
+    fenced: bool,
+}
+
+impl Ledger {
+    /// An empty ledger. `incarnation` must be higher than that of any ledger before it on the same
+    /// store. A `fenced` one denies everything.
+    pub fn new(incarnation: u64, fenced: bool) -> Self {
+        Self {
+            accounts: HashMap::new(),
+            holds: HashMap::new(),
+            incarnation,
+            last_number: 0,
+            fenced,
+        }
+    }
+
+    /// Sets aside `units` in every account of the chain, or in none.
+    ///
+    /// # Errors
+    /// The first of these that applies: the instance is fenced; an account is not loaded (the key does
+    /// not exist); one is revoked; one has nothing, or too little, left.
+    pub fn hold(&mut self, accounts: AccountChain, units: Units, now: Timestamp) -> Result<Grant, Denial> {
+        if self.fenced {
+            return Err(refusal::fenced());
+        }
+        self.check_hold(&accounts, units)?;
+        let number = self.last_number.checked_add(1).ok_or_else(refusal::out_of_numbers)?;
+        self.last_number = number;
+        let id = HoldId {
+            incarnation: self.incarnation,
+            number,
+        };
+        let mut remaining = Limits::default();
+        for account in accounts.iter() {
+            let loaded = self
+                .accounts
+                .get_mut(&account)
+                .expect("check_hold saw every account of the chain");
+            loaded.account.hold(units, now);
+            loaded.open_holds += 1;
+            loaded.account.assert_balanced();
+            remaining = loaded.account.remaining_with(remaining);
+        }
+        self.holds.insert(
+            id,
+            OpenHold {
+                accounts,
+                units,
+                at: now,
+            },
+        );
+        Ok(Grant { id, remaining })
+    }
+
+    fn check_hold(&self, accounts: &AccountChain, units: Units) -> Result<(), Denial> {
+        let key = accounts.key();
+        for id in accounts.iter() {
+            if !self.accounts.contains_key(&id) {
+                return Err(refusal::unknown(key));
+            }
+        }
+        for id in accounts.iter() {
+            if self.accounts[&id].account.revoked_at.is_some() {
+                return Err(refusal::revoked(key, id));
+            }
+        }
+        for id in accounts.iter() {
+            let account = &self.accounts[&id].account;
+            for dimension in Dimension::ALL {
+                let balance = account.balance(dimension);
+                if balance.is_exhausted() || !balance.fits(units.of(dimension)) {
+                    return Err(refusal::exhausted(key, id, dimension, balance, units.of(dimension)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a hold by what was used, which may be more than was held: the excess comes from what is
+    /// free, and what is not there either is recorded as overrun.
+    ///
+    /// `None` when no such hold is open: it was closed before, or never granted.
+    ///
+    /// # Errors
+    /// The sums do not fit 128 bits any more. Nothing changed and the hold stays open.
+    pub fn settle(&mut self, id: HoldId, used: Units) -> Result<Option<Closed>, Uncountable> {
+        let Entry::Occupied(entry) = self.holds.entry(id) else {
+            return Ok(None);
+        };
+        let held = entry.get().units;
+        for account in entry.get().accounts.iter() {
+            // Compute and discard, so that nothing has changed if a later account can't count it.
+            self.accounts[&account].account.clone().settle(held, used)?;
+        }
+        let hold = entry.remove();
+        let mut overrun = Vec::new();
+        for account in hold.accounts.iter() {
+            let loaded = self
+                .accounts
+                .get_mut(&account)
+                .expect("an open hold keeps its accounts loaded");
+            loaded
+                .account
+                .settle(held, used)
+                .expect("it was countable a moment ago");
+            loaded.open_holds = loaded.open_holds.checked_sub(1).expect("every open hold was counted");
+            loaded.account.assert_balanced();
+            if loaded.account.is_overrun() {
+                overrun.push(account);
+            }
+        }
+        Ok(Some(Closed { hold, overrun }))
+    }
+
+    /// Gives a hold back, because it is provable that nothing was sent. `None` as in [`Ledger::settle`].
+    ///
+    /// # Errors
+    /// Never for an account that was loaded with sound figures; the type is that of a settle.
+    pub fn void(&mut self, id: HoldId) -> Result<Option<Closed>, Uncountable> {
+        self.settle(id, Units::default())
+    }
+
+    /// Gives an account other limits. What was used stays; a limit below it leaves nothing free, and
+    /// the difference is overrun. `false` when the account is not loaded.
+    pub fn adjust(&mut self, id: AccountId, limits: Limits) -> bool {
+        let Some(loaded) = self.accounts.get_mut(&id) else {
+            return false;
+        };
+        loaded.account.adjust(limits);
+        loaded.account.assert_balanced();
+        true
+    }
+
+    /// Ends an account for ever. The first revocation counts: `Some(true)` if it was this one, `None`
+    /// when the account is not loaded.
+    pub fn revoke(&mut self, id: AccountId, now: Timestamp) -> Option<bool> {
+        let account = &mut self.accounts.get_mut(&id)?.account;
+        let first = account.revoked_at.is_none();
+        account.revoked_at.get_or_insert(now);
+        Some(first)
+    }
+
+    /// Whether everything is denied.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// Ends the fence. Holds are granted under `incarnation` from now on, which must be higher.
+    pub fn unfence(&mut self, incarnation: u64) {
+        assert!(incarnation > self.incarnation, "an incarnation number only grows");
+        self.fenced = false;
+        self.incarnation = incarnation;
+        self.last_number = 0;
+    }
+
+    /// Puts an account into memory, as it is on disk. One that is there already stays as it is.
+    pub fn load(&mut self, id: AccountId, account: Account) {
+        account.assert_balanced();
+        self.accounts.entry(id).or_insert(Loaded { account, open_holds: 0 });
+    }
+
+    /// Puts an open hold into memory whose units the loaded accounts already count as held.
+    /// `false`, and nothing happens, when an account is missing, counts less than that as held, or the
+    /// hold is there already: what is on disk contradicts itself.
+    pub fn restore_hold(&mut self, id: HoldId, hold: OpenHold) -> bool {
+        let covered = |account| {
+            self.accounts
+                .get(&account)
+                .is_some_and(|loaded| loaded.account.holds(hold.units))
+        };
+        if self.holds.contains_key(&id) || !hold.accounts.iter().all(covered) {
+            return false;
+        }
+        for account in hold.accounts.iter() {
+            self.accounts.get_mut(&account).expect("checked above").open_holds += 1;
+        }
+        if id.incarnation == self.incarnation {
+            self.last_number = self.last_number.max(id.number);
+        }
+        self.holds.insert(id, hold);
+        true
+    }
+
+    /// Takes an account out of memory. `false` when open holds still need it.
+    pub fn evict(&mut self, id: AccountId) -> bool {
+        match self.accounts.entry(id) {
+            Entry::Occupied(entry) if entry.get().open_holds == 0 => {
+                entry.remove();
+                true
+            }
+            Entry::Occupied(_) => false,
+            Entry::Vacant(_) => true,
+        }
+    }
+
+    /// Forgets every account and hold, because memory may differ from disk. Ids are not given out again.
+    pub fn forget_all(&mut self) {
+        self.accounts.clear();
+        self.holds.clear();
+    }
+
+    /// A loaded account.
+    pub fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.get(&id).map(|loaded| &loaded.account)
+    }
+
+    /// Whether open holds keep the account in memory.
+    pub fn is_pinned(&self, id: AccountId) -> bool {
+        self.accounts.get(&id).is_some_and(|loaded| loaded.open_holds > 0)
+    }
+
+    /// An open hold.
+    pub fn open_hold(&self, id: HoldId) -> Option<&OpenHold> {
+        self.holds.get(&id)
+    }
+
+    /// How many accounts are loaded.
+    pub fn accounts_loaded(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// How many holds are open.
+    pub fn holds_open(&self) -> usize {
+        self.holds.len()
+    }
+}
+
+/// The denial when a key was revoked while it was in use.
+pub fn revoked_denial(key: crate::key::KeyId) -> Denial {
+    refusal::revoked(AccountId::Key(key), AccountId::Key(key))
+}
+
+/// The denial while the process stops.
+pub fn shutting_down_denial() -> Denial {
+    Denial::new(
+        DenialCode::ShuttingDown,
+        "This till instance is shutting down; nothing was sent. Try again in a moment.",
+    )
+}

@@ -1,0 +1,150 @@
+//! An account: three balances and a status.
+
+use std::fmt;
+
+use super::balance::{Balance, Uncountable};
+use crate::key::{KeyId, KeyStatus};
+use crate::limit::{Dimension, Limits, Units};
+use crate::time::Timestamp;
+
+/// Whose account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AccountId {
+    /// A scoped key, or a block that narrows one.
+    Key(KeyId),
+    /// A project.
+    Project([u8; 16]),
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => id.fmt(f),
+            Self::Project(_) => f.write_str("the project"),
+        }
+    }
+}
+
+/// The state of a key or one of its ancestors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    balances: [Balance; 3],
+    /// When it was ended, if it was.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last granted a hold.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Account {
+    /// An account of which nothing is used.
+    pub fn new(limits: Limits) -> Self {
+        Self::from_balances(Dimension::ALL.map(|dimension| Balance::new(limits.of(dimension))))
+    }
+
+    /// An account with these balances, in the order of [`Dimension::ALL`].
+    pub fn from_balances(balances: [Balance; 3]) -> Self {
+        Self {
+            balances,
+            revoked_at: None,
+            last_used_at: None,
+        }
+    }
+
+    /// The balances, in the order of [`Dimension::ALL`].
+    pub fn balances(&self) -> &[Balance; 3] {
+        &self.balances
+    }
+
+    /// The balance in one dimension.
+    pub fn balance(&self, dimension: Dimension) -> &Balance {
+        &self.balances[index(dimension)]
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> Limits {
+        let limit = |dimension| self.balance(dimension).parts().limit;
+        Limits {
+            activations: limit(Dimension::Activations),
+            tokens: limit(Dimension::Tokens),
+            spend_nanos: limit(Dimension::Spend),
+        }
+    }
+
+    /// What it may still do.
+    pub fn status(&self) -> KeyStatus {
+        if self.revoked_at.is_some() {
+            KeyStatus::Revoked
+        } else if self.balances.iter().any(Balance::is_exhausted) {
+            KeyStatus::Exhausted
+        } else {
+            KeyStatus::Active
+        }
+    }
+
+    /// The lesser of `limits` and what is free here, per dimension.
+    pub(super) fn remaining_with(&self, limits: Limits) -> Limits {
+        let least = |dimension| {
+            // What is free can't exceed the limit, except for 2⁶⁴ and more units given back after an
+            // overrun; "at least 2⁶⁴−1 are left" is then the answer.
+            let free = self
+                .balance(dimension)
+                .free()
+                .map(|free| u64::try_from(free).unwrap_or(u64::MAX));
+            match (limits.of(dimension), free) {
+                (Some(limit), Some(free)) => Some(limit.min(free)),
+                (limit, free) => limit.or(free),
+            }
+        };
+        Limits {
+            activations: least(Dimension::Activations),
+            tokens: least(Dimension::Tokens),
+            spend_nanos: least(Dimension::Spend),
+        }
+    }
+
+    pub(super) fn hold(&mut self, units: Units, now: Timestamp) {
+        for dimension in Dimension::ALL {
+            self.balances[index(dimension)].hold(units.of(dimension));
+        }
+        self.last_used_at = Some(now);
+    }
+
+    /// On an error some balances may have changed: the caller works on a copy first.
+    pub(super) fn settle(&mut self, held: Units, used: Units) -> Result<(), Uncountable> {
+        for dimension in Dimension::ALL {
+            self.balances[index(dimension)].settle(held.of(dimension), used.of(dimension))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn adjust(&mut self, limits: Limits) {
+        for dimension in Dimension::ALL {
+            self.balances[index(dimension)].adjust(limits.of(dimension));
+        }
+    }
+
+    /// Whether at least `units` are held.
+    pub(super) fn holds(&self, units: Units) -> bool {
+        Dimension::ALL
+            .into_iter()
+            .all(|dimension| self.balance(dimension).parts().held >= u128::from(units.of(dimension)))
+    }
+
+    pub(super) fn is_overrun(&self) -> bool {
+        self.balances.iter().any(|balance| balance.parts().overrun > 0)
+    }
+
+    pub(super) fn assert_balanced(&self) {
+        for balance in &self.balances {
+            balance.assert_balanced();
+        }
+    }
+}
+
+fn index(dimension: Dimension) -> usize {
+    match dimension {
+        Dimension::Activations => 0,
+        Dimension::Tokens => 1,
+        Dimension::Spend => 2,
+    }
+}

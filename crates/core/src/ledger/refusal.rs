@@ -1,0 +1,156 @@
+//! What the developer reads whose agent was refused: which key, which limit, how much, what to do.
+//!
+//! The texts never say that something happens too often: some clients wait and repeat on such words.
+
+use super::account::AccountId;
+use super::balance::Balance;
+use crate::denial::{Denial, DenialCode};
+use crate::limit::Dimension;
+
+const ASK_FOR_MORE: &str = "Ask whoever minted it for a new key or a higher limit.";
+
+pub(super) fn fenced() -> Denial {
+    Denial::new(
+        DenialCode::KeyFenced,
+        "All keys of this till instance are stopped: its data may have been put back from an older copy, so what was \
+         used since then is not known. Whoever runs this instance has to check that and accept it.",
+    )
+}
+
+pub(super) fn out_of_numbers() -> Denial {
+    Denial::new(
+        DenialCode::LedgerUnavailable,
+        "This till instance has to be restarted before it can grant more requests.",
+    )
+}
+
+pub(super) fn unknown(key: AccountId) -> Denial {
+    Denial::new(
+        DenialCode::InvalidKey,
+        format!("This scoped key ({key}) does not exist here. Ask whoever minted it for a new key."),
+    )
+}
+
+pub(super) fn revoked(key: AccountId, account: AccountId) -> Denial {
+    let message = if key == account {
+        format!("This scoped key ({key}) was revoked. Ask whoever minted it for a new key.")
+    } else {
+        format!(
+            "This scoped key ({key}) ended because {account}, which it depends on, was revoked. Ask whoever minted it for a new key."
+        )
+    };
+    Denial::new(DenialCode::KeyRevoked, message)
+}
+
+/// `asked` units do not fit `balance`, that of `account` in the chain of `key`.
+pub(super) fn exhausted(
+    key: AccountId,
+    account: AccountId,
+    dimension: Dimension,
+    balance: &Balance,
+    asked: u64,
+) -> Denial {
+    let code = match dimension {
+        _ if key != account => DenialCode::ProjectExhausted,
+        Dimension::Activations => DenialCode::ActivationsExhausted,
+        Dimension::Tokens => DenialCode::TokensExhausted,
+        Dimension::Spend => DenialCode::SpendExhausted,
+    };
+    let subject = if key == account {
+        format!("This scoped key ({key})")
+    } else {
+        format!("This scoped key ({key}) depends on {account}, which")
+    };
+    Denial::new(
+        code,
+        format!("{subject} {} {ASK_FOR_MORE}", what_is_left(dimension, balance, asked)),
+    )
+}
+
+fn what_is_left(dimension: Dimension, balance: &Balance, asked: u64) -> String {
+    let parts = balance.parts();
+    let Some(limit) = parts.limit.map(u128::from) else {
+        return format!(
+            "has used {}, which is as much as can be counted.",
+            amount(dimension, balance.used())
+        );
+    };
+    let whole = amount(dimension, limit);
+    if parts.overrun > 0 {
+        return format!(
+            "has used {} although its limit is {whole}.",
+            amount(dimension, balance.used())
+        );
+    }
+    if !balance.is_exhausted() {
+        let free = amount(dimension, balance.free().unwrap_or(0));
+        return format!(
+            "has {free} of its {whole} left, and this request may need {}.",
+            amount(dimension, asked.into())
+        );
+    }
+    let in_flight = match parts.held {
+        0 => String::new(),
+        held => format!(" ({} of them by requests still in flight)", quantity(dimension, held)),
+    };
+    match (dimension, limit) {
+        (_, 0) => format!("has a limit of {whole}."),
+        (Dimension::Spend, _) => format!("has used all of its {whole}{in_flight}."),
+        (_, 1) => format!("has used its only {}{in_flight}.", singular(dimension)),
+        (_, limit) => format!("has used all {limit} of its {dimension}{in_flight}."),
+    }
+}
+
+/// An amount with its unit: `50 activations`, `$1.25`.
+fn amount(dimension: Dimension, units: u128) -> String {
+    match dimension {
+        Dimension::Spend => dollars(units),
+        _ if units == 1 => format!("1 {}", singular(dimension)),
+        _ => format!("{units} {dimension}"),
+    }
+}
+
+/// An amount where the unit has been said.
+fn quantity(dimension: Dimension, units: u128) -> String {
+    match dimension {
+        Dimension::Spend => dollars(units),
+        _ => units.to_string(),
+    }
+}
+
+fn singular(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Activations => "activation",
+        Dimension::Tokens => "token",
+        Dimension::Spend => "nano-dollar",
+    }
+}
+
+const NANOS_PER_DOLLAR: u128 = 1_000_000_000;
+
+/// Nano-dollars exactly, with cents at least: `$2.00`, `$0.000000001`.
+fn dollars(nanos: u128) -> String {
+    let fraction = format!("{:09}", nanos % NANOS_PER_DOLLAR);
+    let digits = fraction.trim_end_matches('0').len().max(2);
+    format!("${}.{}", nanos / NANOS_PER_DOLLAR, &fraction[..digits])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dollars;
+
+    #[test]
+    fn dollars_are_exact() {
+        for (nanos, text) in [
+            (0, "$0.00"),
+            (1, "$0.000000001"),
+            (10_000_000, "$0.01"),
+            (1_250_000_000, "$1.25"),
+            (1_500_000_000, "$1.50"),
+            (1_234_567_890, "$1.23456789"),
+            (u128::from(u64::MAX), "$18446744073.709551615"),
+        ] {
+            assert_eq!(dollars(nanos), text);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The pure rules of till: no I/O, no async, no clock, no HTTP.
+//!
+//! Everything here takes values (and, where it matters, `now` and randomness) and returns decisions.
+//! The crates around it act on them: `store` makes the ledger durable, `proxy` sends requests,
+//! `admin` and `cli` talk to people.
+
+pub mod audit;
+mod base62;
+pub mod denial;
+pub mod key;
+pub mod ledger;
+pub mod limit;
+pub mod path;
+pub mod redact;
+pub mod secret;
+pub mod time;
+pub mod token;
+pub mod upstream;

@@ -1,0 +1,94 @@
+//! Units and the lifetime limits on them.
+
+use std::fmt;
+
+/// What is counted. Every account has a balance in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// Requests admitted to be sent upstream.
+    Activations,
+    /// Tokens, input and output together.
+    Tokens,
+    /// Money in nano-dollars, 10⁻⁹ USD.
+    Spend,
+}
+
+impl Dimension {
+    /// All dimensions, in the order of [`Units`].
+    pub const ALL: [Self; 3] = [Self::Activations, Self::Tokens, Self::Spend];
+
+    /// The word used in messages and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Activations => "activations",
+            Self::Tokens => "tokens",
+            Self::Spend => "spend",
+        }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An amount in every dimension.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Units {
+    /// Requests.
+    pub activations: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Nano-dollars.
+    pub spend_nanos: u64,
+}
+
+impl Units {
+    /// One request and nothing else.
+    pub const ONE_ACTIVATION: Self = Self { activations: 1, tokens: 0, spend_nanos: 0 };
+
+    /// The amount in one dimension.
+    pub fn of(&self, dimension: Dimension) -> u64 {
+        match dimension {
+            Dimension::Activations => self.activations,
+            Dimension::Tokens => self.tokens,
+            Dimension::Spend => self.spend_nanos,
+        }
+    }
+
+    /// The amount in one dimension, to be changed.
+    pub fn of_mut(&mut self, dimension: Dimension) -> &mut u64 {
+        match dimension {
+            Dimension::Activations => &mut self.activations,
+            Dimension::Tokens => &mut self.tokens,
+            Dimension::Spend => &mut self.spend_nanos,
+        }
+    }
+}
+
+/// Lifetime bounds of an account; `None` is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Requests.
+    pub activations: Option<u64>,
+    /// Tokens.
+    pub tokens: Option<u64>,
+    /// Nano-dollars.
+    pub spend_nanos: Option<u64>,
+}
+
+impl Limits {
+    /// The bound in one dimension.
+    pub fn of(&self, dimension: Dimension) -> Option<u64> {
+        match dimension {
+            Dimension::Activations => self.activations,
+            Dimension::Tokens => self.tokens,
+            Dimension::Spend => self.spend_nanos,
+        }
+    }
+}
+
+/// The largest limit that is accepted, 2⁶³−1: it fits every database's signed integer and leaves room
+/// for sums to be checked instead of wrapped.
+pub const LIMIT_MAX: u64 = i64::MAX as u64;
