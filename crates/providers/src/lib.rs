@@ -1,0 +1,19 @@
+//! What a provider's wire format means: where its API is, how it takes a key, what its paths are,
+//! which of its endpoints would be a way around till.
+//!
+//! Everything here is pure: tables, and functions of their arguments. A [`Registry`] is built once at
+//! start and only read afterwards, so it needs no locks.
+
+pub mod base_url;
+mod builtin;
+pub mod custom;
+pub mod denied;
+pub mod paths;
+pub mod pattern;
+pub mod provider;
+pub mod registry;
+pub mod websocket;
+
+pub use base_url::BaseUrl;
+pub use provider::{Dialect, Provider};
+pub use registry::Registry;
