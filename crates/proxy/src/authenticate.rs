@@ -1,0 +1,133 @@
+//! Stage 1: which key is this, and what is sealed in it.
+//!
+//! A token is opened with cryptography alone: no store is asked, so unknown tokens cost an attacker more than
+//! us. What was opened is remembered by the hash of the whole token. Status and limits are never read from
+//! here; the ledger has them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use till_core::denial::{Denial, DenialCode};
+use till_core::key::KeyId;
+use till_core::redact::Redactor;
+use till_core::token::{KeyRing, token_fingerprint};
+use till_core::upstream::Upstream;
+use till_providers::{BaseUrl, Provider, Registry};
+
+use crate::pool::{Bucket, Pool};
+
+/// How many opened tokens are remembered.
+const TOKENS_MAX: usize = 65_536;
+
+/// The memory is split so that requests rarely wait for each other.
+const SHARDS: usize = 16;
+
+/// A token that opened, with everything that is derived from it once.
+pub(crate) struct VerifiedKey {
+    pub(crate) id: KeyId,
+    pub(crate) provider: Provider,
+    pub(crate) upstream: Upstream,
+    pub(crate) redactor: Arc<Redactor>,
+    pub(crate) bucket: Arc<Bucket>,
+}
+
+/// Proof that a request carries a token of this instance, whose destination is the configured one.
+#[derive(Clone)]
+pub(crate) struct Authenticated(Arc<VerifiedKey>);
+
+impl Authenticated {
+    pub(crate) fn key(&self) -> &Arc<VerifiedKey> {
+        &self.0
+    }
+}
+
+/// Opens tokens.
+pub(crate) struct Authenticator {
+    keys: Arc<KeyRing>,
+    registry: Arc<Registry>,
+    pool: Arc<Pool>,
+    opened: [Mutex<HashMap<[u8; 32], Arc<VerifiedKey>>>; SHARDS],
+}
+
+impl Authenticator {
+    pub(crate) fn new(keys: Arc<KeyRing>, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
+        Self { keys, registry, pool, opened: Default::default() }
+    }
+
+    /// Opens a token, or finds it among those opened before.
+    ///
+    /// # Errors
+    /// `missing_key`, `invalid_key`, or `unknown_provider` and `credential_denied` where the configuration no
+    /// longer fits what is sealed.
+    pub(crate) fn authenticate(&self, token: Option<&str>) -> Result<Authenticated, Denial> {
+        let token = token.ok_or_else(|| {
+            Denial::new(
+                DenialCode::MissingKey,
+                "This is till, and the request carries no scoped key. Send one (it starts with till_sk_) where \
+                 the provider's own API key would go.",
+            )
+        })?;
+        let fingerprint = token_fingerprint(token);
+        let shard = &self.opened[usize::from(fingerprint[0]) % SHARDS];
+        if let Some(key) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&fingerprint) {
+            return Ok(Authenticated(Arc::clone(key)));
+        }
+        let key = Arc::new(self.open(token)?);
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.len() >= TOKENS_MAX / SHARDS {
+            // Any one will do: a token that comes again is opened again, in microseconds.
+            let victim = shard.keys().next().copied();
+            victim.map(|victim| shard.remove(&victim));
+        }
+        shard.insert(fingerprint, Arc::clone(&key));
+        Ok(Authenticated(key))
+    }
+
+    fn open(&self, token: &str) -> Result<VerifiedKey, Denial> {
+        let opened = self.keys.open(token).map_err(|error| {
+            Denial::new(
+                DenialCode::InvalidKey,
+                format!("This scoped key is not valid here: {error}. Ask whoever minted it for a new one."),
+            )
+        })?;
+        let provider = self.registry.get(&opened.upstream.provider).ok_or_else(|| {
+            Denial::new(
+                DenialCode::UnknownProvider,
+                format!(
+                    "This scoped key is for the provider {:?}, which is not configured here any more.",
+                    opened.upstream.provider
+                ),
+            )
+        })?;
+        let base = self.destination(provider, &opened.upstream)?;
+        Ok(VerifiedKey {
+            id: opened.id,
+            bucket: self.pool.bucket(&base, provider.idle_timeout()),
+            redactor: Arc::new(Redactor::new(&opened.upstream)),
+            provider: provider.clone(),
+            upstream: opened.upstream,
+        })
+    }
+
+    /// Where the request goes: to the sealed destination, provided that the configuration still says the same
+    /// or the operator accepts keys that were sealed for another one.
+    fn destination(&self, provider: &Provider, upstream: &Upstream) -> Result<BaseUrl, Denial> {
+        let denied = |what: &str| {
+            Denial::new(
+                DenialCode::CredentialDenied,
+                format!(
+                    "This scoped key was made for {}, but {what}. Ask whoever minted it for a new one, or the \
+                     operator to accept keys sealed for the old address (--provider-url {}=URL,accept-sealed).",
+                    upstream.origin,
+                    provider.id()
+                ),
+            )
+        };
+        let configured =
+            provider.base_url().ok_or_else(|| denied("its provider has no address configured now"))?;
+        if configured.as_str() == upstream.origin || provider.accepts_sealed() {
+            return Ok(configured.clone());
+        }
+        Err(denied("its provider is configured at another address now"))
+    }
+}

@@ -1,0 +1,220 @@
+//! Where clients put the scoped key, and how it is taken out of a request.
+//!
+//! Every place that some client uses is looked at for every provider, because clients disagree even about
+//! one provider (`docs/clients.md`). Whatever starts with `till_sk_` in one of them is removed, so that it
+//! never goes upstream.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use till_core::denial::{Denial, DenialCode};
+use till_core::token::SCOPED_KEY_PREFIX;
+
+/// Headers that carry a bare key.
+const BARE: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("api-key"),
+];
+
+/// The query parameter of Google's APIs.
+const QUERY_PARAMETER: &str = "key";
+
+/// What was taken out of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The scoped key; `None` when there is none anywhere.
+    pub(crate) token: Option<String>,
+    /// The query without it; untouched byte for byte otherwise.
+    pub(crate) query: Option<String>,
+}
+
+/// Takes the scoped key out of headers and query.
+///
+/// # Errors
+/// [`DenialCode::MalformedRequest`] when there are two different ones.
+pub(crate) fn take(headers: &mut HeaderMap, query: Option<&str>) -> Result<Taken, Denial> {
+    let mut found = Found::default();
+    strip(headers, &AUTHORIZATION, &mut found, in_authorization);
+    for name in &BARE {
+        strip(headers, name, &mut found, |value| bare(value.trim()));
+    }
+    let query = match query {
+        Some(query) if query.contains(SCOPED_KEY_PREFIX) => strip_query(query, &mut found),
+        other => other.map(str::to_owned),
+    };
+    if found.differs {
+        return Err(Denial::new(
+            DenialCode::MalformedRequest,
+            "This request carries two different scoped keys. Send one.",
+        ));
+    }
+    Ok(Taken { token: found.token, query })
+}
+
+#[derive(Default)]
+struct Found {
+    token: Option<String>,
+    differs: bool,
+}
+
+impl Found {
+    fn add(&mut self, token: String) {
+        match &self.token {
+            Some(first) if *first != token => self.differs = true,
+            Some(_) => {}
+            None => self.token = Some(token),
+        }
+    }
+}
+
+fn strip(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    found: &mut Found,
+    read: impl Fn(&str) -> Option<String>,
+) {
+    let token = |value: &HeaderValue| value.to_str().ok().and_then(&read);
+    if !headers.get_all(name).iter().any(|value| token(value).is_some()) {
+        return;
+    }
+    let values: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
+    headers.remove(name);
+    for value in values {
+        match token(&value) {
+            Some(token) => found.add(token),
+            None => {
+                headers.append(name.clone(), value);
+            }
+        }
+    }
+}
+
+fn bare(text: &str) -> Option<String> {
+    text.starts_with(SCOPED_KEY_PREFIX).then(|| text.to_owned())
+}
+
+/// `Bearer KEY`, `token KEY` (GitHub), `Basic …` with the key as user name or password (Stripe, git), or the
+/// bare key.
+fn in_authorization(value: &str) -> Option<String> {
+    let value = value.trim();
+    let Some((scheme, rest)) = value.split_once(' ') else {
+        return bare(value);
+    };
+    let rest = rest.trim_start();
+    if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") {
+        return bare(rest);
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = STANDARD.decode(rest).ok()?;
+    let decoded = std::str::from_utf8(&decoded).ok()?;
+    let (user, password) = decoded.split_once(':').unwrap_or((decoded, ""));
+    bare(user).or_else(|| bare(password))
+}
+
+fn strip_query(query: &str, found: &mut Found) -> Option<String> {
+    let mut kept = Vec::new();
+    for parameter in query.split('&') {
+        match parameter.split_once('=') {
+            Some((QUERY_PARAMETER, value)) if value.starts_with(SCOPED_KEY_PREFIX) => {
+                found.add(value.to_owned());
+            }
+            _ => kept.push(parameter),
+        }
+    }
+    (!kept.is_empty()).then(|| kept.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::{Taken, take};
+
+    /// Headers and query of a request; what is left of them, and the token.
+    #[track_caller]
+    fn check(headers: &[(&str, &str)], query: Option<&str>, left: &[(&str, &str)], expected: Taken) {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: http::HeaderName = name.parse().expect("a name");
+            map.append(name, value.parse().expect("a value"));
+        }
+        assert_eq!(take(&mut map, query), Ok(expected));
+        let after: Vec<(&str, &str)> =
+            map.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+        assert_eq!(after, left);
+    }
+
+    fn taken(token: Option<&str>, query: Option<&str>) -> Taken {
+        Taken { token: token.map(str::to_owned), query: query.map(str::to_owned) }
+    }
+
+    #[test]
+    fn every_place_is_found_and_emptied() {
+        let places: [(&str, &str); 9] = [
+            ("authorization", "Bearer till_sk_a"),
+            ("authorization", "bearer  till_sk_a"),
+            ("authorization", "token till_sk_a"),
+            ("authorization", "till_sk_a"),
+            // till_sk_a: and x-access-token:till_sk_a
+            ("authorization", "Basic dGlsbF9za19hOg=="),
+            ("authorization", "Basic eC1hY2Nlc3MtdG9rZW46dGlsbF9za19h"),
+            ("x-api-key", "till_sk_a"),
+            ("x-goog-api-key", "till_sk_a"),
+            ("api-key", " till_sk_a"),
+        ];
+        for (name, value) in places {
+            let other = ("accept", "*/*");
+            check(&[(name, value), other], Some("a=b"), &[other], taken(Some("till_sk_a"), Some("a=b")));
+        }
+    }
+
+    #[test]
+    fn the_query_keeps_its_other_bytes() {
+        check(
+            &[],
+            Some("alt=sse&key=till_sk_a&x=%2F+"),
+            &[],
+            taken(Some("till_sk_a"), Some("alt=sse&x=%2F+")),
+        );
+        check(&[], Some("key=till_sk_a"), &[], taken(Some("till_sk_a"), None));
+        check(&[], Some("key=other&&"), &[], taken(None, Some("key=other&&")));
+        check(&[], Some("q=till_sk_a"), &[], taken(None, Some("q=till_sk_a")));
+    }
+
+    #[test]
+    fn the_same_key_twice_is_one_key() {
+        // Azure's client sends both.
+        check(
+            &[("authorization", "Bearer till_sk_a"), ("api-key", "till_sk_a")],
+            None,
+            &[],
+            taken(Some("till_sk_a"), None),
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_stays() {
+        let others =
+            [("authorization", "Bearer sk-other"), ("x-api-key", "sk-other"), ("authorization", "Basic !!")];
+        check(&others[..2], None, &others[..2], taken(None, None));
+        check(&others[2..], None, &others[2..], taken(None, None));
+        check(
+            &[("authorization", "Bearer till_sk_a"), ("authorization", "Bearer x")],
+            None,
+            &[("authorization", "Bearer x")],
+            taken(Some("till_sk_a"), None),
+        );
+    }
+
+    #[test]
+    fn two_different_keys_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "Bearer till_sk_a".parse().expect("a value"));
+        headers.insert("x-api-key", "till_sk_b".parse().expect("a value"));
+        assert!(take(&mut headers, None).is_err());
+        assert!(take(&mut HeaderMap::new(), Some("key=till_sk_a&key=till_sk_b")).is_err());
+    }
+}

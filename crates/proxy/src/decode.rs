@@ -1,0 +1,97 @@
+//! Answers that come compressed although till asked for plain ones: they are decoded, because what can't be
+//! read can't be searched for the upstream key, and passed on decoded.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt as _;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use http_body_util::{BodyExt as _, BodyStream};
+use hyper::body::Incoming;
+use tokio::io::AsyncRead;
+use tokio_util::io::{StreamReader, poll_read_buf};
+
+/// How much is decoded at once.
+const STEP: usize = 16 * 1024;
+
+/// A content coding that can be undone, RFC 9110 section 8.4.1 and the IANA registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    Gzip,
+    /// The zlib format, as RFC 9110 section 8.4.1.2 says.
+    Deflate,
+    Brotli,
+    Zstd,
+}
+
+/// A coding that is not known here, or several on top of each other.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnknownCoding;
+
+/// What the headers of an answer say.
+///
+/// # Errors
+/// [`UnknownCoding`].
+pub(crate) fn coding(headers: &HeaderMap) -> Result<Option<Coding>, UnknownCoding> {
+    let mut found = None;
+    for value in headers.get_all(CONTENT_ENCODING) {
+        for name in value.to_str().map_err(|_| UnknownCoding)?.split(',') {
+            let coding = match name.trim().to_ascii_lowercase().as_str() {
+                "" | "identity" => continue,
+                "gzip" | "x-gzip" => Coding::Gzip,
+                "deflate" => Coding::Deflate,
+                "br" => Coding::Brotli,
+                "zstd" => Coding::Zstd,
+                _ => return Err(UnknownCoding),
+            };
+            if found.replace(coding).is_some() {
+                return Err(UnknownCoding);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Headers that are no longer true of the decoded answer.
+pub(crate) fn forget_coding(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+}
+
+/// The decoded bytes of a body. Trailers of a compressed answer are dropped.
+pub(crate) struct Decoded {
+    reader: Pin<Box<dyn AsyncRead + Send>>,
+    buffer: BytesMut,
+}
+
+impl Decoded {
+    pub(crate) fn new(body: Incoming, coding: Coding) -> Self {
+        let frames = BodyStream::new(body.map_err(io::Error::other));
+        let data = frames.try_filter_map(|frame| std::future::ready(Ok(frame.into_data().ok())));
+        let compressed = StreamReader::new(data);
+        let reader: Pin<Box<dyn AsyncRead + Send>> = match coding {
+            Coding::Gzip => {
+                let mut decoder = GzipDecoder::new(compressed);
+                decoder.multiple_members(true);
+                Box::pin(decoder)
+            }
+            Coding::Deflate => Box::pin(ZlibDecoder::new(compressed)),
+            Coding::Brotli => Box::pin(BrotliDecoder::new(compressed)),
+            Coding::Zstd => Box::pin(ZstdDecoder::new(compressed)),
+        };
+        Self { reader, buffer: BytesMut::new() }
+    }
+
+    /// The next decoded bytes; `None` is the end.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.buffer.reserve(STEP);
+        match std::task::ready!(poll_read_buf(self.reader.as_mut(), cx, &mut self.buffer)) {
+            Ok(0) => Poll::Ready(None),
+            Ok(_) => Poll::Ready(Some(Ok(self.buffer.split().freeze()))),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The rules that a request head must keep.
+
+use till_core::denial::DenialCode;
+
+use super::HeadLimits;
+use super::framing::{Body, Chunked};
+
+/// Why a head is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) code: DenialCode,
+    pub(crate) message: &'static str,
+}
+
+impl Violation {
+    pub(crate) fn malformed(message: &'static str) -> Self {
+        Self { code: DenialCode::MalformedRequest, message }
+    }
+
+    fn too_large(message: &'static str) -> Self {
+        Self { code: DenialCode::HeadersTooLarge, message }
+    }
+
+    pub(crate) fn head_timeout() -> Self {
+        Self::malformed("the request head took too long to arrive")
+    }
+}
+
+/// A complete head at the start of the buffer.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) length: usize,
+    pub(super) body: Body,
+}
+
+/// Empty lines that a client may send before a request line, RFC 9112 section 2.2.
+const EMPTY_LINES_MAX: usize = 2;
+
+/// Looks for a complete head. `scanned` is how far an earlier call with the same, shorter buffer got.
+///
+/// # Errors
+/// The rule that the head breaks.
+pub(super) fn check(
+    buffer: &[u8],
+    scanned: &mut usize,
+    limits: HeadLimits,
+) -> Result<Option<Head>, Violation> {
+    let start = skip_empty_lines(buffer)?;
+    let Some(length) = find_end(buffer, start, scanned)? else {
+        if buffer.len() > limits.bytes {
+            return Err(Violation::too_large("the request head is longer than this server accepts"));
+        }
+        return Ok(None);
+    };
+    if length > limits.bytes {
+        return Err(Violation::too_large("the request head is longer than this server accepts"));
+    }
+    // Without the last CRLF CRLF; every line below ends where the next CRLF stands.
+    let mut lines = Lines(&buffer[start..length - 4]);
+    let is_http_11 = check_request_line(lines.next().unwrap_or_default())?;
+    let mut facts = Facts::default();
+    for (count, line) in lines.enumerate() {
+        if count >= limits.count {
+            return Err(Violation::too_large("the request has more header lines than this server accepts"));
+        }
+        facts.add(line)?;
+    }
+    let body = facts.body(is_http_11)?;
+    Ok(Some(Head { length, body }))
+}
+
+fn skip_empty_lines(buffer: &[u8]) -> Result<usize, Violation> {
+    let mut start = 0;
+    while buffer[start..].starts_with(b"\r\n") {
+        start += 2;
+        if start > 2 * EMPTY_LINES_MAX {
+            return Err(Violation::malformed("the request begins with empty lines"));
+        }
+    }
+    if buffer[start..].first() == Some(&b'\n') {
+        return Err(Violation::malformed("a line ends in a bare line feed; lines end in CR LF"));
+    }
+    Ok(start)
+}
+
+/// The length of the head with its empty line, if that is there. Every line feed must follow a return.
+fn find_end(buffer: &[u8], start: usize, scanned: &mut usize) -> Result<Option<usize>, Violation> {
+    // One line may straddle two reads: go back far enough to see its end again.
+    let from = scanned.saturating_sub(3).max(start);
+    for at in memchr::memchr_iter(b'\n', &buffer[from..]).map(|offset| from + offset) {
+        if at == 0 || buffer[at - 1] != b'\r' {
+            return Err(Violation::malformed("a line ends in a bare line feed; lines end in CR LF"));
+        }
+        if at >= start + 3 && &buffer[at - 3..at] == b"\r\n\r" {
+            *scanned = 0;
+            return Ok(Some(at + 1));
+        }
+    }
+    *scanned = buffer.len();
+    Ok(None)
+}
+
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        // Every line feed was seen to follow a return.
+        match memchr::memchr(b'\n', self.0) {
+            Some(at) => {
+                let line = &self.0[..at - 1];
+                self.0 = &self.0[at + 1..];
+                Some(line)
+            }
+            None => Some(std::mem::take(&mut self.0)),
+        }
+    }
+}
+
+/// Whether the version is 1.1 rather than 1.0.
+fn check_request_line(line: &[u8]) -> Result<bool, Violation> {
+    let broken =
+        || Violation::malformed("the request line is not `METHOD target HTTP/1.1` with single spaces");
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (method, target, version) =
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
+    if parts.next().is_some() || method.is_empty() || target.is_empty() {
+        return Err(broken());
+    }
+    if !method.iter().all(|byte| is_token(*byte)) || !target.iter().all(u8::is_ascii_graphic) {
+        return Err(broken());
+    }
+    if method == b"CONNECT" {
+        return Err(Violation::malformed("CONNECT is not accepted: till is not a forward proxy"));
+    }
+    match version {
+        Some(b"HTTP/1.1") => Ok(true),
+        Some(b"HTTP/1.0") => Ok(false),
+        _ => Err(broken()),
+    }
+}
+
+#[derive(Default)]
+struct Facts {
+    hosts: usize,
+    length: Option<u64>,
+    is_chunked: bool,
+    is_upgrade: bool,
+}
+
+impl Facts {
+    fn add(&mut self, line: &[u8]) -> Result<(), Violation> {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return Err(Violation::malformed("a header is folded over several lines, which is obsolete"));
+        }
+        let colon = memchr::memchr(b':', line).ok_or(Violation::malformed("a header line has no colon"))?;
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            return Err(Violation::malformed("a header name has a space or another forbidden character"));
+        }
+        if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
+            return Err(Violation::malformed("a header value has a control character"));
+        }
+        // Told apart by length first: almost no header is one of these.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.is_upgrade = true,
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.add_length(value)?,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.add_coding(value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn add_length(&mut self, value: &[u8]) -> Result<(), Violation> {
+        if self.length.is_some() {
+            return Err(Violation::malformed("the request has more than one Content-Length"));
+        }
+        let digits = value.trim_ascii();
+        let length = std::str::from_utf8(digits)
+            .ok()
+            .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .ok_or(Violation::malformed("Content-Length is not a number"))?;
+        self.length = Some(length);
+        Ok(())
+    }
+
+    fn add_coding(&mut self, value: &[u8]) -> Result<(), Violation> {
+        if self.is_chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(Violation::malformed("the only accepted Transfer-Encoding is a single `chunked`"));
+        }
+        self.is_chunked = true;
+        Ok(())
+    }
+
+    fn body(&self, is_http_11: bool) -> Result<Body, Violation> {
+        if self.hosts > 1 || (self.hosts == 0 && is_http_11) {
+            return Err(Violation::malformed("the request must have exactly one Host header"));
+        }
+        if self.is_chunked && self.length.is_some() {
+            return Err(Violation::malformed("the request has both Content-Length and Transfer-Encoding"));
+        }
+        if self.is_chunked && !is_http_11 {
+            return Err(Violation::malformed("HTTP/1.0 has no Transfer-Encoding"));
+        }
+        let has_body = self.is_chunked || self.length.is_some_and(|length| length > 0);
+        if self.is_upgrade && has_body {
+            return Err(Violation::malformed("a request to upgrade the connection must not have a body"));
+        }
+        Ok(if self.is_upgrade {
+            // What follows is read as a request only by a server that ignores the upgrade. The request path
+            // closes such a connection after its answer, so nothing hides in it.
+            Body::Tunnel
+        } else if self.is_chunked {
+            Body::Chunked(Chunked::default())
+        } else {
+            Body::Length(self.length.unwrap_or(0))
+        })
+    }
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    const TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0_u8;
+        while byte < 128 {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                );
+            byte += 1;
+        }
+        table
+    };
+    TABLE[usize::from(byte)]
+}

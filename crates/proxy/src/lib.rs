@@ -1,0 +1,184 @@
+//! The data plane of till: takes requests with scoped keys, forwards those that may pass, relays the answers.
+//!
+//! [`request`] is the path of a request, one stage after the other; the other modules are its stages and what
+//! they stand on. The crate keeps no state of its own that matters: who may do what is the store's.
+
+mod admit;
+mod authenticate;
+mod body;
+mod connect;
+mod credentials;
+mod decode;
+mod facts;
+mod forward;
+mod front;
+mod metrics;
+mod pool;
+mod record;
+mod relay;
+mod request;
+mod respond;
+mod route;
+mod self_check;
+mod server;
+mod websocket;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use till_core::token::KeyRing;
+use till_providers::Registry;
+use till_store::Store;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+pub use self::body::{BodyError, OwnBody};
+pub use self::connect::OutboundProxy;
+pub use self::front::HeadLimits;
+pub use self::request::OwnRequest;
+pub use self::server::{DrainReport, ServerTls};
+
+use self::authenticate::Authenticator;
+use self::connect::Connector;
+use self::metrics::Metrics;
+use self::pool::Pool;
+
+/// Answers requests for till itself: the control plane, wired in by the program so that the two planes don't
+/// know each other.
+pub type OwnPaths = Arc<
+    dyn Fn(Request<Incoming>, OwnRequest) -> Pin<Box<dyn Future<Output = Response<OwnBody>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To connect to a provider, name resolution and TLS included.
+    pub connect: Duration,
+    /// From sending a request to the head of its answer.
+    pub first_byte: Duration,
+    /// Between two pieces of an answer.
+    pub idle: Duration,
+    /// For a client to send a request head, or to finish a TLS handshake.
+    pub client_head: Duration,
+    /// For a client connection between two requests.
+    pub client_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            // Reasoning models think for minutes before the first byte.
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(300),
+            client_head: Duration::from_secs(30),
+            client_idle: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What the data plane runs on.
+pub struct ProxyConfig {
+    /// The providers.
+    pub registry: Arc<Registry>,
+    /// Opens tokens.
+    pub keys: Arc<KeyRing>,
+    /// Decides what is left.
+    pub store: Store,
+    /// Roots and settings for TLS to providers.
+    pub upstream_tls: Arc<rustls::ClientConfig>,
+    /// HTTP proxies on the way to providers.
+    pub outbound_proxy: OutboundProxy,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How large a request head may be.
+    pub head_limits: HeadLimits,
+    /// How many requests may be served at once; more are refused with `overloaded`.
+    pub in_flight_max: usize,
+    /// Whether there is a log line per request.
+    pub log_requests: bool,
+}
+
+/// The data plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Proxy {
+    inner: Arc<Inner>,
+    stop: Arc<watch::Sender<bool>>,
+}
+
+/// What every request shares.
+pub(crate) struct Inner {
+    pub(crate) authenticator: Authenticator,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) store: Store,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) own: OwnPaths,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) head_limits: HeadLimits,
+    pub(crate) in_flight_max: u64,
+    pub(crate) log_requests: bool,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) connections: TaskTracker,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl Proxy {
+    /// Puts the parts together. Nothing runs yet.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn new(config: ProxyConfig, own: OwnPaths) -> Result<Self, getrandom::Error> {
+        let connector = Connector::new(config.upstream_tls, &config.outbound_proxy, config.timeouts.connect);
+        let pool = Pool::new(connector);
+        let (stop, stopping) = watch::channel(false);
+        let inner = Inner {
+            authenticator: Authenticator::new(config.keys, Arc::clone(&config.registry), Arc::clone(&pool)),
+            registry: config.registry,
+            store: config.store,
+            pool,
+            metrics: Arc::default(),
+            own,
+            timeouts: config.timeouts,
+            head_limits: config.head_limits,
+            in_flight_max: config.in_flight_max as u64,
+            log_requests: config.log_requests,
+            request_ids: RequestIds::new()?,
+            connections: TaskTracker::new(),
+            stopping,
+        };
+        Ok(Self { inner: Arc::new(inner), stop: Arc::new(stop) })
+    }
+
+    /// Counters as Prometheus text.
+    pub fn metrics_text(&self) -> String {
+        self.inner.metrics.render(self.inner.pool.idle())
+    }
+}
+
+/// Ids of requests: unique within an instance and hard to guess across restarts.
+pub(crate) struct RequestIds {
+    prefix: [u8; 6],
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Result<Self, getrandom::Error> {
+        let mut prefix = [0; 6];
+        getrandom::fill(&mut prefix)?;
+        Ok(Self { prefix, next: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn next(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let [a, b, c, d, e, f] = self.prefix;
+        format!("req_{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}{number:08x}")
+    }
+}

@@ -1,0 +1,144 @@
+//! Idle connections to providers, kept for the next request.
+//!
+//! A connection comes back here only when its answer was read to the end and the provider may be written to
+//! again. It is looked at before it is used once more: one that the provider closed, or that has been idle
+//! for nearly as long as the provider allows, is dropped.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use till_providers::BaseUrl;
+
+use crate::connect::{ConnectError, Connector, Wire};
+
+/// How many idle connections are kept for one destination.
+const IDLE_MAX: usize = 512;
+
+/// Connections to one destination.
+pub(crate) struct Bucket {
+    base: BaseUrl,
+    idle_timeout: Duration,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    wire: Wire,
+    since: Instant,
+}
+
+impl Bucket {
+    pub(crate) fn base(&self) -> &BaseUrl {
+        &self.base
+    }
+
+    /// The connection that was used last and is still good: the others grow old and are dropped.
+    pub(crate) fn take(&self) -> Option<Wire> {
+        let mut idle = self.lock();
+        while let Some(candidate) = idle.pop() {
+            if candidate.is_good(self.idle_timeout) {
+                return Some(candidate.wire);
+            }
+        }
+        None
+    }
+
+    fn put(&self, wire: Wire) {
+        let mut idle = self.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { wire, since: Instant::now() });
+        }
+    }
+
+    fn sweep(&self) {
+        self.lock().retain(|idle| idle.is_good(self.idle_timeout));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    fn is_good(&self, idle_timeout: Duration) -> bool {
+        self.wire.sender.is_ready() && self.since.elapsed() < idle_timeout
+    }
+}
+
+/// A connection that goes back to its bucket once its answer is complete.
+pub(crate) struct Lease {
+    pub(crate) wire: Wire,
+    bucket: Arc<Bucket>,
+}
+
+impl Lease {
+    /// Gives the connection back. Called after the last byte of the answer was read.
+    pub(crate) fn release(mut self) {
+        if self.wire.sender.is_ready() {
+            self.bucket.put(self.wire);
+        } else if !self.wire.sender.is_closed() {
+            // The request body is still on its way, or the connection task has not run yet.
+            tokio::spawn(async move {
+                if self.wire.sender.ready().await.is_ok() {
+                    self.bucket.put(self.wire);
+                }
+            });
+        }
+    }
+}
+
+/// All destinations.
+pub(crate) struct Pool {
+    connector: Connector,
+    buckets: Mutex<HashMap<String, Arc<Bucket>>>,
+}
+
+impl Pool {
+    pub(crate) fn new(connector: Connector) -> Arc<Self> {
+        Arc::new(Self { connector, buckets: Mutex::default() })
+    }
+
+    /// The bucket of a destination; made on first use. Destinations come from tokens that an admin minted and
+    /// from configuration, so there are few.
+    pub(crate) fn bucket(&self, base: &BaseUrl, idle_timeout: Duration) -> Arc<Bucket> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(
+            buckets.entry(base.as_str().to_owned()).or_insert_with(|| {
+                Arc::new(Bucket { base: base.clone(), idle_timeout, idle: Mutex::default() })
+            }),
+        )
+    }
+
+    /// An idle connection, if there is a good one.
+    pub(crate) fn reuse(bucket: &Arc<Bucket>) -> Option<Lease> {
+        bucket.take().map(|wire| Lease { wire, bucket: Arc::clone(bucket) })
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Always before anything of a request was sent.
+    pub(crate) async fn connect(&self, bucket: &Arc<Bucket>) -> Result<Lease, ConnectError> {
+        let wire = self.connector.connect(bucket.base()).await?;
+        Ok(Lease { wire, bucket: Arc::clone(bucket) })
+    }
+
+    /// Drops connections that went bad, every few seconds, until the pool is gone.
+    pub(crate) async fn sweep_regularly(pool: Weak<Self>) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(5));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(pool) = pool.upgrade() else { return };
+            let buckets: Vec<_> =
+                pool.buckets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            buckets.iter().for_each(|bucket| bucket.sweep());
+        }
+    }
+
+    /// Idle connections, for metrics.
+    pub(crate) fn idle(&self) -> usize {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.values().map(|bucket| bucket.lock().len()).sum()
+    }
+}

@@ -1,0 +1,99 @@
+//! Stage 7: one log line per request, and the counters. Never a secret, never a body, never a query.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, StatusCode};
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::token::SCOPED_KEY_PREFIX;
+
+use crate::metrics::Metrics;
+
+/// What is known of a request while it is served; written out when it is dropped.
+pub(crate) struct Record {
+    metrics: Arc<Metrics>,
+    is_logged: bool,
+    started: Instant,
+    pub(crate) request_id: String,
+    peer: SocketAddr,
+    method: Method,
+    path: String,
+    pub(crate) key: Option<KeyId>,
+    pub(crate) provider: Option<String>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) denial: Option<DenialCode>,
+    /// How the answer ended, where that is not the ordinary end.
+    pub(crate) cut: Option<&'static str>,
+    pub(crate) bytes: u64,
+    pub(crate) echoes: u64,
+}
+
+impl Record {
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        is_logged: bool,
+        request_id: String,
+        peer: SocketAddr,
+        method: Method,
+        path: &str,
+    ) -> Self {
+        metrics.requests_in_flight.enter();
+        // Somebody may have put the key into the path: nothing to keep.
+        let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
+        Self {
+            metrics,
+            is_logged,
+            started: Instant::now(),
+            request_id,
+            peer,
+            method,
+            path: if is_logged { path.to_owned() } else { String::new() },
+            key: None,
+            provider: None,
+            status: None,
+            denial: None,
+            cut: None,
+            bytes: 0,
+            echoes: 0,
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.metrics.requests_in_flight.leave();
+        self.metrics.bytes_relayed.add(self.bytes);
+        self.metrics.echoes_replaced.add(self.echoes);
+        match (self.denial, self.status) {
+            (Some(code), _) => self.metrics.refused(code),
+            (None, Some(status)) => self.metrics.answered(status),
+            (None, None) => {}
+        }
+        if self.echoes > 0 {
+            tracing::warn!(
+                request = %self.request_id,
+                provider = self.provider.as_deref(),
+                echoes = self.echoes,
+                "upstream echoed its key; replaced"
+            );
+        }
+        if self.is_logged {
+            tracing::info!(
+                request = %self.request_id,
+                peer = %self.peer,
+                method = %self.method,
+                path = %self.path,
+                key = self.key.map(tracing::field::display),
+                provider = self.provider.as_deref(),
+                status = self.status.map(|status| status.as_u16()),
+                denial = self.denial.map(DenialCode::as_str),
+                cut = self.cut,
+                bytes = self.bytes,
+                ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "request"
+            );
+        }
+    }
+}

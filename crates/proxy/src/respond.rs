@@ -1,0 +1,198 @@
+//! A denial or failure as an HTTP answer, in the shape of the provider's own errors, so that the official
+//! SDK shows our message and code. The only place of the data plane that knows statuses.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use till_core::denial::{Denial, DenialCode};
+use till_providers::Dialect;
+
+/// Tells the generated SDKs of several providers not to send the request again.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The status of a code. 403 for a dead key is deliberate: of the usual candidates it is the only one that
+/// practically no client retries (`docs/clients.md`).
+pub(crate) fn status(code: DenialCode) -> StatusCode {
+    match code {
+        DenialCode::MissingKey => StatusCode::UNAUTHORIZED,
+        DenialCode::InvalidKey
+        | DenialCode::ActivationsExhausted
+        | DenialCode::TokensExhausted
+        | DenialCode::SpendExhausted
+        | DenialCode::ProjectExhausted
+        | DenialCode::KeyRevoked
+        | DenialCode::KeyFenced
+        | DenialCode::CredentialDenied
+        | DenialCode::EndpointDenied => StatusCode::FORBIDDEN,
+        DenialCode::UnknownProvider => StatusCode::NOT_FOUND,
+        DenialCode::MalformedRequest => StatusCode::BAD_REQUEST,
+        DenialCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        DenialCode::WebsocketUnmetered => StatusCode::UPGRADE_REQUIRED,
+        DenialCode::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        DenialCode::LedgerUnavailable | DenialCode::Overloaded | DenialCode::ShuttingDown => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        DenialCode::UpstreamUnreachable | DenialCode::UpstreamProtocol => StatusCode::BAD_GATEWAY,
+        DenialCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// The whole answer to a request that was not served.
+pub(crate) fn refusal(denial: &Denial, dialect: Dialect) -> Response<Bytes> {
+    let status = status(denial.code);
+    let body = body(denial, dialect, status).to_string();
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if denial.code.is_transient() {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+    } else {
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    if dialect == Dialect::Bedrock {
+        headers.insert(
+            HeaderName::from_static("x-amzn-errortype"),
+            HeaderValue::from_static(if status.is_client_error() {
+                "AccessDeniedException"
+            } else {
+                "ServiceUnavailableException"
+            }),
+        );
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // RFC 9110 section 15.5.22: a 426 names what it wants. HTTP/1.1 without an upgrade is what works.
+        headers.insert(http::header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+    }
+    response
+}
+
+/// The error object that a provider would send.
+pub(crate) fn body(denial: &Denial, dialect: Dialect, status: StatusCode) -> Value {
+    let code = denial.code.as_str();
+    let message = &denial.message;
+    match dialect {
+        Dialect::OpenAi => json!({
+            "error": {"message": message, "type": kind(status), "param": null, "code": code}
+        }),
+        Dialect::Anthropic => json!({
+            "type": "error",
+            "error": {"type": kind(status), "message": message, "details": {"error_code": code}},
+        }),
+        Dialect::Google => json!({
+            "error": {
+                "code": status.as_u16(),
+                "message": message,
+                "status": google_status(status),
+                "details": [{
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": code,
+                    "domain": "till",
+                }],
+            }
+        }),
+        Dialect::Github => json!({
+            "message": message,
+            "documentation_url": "https://docs.github.com/rest",
+            "status": status.as_str(),
+            "code": code,
+        }),
+        Dialect::Stripe => json!({
+            "error": {"type": "invalid_request_error", "code": code, "message": message}
+        }),
+        Dialect::Cohere | Dialect::Bedrock => json!({"message": message, "code": code}),
+        // One body that every SDK tried reads the message from.
+        Dialect::Universal => json!({
+            "type": "error",
+            "error": {
+                "type": kind(status),
+                "message": message,
+                "code": status.as_u16(),
+                "param": null,
+                "status": google_status(status),
+                "reason": code,
+            }
+        }),
+    }
+}
+
+/// Error types shared by OpenAI's and Anthropic's APIs.
+fn kind(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        status if status.is_client_error() => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
+/// Canonical codes of Google's APIs, <https://google.aip.dev/193>.
+fn google_status(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
+        StatusCode::FORBIDDEN => "PERMISSION_DENIED",
+        StatusCode::NOT_FOUND => "NOT_FOUND",
+        StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
+        status if status.is_client_error() => "INVALID_ARGUMENT",
+        _ => "UNAVAILABLE",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::RETRY_AFTER;
+    use till_core::denial::{Denial, DenialCode};
+    use till_providers::Dialect;
+
+    use super::{refusal, status};
+
+    const DIALECTS: [Dialect; 8] = [
+        Dialect::OpenAi,
+        Dialect::Anthropic,
+        Dialect::Google,
+        Dialect::Github,
+        Dialect::Stripe,
+        Dialect::Cohere,
+        Dialect::Bedrock,
+        Dialect::Universal,
+    ];
+
+    #[test]
+    fn a_final_denial_never_invites_a_retry() {
+        for code in DenialCode::ALL {
+            for dialect in DIALECTS {
+                let response = refusal(&Denial::new(code, "No."), dialect);
+                let should_retry = response.headers().get("x-should-retry");
+                assert_eq!(should_retry.is_none(), code.is_transient(), "{code}");
+                if !code.is_transient() {
+                    assert!(!response.headers().contains_key(RETRY_AFTER), "{code}");
+                    assert!(response.status().is_client_error(), "{code}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_body_has_the_message_and_the_code() {
+        for code in DenialCode::ALL {
+            for dialect in DIALECTS {
+                let response = refusal(&Denial::new(code, "The whole \"story\"."), dialect);
+                let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
+                let text = body.to_string();
+                assert!(text.contains("The whole \\\"story\\\"."), "{text}");
+                assert!(text.contains(code.as_str()), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dead_key_is_403() {
+        assert_eq!(status(DenialCode::ActivationsExhausted), 403);
+        assert_eq!(status(DenialCode::KeyRevoked), 403);
+        assert_eq!(status(DenialCode::InvalidKey), 403);
+    }
+}

@@ -1,0 +1,95 @@
+//! Which part of till a request is for, from its raw path alone.
+
+use till_core::denial::{Denial, DenialCode};
+use till_core::path::RawPath;
+
+/// First segments that belong to till itself. Everything else is a path of the key's provider.
+const OWN: [&str; 7] = ["admin", "claim", "dashboard", "docs", "healthz", "metrics", "readyz"];
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The control plane.
+    Own,
+    /// `GET /key`: what a scoped key may tell about itself.
+    SelfCheck,
+    /// A provider: the one named in the path, or the key's.
+    Data {
+        /// From `/proxy/{provider}/…`.
+        provider: Option<String>,
+        /// The path in the provider's own space, as it came.
+        path: RawPath,
+    },
+}
+
+/// Reads the path. It is validated before anything is compared, so that no encoding of it leads from the data
+/// plane to the control plane.
+///
+/// # Errors
+/// [`DenialCode::MalformedRequest`] for a path that could be read in two ways.
+pub(crate) fn route(path: &str) -> Result<Route, Denial> {
+    let raw = RawPath::parse(path.as_bytes()).map_err(|error| {
+        Denial::new(DenialCode::MalformedRequest, format!("This path is refused: {error}."))
+    })?;
+    let first = raw.first_segment();
+    if OWN.contains(&first) {
+        return Ok(Route::Own);
+    }
+    match first {
+        "key" if raw.as_str() == "/key" => Ok(Route::SelfCheck),
+        "proxy" => {
+            let rest = raw.after_first();
+            let provider = Some(rest.first_segment().to_owned());
+            Ok(Route::Data { provider, path: rest.after_first() })
+        }
+        _ => Ok(Route::Data { provider: None, path: raw }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Route, route};
+
+    #[test]
+    fn paths_find_their_plane() {
+        let rows: [(&str, Option<&str>, &str); 6] = [
+            ("/v1/chat/completions", None, "/v1/chat/completions"),
+            ("/proxy/openai/v1/models", Some("openai"), "/v1/models"),
+            ("/proxy/openai", Some("openai"), "/"),
+            ("/proxy/openai/", Some("openai"), "/"),
+            ("/administration", None, "/administration"),
+            ("/key/1", None, "/key/1"),
+        ];
+        for (path, expected_provider, expected_path) in rows {
+            match route(path) {
+                Ok(Route::Data { provider, path: found }) => {
+                    assert_eq!(provider.as_deref(), expected_provider, "{path}");
+                    assert_eq!(found.as_str(), expected_path, "{path}");
+                }
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+        for path in ["/admin", "/admin/keys", "/docs", "/healthz", "/metrics/x", "/dashboard/"] {
+            assert_eq!(route(path), Ok(Route::Own), "{path}");
+        }
+        assert_eq!(route("/key"), Ok(Route::SelfCheck));
+    }
+
+    #[test]
+    fn ambiguous_paths_are_refused() {
+        for path in [
+            "/proxy/openai/../admin/keys",
+            "/proxy/openai/%2e%2e/admin/keys",
+            "/proxy/openai/%2E./admin/keys",
+            "//admin/keys",
+            "/proxy//openai",
+            "/v1/x%00",
+            "/v1/a;b",
+            "/v1\\x",
+            "/v1/%252e%252e/x",
+            "/v1/%zz",
+        ] {
+            assert!(route(path).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `GET /key`: what a scoped key may know about itself. It costs nothing.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response};
+use serde_json::{Value, json};
+use till_core::denial::{Denial, DenialCode};
+use till_store::{KeyRecord, Store};
+
+use crate::authenticate::Authenticated;
+
+/// Answers for the key that the request carries.
+///
+/// # Errors
+/// `malformed_request` for another method, `invalid_key` when the row is gone, `ledger_unavailable`.
+pub(crate) async fn self_check(
+    store: &Store,
+    key: &Authenticated,
+    method: &Method,
+) -> Result<Response<Bytes>, Denial> {
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Denial::new(DenialCode::MalformedRequest, "/key is read with GET."));
+    }
+    let record = store.key_fetch(key.key().id).await.map_err(|error| {
+        tracing::error!(key = %key.key().id, error = %error, "self-check failed");
+        Denial::new(DenialCode::LedgerUnavailable, "till could not read this key's state. Try again.")
+    })?;
+    let record = record.ok_or_else(|| {
+        Denial::new(DenialCode::InvalidKey, "This scoped key is not known here. Ask for a new one.")
+    })?;
+    let mut response = Response::new(Bytes::from(render(&record).to_string()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Fewer fields than an admin sees, with the same names: no metadata, no address.
+fn render(record: &KeyRecord) -> Value {
+    let limit = record.limits.activations;
+    let used = record.used.activations;
+    json!({
+        "key": {
+            "id": record.id.to_string(),
+            "provider": record.provider,
+            "status": record.status.as_str(),
+            "maxActivations": limit,
+            "usedActivations": used,
+            "remainingActivations": limit.map(|limit| limit.saturating_sub(used)),
+        }
+    })
+}

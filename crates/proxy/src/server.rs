@@ -1,0 +1,183 @@
+//! Listening, serving connections, and stopping without losing anything.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::front::{ConnectionState, FrontDoor, FrontTimeouts, Protocol};
+use crate::pool::Pool;
+use crate::request::{Client, serve};
+use crate::{Inner, Proxy};
+
+/// Streams that one HTTP/2 connection may have open.
+const HTTP2_STREAMS_MAX: u32 = 256;
+
+/// How long to wait after accepting failed, which is nearly always for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Certificates of the listener, replaceable while it runs.
+pub struct ServerTls(RwLock<Arc<rustls::ServerConfig>>);
+
+impl ServerTls {
+    /// Starts with these.
+    pub fn new(config: Arc<rustls::ServerConfig>) -> Self {
+        Self(RwLock::new(config))
+    }
+
+    /// New connections use these from now on.
+    pub fn replace(&self, config: Arc<rustls::ServerConfig>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// How stopping went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections that were still busy when the time was over, and were cut.
+    pub cut: usize,
+}
+
+impl Proxy {
+    /// Serves until `stop` is ready. Then it accepts nothing more, lets requests under way finish for at most
+    /// `grace`, and cuts the rest: their holds are settled as spent.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Option<Arc<ServerTls>>,
+        stop: impl Future<Output = ()>,
+        grace: Duration,
+    ) -> DrainReport {
+        let till = &self.inner;
+        let sweeper = tokio::spawn(Pool::sweep_regularly(Arc::downgrade(&till.pool)));
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, peer)) => {
+                        let (till, tls) = (Arc::clone(till), tls.clone());
+                        tasks.spawn(till.connections.track_future(connection(Arc::clone(&till), socket, peer, tls)));
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = %error, "accept failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+        drop(listener);
+        self.stop.send_replace(true);
+        till.connections.close();
+        let _ = tokio::time::timeout(grace, till.connections.wait()).await;
+        let cut = till.connections.len();
+        tasks.shutdown().await;
+        sweeper.abort();
+        DrainReport { cut }
+    }
+}
+
+async fn connection(till: Arc<Inner>, socket: TcpStream, peer: SocketAddr, tls: Option<Arc<ServerTls>>) {
+    let _ = socket.set_nodelay(true);
+    till.metrics.connections.add(1);
+    till.metrics.connections_open.enter();
+    let _open = Open(&till);
+    let outcome = match tls {
+        None => speak(&till, socket, peer).await,
+        Some(tls) => {
+            let handshake = tls.acceptor().accept(socket);
+            match tokio::time::timeout(till.timeouts.client_head, handshake).await {
+                Ok(Ok(socket)) => speak(&till, socket, peer).await,
+                Ok(Err(error)) => Err(error.into()),
+                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(peer = %peer, error = %error, "client connection failed");
+    }
+}
+
+/// Counts a connection as open until it is dropped.
+struct Open<'a>(&'a Inner);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.connections_open.leave();
+    }
+}
+
+type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn speak<S>(till: &Arc<Inner>, socket: S, peer: SocketAddr) -> Result<(), ConnectionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let state = Arc::new(ConnectionState::default());
+    let timeouts = FrontTimeouts { head: till.timeouts.client_head, idle: till.timeouts.client_idle };
+    let mut door = FrontDoor::new(socket, till.head_limits, timeouts, Arc::clone(&state));
+    let mut stopping = till.stopping.clone();
+    let protocol = tokio::select! {
+        protocol = door.detect() => protocol?,
+        () = stopped(&mut stopping) => return Ok(()),
+    };
+    let client = Arc::new(Client { peer, state });
+    let service = service_fn(|request| {
+        let (till, client) = (Arc::clone(till), Arc::clone(&client));
+        async move { Ok::<_, std::convert::Infallible>(serve(till, client, request).await) }
+    });
+    match protocol {
+        Protocol::Http1 => {
+            let connection = http1::Builder::new()
+                .max_headers(till.head_limits.count)
+                .max_buf_size((till.head_limits.bytes * 2).max(64 * 1024))
+                .half_close(false)
+                .serve_connection(TokioIo::new(door), service)
+                .with_upgrades();
+            let mut connection = pin!(connection);
+            tokio::select! {
+                outcome = connection.as_mut() => return outcome.map_err(Into::into),
+                () = stopped(&mut stopping) => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await.map_err(Into::into)
+        }
+        Protocol::Http2 => {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(HTTP2_STREAMS_MAX)
+                .max_header_list_size(u32::try_from(till.head_limits.bytes).unwrap_or(u32::MAX))
+                .keep_alive_interval(till.timeouts.client_idle)
+                .serve_connection(TokioIo::new(door), service);
+            let mut connection = pin!(connection);
+            tokio::select! {
+                outcome = connection.as_mut() => return outcome.map_err(Into::into),
+                () = stopped(&mut stopping) => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await.map_err(Into::into)
+        }
+    }
+}
+
+/// Ready once the server is told to stop.
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the server itself is gone, which is the same.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,233 @@
+//! WebSockets whose work can be counted: every client message that starts work is one activation.
+//!
+//! The hold that was taken to open the connection pays for the first such message; each further one takes its
+//! own hold, durable before the message is sent. A connection that is opened and never used costs one.
+//! Messages are relayed whole, so that each can be read (towards the provider) and searched for the upstream
+//! key (towards the client). Extensions are not negotiated: compressed messages could not be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use till_core::denial::{Denial, DenialCode};
+use till_core::limit::Units;
+use till_core::redact::Redactor;
+use till_providers::websocket::{ClientMessage, WebsocketProtocol};
+use till_store::Hold;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
+
+use crate::Inner;
+use crate::admit::take_hold;
+use crate::authenticate::Authenticated;
+use crate::forward::{Forwarded, clean_answer};
+use crate::record::Record;
+use crate::relay::redact_headers;
+use crate::server::stopped;
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// The largest message in either direction, in bytes: audio and images come in base64.
+const MESSAGE_MAX: usize = 32 * 1024 * 1024;
+
+/// How long a closing handshake may take.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Answers the client's upgrade and relays in a task of its own.
+pub(crate) fn open(
+    till: Arc<Inner>,
+    key: Authenticated,
+    protocol: WebsocketProtocol,
+    forwarded: Forwarded,
+    client: OnUpgrade,
+    mut record: Record,
+) -> Response<Full<Bytes>> {
+    let Forwarded { response: mut upstream, hold, .. } = forwarded;
+    let mut headers = std::mem::take(upstream.headers_mut());
+    clean_answer(&mut headers);
+    headers.remove(http::header::SEC_WEBSOCKET_EXTENSIONS);
+    record.echoes += redact_headers(&key.key().redactor, &mut headers);
+    record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
+    headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
+    headers.insert(http::header::UPGRADE, http::HeaderValue::from_static("websocket"));
+    let tracker = till.connections.clone();
+    tracker.spawn(async move {
+        let sockets = tokio::try_join!(client, hyper::upgrade::on(upstream));
+        let Ok((client, upstream)) = sockets else {
+            return;
+        };
+        let config =
+            WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
+        let client = WebSocketStream::from_raw_socket(TokioIo::new(client), Role::Server, Some(config)).await;
+        let upstream =
+            WebSocketStream::from_raw_socket(TokioIo::new(upstream), Role::Client, Some(config)).await;
+        let session = Session { till, key, protocol, paid: Some(hold), record };
+        session.run(client, upstream).await;
+    });
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    response
+}
+
+struct Session {
+    till: Arc<Inner>,
+    key: Authenticated,
+    protocol: WebsocketProtocol,
+    /// The hold of the opening request, until the first message that starts work uses it.
+    paid: Option<Hold>,
+    record: Record,
+}
+
+/// What became of a message.
+enum Passed {
+    Sent,
+    /// Not sent; the client was told why and may go on.
+    Refused,
+    /// The session is over, for this reason.
+    Over(&'static str),
+}
+
+impl Session {
+    async fn run(mut self, mut client: Socket, mut upstream: Socket) {
+        let mut key_ended = self.paid.as_ref().expect("just opened").key_ended();
+        let mut stopping = self.till.stopping.clone();
+        let reason = loop {
+            let passed = tokio::select! {
+                biased;
+                denial = key_ended.wait() => {
+                    let _ = client.send(error_event(&denial)).await;
+                    break "key_ended";
+                }
+                () = stopped(&mut stopping) => break "shutting_down",
+                message = client.next() => self.forward_message(message, &mut client, &mut upstream).await,
+                message = upstream.next() => self.relay_message(message, &mut client).await,
+                () = tokio::time::sleep(self.till.timeouts.idle) => break "idle",
+            };
+            if let Passed::Over(reason) = passed {
+                break reason;
+            }
+        };
+        self.record.cut = Some(reason);
+        let code = if reason == "key_ended" { CloseCode::Policy } else { CloseCode::Normal };
+        let frame = CloseFrame { code, reason: reason.into() };
+        let closing = async { tokio::join!(client.close(Some(frame.clone())), upstream.close(None)) };
+        let _ = tokio::time::timeout(CLOSE_TIME_MAX, closing).await;
+    }
+
+    /// One message of the client: counted if it starts work, refused if it can't be understood.
+    async fn forward_message(
+        &mut self,
+        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+        client: &mut Socket,
+        upstream: &mut Socket,
+    ) -> Passed {
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(_)) | None => return Passed::Over("client_gone"),
+        };
+        let hold = match &message {
+            Message::Text(text) => match self.protocol.classify(text.as_bytes()) {
+                ClientMessage::Neutral => None,
+                ClientMessage::StartsWork => match self.pay().await {
+                    Ok(hold) => Some(hold),
+                    Err(denial) => return refused(client, &denial).await,
+                },
+                ClientMessage::Refused(reason) => {
+                    let denial = Denial::new(DenialCode::EndpointDenied, reason);
+                    self.till.store.denial_record(self.key.key().id, denial.code);
+                    return refused(client, &denial).await;
+                }
+            },
+            Message::Binary(_) => {
+                let reason = "Binary messages can't be read here. Send JSON text.";
+                return refused(client, &Denial::new(DenialCode::EndpointDenied, reason)).await;
+            }
+            Message::Close(_) => return Passed::Over("closed"),
+            // Answered or expected by the library itself.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Passed::Sent,
+        };
+        // From here on the hold is spent, whatever happens to the message.
+        let sent = upstream.send(message).await;
+        if let Some(hold) = hold {
+            self.till.metrics.websocket_messages.add(1);
+            hold.settle(Units::ONE_ACTIVATION);
+        }
+        if sent.is_err() { Passed::Over("upstream_cut") } else { Passed::Sent }
+    }
+
+    async fn pay(&mut self) -> Result<Hold, Denial> {
+        match self.paid.take() {
+            Some(hold) => Ok(hold),
+            None => take_hold(&self.till.store, &self.key).await,
+        }
+    }
+
+    async fn relay_message(
+        &mut self,
+        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+        client: &mut Socket,
+    ) -> Passed {
+        let message = match message {
+            Some(Ok(Message::Close(frame))) => {
+                let _ = client.close(frame).await;
+                return Passed::Over("closed");
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                return Passed::Sent;
+            }
+            Some(Ok(message)) => message,
+            Some(Err(_)) | None => return Passed::Over("upstream_cut"),
+        };
+        if let Message::Text(text) = &message {
+            self.protocol.observe(text.as_bytes());
+        }
+        self.record.bytes += message.len() as u64;
+        let (message, echoed) = redact(&self.key.key().redactor, message);
+        self.record.echoes += u64::from(echoed);
+        if client.send(message).await.is_err() { Passed::Over("client_gone") } else { Passed::Sent }
+    }
+}
+
+/// Tells the client why its message was not sent. A key that is used up stays open for what is under way.
+async fn refused(client: &mut Socket, denial: &Denial) -> Passed {
+    match client.send(error_event(denial)).await {
+        Ok(()) => Passed::Refused,
+        Err(_) => Passed::Over("client_gone"),
+    }
+}
+
+fn redact(redactor: &Redactor, message: Message) -> (Message, bool) {
+    let Some(masked) = redactor.redact_all(&message.clone().into_data()) else {
+        return (message, false);
+    };
+    let masked = match message {
+        Message::Text(_) => {
+            Message::Text(String::from_utf8(masked).expect("masking replaces ASCII by ASCII").into())
+        }
+        _ => Message::Binary(masked.into()),
+    };
+    (masked, true)
+}
+
+/// The error event of OpenAI's Realtime and Responses WebSockets.
+fn error_event(denial: &Denial) -> Message {
+    let event = json!({
+        "type": "error",
+        "status": crate::respond::status(denial.code).as_u16(),
+        "error": {
+            "type": "permission_error",
+            "code": denial.code.as_str(),
+            "message": denial.message,
+            "param": null,
+        },
+    });
+    Message::Text(event.to_string().into())
+}

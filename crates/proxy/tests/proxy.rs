@@ -1,0 +1,12 @@
+//! The data plane from outside: raw bytes in, raw bytes out, a real store, a scripted provider.
+
+mod proxy {
+    mod echo;
+    mod exact;
+    mod forwarding;
+    mod hostile;
+    mod rig;
+    mod stopping;
+    mod streams;
+    mod websockets;
+}

@@ -1,0 +1,236 @@
+//! A running data plane with everything around it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use http::Response;
+use http_body_util::{BodyExt as _, Full};
+use till_core::audit::{Actor, ActorKind};
+use till_core::key::KeyId;
+use till_core::limit::Limits;
+use till_core::secret::Secret;
+use till_core::token::{IndexKey, KeyRing, MasterKey};
+use till_core::upstream::Upstream;
+use till_providers::Registry;
+use till_proxy::{DrainReport, OutboundProxy, OwnPaths, Proxy, ProxyConfig, Timeouts};
+use till_store::{NewKey, OpenOptions, Store};
+use till_testkit::client::{Answer, Client};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// The real key of every test: must never come out.
+pub(super) const UPSTREAM_KEY: &str = "sk-canary-0123456789abcdefghijklmnop";
+
+/// Settings that differ between tests.
+pub(super) struct Options {
+    pub(super) timeouts: Timeouts,
+    pub(super) in_flight_max: usize,
+    pub(super) grace: Duration,
+    pub(super) outbound_proxy: OutboundProxy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            in_flight_max: 10_000,
+            grace: Duration::from_secs(20),
+            outbound_proxy: OutboundProxy::default(),
+        }
+    }
+}
+
+pub(super) struct Rig {
+    pub(super) address: SocketAddr,
+    pub(super) store: Store,
+    pub(super) proxy: Proxy,
+    keys: Arc<KeyRing>,
+    registry: Arc<Registry>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<DrainReport>,
+    next_id: AtomicU8,
+    _directory: tempfile::TempDir,
+}
+
+impl Rig {
+    /// With OpenAI at `url`.
+    pub(super) async fn openai(url: &str) -> Self {
+        Self::start(&[("openai", url)], Options::default()).await
+    }
+
+    pub(super) async fn start(repointed: &[(&str, &str)], options: Options) -> Self {
+        let repointed = repointed.iter().map(|(id, url)| (*id, *url, false));
+        Self::start_accepting(repointed, options).await
+    }
+
+    /// With a choice per provider whether keys sealed for another address are accepted.
+    pub(super) async fn start_accepting<'a>(
+        repointed: impl IntoIterator<Item = (&'a str, &'a str, bool)>,
+        options: Options,
+    ) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(&OpenOptions::new(directory.path().join("data"), "test")).expect("it opens");
+        let keys = Arc::new(KeyRing::new(
+            MasterKey::from_bytes([7; 32]),
+            store.instance_id(),
+            IndexKey::from_bytes([8; 32]),
+        ));
+        let mut registry = Registry::builtin();
+        for (id, url, accept_sealed) in repointed {
+            registry.repoint(id, url, accept_sealed).expect("a good URL");
+        }
+        let registry = Arc::new(registry);
+        let config = ProxyConfig {
+            registry: Arc::clone(&registry),
+            keys: Arc::clone(&keys),
+            store: store.clone(),
+            upstream_tls: tls(),
+            outbound_proxy: options.outbound_proxy,
+            timeouts: options.timeouts,
+            head_limits: till_proxy::HeadLimits::default(),
+            in_flight_max: options.in_flight_max,
+            log_requests: true,
+        };
+        let proxy = Proxy::new(config, own_paths()).expect("randomness");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (stop, stopped) = oneshot::channel();
+        let serving = {
+            let proxy = proxy.clone();
+            tokio::spawn(async move {
+                let stopped = async {
+                    let _ = stopped.await;
+                };
+                proxy.serve(listener, None, stopped, options.grace).await
+            })
+        };
+        Self {
+            address,
+            store,
+            proxy,
+            keys,
+            registry,
+            stop: Some(stop),
+            serving,
+            next_id: AtomicU8::new(1),
+            _directory: directory,
+        }
+    }
+
+    /// A scoped key, as an admin would mint it.
+    pub(super) async fn mint(&self, provider: &str, activations: u64) -> (String, KeyId) {
+        self.mint_for(provider, UPSTREAM_KEY, activations).await
+    }
+
+    pub(super) async fn mint_for(&self, provider: &str, key: &str, activations: u64) -> (String, KeyId) {
+        let base = self.registry.get(provider).expect("a known provider").base_url();
+        let origin = base.expect("it has an address").as_str().to_owned();
+        self.mint_sealed(provider, key, origin, activations).await
+    }
+
+    /// A scoped key sealed for an address, which need not be the configured one.
+    pub(super) async fn mint_sealed(
+        &self,
+        provider: &str,
+        key: &str,
+        origin: String,
+        activations: u64,
+    ) -> (String, KeyId) {
+        let provider = self.registry.get(provider).expect("a known provider");
+        let upstream = Upstream {
+            key: Secret::new(key),
+            provider: provider.id().to_owned(),
+            origin: origin.clone(),
+            placement: provider.placement().clone(),
+        };
+        let id = [self.next_id.fetch_add(1, Ordering::Relaxed); 16];
+        let minted = match self.keys.mint(&upstream, id) {
+            Ok(minted) => minted,
+            Err(error) => panic!("a bad upstream key: {error}"),
+        };
+        let new = NewKey {
+            id: minted.id,
+            provider: provider.id().to_owned(),
+            origin,
+            limits: Limits { activations: Some(activations), ..Limits::default() },
+            metadata: serde_json::Map::new(),
+        };
+        self.store.key_create(new, &actor()).await.expect("a new row");
+        (minted.scoped_key.reveal_str().expect("text").to_owned(), minted.id)
+    }
+
+    pub(super) async fn used(&self, id: KeyId) -> u64 {
+        self.store.key_fetch(id).await.expect("readable").expect("it is there").used.activations
+    }
+
+    /// Waits until what was given back is written: that happens in the background.
+    pub(super) async fn used_becomes(&self, id: KeyId, expected: u64) {
+        let written = async {
+            while self.used(id).await != expected {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written).await.expect("it is given back");
+    }
+
+    pub(super) async fn revoke(&self, id: KeyId) {
+        self.store.key_revoke(id, &actor()).await.expect("writable").expect("it is there");
+    }
+
+    /// One request on a connection of its own.
+    pub(super) async fn call(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
+        Client::connect(self.address).await.request(request(token, method, path, body)).await
+    }
+
+    /// Checks that nothing is left, by asking for more: what was given back by mistake would be granted.
+    pub(super) async fn has_nothing_left(&self, token: &str) {
+        let answer = self.call(token, "POST", "/v1/chat/completions", "{}").await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        assert!(answer.text().contains("activations_exhausted"), "{}", answer.text());
+    }
+
+    /// Stops as SIGTERM does.
+    pub(super) fn stop(&mut self) -> &mut JoinHandle<DrainReport> {
+        self.store.stop_granting();
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        &mut self.serving
+    }
+}
+
+/// A request with a bearer token.
+pub(super) fn request(token: &str, method: &str, path: &str, body: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: till\r\nauthorization: Bearer {token}\r\ncontent-type: \
+         application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+pub(super) fn actor() -> Actor {
+    Actor { kind: ActorKind::System, id: "test".to_owned(), address: None, request_id: None }
+}
+
+fn tls() -> Arc<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the usual versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// A control plane that only says that it was asked.
+fn own_paths() -> OwnPaths {
+    Arc::new(|request, _| {
+        Box::pin(async move {
+            let body = Full::from(format!("own {}", request.uri().path()));
+            Response::new(body.map_err(|never| match never {}).boxed_unsync())
+        })
+    })
+}

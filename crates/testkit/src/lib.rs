@@ -1,0 +1,4 @@
+//! Stand-ins for tests: what till talks to, under the control of the test.
+
+pub mod client;
+pub mod upstream;
