@@ -1,0 +1,64 @@
+//! Writes the data directory that `tests/it/fixture.rs` opens: `cargo run -p till-store --example
+//! make_fixture -- DIRECTORY`. To be run once for every schema version, before the next one is made; the
+//! result is committed and never changed.
+
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Map, json};
+use till_core::audit::{Actor, ActorKind};
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::limit::{Limits, Units};
+use till_store::{NewAdminToken, NewKey, OpenOptions, Store};
+
+async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
+    let owner = Actor {
+        kind: ActorKind::Admin,
+        id: "owner".into(),
+        address: Some("127.0.0.1".into()),
+        request_id: Some(format!("req_{n}")),
+    };
+    let key = NewKey {
+        id: KeyId([n; 16]),
+        provider: "openai".into(),
+        origin: "https://api.openai.com".into(),
+        limits,
+        metadata: Map::from_iter([("agent".to_owned(), json!(format!("agent {n}")))]),
+    };
+    store.key_create(key, &owner).await.unwrap().id
+}
+
+#[tokio::main]
+async fn main() {
+    let dir = std::env::args().nth(1).expect("the directory to write");
+    let store = Store::open(&OpenOptions::new(dir, "0.1.0")).unwrap();
+    store.index_key_put(b"wrapped index key".to_vec()).await.unwrap();
+    let token = NewAdminToken { name: "owner".into(), role: "owner".into(), hash: [42; 32] };
+    store.admin_token_put(token, &Actor::system()).await.unwrap();
+
+    let activations = |limit| Limits { activations: Some(limit), ..Limits::default() };
+    let active = create(&store, 1, activations(50)).await;
+    for _ in 0..7 {
+        store.hold(active, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    }
+    store.hold(active, Units::ONE_ACTIVATION).await.unwrap().void();
+    // Never closed: the next start must find it open and count it as spent.
+    std::mem::forget(store.hold(active, Units::ONE_ACTIVATION).await.unwrap());
+
+    let revoked = create(&store, 2, activations(5)).await;
+    drop(store.hold(revoked, Units::ONE_ACTIVATION).await.unwrap());
+    store.key_revoke(revoked, &Actor::system()).await.unwrap();
+
+    let exhausted = create(&store, 3, activations(2)).await;
+    for _ in 0..2 {
+        drop(store.hold(exhausted, Units::ONE_ACTIVATION).await.unwrap());
+    }
+    store.hold(exhausted, Units::ONE_ACTIVATION).await.unwrap_err();
+    store.denial_record(active, DenialCode::EndpointDenied);
+
+    let limits = Limits { activations: None, tokens: Some(1_000), spend_nanos: None };
+    let overrun = create(&store, 4, limits).await;
+    let hold = store.hold(overrun, Units { activations: 1, tokens: 10, spend_nanos: 5 }).await.unwrap();
+    hold.settle(Units { activations: 1, tokens: u64::MAX, spend_nanos: 7 });
+    store.close().await.unwrap();
+}

@@ -1,0 +1,159 @@
+//! What the writer needs from a place that keeps state: reads one by one, and one atomic, durable write
+//! per batch.
+//!
+//! Every backend passes the suite in `conformance`. A backend decides nothing: what it is given has been
+//! decided by [`till_core::ledger`], and it stores after-images, so that applying a batch is idempotent.
+
+use till_core::audit::{AuditEntry, ChainHead};
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::time::Timestamp;
+
+use crate::admin_token::{AdminToken, NewAdminToken};
+use crate::error::StoreError;
+use crate::fence::Fence;
+use crate::key::{KeyQuery, KeyRecord, NewKey};
+use crate::month::Month;
+
+/// Where the store stands against its witness: a number that only grows, and a random value drawn with
+/// it, so that two stores that went separate ways from the same copy are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) incarnation: u64,
+    pub(crate) nonce: [u8; 16],
+}
+
+/// The one row about the store itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Instance {
+    /// Random, made with the database.
+    pub(crate) id: [u8; 16],
+    pub(crate) mark: Mark,
+    /// Nonce of the mark before: what the witness has if a crash came between the two writes.
+    pub(crate) previous_nonce: [u8; 16],
+    pub(crate) fence: Option<Fence>,
+    /// Whether the last stop wrote everything. Cleared by a start before anything is granted.
+    pub(crate) stopped_clean: bool,
+    /// Version of the program that started last.
+    pub(crate) version: String,
+}
+
+/// A key row to insert; its account comes with the after-images.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyRow {
+    pub(crate) key: NewKey,
+    pub(crate) project: &'static str,
+    pub(crate) created_at: Timestamp,
+}
+
+/// How often a key was denied for one reason within one minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DenialCount {
+    /// `None` collects what no longer fitted the bounded map.
+    pub(crate) key: Option<KeyId>,
+    pub(crate) code: DenialCode,
+    pub(crate) minute: u64,
+    /// To be added to what is there: the one part of a batch that is no after-image.
+    pub(crate) count: u64,
+}
+
+/// Everything that one transaction writes.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) keys: Vec<KeyRow>,
+    /// Accounts whose after-images are in the ledger.
+    pub(crate) accounts: Vec<AccountId>,
+    /// Holds granted in this batch; those still open in the ledger get a row.
+    pub(crate) holds_opened: Vec<HoldId>,
+    /// Holds closed in this batch that an earlier one gave a row.
+    pub(crate) holds_closed: Vec<HoldId>,
+    /// Holds of an earlier start: closed, but their rows stay, marked.
+    pub(crate) holds_orphaned: Vec<HoldId>,
+    pub(crate) admin_tokens: Vec<(NewAdminToken, Timestamp)>,
+    /// Written only if there is none.
+    pub(crate) index_key: Option<Vec<u8>>,
+    pub(crate) audit: Vec<AuditEntry>,
+    pub(crate) denials: Vec<DenialCount>,
+    /// Activations per month, after-images.
+    pub(crate) months: Vec<(Month, u128)>,
+    pub(crate) instance: Option<Instance>,
+    /// Write even if there is nothing to write: somebody asks whether writing works.
+    pub(crate) probe: bool,
+}
+
+impl Batch {
+    /// Whether a transaction would change nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+            && self.accounts.is_empty()
+            && self.holds_closed.is_empty()
+            && self.holds_orphaned.is_empty()
+            && self.admin_tokens.is_empty()
+            && self.index_key.is_none()
+            && self.audit.is_empty()
+            && self.denials.is_empty()
+            && self.months.is_empty()
+            && self.instance.is_none()
+            && !self.probe
+    }
+
+    /// Empties it and keeps its memory for the next batch.
+    pub(crate) fn clear(&mut self) {
+        self.keys.clear();
+        self.accounts.clear();
+        self.holds_opened.clear();
+        self.holds_closed.clear();
+        self.holds_orphaned.clear();
+        self.admin_tokens.clear();
+        self.index_key = None;
+        self.audit.clear();
+        self.denials.clear();
+        self.months.clear();
+        self.instance = None;
+        self.probe = false;
+    }
+}
+
+/// A durable place, used by the writer thread only.
+pub(crate) trait Backend: Send + 'static {
+    /// The row about the store; `None` when it is new.
+    fn instance(&mut self) -> Result<Option<Instance>, StoreError>;
+
+    /// An account as the last commit left it.
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError>;
+
+    /// All open holds, orphans not among them, in the order of their ids.
+    fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError>;
+
+    /// The newest audit entry.
+    fn audit_head(&mut self) -> Result<ChainHead, StoreError>;
+
+    /// Activations counted in a month.
+    fn month_total(&mut self, month: Month) -> Result<u128, StoreError>;
+
+    /// Writes the batch, all or nothing, and returns when it is durable. After an error it is unknown
+    /// whether it was written: the caller forgets what it knew, calls [`Backend::reopen`] and reads again.
+    fn commit(&mut self, batch: &Batch, ledger: &Ledger) -> Result<(), StoreError>;
+
+    /// Drops what an error may have left behind and starts over from disk.
+    fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// Folds journals into the main file before a stop. Failing costs time at the next start, no data.
+    fn checkpoint(&mut self) -> Result<(), StoreError>;
+
+    /// Something that reads what is committed, independently of the writer.
+    fn reader(&self) -> Box<dyn Reader>;
+}
+
+/// Reads for the admin side, each of one committed state.
+pub(crate) trait Reader: Send + 'static {
+    fn key_fetch(&mut self, id: KeyId) -> Result<Option<KeyRecord>, StoreError>;
+    fn key_list(&mut self, query: &KeyQuery) -> Result<Vec<KeyRecord>, StoreError>;
+    fn key_count(&mut self) -> Result<u64, StoreError>;
+    fn month_total(&mut self, month: Month) -> Result<u128, StoreError>;
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+    fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError>;
+    fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError>;
+    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+}

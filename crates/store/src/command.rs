@@ -1,0 +1,116 @@
+//! What callers ask of the writer, and what they share with it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use till_core::audit::Actor;
+use till_core::key::KeyId;
+use till_core::ledger::HoldId;
+use till_core::limit::Units;
+use tokio::sync::oneshot;
+
+use crate::admin_token::NewAdminToken;
+use crate::denial_counts::DenialCounts;
+use crate::error::StoreError;
+use crate::fence::Fence;
+use crate::hold::{HoldRefusal, Pending};
+use crate::key::NewKey;
+use crate::queue::Queue;
+use crate::stats::Counters;
+
+/// Where the answer to a hold goes.
+pub(crate) type HoldReply = oneshot::Sender<Result<Pending, HoldRefusal>>;
+
+/// Where the answer to an administrative command goes: whether there was something to act on.
+pub(crate) type DoneReply = oneshot::Sender<Result<bool, StoreError>>;
+
+/// The end of a hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    pub(crate) id: HoldId,
+    /// What was used; nothing for a void.
+    pub(crate) used: Units,
+}
+
+/// One thing for the writer to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Hold {
+        key: KeyId,
+        units: Units,
+        reply: HoldReply,
+    },
+    Close(Closing),
+    Administer {
+        what: Box<Administration>,
+        reply: DoneReply,
+    },
+    /// Answered once a transaction was written.
+    Probe {
+        reply: DoneReply,
+    },
+    /// The last one; answered when the files are closed.
+    Stop {
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+}
+
+/// Something that an administrator, or the process itself, does.
+#[derive(Debug)]
+pub(crate) struct Administration {
+    pub(crate) action: Action,
+    pub(crate) actor: Actor,
+}
+
+#[derive(Debug)]
+pub(crate) enum Action {
+    KeyCreate(NewKey),
+    KeyRevoke(KeyId),
+    AdminTokenPut(NewAdminToken),
+    IndexKeyPut(Vec<u8>),
+    FenceAccept,
+    /// Only an entry in the audit log.
+    Audit {
+        action: String,
+        target: String,
+        detail: String,
+    },
+}
+
+/// What handles, holds and the writer have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) queue: Queue<Command>,
+    pub(crate) denials: DenialCounts,
+    pub(crate) counters: Counters,
+    fence: Mutex<Option<Fence>>,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(fence: Option<Fence>) -> Self {
+        Self {
+            queue: Queue::new(),
+            denials: DenialCounts::default(),
+            counters: Counters::default(),
+            fence: Mutex::new(fence),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn fence(&self) -> Option<Fence> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn unfence(&self) {
+        *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn stop_granting(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}

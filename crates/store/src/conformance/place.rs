@@ -1,0 +1,110 @@
+//! Where the suite runs: something that a store can be started on again and again.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+
+use crate::backend::DenialCount;
+use crate::lock::DirectoryLock;
+use crate::memory::{Disk, Fault, Medium, MemoryBackend};
+use crate::sqlite::{FILE_NAME, SqliteBackend};
+use crate::store::Store;
+use crate::writer::LOADED_MAX;
+
+pub(super) trait Place {
+    /// Starts with at most about so many accounts in memory.
+    fn start_with(&self, loaded_max: usize) -> Store;
+
+    fn start(&self) -> Store {
+        self.start_with(LOADED_MAX)
+    }
+
+    /// For every hold that has a row, in order: whether it is an orphan.
+    fn holds(&self) -> Vec<bool>;
+
+    fn denials(&self) -> Vec<DenialCount>;
+}
+
+pub(super) struct SqlitePlace {
+    dir: TempDir,
+}
+
+impl SqlitePlace {
+    pub(super) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn connection(&self) -> Connection {
+        Connection::open(self.dir.path().join(FILE_NAME)).unwrap()
+    }
+}
+
+impl Place for SqlitePlace {
+    fn start_with(&self, loaded_max: usize) -> Store {
+        let lock = DirectoryLock::acquire(self.dir.path()).unwrap();
+        let backend = SqliteBackend::open(self.dir.path()).unwrap();
+        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", loaded_max, lock).unwrap()
+    }
+
+    fn holds(&self) -> Vec<bool> {
+        let connection = self.connection();
+        let mut statement =
+            connection.prepare("SELECT state = 'orphan' FROM holds ORDER BY incarnation, number").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn denials(&self) -> Vec<DenialCount> {
+        let connection = self.connection();
+        let mut statement = connection.prepare("SELECT key, code, minute, count FROM denials").unwrap();
+        let rows = statement.query_map([], |row| {
+            let key: Vec<u8> = row.get(0)?;
+            let code: String = row.get(1)?;
+            Ok(DenialCount {
+                key: key.try_into().ok().map(KeyId),
+                code: *DenialCode::ALL.iter().find(|known| known.as_str() == code).expect("a known code"),
+                minute: row.get(2)?,
+                count: row.get(3)?,
+            })
+        });
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+}
+
+pub(super) struct MemoryPlace {
+    pub(super) medium: Arc<Medium>,
+    dir: TempDir,
+}
+
+impl MemoryPlace {
+    pub(super) fn new() -> Self {
+        Self { medium: Arc::default(), dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// What a crash at this moment leaves: the disk as it is, under the same witness. What the store
+    /// tries to write on its way out fails.
+    pub(super) fn crash(self, store: Store) -> Self {
+        let disk: Disk = self.medium.disk().clone();
+        self.medium.heal();
+        self.medium.script([Fault::Fail; 1000]);
+        drop(store);
+        Self { medium: Medium::with(disk), dir: self.dir }
+    }
+}
+
+impl Place for MemoryPlace {
+    fn start_with(&self, loaded_max: usize) -> Store {
+        let backend = MemoryBackend::new(Arc::clone(&self.medium));
+        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", loaded_max, ()).unwrap()
+    }
+
+    fn holds(&self) -> Vec<bool> {
+        self.medium.disk().holds.values().map(|(_, orphan)| *orphan).collect()
+    }
+
+    fn denials(&self) -> Vec<DenialCount> {
+        self.medium.disk().denials.clone()
+    }
+}

@@ -1,0 +1,136 @@
+//! A granted hold, and how its owner learns that the key ended.
+
+use std::fmt;
+use std::sync::Arc;
+
+use till_core::denial::Denial;
+use till_core::ledger::HoldId;
+use till_core::limit::{Limits, Units};
+use tokio::sync::watch;
+
+use crate::command::{Closing, Command, Shared};
+use crate::error::StoreError;
+
+/// Why there is no hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldRefusal {
+    /// A normal no.
+    Denied(Denial),
+    /// It could not be made durable; nothing may be sent.
+    Unavailable(StoreError),
+}
+
+/// Proof that units are set aside, durably, for one request. Only the store makes one.
+///
+/// Dropping it settles it as spent in full: whoever can't say what happened must assume that everything
+/// was used. Settling and voiding return at once; the store repeats them until they are durable, and
+/// after a crash the units count as spent.
+#[must_use = "dropping a hold spends it"]
+pub struct Hold {
+    shared: Arc<Shared>,
+    id: HoldId,
+    units: Units,
+    remaining: Limits,
+    ended: watch::Receiver<Option<Denial>>,
+    open: bool,
+}
+
+impl Hold {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        id: HoldId,
+        units: Units,
+        remaining: Limits,
+        ended: watch::Receiver<Option<Denial>>,
+    ) -> Self {
+        Self { shared, id, units, remaining, ended, open: true }
+    }
+
+    /// What is left of each limit right after this hold; `None` is unlimited.
+    pub fn remaining(&self) -> Limits {
+        self.remaining
+    }
+
+    /// What is held.
+    pub fn units(&self) -> Units {
+        self.units
+    }
+
+    /// Tells when the key ends while the hold is open, and after.
+    pub fn key_ended(&self) -> KeyEnded {
+        KeyEnded { ended: self.ended.clone() }
+    }
+
+    /// Replaces the hold by what was really used, which may be more.
+    pub fn settle(mut self, used: Units) {
+        self.close(used);
+    }
+
+    /// Gives everything back. Only when it is provable that nothing was sent.
+    pub fn void(mut self) {
+        self.close(Units::default());
+    }
+
+    fn close(&mut self, used: Units) {
+        if std::mem::replace(&mut self.open, false) {
+            self.shared.queue.push_lazy(Command::Close(Closing { id: self.id, used }));
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.close(self.units);
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold").field("id", &self.id).field("units", &self.units).finish_non_exhaustive()
+    }
+}
+
+/// A hold on its way to the caller. If the caller is gone it is voided: nobody can have sent anything.
+#[derive(Debug)]
+pub(crate) struct Pending(Option<Hold>);
+
+impl Pending {
+    pub(crate) fn new(hold: Hold) -> Self {
+        Self(Some(hold))
+    }
+
+    /// The caller has it: from here on dropping it spends it.
+    pub(crate) fn arrive(mut self) -> Hold {
+        self.0.take().expect("only this method and drop take it out, and both end it")
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(hold) = self.0.take() {
+            hold.void();
+        }
+    }
+}
+
+/// Resolves when a key is revoked.
+#[derive(Clone, Debug)]
+pub struct KeyEnded {
+    ended: watch::Receiver<Option<Denial>>,
+}
+
+impl KeyEnded {
+    /// Waits until the key ends, and says why; never answers for a key that lives on.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped: the next call answers at once if the key has ended.
+    pub async fn wait(&mut self) -> Denial {
+        if let Ok(ended) = self.ended.wait_for(Option::is_some).await
+            && let Some(denial) = ended.as_ref()
+        {
+            return denial.clone();
+        }
+        // The store was closed; it says nothing about the key any more.
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,41 @@
+//! Durable state: the only SQL and the only fsync of the project.
+//!
+//! [`Store`] is a cheap handle. What units are left is decided by [`till_core::ledger`] alone; this crate
+//! keeps the accounts that are in use in memory, makes every change durable before anybody hears of it,
+//! and finds out at start whether the state was put back from an older copy.
+//!
+//! `store` is the handle and its promises, `queue` and `writer` the way of a command, `backend` what a
+//! durable place must be able to do, `sqlite` the one that there is, `start`, `fence` and `witness` what
+//! happens before anything is granted.
+
+mod admin_token;
+mod backend;
+mod clock;
+mod command;
+#[cfg(test)]
+mod conformance;
+mod denial_counts;
+mod error;
+mod fence;
+mod files;
+mod hold;
+mod key;
+mod lock;
+#[cfg(test)]
+mod memory;
+mod month;
+mod queue;
+mod sqlite;
+mod start;
+mod stats;
+mod store;
+mod witness;
+mod writer;
+
+pub use admin_token::{AdminToken, NewAdminToken};
+pub use error::{OpenError, StoreError};
+pub use fence::Fence;
+pub use hold::{Hold, HoldRefusal, KeyEnded};
+pub use key::{AccountSummary, DEFAULT_PROJECT, KeyQuery, KeyRecord, NewKey};
+pub use stats::StoreStats;
+pub use store::{OpenOptions, Store};

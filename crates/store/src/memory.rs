@@ -1,0 +1,271 @@
+//! A backend in memory, for tests: it can fail a write, or write and then say that it failed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use till_core::audit::{AuditEntry, ChainHead};
+use till_core::key::KeyId;
+use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::limit::{Dimension, Units};
+use till_core::time::Timestamp;
+
+use crate::admin_token::{AdminToken, NewAdminToken};
+use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
+use crate::error::StoreError;
+use crate::key::{KeyQuery, KeyRecord};
+use crate::month::Month;
+
+/// What a commit does instead of succeeding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Nothing is written.
+    Fail,
+    /// Everything is written, and the answer is an error all the same.
+    WriteAndFail,
+    /// The disk can't even be read when the writer opens it again.
+    FailAndNotReopen,
+    /// A fault in the program.
+    Panic,
+}
+
+/// What is "on disk".
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    instance: Option<Instance>,
+    index_key: Option<Vec<u8>>,
+    keys: Vec<KeyRow>,
+    accounts: BTreeMap<AccountId, Account>,
+    /// And whether it is an orphan.
+    pub(crate) holds: BTreeMap<HoldId, (OpenHold, bool)>,
+    tokens: BTreeMap<String, (NewAdminToken, Timestamp)>,
+    audit: Vec<AuditEntry>,
+    pub(crate) denials: Vec<DenialCount>,
+    months: BTreeMap<Month, u128>,
+}
+
+/// A disk that outlives its backends.
+#[derive(Debug, Default)]
+pub(crate) struct Medium {
+    disk: Mutex<Disk>,
+    /// One for each commit to come; then none.
+    faults: Mutex<VecDeque<Fault>>,
+    /// Whoever holds it stalls commits.
+    pub(crate) gate: Mutex<()>,
+}
+
+impl Medium {
+    pub(crate) fn with(disk: Disk) -> Arc<Self> {
+        Arc::new(Self { disk: Mutex::new(disk), ..Self::default() })
+    }
+
+    pub(crate) fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap()
+    }
+
+    pub(crate) fn script(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap().extend(faults);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    pub(crate) fn heal_if(&self, condition: bool) {
+        if condition {
+            self.heal();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct MemoryBackend {
+    medium: Arc<Medium>,
+    /// A write failed and nobody looked again.
+    stale: bool,
+    reopens: bool,
+}
+
+impl MemoryBackend {
+    pub(crate) fn new(medium: Arc<Medium>) -> Self {
+        Self { medium, stale: false, reopens: true }
+    }
+}
+
+fn failed(action: &'static str) -> StoreError {
+    StoreError::Failed { action, file: PathBuf::from("memory"), reason: "no space left on device".into() }
+}
+
+impl Backend for MemoryBackend {
+    fn instance(&mut self) -> Result<Option<Instance>, StoreError> {
+        Ok(self.medium.disk().instance.clone())
+    }
+
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        Ok(self.medium.disk().accounts.get(&id).cloned())
+    }
+
+    fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
+        let disk = self.medium.disk();
+        let open = disk.holds.iter().filter(|(_, (_, orphan))| !orphan);
+        Ok(open.map(|(id, (hold, _))| (*id, hold.clone())).collect())
+    }
+
+    fn audit_head(&mut self) -> Result<ChainHead, StoreError> {
+        let disk = self.medium.disk();
+        Ok(disk.audit.last().map_or(ChainHead::EMPTY, |entry| ChainHead { seq: entry.seq, hash: entry.hash }))
+    }
+
+    fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
+        Ok(self.medium.disk().months.get(&month).copied().unwrap_or(0))
+    }
+
+    fn commit(&mut self, batch: &Batch, ledger: &Ledger) -> Result<(), StoreError> {
+        let gate = self.medium.gate.lock().unwrap();
+        drop(gate);
+        assert!(!self.stale, "after a failed write a backend must be opened again");
+        let fault = self.medium.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        assert!(fault != Fault::Panic, "a scripted panic");
+        if matches!(fault, Fault::None | Fault::WriteAndFail) {
+            write(&mut self.medium.disk(), batch, ledger);
+        }
+        self.stale = fault != Fault::None;
+        self.reopens = fault != Fault::FailAndNotReopen;
+        if self.stale { Err(failed("write")) } else { Ok(()) }
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if !std::mem::replace(&mut self.reopens, true) {
+            return Err(failed("open"));
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(MemoryReader(Arc::clone(&self.medium)))
+    }
+}
+
+fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
+    if let Some(instance) = &batch.instance {
+        disk.instance = Some(instance.clone());
+    }
+    for id in &batch.accounts {
+        disk.accounts.insert(*id, ledger.account(*id).expect("a changed account is loaded").clone());
+    }
+    disk.keys.extend(batch.keys.iter().cloned());
+    for id in &batch.holds_opened {
+        if let Some(hold) = ledger.open_hold(*id) {
+            assert!(disk.holds.insert(*id, (hold.clone(), false)).is_none(), "a hold id is used once");
+        }
+    }
+    for id in &batch.holds_closed {
+        disk.holds.remove(id);
+    }
+    for id in &batch.holds_orphaned {
+        disk.holds.get_mut(id).expect("an orphan was open").1 = true;
+    }
+    for (token, at) in &batch.admin_tokens {
+        disk.tokens.insert(token.name.clone(), (token.clone(), *at));
+    }
+    if disk.index_key.is_none() {
+        disk.index_key.clone_from(&batch.index_key);
+    }
+    disk.audit.extend(batch.audit.iter().cloned());
+    for denial in &batch.denials {
+        let same = |row: &&mut DenialCount| {
+            (row.key, row.code, row.minute) == (denial.key, denial.code, denial.minute)
+        };
+        match disk.denials.iter_mut().find(same) {
+            Some(row) => row.count += denial.count,
+            None => disk.denials.push(*denial),
+        }
+    }
+    disk.months.extend(batch.months.iter().copied());
+}
+
+struct MemoryReader(Arc<Medium>);
+
+fn record(disk: &Disk, row: &KeyRow) -> KeyRecord {
+    let account = &disk.accounts[&AccountId::Key(row.key.id)];
+    let used = |dimension| u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
+    KeyRecord {
+        id: row.key.id,
+        project: row.project.into(),
+        provider: row.key.provider.clone(),
+        origin: row.key.origin.clone(),
+        limits: account.limits(),
+        used: Units {
+            activations: used(Dimension::Activations),
+            tokens: used(Dimension::Tokens),
+            spend_nanos: used(Dimension::Spend),
+        },
+        status: account.status(),
+        metadata: row.key.metadata.clone(),
+        created_at: row.created_at,
+        last_used_at: account.last_used_at,
+        revoked_at: account.revoked_at,
+    }
+}
+
+impl Reader for MemoryReader {
+    fn key_fetch(&mut self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let disk = self.0.disk();
+        Ok(disk.keys.iter().find(|row| row.key.id == id).map(|row| record(&disk, row)))
+    }
+
+    fn key_list(&mut self, query: &KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
+        let disk = self.0.disk();
+        let newest_first: Vec<KeyRecord> = disk.keys.iter().rev().map(|row| record(&disk, row)).collect();
+        let skip = match query.after {
+            None => 0,
+            Some(id) => {
+                newest_first.iter().position(|key| key.id == id).map_or(newest_first.len(), |at| at + 1)
+            }
+        };
+        let matches = |key: &KeyRecord| {
+            query.status.is_none_or(|status| key.status == status)
+                && query.provider.as_ref().is_none_or(|provider| key.provider == *provider)
+        };
+        let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
+        Ok(newest_first.into_iter().skip(skip).filter(matches).take(limit).collect())
+    }
+
+    fn key_count(&mut self) -> Result<u64, StoreError> {
+        Ok(self.0.disk().keys.len() as u64)
+    }
+
+    fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
+        Ok(self.0.disk().months.get(&month).copied().unwrap_or(0))
+    }
+
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.disk().index_key.clone())
+    }
+
+    fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {
+        let disk = self.0.disk();
+        let found = disk.tokens.values().find(|(token, _)| token.hash == hash);
+        Ok(found.map(|(token, at)| AdminToken {
+            name: token.name.clone(),
+            role: token.role.clone(),
+            created_at: *at,
+        }))
+    }
+
+    fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.0.disk().tokens.contains_key(name))
+    }
+
+    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let disk = self.0.disk();
+        let after = disk.audit.iter().filter(|entry| entry.seq > after_seq);
+        Ok(after.take(limit as usize).cloned().collect())
+    }
+}

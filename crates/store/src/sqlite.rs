@@ -1,0 +1,234 @@
+//! State in one SQLite file: the only SQL of the project is in this module and the ones below it.
+//!
+//! Write-ahead log with `synchronous=FULL`: a commit returns after its fsync. One connection writes; a
+//! second one reads, and a reader never waits for the writer. The tables are described in
+//! `sqlite/schema-1.sql`.
+
+mod column;
+mod migration;
+mod read;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use till_core::audit::{AuditEntry, ChainHead};
+use till_core::key::KeyId;
+use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+
+use crate::admin_token::AdminToken;
+use crate::backend::{Backend, Batch, Instance, Reader};
+use crate::error::{OpenError, StoreError};
+use crate::files::make_private_file;
+use crate::key::{KeyQuery, KeyRecord};
+use crate::month::Month;
+use migration::{Refused, migrate};
+
+/// Name of the database in the data directory.
+pub(crate) const FILE_NAME: &str = "till.db";
+
+/// How long to wait for a lock on the database. Only a checkpoint or a person with `sqlite3` takes one.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// Prepared statements kept per connection; there are fewer.
+const STATEMENTS_MAX: usize = 64;
+
+/// The write-ahead log is cut back to this size after a checkpoint.
+const WAL_BYTES_MAX: i64 = 64 << 20;
+
+#[derive(Debug)]
+pub(crate) struct SqliteBackend {
+    path: PathBuf,
+    /// `None` only after [`Backend::reopen`] failed.
+    connection: Option<Connection>,
+}
+
+impl SqliteBackend {
+    /// Opens the database in `dir`, makes it if it is absent, and brings its schema up to date.
+    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+        let path = dir.join(FILE_NAME);
+        // Made here and not by SQLite, for its mode; the log and its index take the same one.
+        make_private_file(&path)?;
+        let opened = connect(&path).map_err(Refused::Sqlite).and_then(|mut connection| {
+            migrate(&mut connection)?;
+            Ok(connection)
+        });
+        match opened {
+            Ok(connection) => Ok(Self { path, connection: Some(connection) }),
+            Err(refused) => Err(open_error(path, refused)),
+        }
+    }
+
+    /// Makes this connection believe that the disk is nearly full.
+    #[cfg(test)]
+    pub(crate) fn forbid_growth(&mut self) {
+        let pages =
+            self.run("read", |connection| connection.query_row("PRAGMA page_count", [], |row| row.get(0)));
+        let pages: i64 = pages.expect("a sound database");
+        let bounded = self.run("write", |connection| {
+            connection.query_row(&format!("PRAGMA max_page_count = {}", pages + 4), [], |_| Ok(()))
+        });
+        bounded.expect("a sound database");
+    }
+
+    fn run<T>(
+        &mut self,
+        action: &'static str,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let Some(connection) = &self.connection else {
+            let reason = "it could not be opened again after an error".into();
+            return Err(StoreError::Failed { action, file: self.path.clone(), reason });
+        };
+        run(connection).map_err(|error| failed(action, &self.path, &error))
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    Ok(connection)
+}
+
+fn open_error(path: PathBuf, refused: Refused) -> OpenError {
+    let error = match refused {
+        Refused::Newer { found } => return OpenError::NewerSchema { path, found, known: migration::NEWEST },
+        Refused::NotOurs => {
+            return OpenError::Corrupt { path, reason: "it was made by another program".into() };
+        }
+        Refused::Sqlite(error) => error,
+    };
+    let reason = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => OpenError::Corrupt { path, reason },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            OpenError::NotWritable { path, reason }
+        }
+        _ => OpenError::Io { path, reason },
+    }
+}
+
+fn failed(action: &'static str, path: &Path, error: &rusqlite::Error) -> StoreError {
+    StoreError::Failed { action, file: path.into(), reason: error.to_string() }
+}
+
+impl Backend for SqliteBackend {
+    fn instance(&mut self) -> Result<Option<Instance>, StoreError> {
+        self.run("read", read::instance)
+    }
+
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.run("read", |connection| read::account(connection, id))
+    }
+
+    fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
+        self.run("read", read::open_holds)
+    }
+
+    fn audit_head(&mut self) -> Result<ChainHead, StoreError> {
+        self.run("read", read::audit_head)
+    }
+
+    fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
+        self.run("read", |connection| read::month_total(connection, month))
+    }
+
+    fn commit(&mut self, batch: &Batch, ledger: &Ledger) -> Result<(), StoreError> {
+        self.run("write", |connection| {
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            let written = write::batch(connection, batch, ledger)
+                .and_then(|()| connection.prepare_cached("COMMIT")?.execute([]).map(drop));
+            if written.is_err() && !connection.is_autocommit() {
+                // The first error is the one to report; whoever gets it reopens the connection anyway.
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+            written
+        })
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        // Closed first: an error may stick to the old connection.
+        self.connection = None;
+        let connection = connect(&self.path).map_err(|error| failed("open", &self.path, &error))?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        self.run("write", |connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        })
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(SqliteReader { path: self.path.clone(), connection: None })
+    }
+}
+
+/// A second connection, opened at first use and again after an error.
+#[derive(Debug)]
+struct SqliteReader {
+    path: PathBuf,
+    connection: Option<Connection>,
+}
+
+impl SqliteReader {
+    fn run<T>(&mut self, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => connect(&self.path).and_then(|connection| {
+                connection.pragma_update(None, "query_only", true)?;
+                Ok(connection)
+            }),
+        };
+        let answer = connection.and_then(|connection| {
+            let answer = run(&connection)?;
+            self.connection = Some(connection);
+            Ok(answer)
+        });
+        answer.map_err(|error| failed("read", &self.path, &error))
+    }
+}
+
+impl Reader for SqliteReader {
+    fn key_fetch(&mut self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.run(|connection| read::key_fetch(connection, id))
+    }
+
+    fn key_list(&mut self, query: &KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
+        self.run(|connection| read::key_list(connection, query))
+    }
+
+    fn key_count(&mut self) -> Result<u64, StoreError> {
+        self.run(read::key_count)
+    }
+
+    fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
+        self.run(|connection| read::month_total(connection, month))
+    }
+
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(read::index_key)
+    }
+
+    fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {
+        self.run(|connection| read::admin_token_fetch(connection, hash))
+    }
+
+    fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError> {
+        self.run(|connection| read::admin_token_exists(connection, name))
+    }
+
+    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.run(|connection| read::audit_list(connection, after_seq, limit))
+    }
+}

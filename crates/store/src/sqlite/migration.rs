@@ -1,0 +1,50 @@
+//! Numbered schema versions, applied at start, each in a transaction of its own.
+//!
+//! The number is kept in `user_version`. A database with a higher number than this program knows is
+//! refused: nobody knows what it means.
+
+use rusqlite::Connection;
+
+/// SQL that leads from version `n` to `n + 1`, in order from an empty file.
+const MIGRATIONS: [&str; 1] = [include_str!("schema-1.sql")];
+
+/// The newest version that this program knows.
+pub(super) const NEWEST: u32 = 1;
+
+/// Marks the file as ours: the letters `till`.
+const APPLICATION_ID: i32 = 0x7469_6c6c;
+
+/// Why a file can't be brought to the newest version.
+pub(super) enum Refused {
+    Newer { found: u32 },
+    NotOurs,
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Brings the schema to [`NEWEST`].
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Refused> {
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let empty = tables == 0 && found == 0;
+    if application != APPLICATION_ID && !(application == 0 && empty) {
+        return Err(Refused::NotOurs);
+    }
+    if found > NEWEST {
+        return Err(Refused::Newer { found });
+    }
+    for (version, sql) in (1_u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

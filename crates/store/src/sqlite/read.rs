@@ -1,0 +1,209 @@
+//! Rows as values of the domain. What can't be one is an error: a damaged file, not a default.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
+use serde_json::Value;
+use till_core::audit::{Actor, ActorKind, AuditEntry, ChainHead};
+use till_core::key::KeyId;
+use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
+use till_core::limit::{Dimension, Units};
+
+use super::column::{Amount, Time, account_parts, chain_from_bytes};
+use crate::admin_token::AdminToken;
+use crate::backend::{Instance, Mark};
+use crate::fence::Fence;
+use crate::key::{KeyQuery, KeyRecord};
+use crate::month::Month;
+
+/// Columns of `accounts` in the order that [`account_from`] reads them.
+macro_rules! account_columns {
+    () => {
+        "activations_limit, activations_held, activations_spent, activations_escrowed, activations_burnt, \
+         activations_overrun, tokens_limit, tokens_held, tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, \
+         spend_limit, spend_held, spend_spent, spend_escrowed, spend_burnt, spend_overrun, revoked_at, last_used_at"
+    };
+}
+
+/// How many those are.
+const ACCOUNT_COLUMNS: usize = 20;
+
+pub(super) fn instance(connection: &Connection) -> Result<Option<Instance>> {
+    let sql = "SELECT id, incarnation, nonce, previous_nonce, fence_reason, fence_store_incarnation, \
+                 fence_witness_incarnation, stopped_clean, version FROM instance";
+    let read = |row: &Row<'_>| {
+        let fence = match row.get::<_, Option<String>>(4)? {
+            None => None,
+            Some(reason) => {
+                Some(Fence { store_incarnation: row.get(5)?, witness_incarnation: row.get(6)?, reason })
+            }
+        };
+        Ok(Instance {
+            id: row.get(0)?,
+            mark: Mark { incarnation: row.get(1)?, nonce: row.get(2)? },
+            previous_nonce: row.get(3)?,
+            fence,
+            stopped_clean: row.get(7)?,
+            version: row.get(8)?,
+        })
+    };
+    connection.prepare_cached(sql)?.query_row([], read).optional()
+}
+
+pub(super) fn account(connection: &Connection, id: AccountId) -> Result<Option<Account>> {
+    let sql = concat!("SELECT ", account_columns!(), " FROM accounts WHERE id = ?1 AND kind = ?2");
+    let (kind, bytes) = account_parts(&id);
+    connection.prepare_cached(sql)?.query_row(params![bytes, kind], |row| account_from(row, 0)).optional()
+}
+
+fn account_from(row: &Row<'_>, first: usize) -> Result<Account> {
+    let mut account =
+        Account::from_balances([balance(row, first)?, balance(row, first + 6)?, balance(row, first + 12)?]);
+    account.revoked_at = row.get::<_, Option<Time>>(first + 18)?.map(|time| time.0);
+    account.last_used_at = row.get::<_, Option<Time>>(first + 19)?.map(|time| time.0);
+    Ok(account)
+}
+
+fn balance(row: &Row<'_>, first: usize) -> Result<Balance> {
+    let amount = |index: usize| row.get::<_, Amount>(first + index).map(|amount| amount.0);
+    let limit = row.get::<_, Option<Amount>>(first)?.map(Amount::u64).transpose()?;
+    let parts = BalanceParts {
+        limit,
+        held: amount(1)?,
+        spent: amount(2)?,
+        escrowed: amount(3)?,
+        burnt: amount(4)?,
+        overrun: amount(5)?,
+    };
+    Balance::from_parts(parts)
+        .map_err(|error| Error::FromSqlConversionFailure(first, Type::Integer, Box::new(error)))
+}
+
+fn damaged(column: usize, what: &'static str) -> Error {
+    Error::FromSqlConversionFailure(column, Type::Blob, what.into())
+}
+
+pub(super) fn open_holds(connection: &Connection) -> Result<Vec<(HoldId, OpenHold)>> {
+    let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts FROM holds \
+               WHERE state = 'open' ORDER BY incarnation, number";
+    let read = |row: &Row<'_>| {
+        let units = Units {
+            activations: row.get::<_, Amount>(3)?.u64()?,
+            tokens: row.get::<_, Amount>(4)?.u64()?,
+            spend_nanos: row.get::<_, Amount>(5)?.u64()?,
+        };
+        let accounts = chain_from_bytes(row.get_ref(6)?.as_blob()?);
+        let accounts = accounts.ok_or_else(|| damaged(6, "the accounts of a hold can't be read"))?;
+        let id = HoldId { incarnation: row.get(0)?, number: row.get(1)? };
+        Ok((id, OpenHold { accounts, units, at: row.get::<_, Time>(2)?.0 }))
+    };
+    connection.prepare_cached(sql)?.query_map([], read)?.collect()
+}
+
+pub(super) fn audit_head(connection: &Connection) -> Result<ChainHead> {
+    let sql = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
+    let read = |row: &Row<'_>| Ok(ChainHead { seq: row.get(0)?, hash: row.get(1)? });
+    Ok(connection.prepare_cached(sql)?.query_row([], read).optional()?.unwrap_or(ChainHead::EMPTY))
+}
+
+pub(super) fn month_total(connection: &Connection, month: Month) -> Result<u128> {
+    let sql = "SELECT count FROM activations_by_month WHERE month = ?1";
+    let total =
+        connection.prepare_cached(sql)?.query_row([month.0], |row| row.get::<_, Amount>(0)).optional()?;
+    Ok(total.map_or(0, |amount| amount.0))
+}
+
+pub(super) fn index_key(connection: &Connection) -> Result<Option<Vec<u8>>> {
+    let read = |row: &Row<'_>| row.get(0);
+    Ok(connection.prepare_cached("SELECT index_key FROM instance")?.query_row([], read).optional()?.flatten())
+}
+
+const KEY_SELECT: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    ", keys.id, project, provider, origin, metadata, created_at FROM keys JOIN accounts USING (id)"
+);
+
+fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
+    let account = account_from(row, 0)?;
+    let shown = |dimension| u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
+    let column = |index: usize| ACCOUNT_COLUMNS + index;
+    let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(column(4))?.as_str()?) else {
+        return Err(damaged(column(4), "the metadata of a key is no JSON object"));
+    };
+    Ok(KeyRecord {
+        id: KeyId(row.get(column(0))?),
+        project: row.get(column(1))?,
+        provider: row.get(column(2))?,
+        origin: row.get(column(3))?,
+        limits: account.limits(),
+        used: Units {
+            activations: shown(Dimension::Activations),
+            tokens: shown(Dimension::Tokens),
+            spend_nanos: shown(Dimension::Spend),
+        },
+        status: account.status(),
+        metadata,
+        created_at: row.get::<_, Time>(column(5))?.0,
+        last_used_at: account.last_used_at,
+        revoked_at: account.revoked_at,
+    })
+}
+
+pub(super) fn key_fetch(connection: &Connection, id: KeyId) -> Result<Option<KeyRecord>> {
+    let sql = format!("{KEY_SELECT} WHERE keys.id = ?1");
+    connection.prepare_cached(&sql)?.query_row([id.0], key_from).optional()
+}
+
+pub(super) fn key_list(connection: &Connection, query: &KeyQuery) -> Result<Vec<KeyRecord>> {
+    // After an unknown key nothing comes: its row is NULL, and no row is below NULL.
+    let sql = format!(
+        "{KEY_SELECT} WHERE (?1 IS NULL OR keys.row < (SELECT row FROM keys WHERE id = ?1)) \
+         AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR provider = ?3) ORDER BY keys.row DESC LIMIT ?4"
+    );
+    // A negative limit is none.
+    let limit = query.limit.map_or(-1, i64::from);
+    let parameters = params![
+        query.after.map(|id| id.0),
+        query.status.map(|status| status.as_str()),
+        query.provider,
+        limit
+    ];
+    connection.prepare_cached(&sql)?.query_map(parameters, key_from)?.collect()
+}
+
+pub(super) fn key_count(connection: &Connection) -> Result<u64> {
+    connection.prepare_cached("SELECT count(*) FROM keys")?.query_row([], |row| row.get(0))
+}
+
+pub(super) fn admin_token_fetch(connection: &Connection, hash: [u8; 32]) -> Result<Option<AdminToken>> {
+    let sql = "SELECT name, role, created_at FROM admin_tokens WHERE hash = ?1";
+    let read = |row: &Row<'_>| {
+        Ok(AdminToken { name: row.get(0)?, role: row.get(1)?, created_at: row.get::<_, Time>(2)?.0 })
+    };
+    connection.prepare_cached(sql)?.query_row([hash], read).optional()
+}
+
+pub(super) fn admin_token_exists(connection: &Connection, name: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM admin_tokens WHERE name = ?1)";
+    connection.prepare_cached(sql)?.query_row([name], |row| row.get(0))
+}
+
+pub(super) fn audit_list(connection: &Connection, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>> {
+    let sql = "SELECT seq, at, actor_kind, actor_id, actor_address, actor_request_id, action, target, detail, \
+                 prev_hash, hash FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let read = |row: &Row<'_>| {
+        let kind =
+            ActorKind::parse(row.get_ref(2)?.as_str()?).ok_or_else(|| damaged(2, "unknown kind of actor"))?;
+        Ok(AuditEntry {
+            seq: row.get(0)?,
+            at: row.get::<_, Time>(1)?.0,
+            actor: Actor { kind, id: row.get(3)?, address: row.get(4)?, request_id: row.get(5)? },
+            action: row.get(6)?,
+            target: row.get(7)?,
+            detail: row.get(8)?,
+            prev_hash: row.get(9)?,
+            hash: row.get(10)?,
+        })
+    };
+    connection.prepare_cached(sql)?.query_map(params![Amount::from(after_seq), limit], read)?.collect()
+}

@@ -1,0 +1,199 @@
+//! A batch as SQL.
+
+use rusqlite::{Connection, Result, named_params, params};
+use till_core::audit::AuditEntry;
+use till_core::ledger::{Account, AccountId, Balance, HoldId, Ledger, OpenHold};
+
+use super::column::{Amount, Time, account_parts, chain_bytes};
+use crate::admin_token::NewAdminToken;
+use crate::backend::{Batch, DenialCount, Instance, KeyRow};
+
+/// Writes the batch into the transaction that is open on the connection.
+pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> Result<()> {
+    if let Some(instance) = &batch.instance {
+        instance_put(connection, instance)?;
+    }
+    for id in &batch.accounts {
+        // An account that was written to is loaded until the batch is committed.
+        account_put(connection, id, ledger.account(*id).expect("a changed account is loaded"))?;
+    }
+    for row in &batch.keys {
+        key_insert(connection, row)?;
+    }
+    let mut chain = Vec::new();
+    for id in &batch.holds_opened {
+        if let Some(hold) = ledger.open_hold(*id) {
+            hold_insert(connection, *id, hold, &mut chain)?;
+        }
+    }
+    for id in &batch.holds_closed {
+        let sql = "DELETE FROM holds WHERE incarnation = ?1 AND number = ?2 AND state = 'open'";
+        connection.prepare_cached(sql)?.execute(params![id.incarnation, id.number])?;
+    }
+    for id in &batch.holds_orphaned {
+        let sql = "UPDATE holds SET state = 'orphan' WHERE incarnation = ?1 AND number = ?2";
+        connection.prepare_cached(sql)?.execute(params![id.incarnation, id.number])?;
+    }
+    for (token, created_at) in &batch.admin_tokens {
+        admin_token_put(connection, token, &Time(*created_at))?;
+    }
+    if let Some(wrapped) = &batch.index_key {
+        let sql = "UPDATE instance SET index_key = ?1 WHERE index_key IS NULL";
+        connection.prepare_cached(sql)?.execute(params![wrapped])?;
+    }
+    for entry in &batch.audit {
+        audit_insert(connection, entry)?;
+    }
+    for denial in &batch.denials {
+        denial_add(connection, denial)?;
+    }
+    for (month, total) in &batch.months {
+        let sql = "INSERT INTO activations_by_month (month, count) VALUES (?1, ?2) \
+                   ON CONFLICT (month) DO UPDATE SET count = excluded.count";
+        connection.prepare_cached(sql)?.execute(params![month.0, Amount(*total)])?;
+    }
+    if batch.probe {
+        // Touches a page, so that the commit really writes.
+        connection.prepare_cached("UPDATE instance SET version = version")?.execute([])?;
+    }
+    Ok(())
+}
+
+fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
+    let sql = "INSERT INTO instance (one, id, incarnation, nonce, previous_nonce, fence_reason, \
+                 fence_store_incarnation, fence_witness_incarnation, stopped_clean, version) \
+               VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+               ON CONFLICT (one) DO UPDATE SET incarnation = ?2, nonce = ?3, previous_nonce = ?4, fence_reason = ?5, \
+                 fence_store_incarnation = ?6, fence_witness_incarnation = ?7, stopped_clean = ?8, version = ?9";
+    let fence = instance.fence.as_ref();
+    connection.prepare_cached(sql)?.execute(params![
+        instance.id,
+        instance.mark.incarnation,
+        instance.mark.nonce,
+        instance.previous_nonce,
+        fence.map(|fence| &fence.reason),
+        fence.map(|fence| fence.store_incarnation),
+        fence.and_then(|fence| fence.witness_incarnation),
+        instance.stopped_clean,
+        instance.version,
+    ])?;
+    Ok(())
+}
+
+fn account_put(connection: &Connection, id: &AccountId, account: &Account) -> Result<()> {
+    // Nearly every write changes a row that exists.
+    let sql = "UPDATE accounts SET \
+                 activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
+                 activations_burnt = ?6, activations_overrun = ?7, \
+                 tokens_limit = ?8, tokens_held = ?9, tokens_spent = ?10, tokens_escrowed = ?11, tokens_burnt = ?12, \
+                 tokens_overrun = ?13, \
+                 spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
+                 spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22 \
+               WHERE id = ?1";
+    if account_execute(connection, sql, id, account)? == 0 {
+        let sql = "INSERT INTO accounts (id, activations_limit, activations_held, activations_spent, \
+                     activations_escrowed, activations_burnt, activations_overrun, tokens_limit, tokens_held, \
+                     tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, spend_limit, spend_held, \
+                     spend_spent, spend_escrowed, spend_burnt, spend_overrun, status, revoked_at, last_used_at, kind) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+                     ?20, ?21, ?22, ?23)";
+        account_execute(connection, sql, id, account)?;
+    }
+    Ok(())
+}
+
+fn account_execute(connection: &Connection, sql: &str, id: &AccountId, account: &Account) -> Result<usize> {
+    let (kind, bytes) = account_parts(id);
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.raw_bind_parameter(1, bytes)?;
+    for (first, balance) in [2, 8, 14].into_iter().zip(account.balances()) {
+        bind_balance(&mut statement, first, balance)?;
+    }
+    statement.raw_bind_parameter(20, account.status().as_str())?;
+    statement.raw_bind_parameter(21, account.revoked_at.map(Time))?;
+    statement.raw_bind_parameter(22, account.last_used_at.map(Time))?;
+    if statement.parameter_count() == 23 {
+        statement.raw_bind_parameter(23, kind)?;
+    }
+    statement.raw_execute()
+}
+
+fn bind_balance(statement: &mut rusqlite::Statement<'_>, first: usize, balance: &Balance) -> Result<()> {
+    let parts = balance.parts();
+    statement.raw_bind_parameter(first, parts.limit.map(Amount::from))?;
+    let amounts = [parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun];
+    for (index, amount) in (first + 1..).zip(amounts) {
+        statement.raw_bind_parameter(index, Amount(amount))?;
+    }
+    Ok(())
+}
+
+fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
+    let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at) \
+               VALUES (:id, :project, :provider, :origin, :metadata, :created_at)";
+    let metadata = serde_json::Value::Object(row.key.metadata.clone()).to_string();
+    connection.prepare_cached(sql)?.execute(named_params! {
+        ":id": row.key.id.0,
+        ":project": row.project,
+        ":provider": row.key.provider,
+        ":origin": row.key.origin,
+        ":metadata": metadata,
+        ":created_at": Time(row.created_at),
+    })?;
+    Ok(())
+}
+
+fn hold_insert(connection: &Connection, id: HoldId, hold: &OpenHold, chain: &mut Vec<u8>) -> Result<()> {
+    let sql = "INSERT INTO holds (incarnation, number, state, at, activations, tokens, spend, accounts) \
+               VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7)";
+    chain_bytes(&hold.accounts, chain);
+    connection.prepare_cached(sql)?.execute(params![
+        id.incarnation,
+        id.number,
+        Time(hold.at),
+        Amount::from(hold.units.activations),
+        Amount::from(hold.units.tokens),
+        Amount::from(hold.units.spend_nanos),
+        &chain[..],
+    ])?;
+    Ok(())
+}
+
+fn admin_token_put(connection: &Connection, token: &NewAdminToken, created_at: &Time) -> Result<()> {
+    let sql = "INSERT INTO admin_tokens (name, role, hash, created_at) VALUES (?1, ?2, ?3, ?4) \
+               ON CONFLICT (name) DO UPDATE SET role = ?2, hash = ?3, created_at = ?4";
+    connection.prepare_cached(sql)?.execute(params![token.name, token.role, token.hash, created_at])?;
+    Ok(())
+}
+
+fn audit_insert(connection: &Connection, entry: &AuditEntry) -> Result<()> {
+    let sql = "INSERT INTO audit (seq, at, actor_kind, actor_id, actor_address, actor_request_id, action, target, \
+                 detail, prev_hash, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    connection.prepare_cached(sql)?.execute(params![
+        entry.seq,
+        Time(entry.at),
+        entry.actor.kind.as_str(),
+        entry.actor.id,
+        entry.actor.address,
+        entry.actor.request_id,
+        entry.action,
+        entry.target,
+        entry.detail,
+        entry.prev_hash,
+        entry.hash,
+    ])?;
+    Ok(())
+}
+
+fn denial_add(connection: &Connection, denial: &DenialCount) -> Result<()> {
+    let sql = "INSERT INTO denials (minute, key, code, count) VALUES (?1, ?2, ?3, ?4) \
+               ON CONFLICT (minute, key, code) DO UPDATE SET count = count + excluded.count";
+    let key: &[u8] = denial.key.as_ref().map_or(&[], |key| &key.0);
+    connection.prepare_cached(sql)?.execute(params![
+        denial.minute,
+        key,
+        denial.code.as_str(),
+        denial.count
+    ])?;
+    Ok(())
+}

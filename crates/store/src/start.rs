@@ -1,0 +1,239 @@
+//! What happens before anything is granted: fence or not, a new incarnation, holds of a crash spent.
+
+use std::path::Path;
+
+use serde_json::json;
+use till_core::audit::{Actor, ChainHead};
+use till_core::ledger::{AccountId, Ledger};
+use till_core::time::Timestamp;
+
+use crate::backend::{Backend, Batch, Instance, Mark};
+use crate::error::{OpenError, StoreError};
+use crate::fence::{Fence, Verdict, judge};
+use crate::witness::{Record, Witness};
+
+/// Everything that the writer goes on with.
+pub(crate) struct Started {
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) witness: Witness,
+    pub(crate) instance: Instance,
+    pub(crate) ledger: Ledger,
+    pub(crate) head: ChainHead,
+}
+
+/// Starts on a backend.
+///
+/// The order of the writes: the very first start makes the witness, which then says that no start was
+/// ever seen, before the store's row. Every start writes its mark to the store and then to the witness,
+/// so a crash leaves the store at most one step ahead, which [`judge`] knows is no roll-back. A fenced
+/// store leaves the witness alone.
+pub(crate) fn start(
+    mut backend: Box<dyn Backend>,
+    witness_path: &Path,
+    version: &str,
+    now: Timestamp,
+) -> Result<Started, OpenError> {
+    let found = backend.instance()?;
+    let (mut witness, reading) = Witness::open(witness_path);
+    let verdict = judge(found.as_ref(), &reading);
+    let mut head = backend.audit_head()?;
+    let mut instance = match found {
+        Some(instance) => instance,
+        None => new_instance()?,
+    };
+    let mut batch = Batch::default();
+    match &verdict {
+        Verdict::New => witness.create(record(&instance))?,
+        Verdict::Sound => {}
+        Verdict::Fenced(fence) if instance.fence.is_none() => {
+            batch.audit.push(head.append(now, &Actor::system(), "fence.raise", "store", detail(fence)));
+            instance.fence = Some(fence.clone());
+        }
+        Verdict::Fenced(_) => {}
+    }
+    instance.version = version.into();
+    instance.stopped_clean = false;
+    batch.instance = Some(instance.clone());
+    let mut orphans = Ledger::new(instance.mark.incarnation, false);
+    spend_orphans(backend.as_mut(), &mut orphans, &mut batch)?;
+    backend.commit(&batch, &orphans)?;
+    if instance.fence.is_none() {
+        raise(backend.as_mut(), &mut witness, &mut instance, false)?;
+    }
+    let ledger = Ledger::new(instance.mark.incarnation, instance.fence.is_some());
+    Ok(Started { backend, witness, instance, ledger, head })
+}
+
+fn new_instance() -> Result<Instance, StoreError> {
+    Ok(Instance {
+        id: random()?,
+        mark: Mark { incarnation: 0, nonce: random()? },
+        previous_nonce: [0; 16],
+        fence: None,
+        stopped_clean: false,
+        version: String::new(),
+    })
+}
+
+/// What the witness has to say about this state of the store.
+pub(crate) fn record(instance: &Instance) -> Record {
+    Record { instance_id: instance.id, mark: instance.mark }
+}
+
+/// The fence as an audit entry tells it.
+pub(crate) fn detail(fence: &Fence) -> String {
+    json!({
+        "reason": fence.reason,
+        "storeIncarnation": fence.store_incarnation,
+        "witnessIncarnation": fence.witness_incarnation,
+    })
+    .to_string()
+}
+
+/// 16 random bytes.
+pub(crate) fn random() -> Result<[u8; 16], StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Failed {
+        action: "read",
+        file: "/dev/urandom".into(),
+        reason: error.to_string(),
+    })?;
+    Ok(bytes)
+}
+
+/// The mark after this one.
+pub(crate) fn next_mark(incarnation: u64) -> Result<Mark, StoreError> {
+    let incarnation = incarnation.checked_add(1).ok_or_else(|| StoreError::Invalid {
+        reason: "the store has been started as often as can be counted".into(),
+    })?;
+    Ok(Mark { incarnation, nonce: random()? })
+}
+
+/// Raises the incarnation number durably: in the store, then in the witness.
+///
+/// # Errors
+/// Either can't be written. What is in `instance` is then what the store may have; the next call first
+/// brings the witness up to it, so that the store is never more than one step ahead.
+pub(crate) fn raise(
+    backend: &mut dyn Backend,
+    witness: &mut Witness,
+    instance: &mut Instance,
+    stopped_clean: bool,
+) -> Result<(), StoreError> {
+    if witness.last() != Some(record(instance)) {
+        witness.write(record(instance))?;
+    }
+    let next = Instance {
+        mark: next_mark(instance.mark.incarnation)?,
+        previous_nonce: instance.mark.nonce,
+        stopped_clean,
+        ..instance.clone()
+    };
+    let batch = Batch { instance: Some(next.clone()), ..Batch::default() };
+    backend.commit(&batch, &Ledger::new(0, true))?;
+    *instance = next;
+    witness.write(record(instance))
+}
+
+/// Holds that are still open were granted by a process that is gone. Whether their requests were sent is
+/// unknown, so they are spent; their rows stay, marked.
+fn spend_orphans(backend: &mut dyn Backend, ledger: &mut Ledger, batch: &mut Batch) -> Result<(), OpenError> {
+    for (id, hold) in backend.open_holds()? {
+        for account in hold.accounts.iter() {
+            if ledger.account(account).is_none() {
+                load(backend, ledger, account)?;
+                batch.accounts.push(account);
+            }
+        }
+        let units = hold.units;
+        if !ledger.restore_hold(id, hold) || ledger.settle(id, units).is_err() {
+            return Err(contradiction().into());
+        }
+        batch.holds_orphaned.push(id);
+    }
+    if !batch.holds_orphaned.is_empty() {
+        tracing::warn!(
+            holds = batch.holds_orphaned.len(),
+            "holds of a process that ended without a stop are spent"
+        );
+    }
+    Ok(())
+}
+
+/// Puts an account that a hold names into the ledger.
+pub(crate) fn load(backend: &mut dyn Backend, ledger: &mut Ledger, id: AccountId) -> Result<(), StoreError> {
+    let account = backend.account(id)?.ok_or_else(contradiction)?;
+    ledger.load(id, account);
+    Ok(())
+}
+
+/// The error for an open hold that the accounts on disk do not cover.
+pub(crate) fn contradiction() -> StoreError {
+    StoreError::Invalid {
+        reason: "the database contradicts itself: an open hold is not in its accounts".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use till_core::time::Timestamp;
+
+    use super::{Started, start};
+    use crate::memory::{Fault, Medium, MemoryBackend};
+
+    fn begin(medium: &Arc<Medium>, witness: &Path) -> Result<Started, crate::OpenError> {
+        start(Box::new(MemoryBackend::new(Arc::clone(medium))), witness, "test", Timestamp(1))
+    }
+
+    #[test]
+    fn a_crash_between_the_two_writes_is_no_roll_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let witness = dir.path().join("witness");
+        let medium = Arc::default();
+        begin(&medium, &witness).unwrap();
+        for crash in 1..5 {
+            let before = fs::read(&witness).unwrap();
+            begin(&medium, &witness).unwrap();
+            // As if it had died before its last write, that of the witness.
+            fs::write(&witness, before).unwrap();
+            let started = begin(&medium, &witness).unwrap();
+            assert_eq!(started.instance.fence, None, "crash {crash}");
+        }
+    }
+
+    #[test]
+    fn a_crash_at_any_write_of_the_first_start_is_no_roll_back() {
+        for faults in [vec![Fault::Fail], vec![Fault::WriteAndFail], vec![Fault::None, Fault::WriteAndFail]] {
+            let dir = tempfile::tempdir().unwrap();
+            let witness = dir.path().join("keys/witness");
+            let medium = Arc::<Medium>::default();
+            medium.script(faults.clone());
+            assert!(begin(&medium, &witness).is_err());
+            let started = begin(&medium, &witness).unwrap();
+            assert_eq!(started.instance.fence, None, "{faults:?}");
+            assert!(started.instance.mark.incarnation > 0);
+        }
+    }
+
+    #[test]
+    fn a_fenced_store_leaves_the_witness_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let witness = dir.path().join("witness");
+        let medium = Arc::default();
+        begin(&medium, &witness).unwrap();
+        let old = Medium::with(medium.disk().clone());
+        begin(&medium, &witness).unwrap();
+        begin(&medium, &witness).unwrap();
+        let before = fs::read(&witness).unwrap();
+        for _ in 0..3 {
+            assert!(begin(&old, &witness).unwrap().instance.fence.is_some());
+            assert_eq!(fs::read(&witness).unwrap(), before);
+        }
+        // The right database, put in again, is not fenced.
+        assert_eq!(begin(&medium, &witness).unwrap().instance.fence, None);
+    }
+}

@@ -1,0 +1,397 @@
+//! The handle that the rest of the program uses, and what it promises.
+//!
+//! - A [`Hold`] exists only if the units are set aside on disk.
+//! - What can't be made durable is refused ([`HoldRefusal::Unavailable`]); nothing is granted on trust.
+//! - A revocation answers after it is durable and after everybody who holds the key was told.
+//! - Every administrative action has an audit entry in its own transaction.
+//!
+//! Writes go through one thread ([`crate::writer`]); reads use a connection of their own.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use till_core::audit::{Actor, AuditEntry};
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::ledger::shutting_down_denial;
+use till_core::limit::Units;
+use tokio::sync::oneshot;
+
+use crate::admin_token::{AdminToken, NewAdminToken};
+use crate::backend::{Backend, Reader};
+use crate::clock;
+use crate::command::{Action, Administration, Command, DoneReply, Shared};
+use crate::error::{OpenError, StoreError};
+use crate::fence::Fence;
+use crate::files::make_private_directory;
+use crate::hold::{Hold, HoldRefusal};
+use crate::key::{AccountSummary, KeyQuery, KeyRecord, NewKey};
+use crate::lock::DirectoryLock;
+use crate::month::Month;
+use crate::sqlite::SqliteBackend;
+use crate::start::start;
+use crate::stats::StoreStats;
+use crate::writer::{LOADED_MAX, Writer};
+
+/// Where the state is.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The data directory; made if it is absent.
+    pub data_dir: PathBuf,
+    /// The witness file, which must stay outside of backups.
+    pub witness: PathBuf,
+    /// Version of the program, for the record.
+    pub version: String,
+}
+
+impl OpenOptions {
+    /// The usual places in a data directory: the witness is `DIR/keys/witness`.
+    pub fn new(data_dir: impl AsRef<Path>, version: impl Into<String>) -> Self {
+        let data_dir = data_dir.as_ref().to_path_buf();
+        let witness = data_dir.join("keys").join("witness");
+        Self { data_dir, witness, version: version.into() }
+    }
+}
+
+/// A cheap handle to the open store. When the last one is dropped the store is closed as by
+/// [`Store::close`], but nobody learns whether that worked.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+type ReaderSlot = Arc<Mutex<Option<Box<dyn Reader>>>>;
+
+struct Inner {
+    shared: Arc<Shared>,
+    instance_id: [u8; 16],
+    /// `None` once the store is closed.
+    reader: ReaderSlot,
+    writer: Option<JoinHandle<()>>,
+    /// What closing came to; the lock makes a second caller wait for the first.
+    closed: tokio::sync::Mutex<Option<Result<(), StoreError>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.take()
+            && writer.thread().id() != std::thread::current().id()
+        {
+            // It has logged why, if it panicked.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store of a data directory, which is made if it is absent (mode 0700). Blocks.
+    ///
+    /// The directory is locked, the schema brought up to date, the incarnation number raised; holds that
+    /// a crash left open are spent. If store and witness disagree the store opens fenced
+    /// ([`Store::fenced`]).
+    ///
+    /// # Errors
+    /// Each says what to do.
+    pub fn open(options: &OpenOptions) -> Result<Self, OpenError> {
+        make_private_directory(&options.data_dir)?;
+        let lock = DirectoryLock::acquire(&options.data_dir)?;
+        let backend = SqliteBackend::open(&options.data_dir)?;
+        Self::start(Box::new(backend), &options.witness, &options.version, LOADED_MAX, lock)
+    }
+
+    /// Starts on any backend. `guard` is dropped when the backend is closed.
+    pub(crate) fn start(
+        backend: Box<dyn Backend>,
+        witness: &Path,
+        version: &str,
+        loaded_max: usize,
+        guard: impl Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let started = start(backend, witness, version, clock::now())?;
+        let instance_id = started.instance.id;
+        let shared = Arc::new(Shared::new(started.instance.fence.clone()));
+        let reader = Arc::new(Mutex::new(Some(started.backend.reader())));
+        let writer = Writer::new(started, Arc::clone(&shared), loaded_max);
+        let abandon = AbandonOnPanic(Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("till-store".into()).spawn(move || {
+            let abandon = abandon;
+            let (result, replies) = writer.run();
+            drop(guard);
+            for reply in replies {
+                // A caller that stopped waiting needs no answer.
+                let _ = reply.send(result.clone());
+            }
+            drop(abandon);
+        });
+        let thread =
+            thread.map_err(|error| OpenError::Io { path: witness.into(), reason: error.to_string() })?;
+        let inner = Inner {
+            shared,
+            instance_id,
+            reader,
+            writer: Some(thread),
+            closed: tokio::sync::Mutex::new(None),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Random bytes made with the database: they tell this instance from every other one.
+    pub fn instance_id(&self) -> [u8; 16] {
+        self.inner.instance_id
+    }
+
+    /// The index key, wrapped by the master key, if there is one.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn index_key_fetch(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(Reader::index_key).await
+    }
+
+    /// Keeps the wrapped index key if there is none yet; otherwise nothing changes.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub async fn index_key_put(&self, wrapped: Vec<u8>) -> Result<(), StoreError> {
+        self.administer(Action::IndexKeyPut(wrapped), &Actor::system()).await.map(drop)
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// The id exists, a limit is above [`till_core::limit::LIMIT_MAX`], or the store can't be written.
+    pub async fn key_create(&self, key: NewKey, actor: &Actor) -> Result<KeyRecord, StoreError> {
+        let id = key.id;
+        self.administer(Action::KeyCreate(key), actor).await?;
+        let record = self.key_fetch(id).await?;
+        record.ok_or_else(|| StoreError::Invalid { reason: format!("{id} was made but can't be found") })
+    }
+
+    /// A key with its figures: they include every hold that was answered before.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn key_fetch(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.read(move |reader| reader.key_fetch(id)).await
+    }
+
+    /// Keys, newest first.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn key_list(&self, query: KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
+        self.read(move |reader| reader.key_list(&query)).await
+    }
+
+    /// Ends a key for ever; `None` when there is no such key. A second time changes nothing.
+    ///
+    /// Answers after the change is durable and after [`crate::KeyEnded`] of every hold of the key resolves.
+    ///
+    /// # Errors
+    /// The store can't be written. The key may be used until this succeeds.
+    pub async fn key_revoke(&self, id: KeyId, actor: &Actor) -> Result<Option<KeyRecord>, StoreError> {
+        if self.administer(Action::KeyRevoke(id), actor).await? { self.key_fetch(id).await } else { Ok(None) }
+    }
+
+    /// Figures over all keys.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn account_summary(&self) -> Result<AccountSummary, StoreError> {
+        let month = Month::of(clock::now());
+        self.read(move |reader| {
+            let activations = reader.month_total(month)?;
+            Ok(AccountSummary {
+                keys: reader.key_count()?,
+                activations_this_month: u64::try_from(activations).unwrap_or(u64::MAX),
+            })
+        })
+        .await
+    }
+
+    /// Keeps an admin token, in place of one of the same name.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub async fn admin_token_put(&self, token: NewAdminToken, actor: &Actor) -> Result<(), StoreError> {
+        self.administer(Action::AdminTokenPut(token), actor).await.map(drop)
+    }
+
+    /// The admin token with this SHA-256.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn admin_token_fetch(&self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {
+        self.read(move |reader| reader.admin_token_fetch(hash)).await
+    }
+
+    /// Whether there is an admin token of this name.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn admin_token_exists(&self, name: &str) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.read(move |reader| reader.admin_token_exists(&name)).await
+    }
+
+    /// Why every key is refused, if it is.
+    pub fn fenced(&self) -> Option<Fence> {
+        self.inner.shared.fence()
+    }
+
+    /// Ends the fence: the administrator knows that what was used since the copy may be used again. Without
+    /// a fence nothing happens.
+    ///
+    /// # Errors
+    /// Store or witness can't be written; the fence stays.
+    pub async fn fence_accept(&self, actor: &Actor) -> Result<(), StoreError> {
+        self.administer(Action::FenceAccept, actor).await.map(drop)
+    }
+
+    /// Sets units aside, durably.
+    ///
+    /// # Errors
+    /// A denial, or the hold could not be made durable: nothing may be sent in either case.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it answers, the hold is voided.
+    pub async fn hold(&self, key: KeyId, units: Units) -> Result<Hold, HoldRefusal> {
+        let shared = &self.inner.shared;
+        if shared.is_stopping() {
+            return Err(HoldRefusal::Denied(shutting_down_denial()));
+        }
+        let (reply, answer) = oneshot::channel();
+        shared.queue.push(Command::Hold { key, units, reply }).map_err(HoldRefusal::Unavailable)?;
+        match answer.await {
+            Ok(answer) => answer.map(|pending| pending.arrive()),
+            Err(_) => Err(HoldRefusal::Unavailable(StoreError::Closed)),
+        }
+    }
+
+    /// Counts a denial of a known key that was decided elsewhere. Never waits for the disk. What
+    /// [`Store::hold`] denies is counted already.
+    pub fn denial_record(&self, key: KeyId, code: DenialCode) {
+        let shared = &self.inner.shared;
+        if shared.denials.add(key, code, clock::now()) {
+            shared.queue.nudge();
+        }
+    }
+
+    /// Audit entries after number `after_seq`, oldest first.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn audit_list(&self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read(move |reader| reader.audit_list(after_seq, limit)).await
+    }
+
+    /// Adds an entry to the audit log: a start, a stop, a change of configuration. No secrets.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub async fn audit_append(
+        &self,
+        action: &str,
+        target: &str,
+        detail: serde_json::Value,
+        actor: &Actor,
+    ) -> Result<(), StoreError> {
+        let action =
+            Action::Audit { action: action.into(), target: target.into(), detail: detail.to_string() };
+        self.administer(action, actor).await.map(drop)
+    }
+
+    /// Whether a write works: one did within the last second, or does now.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn writable(&self) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Probe { reply }).await.map(drop)
+    }
+
+    /// Counters for metrics.
+    pub fn stats(&self) -> StoreStats {
+        let shared = &self.inner.shared;
+        shared.counters.read(shared.queue.len())
+    }
+
+    /// Denies further holds with `shutting_down`; open ones can still be settled. Idempotent.
+    pub fn stop_granting(&self) {
+        self.inner.shared.stop_granting();
+    }
+
+    /// Writes everything that is queued, marks the stop as clean and closes the files. Holds that are
+    /// still open are spent. Idempotent; every later operation fails with [`StoreError::Closed`].
+    ///
+    /// # Errors
+    /// Something could not be written. The next start counts it as spent.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.stop_granting();
+        let mut closed = self.inner.closed.lock().await;
+        if let Some(result) = &*closed {
+            return result.clone();
+        }
+        // Dropped first, so that the writer's connection is the last one and tidies up behind itself.
+        let reader = Arc::clone(&self.inner.reader);
+        let clear = move || *reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // A panic in it would be one of the reader's own, which has nothing left to lose.
+        let _ = tokio::task::spawn_blocking(clear).await;
+        let (reply, answer) = oneshot::channel();
+        let result = match self.inner.shared.queue.push(Command::Stop { reply }) {
+            Ok(()) => answer.await.unwrap_or(Err(StoreError::Closed)),
+            // The queue is full: it is drained all the same, and then the files are closed.
+            Err(error) => {
+                self.inner.shared.queue.close();
+                Err(error)
+            }
+        };
+        *closed = Some(result.clone());
+        result
+    }
+
+    async fn administer(&self, action: Action, actor: &Actor) -> Result<bool, StoreError> {
+        let what = Box::new(Administration { action, actor: actor.clone() });
+        self.ask(|reply| Command::Administer { what, reply }).await
+    }
+
+    async fn ask(&self, command: impl FnOnce(DoneReply) -> Command) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.shared.queue.push(command(reply))?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Reads on a thread where waiting for the disk hurts nobody.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = Arc::clone(&self.inner.reader);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut slot = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.as_mut().map_or(Err(StoreError::Closed), |reader| read(reader.as_mut()))
+        });
+        task.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// If the writer panics, whoever waits for it must hear of it: the queue is closed and emptied.
+struct AbandonOnPanic(Arc<Shared>);
+
+impl Drop for AbandonOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the store's writer stopped by a fault; nothing is granted until a restart");
+        }
+        self.0.queue.abandon();
+    }
+}

@@ -1,0 +1,116 @@
+//! What administrators do: each action and its audit entry go into the same transaction.
+
+use serde_json::json;
+use till_core::audit::Actor;
+use till_core::key::KeyId;
+use till_core::ledger::{Account, AccountId};
+use till_core::limit::{Dimension, LIMIT_MAX, Limits};
+
+use super::Writer;
+use crate::admin_token::NewAdminToken;
+use crate::backend::{Instance, KeyRow};
+use crate::command::{Action, Administration};
+use crate::error::StoreError;
+use crate::key::{DEFAULT_PROJECT, NewKey};
+use crate::start::{detail, next_mark, record};
+
+impl Writer {
+    /// Applies an action to the current batch; `false` when what it is about does not exist.
+    pub(super) fn administer(&mut self, what: Administration) -> Result<bool, StoreError> {
+        let Administration { action, actor } = what;
+        match action {
+            Action::KeyCreate(key) => self.key_create(key, &actor),
+            Action::KeyRevoke(key) => self.key_revoke(key, &actor),
+            Action::AdminTokenPut(token) => Ok(self.admin_token_put(token, &actor)),
+            Action::IndexKeyPut(wrapped) => {
+                self.batch.index_key.get_or_insert(wrapped);
+                Ok(true)
+            }
+            Action::FenceAccept => self.fence_accept(&actor),
+            Action::Audit { action, target, detail } => {
+                self.audit(&actor, &action, &target, detail);
+                Ok(true)
+            }
+        }
+    }
+
+    fn key_create(&mut self, key: NewKey, actor: &Actor) -> Result<bool, StoreError> {
+        let too_high =
+            |dimension: &Dimension| key.limits.of(*dimension).is_some_and(|limit| limit > LIMIT_MAX);
+        if let Some(dimension) = Dimension::ALL.iter().find(|dimension| too_high(dimension)) {
+            return Err(StoreError::Invalid {
+                reason: format!("the limit of {dimension} is above {LIMIT_MAX}"),
+            });
+        }
+        if self.ensure_loaded(key.id)? {
+            return Err(StoreError::Conflict { what: key.id.to_string() });
+        }
+        let id = AccountId::Key(key.id);
+        self.ledger.load(id, Account::new(key.limits));
+        self.ensure_loaded(key.id)?;
+        self.dirty.insert(id);
+        let detail =
+            json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits)});
+        self.audit(actor, "key.create", &key.id.to_string(), detail.to_string());
+        self.batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: self.now });
+        Ok(true)
+    }
+
+    fn key_revoke(&mut self, key: KeyId, actor: &Actor) -> Result<bool, StoreError> {
+        if !self.ensure_loaded(key)? {
+            return Ok(false);
+        }
+        let id = AccountId::Key(key);
+        if self.ledger.revoke(id, self.now) == Some(true) {
+            self.dirty.insert(id);
+            self.audit(actor, "key.revoke", &key.to_string(), "{}".into());
+        }
+        // Told again if it was revoked before: whoever asks must find every listener told.
+        self.revoked.push(key);
+        Ok(true)
+    }
+
+    fn admin_token_put(&mut self, token: NewAdminToken, actor: &Actor) -> bool {
+        let detail = json!({"role": token.role}).to_string();
+        self.audit(actor, "admin_token.put", &token.name, detail);
+        self.batch.admin_tokens.push((token, self.now));
+        true
+    }
+
+    /// Accepts that the store may be an older one. The witness is written first: a crash in between
+    /// leaves the store fenced, and nobody was told that it is not.
+    fn fence_accept(&mut self, actor: &Actor) -> Result<bool, StoreError> {
+        let Some(fence) = self.instance.fence.clone() else {
+            return Ok(false);
+        };
+        if self.batch.instance.is_some() {
+            return Ok(true);
+        }
+        let highest = self.instance.mark.incarnation.max(fence.witness_incarnation.unwrap_or(0));
+        let next = Instance {
+            mark: next_mark(highest)?,
+            previous_nonce: self.instance.mark.nonce,
+            fence: None,
+            ..self.instance.clone()
+        };
+        self.witness
+            .create(record(&next))
+            .map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
+        self.audit(actor, "fence.accept", "store", detail(&fence));
+        self.batch.instance = Some(next);
+        Ok(true)
+    }
+
+    /// Goes on with what is durable about the store itself.
+    pub(super) fn adopt(&mut self, instance: Instance) {
+        if self.ledger.is_fenced() && instance.fence.is_none() {
+            self.ledger.unfence(instance.mark.incarnation);
+            self.shared.unfence();
+        }
+        self.instance = instance;
+    }
+}
+
+fn limits_json(limits: Limits) -> serde_json::Value {
+    json!({"activations": limits.activations, "tokens": limits.tokens, "spendNanos": limits.spend_nanos})
+}

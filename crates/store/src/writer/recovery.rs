@@ -1,0 +1,82 @@
+//! After a write that failed: nobody is promised anything, and memory is read from disk again.
+//!
+//! Whether the failed transaction is on disk is unknown. If it is, its holds are open there although
+//! their callers were refused: each refused hold voids itself, which closes it if it is there and does
+//! nothing if it is not. Ends of holds are kept and done again by id, which is idempotent as well.
+
+use std::time::Instant;
+
+use super::{Answer, RETRY_WAIT, Writer};
+use crate::command::Command;
+use crate::error::StoreError;
+use crate::hold::HoldRefusal;
+use crate::start::{contradiction, load};
+use crate::stats::count;
+
+impl Writer {
+    /// Tells everybody in the batch that it failed.
+    pub(super) fn fail(&mut self, error: &StoreError) {
+        tracing::error!(%error, "a batch could not be written; nothing of it was granted");
+        count(&self.shared.counters.commit_failures, 1);
+        self.stale = true;
+        self.ledger.forget_all();
+        self.months.clear();
+        self.retry.append(&mut self.closings);
+        self.retry_due = Some(Instant::now() + RETRY_WAIT);
+        self.shared.denials.put_back(&mut self.batch.denials);
+        self.batch.clear();
+        self.revoked.clear();
+        for answer in self.answers.drain(..) {
+            match answer {
+                Answer::Granted(reply, _) | Answer::Denied(reply, _) => {
+                    drop(reply.send(Err(HoldRefusal::Unavailable(error.clone()))));
+                }
+                Answer::Done(reply, _) => drop(reply.send(Err(error.clone()))),
+            }
+        }
+    }
+
+    /// Refuses what can't even be looked at, and keeps what nobody waits for.
+    pub(super) fn refuse_all(&mut self, commands: &mut Vec<Command>, error: &StoreError) {
+        for command in commands.drain(..) {
+            match command {
+                Command::Hold { reply, .. } => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
+                Command::Close(closing) => self.retry.push(closing),
+                Command::Administer { reply, .. } | Command::Probe { reply } => {
+                    drop(reply.send(Err(error.clone())))
+                }
+                Command::Stop { reply } => {
+                    self.stop.push(reply);
+                    self.shared.queue.close();
+                }
+            }
+        }
+        self.denials_due = None;
+        self.retry_due = Some(Instant::now() + RETRY_WAIT);
+    }
+
+    /// Makes memory equal to disk again after a failed write.
+    pub(super) fn recover(&mut self) -> Result<(), StoreError> {
+        if !self.stale {
+            return Ok(());
+        }
+        self.ledger.forget_all();
+        self.backend.reopen()?;
+        let instance = self.backend.instance()?.ok_or_else(contradiction)?;
+        self.head = self.backend.audit_head()?;
+        for (id, hold) in self.backend.open_holds()? {
+            for account in hold.accounts.iter() {
+                if self.ledger.account(account).is_none() {
+                    load(self.backend.as_mut(), &mut self.ledger, account)?;
+                }
+            }
+            if !self.ledger.restore_hold(id, hold) {
+                return Err(contradiction());
+            }
+        }
+        self.adopt(instance);
+        self.stale = false;
+        tracing::info!("the store works again");
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! What the tests from outside share.
+
+use std::path::Path;
+
+use serde_json::Map;
+use till_core::audit::Actor;
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::limit::{Limits, Units};
+use till_store::{Hold, HoldRefusal, NewKey, OpenOptions, Store};
+
+pub(crate) fn key_id(n: u8) -> KeyId {
+    KeyId([n; 16])
+}
+
+pub(crate) fn options(dir: &Path) -> OpenOptions {
+    OpenOptions::new(dir, "test")
+}
+
+pub(crate) fn open(dir: &Path) -> Store {
+    Store::open(&options(dir)).expect("opens")
+}
+
+pub(crate) fn activations(limit: u64) -> Limits {
+    Limits { activations: Some(limit), ..Limits::default() }
+}
+
+pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
+    let key = NewKey {
+        id: key_id(n),
+        provider: "openai".into(),
+        origin: "https://api.openai.com".into(),
+        limits,
+        metadata: Map::new(),
+    };
+    store.key_create(key, &Actor::system()).await.expect("is made").id
+}
+
+pub(crate) async fn hold(store: &Store, key: KeyId) -> Hold {
+    store.hold(key, Units::ONE_ACTIVATION).await.expect("units are left")
+}
+
+pub(crate) async fn used(store: &Store, key: KeyId) -> u64 {
+    store.key_fetch(key).await.expect("readable").expect("exists").used.activations
+}
+
+pub(crate) async fn denied(store: &Store, key: KeyId) -> Option<DenialCode> {
+    match store.hold(key, Units::ONE_ACTIVATION).await {
+        Ok(hold) => {
+            hold.void();
+            None
+        }
+        Err(HoldRefusal::Denied(denial)) => Some(denial.code),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Copies a directory file by file, as `cp -r` does.
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("makes a directory");
+    for entry in std::fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("has a type").is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copies");
+        }
+    }
+}

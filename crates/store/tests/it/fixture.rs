@@ -1,0 +1,87 @@
+//! A data directory of every schema version must open with all its figures.
+//!
+//! The directories were written by `examples/make_fixture.rs` of their time.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use till_core::audit::{Actor, verify_chain};
+use till_core::denial::DenialCode;
+use till_core::key::{KeyId, KeyStatus};
+use till_core::limit::{Limits, Units};
+use till_store::Store;
+
+use crate::common::{copy_directory, denied, hold, open};
+
+#[tokio::test]
+async fn schema_1_opens_with_everything_in_it() {
+    let copy = tempfile::tempdir().unwrap();
+    copy_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-1"), copy.path());
+    let store = open(copy.path());
+    let fence = store.fenced().expect("it is a copy");
+    assert!(fence.reason.contains("copy"), "{}", fence.reason);
+    store.fence_accept(&Actor::system()).await.unwrap();
+
+    check_keys(&store).await;
+    assert_eq!(store.index_key_fetch().await.unwrap().as_deref(), Some(b"wrapped index key".as_slice()));
+    assert_eq!(store.admin_token_fetch([42; 32]).await.unwrap().expect("kept").name, "owner");
+    assert_eq!(store.account_summary().await.unwrap().keys, 4);
+    let log = store.audit_list(0, 100).await.unwrap();
+    verify_chain(&log).unwrap();
+    let old: Vec<&str> = log.iter().map(|entry| entry.action.as_str()).collect();
+    assert_eq!(
+        old,
+        [
+            "admin_token.put",
+            "key.create",
+            "key.create",
+            "key.revoke",
+            "key.create",
+            "key.create",
+            "ledger.overrun",
+            "fence.raise",
+            "fence.accept"
+        ]
+    );
+
+    // It goes on from there.
+    drop(hold(&store, KeyId([1; 16])).await);
+    assert_eq!(denied(&store, KeyId([2; 16])).await, Some(DenialCode::KeyRevoked));
+    assert_eq!(denied(&store, KeyId([3; 16])).await, Some(DenialCode::ActivationsExhausted));
+    assert_eq!(denied(&store, KeyId([4; 16])).await, Some(DenialCode::TokensExhausted));
+    store.close().await.unwrap();
+    check_rows(copy.path());
+    let store = open(copy.path());
+    assert_eq!(store.fenced(), None);
+    assert_eq!(crate::common::used(&store, KeyId([1; 16])).await, 9);
+}
+
+async fn check_keys(store: &Store) {
+    let activations = |limit| Limits { activations: Some(limit), ..Limits::default() };
+    let one = |activations| Units { activations, ..Units::default() };
+    let tokens = Limits { tokens: Some(1_000), ..Limits::default() };
+    let overrun = Units { activations: 1, tokens: u64::MAX, spend_nanos: 7 };
+    for (n, limits, used, status) in [
+        // Seven were settled, one voided, and the open one is an orphan now.
+        (1, activations(50), one(8), KeyStatus::Active),
+        (2, activations(5), one(1), KeyStatus::Revoked),
+        (3, activations(2), one(2), KeyStatus::Exhausted),
+        (4, tokens, overrun, KeyStatus::Exhausted),
+    ] {
+        let key = store.key_fetch(KeyId([n; 16])).await.unwrap().expect("exists");
+        assert_eq!((key.limits, key.used, key.status), (limits, used, status), "key {n}");
+        assert_eq!(key.metadata["agent"], format!("agent {n}"));
+        assert_eq!((key.provider.as_str(), key.project.as_str()), ("openai", "default"));
+        assert!(key.last_used_at.is_some());
+        assert_eq!(key.revoked_at.is_some(), status == KeyStatus::Revoked);
+    }
+}
+
+fn check_rows(dir: &Path) {
+    let connection = Connection::open(dir.join("till.db")).unwrap();
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM holds WHERE state = 'orphan'"), 1);
+    assert_eq!(count("SELECT sum(count) FROM denials WHERE code = 'activations_exhausted'"), 2);
+    assert_eq!(count("SELECT sum(count) FROM denials WHERE code = 'endpoint_denied'"), 1);
+    assert_eq!(count("SELECT sum(count) FROM activations_by_month"), 13);
+}

@@ -1,0 +1,10 @@
+//! The store from outside: real files, real processes.
+
+// Helpers of tests are tests too; the lint's exception knows only functions marked as such.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod directory;
+mod fixture;
+mod kill;
+mod rollback;
