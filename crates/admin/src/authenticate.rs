@@ -1,0 +1,230 @@
+//! Who is asking, and whether they may.
+//!
+//! Every request passes [`gate`] before anything else of it is read. Invariants: a path that the route table
+//! doesn't know is closed unless it is outside `/admin`; missing, malformed and unknown tokens take the same
+//! steps and get the same answer, so neither content nor timing tells them apart; the look-up is by a
+//! SHA-256 of the token, so its time says nothing about a stored token either. Refused tokens are counted in
+//! a metric and written nowhere.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use till_core::audit::{Actor, ActorKind};
+use till_core::token::admin_token_hash;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::permission::{Access, Permission, role_may};
+use crate::router::Shared;
+
+/// The address a request came from. The listener puts it into the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The id under which a request stands in the log. The listener puts it into the request's extensions, or
+/// into the header `x-till-request-id`.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+/// Header form of [`RequestId`].
+pub(crate) const REQUEST_ID_HEADER: &str = "x-till-request-id";
+
+/// Longest request id that is taken from a header.
+const REQUEST_ID_MAX: usize = 128;
+
+/// Whoever passed [`gate`]. Handlers that change something demand it; only this file can make one.
+#[derive(Clone)]
+pub(crate) struct Caller(Actor);
+
+impl Caller {
+    /// As the audit log knows them.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Absent only when a route was declared open by mistake: fail closed.
+        parts.extensions.get().cloned().ok_or_else(|| ApiError::plain(ErrorCode::Unauthorized))
+    }
+}
+
+/// Lets a request through to its handler, or answers why not.
+pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let needed = match access(&shared, &request) {
+        Access::Open => return next.run(request).await,
+        Access::Page(_)
+            if shared.state.settings.loopback && is_local(request.headers(), request.uri().host()) =>
+        {
+            return next.run(request).await;
+        }
+        Access::Page(permission) | Access::Token(permission) => permission,
+    };
+    let credentials = Credentials::of(&request);
+    match authenticate(&shared, credentials, needed).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+fn access(shared: &Shared, request: &Request) -> Access {
+    // GET handlers also answer HEAD.
+    let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+    let declared =
+        request.extensions().get::<MatchedPath>().and_then(|path| shared.access(method, path.as_str()));
+    match declared {
+        Some(access) => access,
+        None if request.uri().path().split('/').nth(1) == Some("admin") => {
+            Access::Token(Permission::InstanceRead)
+        }
+        // Nothing but a 404 or 405 is behind it.
+        None => Access::Open,
+    }
+}
+
+/// What a request says about who sent it.
+struct Credentials {
+    /// Made also for an absent or malformed token, so that all refusals take the same time.
+    token_hash: [u8; 32],
+    address: Option<String>,
+    request_id: Option<String>,
+}
+
+impl Credentials {
+    fn of(request: &Request) -> Self {
+        let peer = request.extensions().get::<PeerAddr>();
+        Self {
+            token_hash: admin_token_hash(bearer(request.headers()).unwrap_or_default()),
+            address: peer.map(|peer| peer.0.to_string()),
+            request_id: request_id(request),
+        }
+    }
+}
+
+async fn authenticate(
+    shared: &Shared,
+    credentials: Credentials,
+    needed: Permission,
+) -> Result<Caller, ApiError> {
+    let Some(token) = shared.state.store.admin_token_fetch(credentials.token_hash).await? else {
+        shared.metrics.unauthorized();
+        return Err(ApiError::plain(ErrorCode::Unauthorized));
+    };
+    if !role_may(&token.role, needed) {
+        shared.metrics.forbidden();
+        return Err(ApiError::plain(ErrorCode::Forbidden));
+    }
+    Ok(Caller(Actor {
+        kind: ActorKind::Admin,
+        id: token.name,
+        address: credentials.address,
+        request_id: credentials.request_id,
+    }))
+}
+
+/// The token of the one `Authorization: Bearer` header, if there is exactly one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
+}
+
+/// The id of a request, as the listener gave it.
+pub(crate) fn request_id(request: &Request) -> Option<String> {
+    if let Some(RequestId(id)) = request.extensions().get() {
+        return Some(id.clone());
+    }
+    let id = request.headers().get(REQUEST_ID_HEADER)?.to_str().ok()?;
+    let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    (plain && !id.is_empty() && id.len() <= REQUEST_ID_MAX).then(|| id.to_owned())
+}
+
+/// Whether a request to a loopback listener really comes from a person at this machine: not passed on by a
+/// reverse proxy, and not from a web page whose name was made to resolve to a loopback address.
+fn is_local(headers: &HeaderMap, uri_host: Option<&str>) -> bool {
+    let forwarded = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+    if forwarded.iter().any(|name| headers.contains_key(*name)) {
+        return false;
+    }
+    let host = headers.get(header::HOST).map_or(uri_host, |host| host.to_str().ok());
+    host.is_some_and(names_loopback)
+}
+
+/// Whether `host` or `host:port` is `localhost` or a loopback address.
+fn names_loopback(authority: &str) -> bool {
+    if let Ok(address) = authority.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::{bearer, is_local};
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn finds_the_bearer_token() {
+        for (pairs, token) in [
+            (&[("authorization", "Bearer abc")][..], Some("abc")),
+            (&[("authorization", "bearer  abc")], Some("abc")),
+            (&[("authorization", "Bearer")], None),
+            (&[("authorization", "Basic abc")], None),
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer a")], None),
+            (&[("x-api-key", "abc")], None),
+            (&[], None),
+        ] {
+            assert_eq!(bearer(&headers(pairs)), token, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn knows_who_is_local() {
+        for (pairs, uri_host, local) in [
+            (&[("host", "127.0.0.1:4100")][..], None, true),
+            (&[("host", "localhost:4100")], None, true),
+            (&[("host", "LOCALHOST")], None, true),
+            (&[("host", "[::1]:4100")], None, true),
+            (&[("host", "[::1]")], None, true),
+            (&[], Some("127.0.0.1"), true),
+            (&[], None, false),
+            (&[("host", "evil.example:4100")], None, false),
+            (&[("host", "localhost.evil.example")], None, false),
+            (&[("host", "10.0.0.1:4100")], None, false),
+            (&[("host", "evil.example")], Some("localhost"), false),
+            (&[("host", "localhost"), ("x-forwarded-for", "1.2.3.4")], None, false),
+            (&[("host", "localhost"), ("via", "1.1 proxy")], None, false),
+        ] {
+            assert_eq!(is_local(&headers(pairs), uri_host), local, "{pairs:?} {uri_host:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Everything that can go wrong in the control plane, and how it is said over HTTP.
+//!
+//! Invariants: this is the only file of the crate that knows statuses; every error is a JSON object
+//! `{"error":{"code","message"}}`; no message repeats a value that the caller sent, because the value could
+//! be a credential in the wrong place.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Serialize;
+use till_store::StoreError;
+use utoipa::ToSchema;
+
+/// The closed list of reasons. Codes are stable: scripts match on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorCode {
+    MalformedJson,
+    MissingField,
+    InvalidField,
+    DuplicateField,
+    UnknownField,
+    UnsupportedField,
+    UnknownProvider,
+    InvalidQuery,
+    InvalidId,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InternalError,
+    LedgerUnavailable,
+    InstanceFenced,
+}
+
+impl ErrorCode {
+    pub(crate) const ALL: [Self; 18] = [
+        Self::MalformedJson,
+        Self::MissingField,
+        Self::InvalidField,
+        Self::DuplicateField,
+        Self::UnknownField,
+        Self::UnsupportedField,
+        Self::UnknownProvider,
+        Self::InvalidQuery,
+        Self::InvalidId,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InternalError,
+        Self::LedgerUnavailable,
+        Self::InstanceFenced,
+    ];
+
+    /// The stable code.
+    pub(crate) fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status that goes with it.
+    pub(crate) fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    /// What it means, for the documentation.
+    pub(crate) fn meaning(self) -> &'static str {
+        self.row().2
+    }
+
+    fn row(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Self::MalformedJson => (
+                "malformed_json",
+                StatusCode::BAD_REQUEST,
+                "The body is not one JSON object. The message gives line and column.",
+            ),
+            Self::MissingField => (
+                "missing_field",
+                StatusCode::BAD_REQUEST,
+                "A required field is absent or null. The message names it.",
+            ),
+            Self::InvalidField => (
+                "invalid_field",
+                StatusCode::BAD_REQUEST,
+                "A field breaks its rule. The message names the field and the rule, never the value.",
+            ),
+            Self::DuplicateField => (
+                "duplicate_field",
+                StatusCode::BAD_REQUEST,
+                "A field stands twice, or in both spellings (`max_activations` and `maxActivations`).",
+            ),
+            Self::UnknownField => (
+                "unknown_field",
+                StatusCode::BAD_REQUEST,
+                "A field that this version does not know. Nothing was done.",
+            ),
+            Self::UnsupportedField => (
+                "unsupported_field",
+                StatusCode::BAD_REQUEST,
+                "A field that is known but not enforced by this version. It is refused rather than stored and ignored.",
+            ),
+            Self::UnknownProvider => (
+                "unknown_provider",
+                StatusCode::BAD_REQUEST,
+                "The provider is not known to this instance, or has no base URL. The message lists those that work.",
+            ),
+            Self::InvalidQuery => (
+                "invalid_query",
+                StatusCode::BAD_REQUEST,
+                "A query parameter is unknown, stands twice or breaks its rule.",
+            ),
+            Self::InvalidId => ("invalid_id", StatusCode::BAD_REQUEST, "The path does not hold a key id."),
+            Self::Unauthorized => (
+                "unauthorized",
+                StatusCode::UNAUTHORIZED,
+                "No admin token, or one that is not valid here. Send `Authorization: Bearer till_admin_…`.",
+            ),
+            Self::Forbidden => {
+                ("forbidden", StatusCode::FORBIDDEN, "The role of this admin token may not do this.")
+            }
+            Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "There is no such key or page."),
+            Self::MethodNotAllowed => (
+                "method_not_allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The path exists, the method does not. The header `Allow` lists what does.",
+            ),
+            Self::BodyTooLarge => {
+                ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is longer than 1 MiB.")
+            }
+            Self::UnsupportedMediaType => (
+                "unsupported_media_type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body is not declared as `content-type: application/json`.",
+            ),
+            Self::InternalError => (
+                "internal_error",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "A defect in till. The log has more under the same request id.",
+            ),
+            Self::LedgerUnavailable => (
+                "ledger_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The store could not read or write just now. The log says why.",
+            ),
+            Self::InstanceFenced => (
+                "instance_fenced",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The store was put back from an older copy; all keys are refused until an admin accepts that.",
+            ),
+        }
+    }
+}
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    code: ErrorCode,
+    message: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The code alone, with its documented meaning as the message.
+    pub(crate) fn plain(code: ErrorCode) -> Self {
+        Self::new(code, code.meaning())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &'static str {
+        self.code.as_str()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl From<StoreError> for ApiError {
+    /// The operator reads the cause in the log; the caller only learns that it did not work.
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = %error, "the store refused an admin request");
+        Self::plain(ErrorCode::LedgerUnavailable)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response<Body> {
+        let body =
+            ErrorBody { error: ErrorJson { code: self.code.as_str().to_owned(), message: self.message } };
+        let mut response = (self.code.status(), axum::Json(body)).into_response();
+        if self.code == ErrorCode::Unauthorized {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// What every answer with a status of 400 and above looks like.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(crate) struct ErrorBody {
+    /// The error.
+    error: ErrorJson,
+}
+
+/// A stable code and a sentence for people.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErrorDetail)]
+struct ErrorJson {
+    /// One of the codes listed in this documentation.
+    #[schema(example = "unsupported_field")]
+    code: String,
+    /// What is wrong and what to do. It never repeats a value that was sent.
+    #[schema(example = "`max_tokens` is not enforced by this version of till, so it is refused")]
+    message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorCode;
+
+    #[test]
+    fn codes_are_distinct_and_all_are_errors() {
+        for (index, code) in ErrorCode::ALL.iter().enumerate() {
+            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
+            assert!(ErrorCode::ALL[..index].iter().all(|other| other.as_str() != code.as_str()), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The body of `POST /admin/keys`: every field once, every rule named, nothing ignored.
+//!
+//! Invariant: what this version does not enforce is refused. A key that was asked for with a token limit
+//! must not come out without one.
+
+use serde_json::{Map, Value};
+use till_core::limit::LIMIT_MAX;
+use till_core::secret::Secret;
+use till_core::upstream::{UPSTREAM_KEY_MAX, UPSTREAM_KEY_MIN, check_upstream_key};
+use utoipa::ToSchema;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::json_body::Fields;
+
+/// Fields that are enforced.
+pub(crate) const SUPPORTED: [&str; 5] = ["provider", "upstream_key", "max_activations", "metadata", "name"];
+
+/// Fields that are known, and refused with a value until something enforces them.
+pub(crate) const UNSUPPORTED: [&str; 15] = [
+    "max_tokens",
+    "max_spend_cents",
+    "max_spend_usd",
+    "ip_whitelist",
+    "scope",
+    "rate",
+    "expires_at",
+    "ttl_seconds",
+    "not_before",
+    "activate_by",
+    "idle_expiry_seconds",
+    "durability",
+    "upstream_ref",
+    "upstream",
+    "project",
+];
+
+/// Largest `metadata`, in bytes of compact JSON.
+const METADATA_BYTES_MAX: usize = 16 * 1024;
+
+/// Deepest nesting in `metadata`; the object itself is level 1.
+const METADATA_DEPTH_MAX: usize = 8;
+
+/// Longest `name`, in characters.
+const NAME_CHARS_MAX: usize = 256;
+
+/// What to mint. Each field may also be spelled in camelCase.
+///
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `max_tokens`,
+/// `max_spend_cents`, `max_spend_usd`, `ip_whitelist`, `scope`, `rate`, `expires_at`, `ttl_seconds`,
+/// `not_before`, `activate_by`, `idle_expiry_seconds`, `durability`, `upstream_ref`, `upstream`, `project`.
+// `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeyCreate)]
+#[expect(dead_code, reason = "describes the body for the documentation; `KeyCreate::parse` reads it")]
+pub(crate) struct KeyCreateBody {
+    /// Id of a provider from `GET /admin/providers`.
+    #[schema(example = "openai")]
+    provider: String,
+    /// The real key. It is sealed into the scoped key and stored nowhere. Visible ASCII characters only.
+    #[schema(
+        example = "sk-proj-your-real-key",
+        min_length = 8,
+        max_length = 4096,
+        pattern = "^[!-~]+$",
+        write_only
+    )]
+    upstream_key: String,
+    /// How many requests the scoped key is good for, over its whole life: a whole number from 1 to 2⁶³−1.
+    #[schema(example = 50, minimum = 1, maximum = 9223372036854775807_i64)]
+    max_activations: u64,
+    /// Anything you want to find on the key again: at most 16 KiB, nested at most 8 levels.
+    #[schema(value_type = Option<Object>, example = json!({"team": "search"}))]
+    metadata: Option<Map<String, Value>>,
+    /// Short for `metadata.name`: at most 256 characters, no control characters.
+    #[schema(example = "nightly crawler", max_length = 256, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
+    name: Option<String>,
+}
+
+/// A checked body.
+pub(crate) struct KeyCreate {
+    pub(crate) provider: String,
+    pub(crate) upstream_key: Secret,
+    pub(crate) max_activations: u64,
+    pub(crate) metadata: Map<String, Value>,
+}
+
+impl KeyCreate {
+    /// Checks a whole body.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::parse(body)?;
+        for name in UNSUPPORTED {
+            unsupported(&mut fields, name)?;
+        }
+        let provider = fields.take("provider")?;
+        let upstream_key = fields.take("upstream_key")?;
+        let max_activations = fields.take("max_activations")?;
+        let metadata = fields.take("metadata")?;
+        let name = fields.take("name")?;
+        // First what was sent too much: somebody who misspelt a field should read its name, not "missing".
+        fields.finish(&SUPPORTED)?;
+
+        let provider = text("provider", required("provider", provider)?)?;
+        let upstream_key = secret("upstream_key", required("upstream_key", upstream_key)?)?;
+        let max_activations = limit("max_activations", &required("max_activations", max_activations)?)?;
+        let metadata = metadata_with_name(metadata, name)?;
+        if mentions(&metadata, &upstream_key) {
+            return Err(invalid(
+                "metadata",
+                "must not contain the upstream key: metadata is stored and shown",
+            ));
+        }
+        Ok(Self { provider, upstream_key, max_activations, metadata })
+    }
+}
+
+fn unsupported(fields: &mut Fields, name: &str) -> Result<(), ApiError> {
+    let empty = match fields.take(name)? {
+        None => true,
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(Value::Object(entries)) => entries.is_empty(),
+        Some(_) => false,
+    };
+    if empty {
+        return Ok(());
+    }
+    let message =
+        format!("`{name}` is not enforced by this version of till, so it is refused instead of ignored");
+    Err(ApiError::new(ErrorCode::UnsupportedField, message))
+}
+
+fn required(name: &str, value: Option<Value>) -> Result<Value, ApiError> {
+    value.ok_or_else(|| ApiError::new(ErrorCode::MissingField, format!("`{name}` is required")))
+}
+
+fn invalid(name: &str, rule: &str) -> ApiError {
+    ApiError::new(ErrorCode::InvalidField, format!("`{name}` {rule}"))
+}
+
+fn text(name: &str, value: Value) -> Result<String, ApiError> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err(invalid(name, "must be a string")),
+    }
+}
+
+fn secret(name: &str, value: Value) -> Result<Secret, ApiError> {
+    let secret = Secret::new(text(name, value)?);
+    match check_upstream_key(&secret) {
+        Ok(()) => Ok(secret),
+        Err(error) => Err(invalid(
+            name,
+            &format!(
+                "must be the provider's own key, {UPSTREAM_KEY_MIN} to {UPSTREAM_KEY_MAX} bytes: {error}"
+            ),
+        )),
+    }
+}
+
+fn limit(name: &str, value: &Value) -> Result<u64, ApiError> {
+    // Numbers above 2⁶⁴−1 and everything with a point or an exponent are floating point here, so they are refused.
+    value
+        .as_u64()
+        .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+        .ok_or_else(|| invalid(name, &format!("must be a whole number from 1 to {LIMIT_MAX}, not in quotes")))
+}
+
+fn metadata_with_name(metadata: Option<Value>, name: Option<Value>) -> Result<Map<String, Value>, ApiError> {
+    let mut metadata = match metadata {
+        None => Map::new(),
+        Some(Value::Object(metadata)) => metadata,
+        Some(_) => return Err(invalid("metadata", "must be an object")),
+    };
+    if let Some(name) = name {
+        let name = text("name", name)?;
+        if name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+            return Err(invalid(
+                "name",
+                &format!("has at most {NAME_CHARS_MAX} characters, no control characters"),
+            ));
+        }
+        if metadata.insert("name".to_owned(), Value::String(name)).is_some() {
+            let message = "`name` and `metadata.name` are the same field; send one of them";
+            return Err(ApiError::new(ErrorCode::DuplicateField, message));
+        }
+    }
+    if !metadata.values().all(|value| depth_fits(value, METADATA_DEPTH_MAX - 1)) {
+        return Err(invalid("metadata", &format!("is nested at most {METADATA_DEPTH_MAX} levels")));
+    }
+    let bytes = serde_json::to_string(&metadata).expect("a JSON map is JSON").len();
+    if bytes > METADATA_BYTES_MAX {
+        return Err(invalid("metadata", &format!("has at most {METADATA_BYTES_MAX} bytes as JSON")));
+    }
+    Ok(metadata)
+}
+
+/// Whether a value has at most `levels` levels of arrays and objects.
+fn depth_fits(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| depth_fits(item, levels - 1)),
+        Value::Object(entries) => levels > 0 && entries.values().all(|item| depth_fits(item, levels - 1)),
+        _ => true,
+    }
+}
+
+/// Whether the upstream key stands in a name or text of the metadata, which is stored in the clear.
+fn mentions(metadata: &Map<String, Value>, key: &Secret) -> bool {
+    let key = key.reveal_str().expect("a checked upstream key is ASCII");
+    metadata.iter().any(|(name, value)| name.contains(key) || value_mentions(value, key))
+}
+
+fn value_mentions(value: &Value, key: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(key),
+        Value::Array(items) => items.iter().any(|item| value_mentions(item, key)),
+        Value::Object(entries) => {
+            entries.iter().any(|(name, item)| name.contains(key) || value_mentions(item, key))
+        }
+        // A key of digits alone could be written as a number.
+        Value::Number(number) => number.to_string().contains(key),
+        Value::Null | Value::Bool(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use utoipa::PartialSchema;
+
+    use super::{KeyCreateBody, SUPPORTED, UNSUPPORTED};
+
+    #[test]
+    fn documentation_and_parser_know_the_same_fields() {
+        let schema = serde_json::to_value(KeyCreateBody::schema()).unwrap();
+        let mut documented: Vec<&str> =
+            schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut parsed = SUPPORTED.to_vec();
+        documented.sort_unstable();
+        parsed.sort_unstable();
+        assert_eq!(documented, parsed);
+        assert_eq!(schema["additionalProperties"], Value::Bool(false));
+        let described = schema["description"].as_str().unwrap();
+        for name in UNSUPPORTED {
+            assert!(described.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

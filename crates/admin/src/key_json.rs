@@ -1,0 +1,191 @@
+//! A key as the API shows it.
+//!
+//! Names and types follow the published Till API, so that its clients read them; what we added has the same
+//! style. Invariants: lists, maps and `used*` are never null; an unset `max*` is null; a scoped key is shown
+//! in the answer to its creation and nowhere else.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use till_core::secret::Secret;
+use till_store::KeyRecord;
+use utoipa::ToSchema;
+
+use crate::money_text::{limit_cents, usd, used_cents};
+use crate::time_text::rfc3339;
+
+/// A scoped key: its limits, what is used of them, and its state.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Key)]
+pub(crate) struct KeyJson {
+    /// Public id. It says nothing about the scoped key itself.
+    #[schema(example = "key_ADlySp2gash6K23CpSXW7n")]
+    id: String,
+    /// The project that the key belongs to; `default` until there are more.
+    #[schema(example = "default")]
+    tenant_id: String,
+    /// Id of the provider.
+    #[schema(example = "openai")]
+    provider: String,
+    /// Where its requests go. What counts is sealed in the scoped key.
+    #[schema(example = "https://api.openai.com")]
+    origin: String,
+    /// `active`, `exhausted` when a limit is reached, or `revoked`.
+    #[schema(example = "active")]
+    status: String,
+    /// Requests it is good for; null is unlimited.
+    #[schema(required = true, example = 50)]
+    max_activations: Option<u64>,
+    /// Requests spent or in flight.
+    #[schema(example = 12)]
+    used_activations: u64,
+    /// Tokens it is good for; null is unlimited.
+    #[schema(required = true, example = json!(null))]
+    max_tokens: Option<u64>,
+    /// Tokens spent or in flight.
+    #[schema(example = 0)]
+    used_tokens: u64,
+    /// Money it is good for in US cents, rounded down; null is unlimited.
+    #[schema(required = true, example = json!(null))]
+    max_spend_cents: Option<u64>,
+    /// Money spent or in flight in US cents, rounded up.
+    #[schema(example = 0)]
+    used_spend_cents: u64,
+    /// Money it is good for in US dollars, exact to the nano-dollar; null is unlimited.
+    #[schema(required = true, example = json!(null))]
+    max_spend_usd: Option<String>,
+    /// Money spent or in flight in US dollars, exact to the nano-dollar.
+    #[schema(example = "0.00")]
+    used_spend_usd: String,
+    /// Networks it may be used from; an empty list is everywhere.
+    #[schema(example = json!([]))]
+    ip_whitelist: Vec<String>,
+    /// When it was made.
+    #[schema(format = DateTime, example = "2026-01-31T08:00:00Z")]
+    created_at: String,
+    /// When a request was last let through; null is never.
+    #[schema(required = true, format = DateTime, example = "2026-01-31T08:05:12.031Z")]
+    last_used_at: Option<String>,
+    /// When it was revoked; null is never.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    revoked_at: Option<String>,
+    /// What was given at creation.
+    #[schema(value_type = Object, example = json!({"name": "nightly crawler"}))]
+    metadata: Map<String, Value>,
+}
+
+impl From<KeyRecord> for KeyJson {
+    fn from(key: KeyRecord) -> Self {
+        Self {
+            id: key.id.to_string(),
+            tenant_id: key.project,
+            provider: key.provider,
+            origin: key.origin,
+            status: key.status.as_str().to_owned(),
+            max_activations: key.limits.activations,
+            used_activations: key.used.activations,
+            max_tokens: key.limits.tokens,
+            used_tokens: key.used.tokens,
+            max_spend_cents: key.limits.spend_nanos.map(limit_cents),
+            used_spend_cents: used_cents(key.used.spend_nanos),
+            max_spend_usd: key.limits.spend_nanos.map(usd),
+            used_spend_usd: usd(key.used.spend_nanos),
+            ip_whitelist: Vec::new(),
+            created_at: rfc3339(key.created_at),
+            last_used_at: key.last_used_at.map(rfc3339),
+            revoked_at: key.revoked_at.map(rfc3339),
+            metadata: key.metadata,
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeyAnswer)]
+pub(crate) struct KeyAnswer {
+    /// The key.
+    pub(crate) key: KeyJson,
+}
+
+/// A new key and, this once, the scoped key itself.
+// No `Debug`: it holds a credential.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = CreatedKey)]
+pub(crate) struct CreatedKeyJson {
+    /// The key.
+    #[serde(flatten)]
+    key: KeyJson,
+    /// What the agent uses in place of the real key. Shown this once and stored nowhere.
+    #[schema(example = "till_sk_…", read_only)]
+    scoped_key: String,
+}
+
+impl CreatedKeyJson {
+    /// Renders a new key. This is where a scoped key leaves the program.
+    pub(crate) fn new(key: KeyRecord, scoped_key: &Secret) -> Self {
+        let scoped_key = scoped_key.reveal_str().expect("a scoped key is ASCII").to_owned();
+        Self { key: key.into(), scoped_key }
+    }
+}
+
+/// A new key.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyCreateAnswer)]
+pub(crate) struct KeyCreateAnswer {
+    /// The new key.
+    pub(crate) key: CreatedKeyJson,
+}
+
+/// Keys, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = KeyListAnswer)]
+pub(crate) struct KeyListAnswer {
+    /// The keys.
+    pub(crate) keys: Vec<KeyJson>,
+    /// With `limit` only: what to send as `cursor` for the keys that follow; null when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "key_ADlySp2gash6K23CpSXW7n")]
+    pub(crate) next_cursor: Option<Option<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+    use till_core::key::{KeyId, KeyStatus};
+    use till_core::limit::{Limits, Units};
+    use till_core::time::Timestamp;
+    use till_store::KeyRecord;
+
+    use super::KeyJson;
+
+    #[test]
+    fn renders_every_figure() {
+        let record = KeyRecord {
+            id: KeyId([0; 16]),
+            project: "default".into(),
+            provider: "openai".into(),
+            origin: "https://api.openai.com".into(),
+            limits: Limits { activations: None, tokens: Some(9), spend_nanos: Some(19_999_999) },
+            used: Units { activations: 3, tokens: 0, spend_nanos: 10_000_001 },
+            status: KeyStatus::Exhausted,
+            metadata: Map::new(),
+            created_at: Timestamp(1_000),
+            last_used_at: Some(Timestamp(2_000)),
+            revoked_at: None,
+        };
+        assert_eq!(
+            serde_json::to_value(KeyJson::from(record)).unwrap(),
+            json!({
+                "id": "key_0000000000000000000000", "tenantId": "default", "provider": "openai",
+                "origin": "https://api.openai.com", "status": "exhausted",
+                "maxActivations": null, "usedActivations": 3, "maxTokens": 9, "usedTokens": 0,
+                "maxSpendCents": 1, "usedSpendCents": 2,
+                "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",
+                "ipWhitelist": [], "createdAt": "1970-01-01T00:00:01Z", "lastUsedAt": "1970-01-01T00:00:02Z",
+                "revokedAt": null, "metadata": {}
+            })
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! `/admin/keys`: mint, list, show and revoke.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use till_core::key::{KeyId, KeyStatus};
+use till_core::limit::Limits;
+use till_core::token::Minted;
+use till_core::upstream::Upstream;
+use till_providers::Provider;
+use till_store::{KeyQuery, NewKey};
+
+use crate::authenticate::Caller;
+use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::json_body;
+use crate::key_create::{KeyCreate, KeyCreateBody};
+use crate::key_json::{CreatedKeyJson, KeyAnswer, KeyCreateAnswer, KeyJson, KeyListAnswer};
+use crate::query::{self, Parameters};
+use crate::router::Shared;
+
+/// Longest page of a list.
+const PAGE_MAX: u32 = 1000;
+
+/// Mint a scoped key
+///
+/// Seals the real key into a new scoped key with limits of its own. The scoped key is in this answer and nowhere
+/// else: till does not keep it.
+#[utoipa::path(post, path = "/admin/keys", request_body = KeyCreateBody,
+    responses(
+        (status = 201, description = "The new key", body = KeyCreateAnswer),
+        (status = 400, description = "A field or the body breaks a rule, or the provider is not known", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
+    ))]
+pub(crate) async fn key_create(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<KeyCreateAnswer>), ApiError> {
+    query::none(&uri)?;
+    let wanted = KeyCreate::parse(&json_body::read(&headers, body).await?)?;
+    let upstream = upstream(&shared, &wanted)?;
+    let minted = mint(&shared, &upstream)?;
+    let new_key = NewKey {
+        id: minted.id,
+        provider: upstream.provider,
+        origin: upstream.origin,
+        limits: Limits { activations: Some(wanted.max_activations), ..Limits::default() },
+        metadata: wanted.metadata,
+    };
+    let record = shared.state.store.key_create(new_key, caller.actor()).await?;
+    let key = CreatedKeyJson::new(record, &minted.scoped_key);
+    Ok((StatusCode::CREATED, Json(KeyCreateAnswer { key })))
+}
+
+/// What is sealed: destination and placement come from the registry, never from the request.
+fn upstream(shared: &Shared, wanted: &KeyCreate) -> Result<Upstream, ApiError> {
+    let registry = &shared.state.providers;
+    let reachable =
+        registry.get(&wanted.provider).and_then(|provider| Some((provider, provider.base_url()?)));
+    let Some((provider, base_url)) = reachable else {
+        let known: Vec<&str> =
+            registry.iter().filter(|one| one.base_url().is_some()).map(Provider::id).collect();
+        let message =
+            format!("`provider` is none that this instance can reach; known are {}", known.join(", "));
+        return Err(ApiError::new(ErrorCode::UnknownProvider, message));
+    };
+    Ok(Upstream {
+        key: wanted.upstream_key.clone(),
+        provider: provider.id().to_owned(),
+        origin: base_url.as_str().to_owned(),
+        placement: provider.placement().clone(),
+    })
+}
+
+fn mint(shared: &Shared, upstream: &Upstream) -> Result<Minted, ApiError> {
+    let mut random_id = [0; 16];
+    getrandom::fill(&mut random_id).map_err(|error| {
+        tracing::error!(error = %error, "the operating system gave no randomness");
+        ApiError::plain(ErrorCode::InternalError)
+    })?;
+    shared.state.keys.mint(upstream, random_id).map_err(|error| {
+        ApiError::new(ErrorCode::InvalidField, format!("`upstream_key` can't be sealed: {error}"))
+    })
+}
+
+/// List keys
+///
+/// Newest first. Without `limit` the answer has all keys; with it, `nextCursor` leads to the next page.
+#[utoipa::path(get, path = "/admin/keys",
+    params(
+        ("limit" = Option<u32>, Query, description = "Keys per page", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
+        ("status" = Option<String>, Query, description = "Only keys in this state: `active`, `exhausted` or `revoked`"),
+        ("provider" = Option<String>, Query, description = "Only keys of this provider"),
+    ),
+    responses(
+        (status = 200, description = "The keys", body = KeyListAnswer),
+        (status = 400, description = "A query parameter breaks a rule", body = ErrorBody),
+    ))]
+pub(crate) async fn key_list(
+    State(shared): State<Arc<Shared>>,
+    _caller: Caller,
+    uri: Uri,
+) -> Result<Json<KeyListAnswer>, ApiError> {
+    let (mut wanted, page) = list_query(&uri)?;
+    if let Some(provider) = wanted.provider.as_deref().and_then(|id| shared.state.providers.get(id)) {
+        // Keys carry the id; people may ask by an alias.
+        wanted.provider = Some(provider.id().to_owned());
+    }
+    // One more than is shown tells whether there is a next page.
+    wanted.limit = page.map(|page| page + 1);
+    let mut records = shared.state.store.key_list(wanted).await?;
+    let next_cursor = page.map(|page| {
+        let page = usize::try_from(page).expect("a page has at most 1000 keys");
+        let more = records.len() > page;
+        records.truncate(page);
+        records.last().filter(|_| more).map(|last| last.id.to_string())
+    });
+    Ok(Json(KeyListAnswer { keys: records.into_iter().map(KeyJson::from).collect(), next_cursor }))
+}
+
+fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
+    let mut parameters = Parameters::parse(uri)?;
+    let page = parameters.take_count("limit", PAGE_MAX)?;
+    let cursor = parameters.take("cursor")?;
+    let status = parameters.take("status")?;
+    let provider = parameters.take("provider")?;
+    parameters.finish(&["limit", "cursor", "status", "provider"])?;
+
+    let after = cursor.map(|cursor| cursor.parse::<KeyId>()).transpose();
+    let after = after.map_err(|_| query::invalid("cursor", "is not a `nextCursor` of an answer"))?;
+    let status = status.map(|word| status_of(&word)).transpose()?;
+    Ok((KeyQuery { after, limit: None, status, provider }, page))
+}
+
+fn status_of(word: &str) -> Result<KeyStatus, ApiError> {
+    [KeyStatus::Active, KeyStatus::Exhausted, KeyStatus::Revoked]
+        .into_iter()
+        .find(|status| status.as_str() == word)
+        .ok_or_else(|| query::invalid("status", "must be active, exhausted or revoked"))
+}
+
+/// Show a key
+#[utoipa::path(get, path = "/admin/keys/{id}",
+    params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
+    responses(
+        (status = 200, description = "The key", body = KeyAnswer),
+        (status = 400, description = "The path does not hold a key id", body = ErrorBody),
+        (status = 404, description = "There is no such key", body = ErrorBody),
+    ))]
+pub(crate) async fn key_show(
+    State(shared): State<Arc<Shared>>,
+    _caller: Caller,
+    uri: Uri,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<KeyAnswer>, ApiError> {
+    query::none(&uri)?;
+    let key = shared.state.store.key_fetch(key_id(id)?).await?.ok_or_else(no_such_key)?;
+    Ok(Json(KeyAnswer { key: key.into() }))
+}
+
+/// Revoke a key
+///
+/// Takes effect before the answer: the next request is refused and streams in flight are cut. A revoked key never
+/// comes back. Revoking it again changes nothing and answers the same.
+#[utoipa::path(delete, path = "/admin/keys/{id}",
+    params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
+    responses(
+        (status = 200, description = "The key, revoked", body = KeyAnswer),
+        (status = 400, description = "The path does not hold a key id", body = ErrorBody),
+        (status = 404, description = "There is no such key", body = ErrorBody),
+    ))]
+pub(crate) async fn key_revoke(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    uri: Uri,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<KeyAnswer>, ApiError> {
+    query::none(&uri)?;
+    let key = shared.state.store.key_revoke(key_id(id)?, caller.actor()).await?.ok_or_else(no_such_key)?;
+    Ok(Json(KeyAnswer { key: key.into() }))
+}
+
+fn key_id(id: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {
+    let invalid = || ApiError::new(ErrorCode::InvalidId, "a key id is `key_` and 22 letters or digits");
+    let Path(id) = id.map_err(|_| invalid())?;
+    id.parse().map_err(|_| invalid())
+}
+
+fn no_such_key() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "there is no key with this id")
+}

@@ -1,0 +1,33 @@
+//! The control plane of till: a REST API under `/admin`, its OpenAPI document and documentation page, and what
+//! watches the process (`/healthz`, `/readyz`, `/metrics`).
+//!
+//! Handlers are thin: they parse, call the store, and render. Nothing here knows SQL, reads the environment or takes
+//! part in forwarding requests. Invariants, each tested from outside in `tests/api.rs`:
+//! - every route but health and readiness needs an admin token, unless it is a page on a loopback listener;
+//! - every answer with a status of 400 and above is a JSON object, whatever went wrong;
+//! - no answer repeats a credential, except the new scoped key in the answer to its creation;
+//! - what was asked for and is not enforced is refused, never ignored.
+
+mod account;
+mod audit;
+mod authenticate;
+mod docs_page;
+mod error;
+mod field_name;
+mod health;
+mod instance;
+mod json_body;
+mod key_create;
+mod key_json;
+mod keys;
+mod metrics;
+mod money_text;
+mod openapi;
+mod permission;
+mod providers;
+mod query;
+mod router;
+mod time_text;
+
+pub use authenticate::{PeerAddr, RequestId};
+pub use router::{AdminSettings, AdminState, openapi, openapi_text, router};

@@ -1,0 +1,101 @@
+//! The OpenAPI 3.1 document: collected from the handlers by the router, completed here with what holds for all of them.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+
+use crate::error::{ErrorBody, ErrorCode};
+use crate::permission::Access;
+use crate::router::Shared;
+
+/// Name of the security scheme in the document.
+const ADMIN_TOKEN: &str = "adminToken";
+
+/// What the derive can't take from the handlers.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "till",
+        description = "Administration of till: mint disposable scoped keys out of one real API key, watch and revoke them.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    servers((url = "/", description = "This instance")),
+    tags(
+        (name = "Keys", description = "Mint, list, show and revoke scoped keys."),
+        (name = "Providers", description = "The APIs that scoped keys can be minted for."),
+        (name = "Account", description = "Totals."),
+        (name = "Instance", description = "The process, its store and its audit log."),
+        (name = "Watching", description = "Health, readiness and counters."),
+        (name = "Documentation", description = "This documentation."),
+    ),
+    components(schemas(
+        ErrorBody,
+        crate::account::AccountAnswer,
+        crate::audit::AuditAnswer,
+        crate::health::HealthAnswer,
+        crate::instance::InstanceAnswer,
+        crate::key_create::KeyCreateBody,
+        crate::key_json::KeyAnswer,
+        crate::key_json::KeyCreateAnswer,
+        crate::key_json::KeyListAnswer,
+        crate::providers::ProviderListAnswer,
+    )),
+    modifiers(&CommonParts),
+)]
+pub(crate) struct Document;
+
+struct CommonParts;
+
+impl Modify for CommonParts {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("till_admin_…")
+            .description(Some("An admin token, `till_admin_…`, as `till start` printed it."))
+            .build();
+        components.add_security_scheme(ADMIN_TOKEN, SecurityScheme::Http(scheme));
+    }
+}
+
+/// Adds to an operation what follows from who may call it: the security requirement, and the errors that any
+/// request can meet before its handler runs or when the store fails.
+pub(crate) fn complete(operation: &mut Operation, access: Access) {
+    if access != Access::Open {
+        let mut security = vec![SecurityRequirement::new::<_, [&str; 0], &str>(ADMIN_TOKEN, [])];
+        if matches!(access, Access::Page(_)) {
+            // Or none, on a loopback listener.
+            security.push(SecurityRequirement::default());
+        }
+        operation.security = Some(security);
+        for code in [ErrorCode::Unauthorized, ErrorCode::Forbidden, ErrorCode::LedgerUnavailable] {
+            add_error(operation, code);
+        }
+    }
+    if matches!(access, Access::Token(_)) && !operation.responses.responses.contains_key("400") {
+        add_error(operation, ErrorCode::InvalidQuery);
+    }
+    add_error(operation, ErrorCode::InternalError);
+}
+
+fn add_error(operation: &mut Operation, code: ErrorCode) {
+    let content = ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("Error")))).build();
+    let response =
+        ResponseBuilder::new().description(code.meaning()).content("application/json", content).build();
+    operation.responses.responses.entry(code.status().as_str().to_owned()).or_insert(RefOr::T(response));
+}
+
+/// This document
+///
+/// OpenAPI 3.1. Needs an admin token unless till listens on a loopback address only.
+#[utoipa::path(get, path = "/admin/openapi.json",
+    responses((status = 200, description = "The OpenAPI document", body = Object, content_type = "application/json")))]
+pub(crate) async fn openapi_json(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], shared.openapi_json.clone())
+}

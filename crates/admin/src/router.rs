@@ -1,0 +1,256 @@
+//! The route table, and what stands around every handler.
+//!
+//! Each row of [`plane`] gives a handler, its documentation and who may call it; router, OpenAPI document and
+//! permission check are all made from these rows, so none can forget one of the others.
+//!
+//! Around each request, outermost first: headers and counters ([`answer`]), a task of its own, the gate of
+//! `authenticate.rs`, then the handler.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter};
+use till_core::time::Timestamp;
+use till_core::token::KeyRing;
+use till_providers::Registry;
+use till_store::Store;
+use tracing::Instrument as _;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::{HttpMethod, Paths};
+
+use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
+use crate::error::{ApiError, ErrorCode};
+use crate::metrics::AdminMetrics;
+use crate::openapi::{self as document, Document, complete};
+use crate::permission::{Access, Permission};
+use crate::{account, audit, docs_page, health, instance, keys, metrics, providers};
+
+/// What the control plane works with.
+pub struct AdminState {
+    /// Where keys, tokens and the audit log are.
+    pub store: Store,
+    /// What mints scoped keys.
+    pub keys: Arc<KeyRing>,
+    /// The providers of this instance.
+    pub providers: Arc<Registry>,
+    /// Facts about this process.
+    pub settings: AdminSettings,
+    /// The counters of the data plane in the Prometheus text format; `/metrics` adds those of store and control plane.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The time now.
+    pub clock: fn() -> Timestamp,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Facts about this process.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// Whether the listener is bound to a loopback address: then `/docs`, `/metrics` and `/admin/openapi.json` are
+    /// open to whoever is on this machine.
+    pub loopback: bool,
+    /// The URL at which clients reach this instance: `http://127.0.0.1:4100`.
+    pub public_url: String,
+    /// Version of till.
+    pub version: &'static str,
+    /// When this process started.
+    pub started: Timestamp,
+}
+
+/// What handlers share.
+pub(crate) struct Shared {
+    pub(crate) state: AdminState,
+    pub(crate) metrics: AdminMetrics,
+    pub(crate) openapi_json: Bytes,
+    pub(crate) docs_html: Bytes,
+    access: HashMap<(Method, String), Access>,
+}
+
+impl Shared {
+    /// Who may call the route of this method and path template.
+    pub(crate) fn access(&self, method: &Method, path: &str) -> Option<Access> {
+        self.access.get(&(method.clone(), path.to_owned())).copied()
+    }
+}
+
+/// The route table while it is put together.
+#[derive(Default)]
+struct Plane {
+    /// The tag of the document under which the rows that follow stand.
+    tag: &'static str,
+    routes: HashMap<String, MethodRouter<Arc<Shared>>>,
+    paths: Paths,
+    access: HashMap<(Method, String), Access>,
+}
+
+impl Plane {
+    /// Starts a group.
+    fn under(self, tag: &'static str) -> Self {
+        Self { tag, ..self }
+    }
+
+    /// Adds a handler with the documentation `P` that `utoipa::path` made of it.
+    fn serve<P, H, T>(mut self, access: Access, handler: H) -> Self
+    where
+        P: utoipa::Path,
+        H: Handler<T, Arc<Shared>>,
+        T: 'static,
+    {
+        let path = P::path();
+        let mut operation = P::operation();
+        operation.tags = Some(vec![self.tag.to_owned()]);
+        complete(&mut operation, access);
+        for method in P::methods() {
+            let (method, filter) = http_method(&method);
+            self.access.insert((method, path.clone()), access);
+            let routes = self.routes.remove(&path).unwrap_or_default();
+            self.routes.insert(path.clone(), routes.on(filter, handler.clone()));
+        }
+        self.paths.add_path_operation(path, P::methods(), operation);
+        self
+    }
+
+    fn document(&self) -> OpenApi {
+        let mut document = Document::openapi();
+        document.paths = self.paths.clone();
+        document
+    }
+}
+
+fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
+    match method {
+        HttpMethod::Get => (Method::GET, MethodFilter::GET),
+        HttpMethod::Post => (Method::POST, MethodFilter::POST),
+        HttpMethod::Put => (Method::PUT, MethodFilter::PUT),
+        HttpMethod::Delete => (Method::DELETE, MethodFilter::DELETE),
+        HttpMethod::Options => (Method::OPTIONS, MethodFilter::OPTIONS),
+        HttpMethod::Head => (Method::HEAD, MethodFilter::HEAD),
+        HttpMethod::Patch => (Method::PATCH, MethodFilter::PATCH),
+        HttpMethod::Trace => (Method::TRACE, MethodFilter::TRACE),
+    }
+}
+
+/// Every route there is.
+fn plane() -> Plane {
+    use Access::{Open, Page, Token};
+    use Permission::{AccountRead, AuditRead, InstanceRead, InstanceWrite, KeysRead, KeysWrite};
+
+    Plane::default()
+        .under("Keys")
+        .serve::<keys::__path_key_create, _, _>(Token(KeysWrite), keys::key_create)
+        .serve::<keys::__path_key_list, _, _>(Token(KeysRead), keys::key_list)
+        .serve::<keys::__path_key_show, _, _>(Token(KeysRead), keys::key_show)
+        .serve::<keys::__path_key_revoke, _, _>(Token(KeysWrite), keys::key_revoke)
+        .under("Providers")
+        .serve::<providers::__path_provider_list, _, _>(Token(InstanceRead), providers::provider_list)
+        .under("Account")
+        .serve::<account::__path_account_show, _, _>(Token(AccountRead), account::account_show)
+        .under("Instance")
+        .serve::<instance::__path_instance_show, _, _>(Token(InstanceRead), instance::instance_show)
+        .serve::<instance::__path_rollback_accept, _, _>(Token(InstanceWrite), instance::rollback_accept)
+        .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
+        .under("Watching")
+        .serve::<health::__path_healthz, _, _>(Open, health::healthz)
+        .serve::<health::__path_readyz, _, _>(Open, health::readyz)
+        .serve::<metrics::__path_metrics, _, _>(Page(InstanceRead), metrics::metrics)
+        .under("Documentation")
+        .serve::<docs_page::__path_docs, _, _>(Page(InstanceRead), docs_page::docs)
+        .serve::<docs_page::__path_style, _, _>(Page(InstanceRead), docs_page::style)
+        .serve::<document::__path_openapi_json, _, _>(Page(InstanceRead), document::openapi_json)
+}
+
+/// The OpenAPI document of everything that [`router`] serves.
+pub fn openapi() -> OpenApi {
+    plane().document()
+}
+
+/// The document as text: two spaces of indent and a line break at the end, as it stands in `docs/openapi.json`.
+pub fn openapi_text() -> String {
+    document_text(&openapi())
+}
+
+fn document_text(document: &OpenApi) -> String {
+    let mut text = document.to_pretty_json().expect("the document is made of strings, numbers and maps");
+    text.push('\n');
+    text
+}
+
+/// The whole control plane: `/admin/…`, `/docs`, `/healthz`, `/readyz` and `/metrics`.
+///
+/// Requests should carry [`PeerAddr`](crate::PeerAddr) and [`RequestId`](crate::RequestId) in their extensions; both
+/// go into the audit log. Must be called inside a Tokio runtime: each request runs as a task.
+pub fn router(state: AdminState) -> Router {
+    let plane = plane();
+    let document = plane.document();
+    let shared = Arc::new(Shared {
+        docs_html: docs_page::render(&document, &state.settings).into(),
+        openapi_json: document_text(&document).into(),
+        state,
+        metrics: AdminMetrics::default(),
+        access: plane.access,
+    });
+    let routes =
+        plane.routes.into_iter().fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
+    routes
+        .fallback(|| async {
+            ApiError::new(ErrorCode::NotFound, "there is no such page; /docs lists what there is")
+        })
+        .method_not_allowed_fallback(|| async { ApiError::plain(ErrorCode::MethodNotAllowed) })
+        .layer(from_fn_with_state(Arc::clone(&shared), gate))
+        .layer(from_fn_with_state(Arc::clone(&shared), answer))
+        .with_state(shared)
+}
+
+/// Runs the rest as a task of its own and completes its answer.
+///
+/// # Cancel safety
+/// A client that hangs up cancels nothing: a key that was being minted or revoked is, and is in the audit log. A
+/// panic ends the task and becomes a 500; the process and other requests go on.
+async fn answer(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let mut response = match tokio::spawn(next.run(request).in_current_span()).await {
+        Ok(response) => response,
+        Err(error) => {
+            // The panic's own text may hold anything; the panic hook decides what to do with it.
+            tracing::error!(request.id = id, panicked = error.is_panic(), "an admin request did not finish");
+            shared.metrics.panicked();
+            ApiError::plain(ErrorCode::InternalError).into_response()
+        }
+    };
+    shared.metrics.answered(response.status());
+    complete_headers(response.headers_mut(), id.as_deref());
+    response
+}
+
+/// Headers that every answer has. A handler's own `content-security-policy` is kept.
+fn complete_headers(headers: &mut HeaderMap, request_id: Option<&str>) {
+    const ALWAYS: [(HeaderName, &str); 5] = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert(HeaderName::from_static(REQUEST_ID_HEADER), id);
+    }
+}

@@ -1,0 +1,163 @@
+//! The instance itself: providers, state, fence, audit log, metrics.
+
+use std::fs;
+use std::path::Path;
+
+use axum::body::Body;
+use serde_json::json;
+
+use crate::harness::{Instance, open};
+
+#[tokio::test]
+async fn lists_providers() {
+    let instance = Instance::start().await;
+    let answer = instance.get("/admin/providers").await.json();
+    let providers = answer["providers"].as_array().unwrap();
+    let openai = providers.iter().find(|provider| provider["id"] == "openai").unwrap();
+    assert_eq!(
+        openai,
+        &json!({"id": "openai", "name": "OpenAI", "aliases": openai["aliases"], "baseUrl": "https://api.openai.com",
+            "sdkBaseUrl": "http://127.0.0.1:4100/v1", "keyEnv": "OPENAI_API_KEY", "custom": false})
+    );
+    // A key can be minted for exactly those with an address.
+    for provider in providers {
+        let body = json!({"provider": provider["id"], "upstream_key": "sk-0123456789", "max_activations": 1});
+        let answer = instance.create(&body).await;
+        if provider["baseUrl"].is_string() {
+            assert_eq!(answer.status, 201, "{provider}: {}", answer.text);
+        } else {
+            answer.assert_error(400, "unknown_provider");
+        }
+    }
+}
+
+#[tokio::test]
+async fn shows_the_instance() {
+    let instance = Instance::start().await;
+    let answer = instance.get("/admin/instance").await.json()["instance"].clone();
+    assert_eq!(answer["version"], "1.2.3");
+    assert_eq!(answer["startedAt"], "2026-01-31T08:00:00Z");
+    assert_eq!(answer["uptimeSeconds"], 61);
+    assert_eq!(answer["publicUrl"], "http://127.0.0.1:4100");
+    assert!(answer["fence"].is_null());
+    assert_eq!(answer["id"].as_str().unwrap().len(), 32);
+    assert!(answer["store"]["batches"].as_u64().unwrap() >= 1);
+    // Nothing to accept: nothing changes.
+    let before = instance.audit().await;
+    let accepted = instance.call("POST", "/admin/instance/accept-rollback", Body::empty()).await;
+    assert_eq!(accepted.status, 200);
+    assert_eq!(instance.audit().await, before);
+}
+
+/// Copies a data directory without the witness, which is outside of what is backed up.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_roll_back_is_shown_and_accepted() {
+    let (dir, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    open(dir.path()).close().await.unwrap();
+    copy(dir.path(), backup.path());
+    open(dir.path()).close().await.unwrap();
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    copy(backup.path(), dir.path());
+
+    let instance = Instance::start_in(dir, true).await;
+    instance.get_anonymously("/readyz").await.assert_error(503, "instance_fenced");
+    assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
+    assert!(instance.get("/metrics").await.text.contains("\ntill_store_fenced 1\n"));
+    let fence = instance.get("/admin/instance").await.json()["instance"]["fence"].clone();
+    assert!(fence["witnessIncarnation"].as_u64() > fence["storeIncarnation"].as_u64(), "{fence}");
+    assert!(!fence["reason"].as_str().unwrap().is_empty());
+
+    let accepted = instance.call("POST", "/admin/instance/accept-rollback", Body::empty()).await;
+    assert_eq!(accepted.status, 200, "{}", accepted.text);
+    assert!(accepted.json()["instance"]["fence"].is_null());
+    assert_eq!(instance.get_anonymously("/readyz").await.status, 200);
+    let entry = instance.audit().await.pop().unwrap();
+    assert_eq!(
+        (&entry["actor"]["kind"], &entry["actor"]["id"]),
+        (&json!("admin"), &json!("owner")),
+        "{entry}"
+    );
+}
+
+#[tokio::test]
+async fn actions_are_in_the_audit_log_with_who_did_them() {
+    let instance = Instance::start().await;
+    let start = instance.audit().await.len();
+    let key = instance.minted(5).await;
+    let path = format!("/admin/keys/{}", key["id"].as_str().unwrap());
+    instance.get(&path).await;
+    instance.call("DELETE", &path, Body::empty()).await;
+    let log = instance.audit().await;
+    let new = &log[start..];
+    let actions: Vec<_> = new.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["key.create", "key.revoke"]);
+    for entry in new {
+        assert_eq!(entry["target"], key["id"]);
+        let actor =
+            json!({"kind": "admin", "id": "owner", "address": "127.0.0.1:5555", "requestId": "req_1"});
+        assert_eq!(entry["actor"], actor);
+    }
+    for (entry, next) in log.iter().zip(&log[1..]) {
+        assert_eq!(entry["hash"], next["prevHash"]);
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_is_read_in_pages() {
+    let instance = Instance::start().await;
+    for max in 1..=4 {
+        instance.minted(max).await;
+    }
+    let log = instance.audit().await;
+    let mut seen = vec![];
+    let mut after = json!(0);
+    loop {
+        let page = instance.get(&format!("/admin/audit?after={after}&limit=2")).await.json();
+        let entries = page["entries"].as_array().unwrap().clone();
+        if entries.is_empty() {
+            assert_eq!(page["nextAfter"], after);
+            break;
+        }
+        seen.extend(entries);
+        after = page["nextAfter"].clone();
+    }
+    assert_eq!(seen, log);
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let instance = Instance::start().await;
+    instance.minted(5).await;
+    instance.get("/admin/nothing").await;
+    let answer = instance.get_anonymously("/metrics").await;
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assert!(
+        answer.text.starts_with("# TYPE till_requests_total counter\ntill_requests_total 5\n"),
+        "{}",
+        answer.text
+    );
+    assert!(answer.text.contains("\ntill_admin_requests_total{status=\"2xx\"} 1\n"), "{}", answer.text);
+    assert!(answer.text.contains("\ntill_admin_requests_total{status=\"4xx\"} 1\n"), "{}", answer.text);
+    assert!(answer.text.contains("\ntill_store_fenced 0\n"), "{}", answer.text);
+    // Every series has its type, and every line is one of three kinds.
+    for line in answer.text.lines().filter(|line| !line.starts_with("# ")) {
+        let (series, value) = line.split_once(' ').expect(line);
+        let name = series.split('{').next().unwrap();
+        assert!(answer.text.contains(&format!("# TYPE {name} ")), "{line}");
+        value.parse::<u64>().expect(line);
+    }
+}

@@ -1,0 +1,11 @@
+//! The control plane from outside: whole requests into the router, with a real store in a temporary directory.
+
+#![allow(clippy::unwrap_used, reason = "in tests a panic is a failure that says where it is")]
+
+mod access;
+mod bad_input;
+mod document;
+mod harness;
+mod instance;
+mod keys;
+mod secrets;
