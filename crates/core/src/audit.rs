@@ -57,12 +57,7 @@ pub struct Actor {
 impl Actor {
     /// The process itself.
     pub fn system() -> Self {
-        Self {
-            kind: ActorKind::System,
-            id: "system".into(),
-            address: None,
-            request_id: None,
-        }
+        Self { kind: ActorKind::System, id: "system".into(), address: None, request_id: None }
     }
 }
 
@@ -110,7 +105,14 @@ impl ChainHead {
     pub const EMPTY: Self = Self { seq: 0, hash: GENESIS };
 
     /// Makes the entry that follows and moves on to it.
-    pub fn append(&mut self, at: Timestamp, actor: &Actor, action: &str, target: &str, detail: String) -> AuditEntry {
+    pub fn append(
+        &mut self,
+        at: Timestamp,
+        actor: &Actor,
+        action: &str,
+        target: &str,
+        detail: String,
+    ) -> AuditEntry {
         let mut entry = AuditEntry {
             seq: self.seq.saturating_add(1),
             at,
@@ -122,10 +124,7 @@ impl ChainHead {
             hash: GENESIS,
         };
         entry.hash = entry.computed_hash();
-        *self = Self {
-            seq: entry.seq,
-            hash: entry.hash,
-        };
+        *self = Self { seq: entry.seq, hash: entry.hash };
         entry
     }
 }
@@ -217,10 +216,7 @@ pub fn verify_chain<'a>(entries: impl IntoIterator<Item = &'a AuditEntry>) -> Re
         if entry.hash != entry.computed_hash() {
             return Err(fault(ChainFault::Changed));
         }
-        head = ChainHead {
-            seq: entry.seq,
-            hash: entry.hash,
-        };
+        head = ChainHead { seq: entry.seq, hash: entry.hash };
     }
     Ok(head)
 }
@@ -268,19 +264,12 @@ mod tests {
             ("seq", |e| e.seq += 1),
             ("at", |e| e.at.0 += 1),
             ("kind", |e| {
-                e.actor.kind = if e.actor.kind == ActorKind::Admin {
-                    ActorKind::System
-                } else {
-                    ActorKind::Admin
-                }
+                e.actor.kind =
+                    if e.actor.kind == ActorKind::Admin { ActorKind::System } else { ActorKind::Admin }
             }),
             ("id", |e| e.actor.id.push('x')),
-            ("address", |e| {
-                e.actor.address = e.actor.address.take().xor(Some("10.0.0.1".into()))
-            }),
-            ("request id", |e| {
-                e.actor.request_id = e.actor.request_id.take().xor(Some(String::new()))
-            }),
+            ("address", |e| e.actor.address = e.actor.address.take().xor(Some("10.0.0.1".into()))),
+            ("request id", |e| e.actor.request_id = e.actor.request_id.take().xor(Some(String::new()))),
             ("action", |e| e.action = "key.revoke".into()),
             ("target", |e| e.target.clear()),
             ("detail", |e| e.detail.push(' ')),
@@ -306,13 +295,7 @@ mod tests {
         let mut log = log(4);
         log[1].detail = "{}".into();
         log[1].hash = log[1].computed_hash();
-        assert_eq!(
-            verify_chain(&log),
-            Err(BrokenChain {
-                seq: 3,
-                fault: ChainFault::Unlinked
-            })
-        );
+        assert_eq!(verify_chain(&log), Err(BrokenChain { seq: 3, fault: ChainFault::Unlinked }));
     }
 
     #[test]

@@ -51,10 +51,7 @@ pub struct AccountChain {
 impl AccountChain {
     /// A key that stands alone.
     pub fn of_key(key: AccountId) -> Self {
-        Self {
-            key,
-            ancestors: Box::default(),
-        }
+        Self { key, ancestors: Box::default() }
     }
 
     /// A key with its ancestors. One that is named twice is still debited once.
@@ -65,10 +62,7 @@ impl AccountChain {
                 seen.push(*ancestor);
             }
         }
-        Self {
-            key,
-            ancestors: seen.into_boxed_slice(),
-        }
+        Self { key, ancestors: seen.into_boxed_slice() }
     }
 
     /// The account of the key itself.
@@ -134,13 +128,7 @@ impl Ledger {
     /// An empty ledger. `incarnation` must be higher than that of any ledger before it on the same
     /// store. A `fenced` one denies everything.
     pub fn new(incarnation: u64, fenced: bool) -> Self {
-        Self {
-            accounts: HashMap::new(),
-            holds: HashMap::new(),
-            incarnation,
-            last_number: 0,
-            fenced,
-        }
+        Self { accounts: HashMap::new(), holds: HashMap::new(), incarnation, last_number: 0, fenced }
     }
 
     /// Sets aside `units` in every account of the chain, or in none.
@@ -155,29 +143,16 @@ impl Ledger {
         self.check_hold(&accounts, units)?;
         let number = self.last_number.checked_add(1).ok_or_else(refusal::out_of_numbers)?;
         self.last_number = number;
-        let id = HoldId {
-            incarnation: self.incarnation,
-            number,
-        };
+        let id = HoldId { incarnation: self.incarnation, number };
         let mut remaining = Limits::default();
         for account in accounts.iter() {
-            let loaded = self
-                .accounts
-                .get_mut(&account)
-                .expect("check_hold saw every account of the chain");
+            let loaded = self.accounts.get_mut(&account).expect("check_hold saw every account of the chain");
             loaded.account.hold(units, now);
             loaded.open_holds += 1;
             loaded.account.assert_balanced();
             remaining = loaded.account.remaining_with(remaining);
         }
-        self.holds.insert(
-            id,
-            OpenHold {
-                accounts,
-                units,
-                at: now,
-            },
-        );
+        self.holds.insert(id, OpenHold { accounts, units, at: now });
         Ok(Grant { id, remaining })
     }
 
@@ -224,14 +199,8 @@ impl Ledger {
         let hold = entry.remove();
         let mut overrun = Vec::new();
         for account in hold.accounts.iter() {
-            let loaded = self
-                .accounts
-                .get_mut(&account)
-                .expect("an open hold keeps its accounts loaded");
-            loaded
-                .account
-                .settle(held, used)
-                .expect("it was countable a moment ago");
+            let loaded = self.accounts.get_mut(&account).expect("an open hold keeps its accounts loaded");
+            loaded.account.settle(held, used).expect("it was countable a moment ago");
             loaded.open_holds = loaded.open_holds.checked_sub(1).expect("every open hold was counted");
             loaded.account.assert_balanced();
             if loaded.account.is_overrun() {
@@ -292,11 +261,8 @@ impl Ledger {
     /// `false`, and nothing happens, when an account is missing, counts less than that as held, or the
     /// hold is there already: what is on disk contradicts itself.
     pub fn restore_hold(&mut self, id: HoldId, hold: OpenHold) -> bool {
-        let covered = |account| {
-            self.accounts
-                .get(&account)
-                .is_some_and(|loaded| loaded.account.holds(hold.units))
-        };
+        let covered =
+            |account| self.accounts.get(&account).is_some_and(|loaded| loaded.account.holds(hold.units));
         if self.holds.contains_key(&id) || !hold.accounts.iter().all(covered) {
             return false;
         }

@@ -31,9 +31,7 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
-pub use admin::{
-    ADMIN_TOKEN_PREFIX, AdminTokenError, admin_token_hash, check_admin_token, mint_admin_token,
-};
+pub use admin::{ADMIN_TOKEN_PREFIX, AdminTokenError, admin_token_hash, check_admin_token, mint_admin_token};
 pub use index_key::{IndexKey, WrapError, unwrap_index_key, wrap_index_key};
 pub use master_key::{MASTER_KEY_PREFIX, MasterKey, MasterKeyError, MasterKeyId};
 
@@ -94,9 +92,7 @@ pub enum TokenError {
     #[error("a scoped key has at most {SCOPED_KEY_LEN_MAX} characters")]
     TooLong,
     /// The checksum is missing or doesn't fit: a typing error, or only a part of the key was copied.
-    #[error(
-        "the scoped key is damaged or incomplete, its checksum doesn't fit: copy the whole key again"
-    )]
+    #[error("the scoped key is damaged or incomplete, its checksum doesn't fit: copy the whole key again")]
     Checksum,
     /// The checksum fits, but what it covers is not the one encoding of a payload.
     #[error("the scoped key has no valid structure: till did not make it")]
@@ -153,11 +149,7 @@ impl KeyRing {
     /// Puts together the secrets of an instance. `instance_id` are 16 bytes that were drawn at random when
     /// the instance was set up; they are no secret.
     pub fn new(master: MasterKey, instance_id: [u8; 16], index_key: IndexKey) -> Self {
-        Self {
-            master,
-            fingerprint: Fingerprint::of(&instance_id),
-            index_key,
-        }
+        Self { master, fingerprint: Fingerprint::of(&instance_id), index_key }
     }
 
     /// The master key that new scoped keys are made under.
@@ -181,10 +173,7 @@ impl KeyRing {
         if scoped_key.len() > SCOPED_KEY_LEN_MAX {
             return Err(MintError::TooLong);
         }
-        Ok(Minted {
-            scoped_key,
-            id: self.key_id(random_id),
-        })
+        Ok(Minted { scoped_key, id: self.key_id(random_id) })
     }
 
     /// Verifies a scoped key and takes out what is sealed in it.
@@ -208,9 +197,7 @@ impl KeyRing {
             return Err(TokenError::OtherInstance);
         }
         let master_id = header.master_key_id();
-        let master = self
-            .master_key(master_id)
-            .ok_or(TokenError::UnknownMasterKey(master_id))?;
+        let master = self.master_key(master_id).ok_or(TokenError::UnknownMasterKey(master_id))?;
         let keys = TokenKeys::derive(master, header);
         if !payload.is_genuine(&keys) {
             return Err(TokenError::Forged);
@@ -220,14 +207,9 @@ impl KeyRing {
             return Err(TokenError::BlocksUnsupported);
         }
         // Only somebody who has the master key can make a true tag over something that doesn't open.
-        let contents = keys
-            .unseal(header, payload.sealed)
-            .ok_or(TokenError::Forged)?;
+        let contents = keys.unseal(header, payload.sealed).ok_or(TokenError::Forged)?;
         let upstream = contents::decode(&contents).ok_or(TokenError::UnsupportedContents)?;
-        Ok(Opened {
-            id: self.key_id(header.random_id()),
-            upstream,
-        })
+        Ok(Opened { id: self.key_id(header.random_id()), upstream })
     }
 
     /// The master key of this id. The one place that changes when there are several.

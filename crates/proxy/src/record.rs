@@ -11,6 +11,25 @@ use till_core::token::SCOPED_KEY_PREFIX;
 
 use crate::metrics::Metrics;
 
+macro_rules! log_request {
+    ($level:ident, $record:expr) => {
+        tracing::$level!(
+            request = %$record.request_id,
+            peer = %$record.peer,
+            method = %$record.method,
+            path = %$record.path,
+            key = $record.key.map(tracing::field::display),
+            provider = $record.provider.as_deref(),
+            status = $record.status.map(|status| status.as_u16()),
+            denial = $record.denial.map(DenialCode::as_str),
+            cut = $record.cut,
+            bytes = $record.bytes,
+            ms = u64::try_from($record.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "request"
+        )
+    };
+}
+
 /// What is known of a request while it is served; written out when it is dropped.
 pub(crate) struct Record {
     metrics: Arc<Metrics>,
@@ -23,6 +42,8 @@ pub(crate) struct Record {
     pub(crate) key: Option<KeyId>,
     pub(crate) provider: Option<String>,
     pub(crate) status: Option<StatusCode>,
+    /// Whether this is a request to a provider; the others are logged as details only, and not counted.
+    pub(crate) is_data: bool,
     pub(crate) denial: Option<DenialCode>,
     /// How the answer ended, where that is not the ordinary end.
     pub(crate) cut: Option<&'static str>,
@@ -53,6 +74,7 @@ impl Record {
             key: None,
             provider: None,
             status: None,
+            is_data: true,
             denial: None,
             cut: None,
             bytes: 0,
@@ -68,8 +90,8 @@ impl Drop for Record {
         self.metrics.echoes_replaced.add(self.echoes);
         match (self.denial, self.status) {
             (Some(code), _) => self.metrics.refused(code),
-            (None, Some(status)) => self.metrics.answered(status),
-            (None, None) => {}
+            (None, Some(status)) if self.is_data => self.metrics.answered(status),
+            (None, _) => {}
         }
         if self.echoes > 0 {
             tracing::warn!(
@@ -79,21 +101,14 @@ impl Drop for Record {
                 "upstream echoed its key; replaced"
             );
         }
-        if self.is_logged {
-            tracing::info!(
-                request = %self.request_id,
-                peer = %self.peer,
-                method = %self.method,
-                path = %self.path,
-                key = self.key.map(tracing::field::display),
-                provider = self.provider.as_deref(),
-                status = self.status.map(|status| status.as_u16()),
-                denial = self.denial.map(DenialCode::as_str),
-                cut = self.cut,
-                bytes = self.bytes,
-                ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "request"
-            );
+        if !self.is_logged {
+            return;
+        }
+        // Probes of a load balancer every second would bury the requests of agents.
+        if self.is_data {
+            log_request!(info, self);
+        } else {
+            log_request!(debug, self);
         }
     }
 }

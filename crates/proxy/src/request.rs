@@ -209,6 +209,7 @@ async fn check_self(
     };
     match answered.await {
         Ok(response) => {
+            record.is_data = false;
             record.status = Some(response.status());
             Ok(response.map(ready))
         }
@@ -222,6 +223,7 @@ async fn finish_own(
     own: OwnRequest,
     mut record: Record,
 ) -> Response<AnswerBody> {
+    record.is_data = false;
     let response = (till.own)(request, own).await;
     record.status = Some(response.status());
     response.map(AnswerBody::Own)
@@ -241,6 +243,7 @@ fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 fn probe_answer(request: &HeaderMap, mut record: Record) -> Response<AnswerBody> {
+    record.is_data = false;
     let mut response = Response::new(ready(Bytes::new()));
     if let Some(method) = request.get(header::ACCESS_CONTROL_REQUEST_METHOD) {
         *response.status_mut() = StatusCode::NO_CONTENT;

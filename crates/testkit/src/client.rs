@@ -47,10 +47,7 @@ impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("somebody listens");
-        Self {
-            socket,
-            buffer: Vec::new(),
-        }
+        Self { socket, buffer: Vec::new() }
     }
 
     /// Sends bytes. A connection that the other side closed is noticed when reading.
@@ -99,22 +96,10 @@ impl Client {
     /// Reads an answer; `None` if the connection ended before its head was complete.
     pub async fn answer(&mut self) -> Option<Answer> {
         let head = self.head().await?;
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .expect("a status");
-        let mut answer = Answer {
-            status,
-            head,
-            body: Vec::new(),
-            trailers: String::new(),
-            is_complete: false,
-        };
-        if let Some(length) = answer
-            .header("content-length")
-            .and_then(|text| text.parse().ok())
-        {
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        let mut answer =
+            Answer { status, head, body: Vec::new(), trailers: String::new(), is_complete: false };
+        if let Some(length) = answer.header("content-length").and_then(|text| text.parse().ok()) {
             if let Some(body) = self.bytes(length).await {
                 answer.body = body;
                 answer.is_complete = true;

@@ -55,29 +55,20 @@ pub enum Step {
 
 /// An answer with a length.
 pub fn json(body: &str) -> Vec<Step> {
-    respond(
-        "200 OK",
-        "content-type: application/json\r\n",
-        body.as_bytes(),
-    )
+    respond("200 OK", "content-type: application/json\r\n", body.as_bytes())
 }
 
 /// An answer with a length and these header lines.
 pub fn respond(status: &str, headers: &str, body: &[u8]) -> Vec<Step> {
-    let mut bytes = format!(
-        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
+    let mut bytes =
+        format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n", body.len()).into_bytes();
     bytes.extend_from_slice(body);
     vec![Step::Send(bytes)]
 }
 
 /// The head of a chunked answer.
 pub fn chunked_head(headers: &str) -> Step {
-    Step::Send(
-        format!("HTTP/1.1 200 OK\r\n{headers}transfer-encoding: chunked\r\n\r\n").into_bytes(),
-    )
+    Step::Send(format!("HTTP/1.1 200 OK\r\n{headers}transfer-encoding: chunked\r\n\r\n").into_bytes())
 }
 
 /// One chunk; an empty one is the end.
@@ -100,26 +91,14 @@ pub struct Upstream {
 
 impl Upstream {
     /// Starts on a free port. `script` gets the number of the request, from 0, and the request.
-    pub async fn start(
-        script: impl Fn(usize, &Received) -> Vec<Step> + Send + Sync + 'static,
-    ) -> Self {
+    pub async fn start(script: impl Fn(usize, &Received) -> Vec<Step> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let received = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(Mutex::new(0));
         let script: Arc<Script> = Arc::new(script);
-        let task = tokio::spawn(accept(
-            listener,
-            Arc::clone(&received),
-            Arc::clone(&connections),
-            script,
-        ));
-        Self {
-            address,
-            received,
-            connections,
-            task,
-        }
+        let task = tokio::spawn(accept(listener, Arc::clone(&received), Arc::clone(&connections), script));
+        Self { address, received, connections, task }
     }
 
     /// Where it listens.
@@ -214,15 +193,8 @@ async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Re
     };
     let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
     buffer.drain(..end + 4);
-    let mut request = Received {
-        head,
-        body: Vec::new(),
-    };
-    if let Some(length) = request
-        .header("content-length")
-        .first()
-        .and_then(|text| text.parse().ok())
-    {
+    let mut request = Received { head, body: Vec::new() };
+    if let Some(length) = request.header("content-length").first().and_then(|text| text.parse().ok()) {
         while buffer.len() < length {
             fill(socket, buffer).await?;
         }

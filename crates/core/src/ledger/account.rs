@@ -43,11 +43,7 @@ impl Account {
 
     /// An account with these balances, in the order of [`Dimension::ALL`].
     pub fn from_balances(balances: [Balance; 3]) -> Self {
-        Self {
-            balances,
-            revoked_at: None,
-            last_used_at: None,
-        }
+        Self { balances, revoked_at: None, last_used_at: None }
     }
 
     /// The balances, in the order of [`Dimension::ALL`].
@@ -86,10 +82,7 @@ impl Account {
         let least = |dimension| {
             // What is free can't exceed the limit, except for 2⁶⁴ and more units given back after an
             // overrun; "at least 2⁶⁴−1 are left" is then the answer.
-            let free = self
-                .balance(dimension)
-                .free()
-                .map(|free| u64::try_from(free).unwrap_or(u64::MAX));
+            let free = self.balance(dimension).free().map(|free| u64::try_from(free).unwrap_or(u64::MAX));
             match (limits.of(dimension), free) {
                 (Some(limit), Some(free)) => Some(limit.min(free)),
                 (limit, free) => limit.or(free),

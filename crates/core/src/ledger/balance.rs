@@ -38,13 +38,7 @@ pub struct Balance {
 impl Balance {
     /// A balance of which nothing is used.
     pub fn new(limit: Option<u64>) -> Self {
-        Self {
-            parts: BalanceParts {
-                limit,
-                ..BalanceParts::default()
-            },
-            free: limit.map(u128::from),
-        }
+        Self { parts: BalanceParts { limit, ..BalanceParts::default() }, free: limit.map(u128::from) }
     }
 
     /// A balance with the figures that were kept.
@@ -135,17 +129,10 @@ impl Balance {
     /// exists and nothing overruns.
     pub(super) fn assert_balanced(&self) {
         let rebuilt = Self::from_parts(self.parts);
-        assert!(
-            rebuilt == Ok(*self),
-            "limit + overrun = free + held + spent + escrowed + burnt: {self:?}"
-        );
+        assert!(rebuilt == Ok(*self), "limit + overrun = free + held + spent + escrowed + burnt: {self:?}");
     }
 }
 
 fn used(parts: &BalanceParts) -> Option<u128> {
-    parts
-        .held
-        .checked_add(parts.spent)?
-        .checked_add(parts.escrowed)?
-        .checked_add(parts.burnt)
+    parts.held.checked_add(parts.spent)?.checked_add(parts.escrowed)?.checked_add(parts.burnt)
 }

@@ -61,10 +61,7 @@ pub(super) fn exhausted(
     } else {
         format!("This scoped key ({key}) depends on {account}, which")
     };
-    Denial::new(
-        code,
-        format!("{subject} {} {ASK_FOR_MORE}", what_is_left(dimension, balance, asked)),
-    )
+    Denial::new(code, format!("{subject} {} {ASK_FOR_MORE}", what_is_left(dimension, balance, asked)))
 }
 
 fn what_is_left(dimension: Dimension, balance: &Balance, asked: u64) -> String {
@@ -77,10 +74,7 @@ fn what_is_left(dimension: Dimension, balance: &Balance, asked: u64) -> String {
     };
     let whole = amount(dimension, limit);
     if parts.overrun > 0 {
-        return format!(
-            "has used {} although its limit is {whole}.",
-            amount(dimension, balance.used())
-        );
+        return format!("has used {} although its limit is {whole}.", amount(dimension, balance.used()));
     }
     if !balance.is_exhausted() {
         let free = amount(dimension, balance.free().unwrap_or(0));

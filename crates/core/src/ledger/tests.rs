@@ -14,19 +14,11 @@ const PROJECT: AccountId = AccountId::Project([3; 16]);
 const NOW: Timestamp = Timestamp(1_000);
 
 fn limits(activations: Option<u64>, tokens: Option<u64>, spend_nanos: Option<u64>) -> Limits {
-    Limits {
-        activations,
-        tokens,
-        spend_nanos,
-    }
+    Limits { activations, tokens, spend_nanos }
 }
 
 fn units(activations: u64, tokens: u64, spend_nanos: u64) -> Units {
-    Units {
-        activations,
-        tokens,
-        spend_nanos,
-    }
+    Units { activations, tokens, spend_nanos }
 }
 
 fn ledger(accounts: &[(AccountId, Limits)]) -> Ledger {
@@ -62,16 +54,8 @@ fn holds_at_the_edges() {
     use DenialCode::{ActivationsExhausted, SpendExhausted, TokensExhausted};
     let none = limits(None, None, None);
     let max = Some(LIMIT_MAX);
-    check_hold(
-        limits(Some(2), None, None),
-        units(1, 0, 0),
-        Ok(limits(Some(1), None, None)),
-    );
-    check_hold(
-        limits(Some(1), None, None),
-        units(1, 0, 0),
-        Ok(limits(Some(0), None, None)),
-    );
+    check_hold(limits(Some(2), None, None), units(1, 0, 0), Ok(limits(Some(1), None, None)));
+    check_hold(limits(Some(1), None, None), units(1, 0, 0), Ok(limits(Some(0), None, None)));
     check_hold(
         limits(Some(1), None, None),
         units(2, 0, 0),
@@ -82,11 +66,7 @@ fn holds_at_the_edges() {
         units(1, 0, 0),
         Err((ActivationsExhausted, "has a limit of 0 activations")),
     );
-    check_hold(
-        limits(Some(0), None, None),
-        units(0, 0, 0),
-        Err((ActivationsExhausted, "")),
-    );
+    check_hold(limits(Some(0), None, None), units(0, 0, 0), Err((ActivationsExhausted, "")));
     check_hold(
         limits(max, max, max),
         units(LIMIT_MAX, LIMIT_MAX, LIMIT_MAX),
@@ -97,11 +77,7 @@ fn holds_at_the_edges() {
         units(LIMIT_MAX + 1, 0, 0),
         Err((ActivationsExhausted, "9223372036854775807")),
     );
-    check_hold(
-        limits(max, None, None),
-        units(u64::MAX, 0, 0),
-        Err((ActivationsExhausted, "")),
-    );
+    check_hold(limits(max, None, None), units(u64::MAX, 0, 0), Err((ActivationsExhausted, "")));
     check_hold(none, units(u64::MAX, u64::MAX, u64::MAX), Ok(none));
     check_hold(
         limits(Some(9), Some(5), None),
@@ -113,11 +89,7 @@ fn holds_at_the_edges() {
         units(1, 0, 2_000_000_000),
         Err((SpendExhausted, "$1.25 left, and this request may need $2.00")),
     );
-    check_hold(
-        limits(Some(1), Some(0), None),
-        units(1, 0, 0),
-        Err((TokensExhausted, "limit of 0 tokens")),
-    );
+    check_hold(limits(Some(1), Some(0), None), units(1, 0, 0), Err((TokensExhausted, "limit of 0 tokens")));
 }
 
 #[test]
@@ -125,25 +97,15 @@ fn exactly_n_then_a_clear_message() {
     let mut ledger = ledger(&[(KEY, limits(Some(50), None, None))]);
     let ids: Vec<HoldId> = (0..50)
         .map(|_| {
-            ledger
-                .hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW)
-                .expect("within the limit")
-                .id
+            ledger.hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect("within the limit").id
         })
         .collect();
-    let denial = ledger
-        .hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW)
-        .expect_err("51st");
-    assert!(
-        denial.message.contains("50 of them by requests still in flight"),
-        "{denial}"
-    );
+    let denial = ledger.hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect_err("51st");
+    assert!(denial.message.contains("50 of them by requests still in flight"), "{denial}");
     for id in ids {
         assert!(ledger.settle(id, Units::ONE_ACTIVATION).expect("countable").is_some());
     }
-    let denial = ledger
-        .hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW)
-        .expect_err("51st");
+    let denial = ledger.hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect_err("51st");
     assert_eq!(denial.code, DenialCode::ActivationsExhausted);
     assert_eq!(
         denial.message,
@@ -159,28 +121,13 @@ fn exactly_n_then_a_clear_message() {
 #[test]
 fn closing_twice_or_the_unknown_changes_nothing() {
     let mut ledger = ledger(&[(KEY, limits(Some(5), Some(100), None))]);
-    let open = |ledger: &mut Ledger| {
-        ledger
-            .hold(AccountChain::of_key(KEY), units(1, 10, 7), NOW)
-            .expect("fits")
-            .id
-    };
+    let open =
+        |ledger: &mut Ledger| ledger.hold(AccountChain::of_key(KEY), units(1, 10, 7), NOW).expect("fits").id;
     let (settled, voided) = (open(&mut ledger), open(&mut ledger));
     assert!(ledger.settle(settled, units(1, 4, 3)).expect("countable").is_some());
     assert!(ledger.void(voided).expect("countable").is_some());
     let after = ledger.account(KEY).cloned();
-    for id in [
-        settled,
-        voided,
-        HoldId {
-            incarnation: 1,
-            number: 99,
-        },
-        HoldId {
-            incarnation: 0,
-            number: 1,
-        },
-    ] {
+    for id in [settled, voided, HoldId { incarnation: 1, number: 99 }, HoldId { incarnation: 0, number: 1 }] {
         assert_eq!(ledger.settle(id, units(1, 10, 7)), Ok(None));
         assert_eq!(ledger.void(id), Ok(None));
     }
@@ -202,17 +149,11 @@ fn an_overrun_is_recorded_in_full_and_stops_the_key() {
     ] {
         let mut ledger = ledger(&[(KEY, limits(None, limit, None)), (PARENT, limits(None, None, None))]);
         let chain = AccountChain::new(KEY, &[PARENT]);
-        let other = (other > 0).then(|| ledger.hold(chain.clone(), units(0, other, 0), NOW).expect("fits").id);
+        let other =
+            (other > 0).then(|| ledger.hold(chain.clone(), units(0, other, 0), NOW).expect("fits").id);
         let id = ledger.hold(chain.clone(), units(1, 10, 0), NOW).expect("fits").id;
-        let closed = ledger
-            .settle(id, units(1, used, 0))
-            .expect("countable")
-            .expect("was open");
-        assert_eq!(
-            parts(&ledger, KEY, Dimension::Tokens).overrun,
-            overrun,
-            "{limit:?} {used}"
-        );
+        let closed = ledger.settle(id, units(1, used, 0)).expect("countable").expect("was open");
+        assert_eq!(parts(&ledger, KEY, Dimension::Tokens).overrun, overrun, "{limit:?} {used}");
         assert_eq!(parts(&ledger, KEY, Dimension::Tokens).spent, u128::from(used));
         assert_eq!(closed.overrun, if overrun > 0 { vec![KEY] } else { vec![] });
         assert_eq!(ledger.account(PARENT).expect("loaded").status(), KeyStatus::Active);
@@ -236,35 +177,21 @@ fn revoked_comes_before_exhausted_and_a_fence_before_all() {
     assert_eq!(ledger.revoke(PARENT, NOW), None);
     let account = ledger.account(KEY).expect("loaded");
     assert_eq!((account.status(), account.revoked_at), (KeyStatus::Revoked, Some(NOW)));
-    let mut code = |key| {
-        ledger
-            .hold(AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW)
-            .expect_err("no")
-            .code
-    };
+    let mut code =
+        |key| ledger.hold(AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW).expect_err("no").code;
     assert_eq!(code(KEY), DenialCode::KeyRevoked);
     assert_eq!(code(PARENT), DenialCode::InvalidKey);
 
     let mut fenced = Ledger::new(1, true);
     fenced.load(KEY, Account::new(Limits::default()));
     let mut code = |key| {
-        fenced
-            .hold(AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW)
-            .map_err(|denial| denial.code)
+        fenced.hold(AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW).map_err(|denial| denial.code)
     };
     assert_eq!(code(KEY), Err(DenialCode::KeyFenced));
     assert_eq!(code(PARENT), Err(DenialCode::KeyFenced));
     fenced.unfence(2);
-    let grant = fenced
-        .hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW)
-        .expect("active");
-    assert_eq!(
-        grant.id,
-        HoldId {
-            incarnation: 2,
-            number: 1
-        }
-    );
+    let grant = fenced.hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect("active");
+    assert_eq!(grant.id, HoldId { incarnation: 2, number: 1 });
 }
 
 #[test]
@@ -277,30 +204,21 @@ fn a_chain_is_debited_whole_or_not_at_all() {
     // Named twice, debited once.
     let chain = AccountChain::new(KEY, &[PARENT, PROJECT, PARENT, KEY]);
     assert_eq!(chain.iter().collect::<Vec<_>>(), [KEY, PARENT, PROJECT]);
-    let grant = ledger
-        .hold(chain.clone(), Units::ONE_ACTIVATION, NOW)
-        .expect("fits everywhere");
+    let grant = ledger.hold(chain.clone(), Units::ONE_ACTIVATION, NOW).expect("fits everywhere");
     assert_eq!(grant.remaining.activations, Some(0), "the least of all");
-    let denial = ledger
-        .hold(chain.clone(), Units::ONE_ACTIVATION, NOW)
-        .expect_err("the project is used up");
+    let denial = ledger.hold(chain.clone(), Units::ONE_ACTIVATION, NOW).expect_err("the project is used up");
     assert_eq!(denial.code, DenialCode::ProjectExhausted);
     for id in [KEY, PARENT, PROJECT] {
         assert_eq!(parts(&ledger, id, Dimension::Activations).held, 1, "{id}");
     }
     ledger.void(grant.id).expect("countable");
     ledger.revoke(PARENT, NOW);
-    let denial = ledger
-        .hold(chain, Units::ONE_ACTIVATION, NOW)
-        .expect_err("children die with their parent");
+    let denial = ledger.hold(chain, Units::ONE_ACTIVATION, NOW).expect_err("children die with their parent");
     assert_eq!(denial.code, DenialCode::KeyRevoked);
     assert_eq!(parts(&ledger, KEY, Dimension::Activations).held, 0);
     let missing = AccountChain::new(KEY, &[AccountId::Project([9; 16])]);
     assert_eq!(
-        ledger
-            .hold(missing, Units::ONE_ACTIVATION, NOW)
-            .expect_err("unknown")
-            .code,
+        ledger.hold(missing, Units::ONE_ACTIVATION, NOW).expect_err("unknown").code,
         DenialCode::InvalidKey
     );
 }
@@ -317,16 +235,10 @@ fn adjusting_keeps_what_was_used() {
         (None, 4, Some(LIMIT_MAX), Some(u128::from(LIMIT_MAX) - 4), 0),
     ] {
         let mut ledger = ledger(&[(KEY, limits(from, None, None))]);
-        let id = ledger
-            .hold(AccountChain::of_key(KEY), units(used, 0, 0), NOW)
-            .expect("fits")
-            .id;
+        let id = ledger.hold(AccountChain::of_key(KEY), units(used, 0, 0), NOW).expect("fits").id;
         assert!(ledger.adjust(KEY, limits(to, None, None)));
         let balance = *ledger.account(KEY).expect("loaded").balance(Dimension::Activations);
-        assert_eq!(
-            (balance.free(), balance.parts().overrun, balance.used()),
-            (free, overrun, used.into())
-        );
+        assert_eq!((balance.free(), balance.parts().overrun, balance.used()), (free, overrun, used.into()));
         assert!(ledger.settle(id, units(used, 0, 0)).expect("countable").is_some());
     }
     assert!(!ledger(&[]).adjust(KEY, Limits::default()));
@@ -334,22 +246,12 @@ fn adjusting_keeps_what_was_used() {
 
 #[test]
 fn what_cannot_be_counted_changes_nothing() {
-    let full = BalanceParts {
-        spent: u128::MAX - 5,
-        ..BalanceParts::default()
-    };
-    let balances = [
-        Balance::from_parts(full).expect("adds up"),
-        Balance::new(None),
-        Balance::new(None),
-    ];
+    let full = BalanceParts { spent: u128::MAX - 5, ..BalanceParts::default() };
+    let balances = [Balance::from_parts(full).expect("adds up"), Balance::new(None), Balance::new(None)];
     let mut ledger = Ledger::new(1, false);
     ledger.load(KEY, Account::from_balances(balances));
     assert!(ledger.hold(AccountChain::of_key(KEY), units(6, 0, 0), NOW).is_err());
-    let id = ledger
-        .hold(AccountChain::of_key(KEY), units(5, 0, 0), NOW)
-        .expect("countable")
-        .id;
+    let id = ledger.hold(AccountChain::of_key(KEY), units(5, 0, 0), NOW).expect("countable").id;
     let before = ledger.account(KEY).cloned();
     assert!(ledger.settle(id, units(6, 0, 0)).is_err());
     assert_eq!(ledger.account(KEY).cloned(), before);
@@ -358,13 +260,8 @@ fn what_cannot_be_counted_changes_nothing() {
 
 #[test]
 fn damaged_figures_are_refused() {
-    let parts = |limit, held, spent, overrun| BalanceParts {
-        limit,
-        held,
-        spent,
-        overrun,
-        ..BalanceParts::default()
-    };
+    let parts =
+        |limit, held, spent, overrun| BalanceParts { limit, held, spent, overrun, ..BalanceParts::default() };
     for (damaged, valid) in [
         (parts(Some(10), 5, 6, 0), false),
         (parts(Some(10), 5, 6, 1), true),
@@ -383,10 +280,7 @@ fn damaged_figures_are_refused() {
 #[test]
 fn open_holds_keep_their_accounts_loaded() {
     let mut ledger = ledger(&[(KEY, limits(Some(3), None, None)), (PARENT, Limits::default())]);
-    let id = ledger
-        .hold(AccountChain::new(KEY, &[PARENT]), units(0, 0, 0), NOW)
-        .expect("fits")
-        .id;
+    let id = ledger.hold(AccountChain::new(KEY, &[PARENT]), units(0, 0, 0), NOW).expect("fits").id;
     assert!(!ledger.evict(KEY) && !ledger.evict(PARENT), "even a hold of nothing");
     ledger.void(id).expect("countable");
     assert!(ledger.evict(KEY) && ledger.evict(PARENT) && ledger.evict(PARENT));
@@ -395,44 +289,21 @@ fn open_holds_keep_their_accounts_loaded() {
 
 #[test]
 fn a_restored_hold_settles_like_any_other() {
-    let held = BalanceParts {
-        limit: Some(3),
-        held: 2,
-        ..BalanceParts::default()
-    };
-    let balances = [
-        Balance::from_parts(held).expect("adds up"),
-        Balance::new(None),
-        Balance::new(None),
-    ];
-    let hold = |n| OpenHold {
-        accounts: AccountChain::of_key(KEY),
-        units: units(n, 0, 0),
-        at: NOW,
-    };
+    let held = BalanceParts { limit: Some(3), held: 2, ..BalanceParts::default() };
+    let balances = [Balance::from_parts(held).expect("adds up"), Balance::new(None), Balance::new(None)];
+    let hold = |n| OpenHold { accounts: AccountChain::of_key(KEY), units: units(n, 0, 0), at: NOW };
     let mut ledger = Ledger::new(7, false);
-    let id = HoldId {
-        incarnation: 7,
-        number: 4,
-    };
+    let id = HoldId { incarnation: 7, number: 4 };
     assert!(!ledger.restore_hold(id, hold(2)), "no account");
     ledger.load(KEY, Account::from_balances(balances));
     assert!(!ledger.restore_hold(id, hold(3)), "more than is held");
     assert!(ledger.restore_hold(id, hold(2)));
     assert!(!ledger.restore_hold(id, hold(2)), "twice");
-    let next = ledger
-        .hold(AccountChain::of_key(KEY), units(1, 0, 0), NOW)
-        .expect("fits")
-        .id;
+    let next = ledger.hold(AccountChain::of_key(KEY), units(1, 0, 0), NOW).expect("fits").id;
     assert_eq!(next.number, 5, "ids are not given out again");
     ledger.settle(id, units(2, 0, 0)).expect("countable").expect("was open");
     assert_eq!(
         parts(&ledger, KEY, Dimension::Activations),
-        BalanceParts {
-            limit: Some(3),
-            held: 1,
-            spent: 2,
-            ..BalanceParts::default()
-        }
+        BalanceParts { limit: Some(3), held: 1, spent: 2, ..BalanceParts::default() }
     );
 }

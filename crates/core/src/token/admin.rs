@@ -18,9 +18,7 @@ pub enum AdminTokenError {
     #[error("an admin token is `{ADMIN_TOKEN_PREFIX}…` as till printed it")]
     NotAnAdminToken,
     /// The right prefix with a wrong checksum.
-    #[error(
-        "the admin token is damaged or incomplete, its checksum doesn't fit: copy the whole token again"
-    )]
+    #[error("the admin token is damaged or incomplete, its checksum doesn't fit: copy the whole token again")]
     Checksum,
 }
 
@@ -43,11 +41,7 @@ pub fn check_admin_token(text: &str) -> Result<(), AdminTokenError> {
 
 /// What the store keeps of an admin token. A plain hash is enough, because 256 random bits can't be guessed.
 pub fn admin_token_hash(token: &str) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(b"till/v1/admin-token")
-        .chain_update(token)
-        .finalize()
-        .into()
+    Sha256::new().chain_update(b"till/v1/admin-token").chain_update(token).finalize().into()
 }
 
 #[cfg(test)]
@@ -73,10 +67,7 @@ mod tests {
         for (text, error) in [
             ("", AdminTokenError::NotAnAdminToken),
             ("till_sk_0", AdminTokenError::NotAnAdminToken),
-            (
-                short.reveal_str().expect("digits are ASCII"),
-                AdminTokenError::NotAnAdminToken,
-            ),
+            (short.reveal_str().expect("digits are ASCII"), AdminTokenError::NotAnAdminToken),
             ("till_admin_secret", AdminTokenError::Checksum),
             (&token[..token.len() - 1], AdminTokenError::Checksum),
             (&format!("{token}\n"), AdminTokenError::Checksum),
@@ -87,13 +78,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_for_this_purpose_alone() {
-        assert_ne!(
-            admin_token_hash("till_admin_a"),
-            admin_token_hash("till_admin_b")
-        );
-        assert_ne!(
-            admin_token_hash("till_admin_a"),
-            token_fingerprint("till_admin_a")
-        );
+        assert_ne!(admin_token_hash("till_admin_a"), admin_token_hash("till_admin_b"));
+        assert_ne!(admin_token_hash("till_admin_a"), token_fingerprint("till_admin_a"));
     }
 }

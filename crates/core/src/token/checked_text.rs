@@ -43,17 +43,11 @@ pub(super) fn read(prefix: &str, text: &str) -> Result<Zeroizing<Vec<u8>>, TextE
     if stated != checksum(covered) {
         return Err(TextError::Checksum);
     }
-    base62::decode(digits)
-        .map(Zeroizing::new)
-        .ok_or(TextError::Digits)
+    base62::decode(digits).map(Zeroizing::new).ok_or(TextError::Digits)
 }
 
 pub(super) fn checksum(text: &str) -> String {
     let mut digits = String::with_capacity(CHECKSUM_DIGITS);
-    base62::push_number(
-        &mut digits,
-        u64::from(crc32fast::hash(text.as_bytes())),
-        CHECKSUM_DIGITS,
-    );
+    base62::push_number(&mut digits, u64::from(crc32fast::hash(text.as_bytes())), CHECKSUM_DIGITS);
     digits
 }

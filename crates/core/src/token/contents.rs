@@ -60,12 +60,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Upstream> {
     let provider = reader.text()?;
     let origin = reader.text()?;
     let key = Secret::new(reader.bytes()?);
-    reader.0.is_empty().then_some(Upstream {
-        key,
-        provider,
-        origin,
-        placement,
-    })
+    reader.0.is_empty().then_some(Upstream { key, provider, origin, placement })
 }
 
 /// What is still to be read.
@@ -91,10 +86,7 @@ impl<'a> Reader<'a> {
 
     fn placement(&mut self) -> Option<Placement> {
         match self.byte()? {
-            IN_HEADER => Some(Placement::Header {
-                name: self.text()?,
-                template: self.text()?,
-            }),
+            IN_HEADER => Some(Placement::Header { name: self.text()?, template: self.text()? }),
             IN_QUERY => Some(Placement::Query { name: self.text()? }),
             IN_BASIC => Some(Placement::Basic),
             _ => None,

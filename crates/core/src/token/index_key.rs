@@ -49,9 +49,7 @@ pub enum WrapError {
     )]
     Damaged,
     /// A newer till wrapped it.
-    #[error(
-        "the index key of this data directory was wrapped by a newer till (version {0}): update till"
-    )]
+    #[error("the index key of this data directory was wrapped by a newer till (version {0}): update till")]
     UnsupportedVersion(u8),
 }
 
@@ -60,13 +58,7 @@ pub fn wrap_index_key(index_key: &IndexKey, master: &MasterKey, instance_id: &[u
     let mut wrapped = vec![VERSION];
     wrapped.extend_from_slice(&master.id().0);
     let sealed = cipher(master, instance_id)
-        .encrypt(
-            &Nonce::default(),
-            Payload {
-                msg: index_key.reveal(),
-                aad: &wrapped,
-            },
-        )
+        .encrypt(&Nonce::default(), Payload { msg: index_key.reveal(), aad: &wrapped })
         .expect("32 bytes are below AES-GCM-SIV's limit");
     wrapped.extend_from_slice(&sealed);
     wrapped
@@ -87,30 +79,16 @@ pub fn unwrap_index_key(
         Some(&version) => return Err(WrapError::UnsupportedVersion(version)),
     }
     let (preamble, sealed) = wrapped.split_at(PREAMBLE_LEN);
-    let expected = MasterKeyId(
-        *preamble
-            .last_chunk()
-            .expect("the preamble ends with the 4 bytes of the id"),
-    );
+    let expected = MasterKeyId(*preamble.last_chunk().expect("the preamble ends with the 4 bytes of the id"));
     let given = master.id();
     if expected != given {
         return Err(WrapError::WrongMasterKey { expected, given });
     }
     let bytes = cipher(master, instance_id)
-        .decrypt(
-            &Nonce::default(),
-            Payload {
-                msg: sealed,
-                aad: preamble,
-            },
-        )
+        .decrypt(&Nonce::default(), Payload { msg: sealed, aad: preamble })
         .map(Zeroizing::new)
         .map_err(|_| WrapError::Damaged)?;
-    bytes
-        .as_slice()
-        .try_into()
-        .map(IndexKey::from_bytes)
-        .map_err(|_| WrapError::Damaged)
+    bytes.as_slice().try_into().map(IndexKey::from_bytes).map_err(|_| WrapError::Damaged)
 }
 
 /// The nonce is all zero: this key seals one value, the index key of this instance, and sealing the same
@@ -146,21 +124,9 @@ mod tests {
     fn another_master_key_is_named() {
         let wrapped = wrap_index_key(&IndexKey::from_bytes([3; 32]), &master(2), &INSTANCE);
         let error = unwrap(&wrapped).expect_err("wrapped by another key");
-        assert_eq!(
-            error,
-            WrapError::WrongMasterKey {
-                expected: master(2).id(),
-                given: master(1).id()
-            }
-        );
-        assert!(
-            error.to_string().contains(&master(2).id().to_string()),
-            "{error}"
-        );
-        assert!(
-            error.to_string().contains("put the right master key back"),
-            "{error}"
-        );
+        assert_eq!(error, WrapError::WrongMasterKey { expected: master(2).id(), given: master(1).id() });
+        assert!(error.to_string().contains(&master(2).id().to_string()), "{error}");
+        assert!(error.to_string().contains("put the right master key back"), "{error}");
     }
 
     #[test]
@@ -184,15 +150,8 @@ mod tests {
             assert!(right, "bit {bit}");
         }
         for length in 0..wrapped.len() {
-            assert_eq!(
-                unwrap(&wrapped[..length]),
-                Err(WrapError::Damaged),
-                "length {length}"
-            );
+            assert_eq!(unwrap(&wrapped[..length]), Err(WrapError::Damaged), "length {length}");
         }
-        assert_eq!(
-            unwrap(&[&wrapped[..], &[0]].concat()),
-            Err(WrapError::Damaged)
-        );
+        assert_eq!(unwrap(&[&wrapped[..], &[0]].concat()), Err(WrapError::Damaged));
     }
 }

@@ -51,9 +51,7 @@ pub enum MasterKeyError {
     #[error("a master key is `{MASTER_KEY_PREFIX}…` as till wrote it, or 64 hexadecimal digits")]
     NotAMasterKey,
     /// The right prefix with a wrong checksum.
-    #[error(
-        "the master key is damaged or incomplete, its checksum doesn't fit: restore it from your copy"
-    )]
+    #[error("the master key is damaged or incomplete, its checksum doesn't fit: restore it from your copy")]
     Checksum,
 }
 
@@ -79,10 +77,7 @@ impl MasterKey {
             TextError::Checksum => MasterKeyError::Checksum,
             TextError::Prefix | TextError::Digits => MasterKeyError::NotAMasterKey,
         })?;
-        let bytes = bytes
-            .as_slice()
-            .try_into()
-            .map_err(|_| MasterKeyError::NotAMasterKey)?;
+        let bytes = bytes.as_slice().try_into().map_err(|_| MasterKeyError::NotAMasterKey)?;
         Ok(Self::from_bytes(bytes))
     }
 
@@ -156,16 +151,10 @@ mod tests {
             (&"0f".repeat(31), MasterKeyError::NotAMasterKey),
             (&"0g".repeat(32), MasterKeyError::NotAMasterKey),
             (&"+f".repeat(32), MasterKeyError::NotAMasterKey),
-            (
-                short.reveal_str().expect("digits are ASCII"),
-                MasterKeyError::NotAMasterKey,
-            ),
+            (short.reveal_str().expect("digits are ASCII"), MasterKeyError::NotAMasterKey),
             ("till_master_", MasterKeyError::Checksum),
             (&key[..key.len() - 1], MasterKeyError::Checksum),
-            (
-                &key.replace("till_master_0", "till_master_1"),
-                MasterKeyError::Checksum,
-            ),
+            (&key.replace("till_master_0", "till_master_1"), MasterKeyError::Checksum),
         ] {
             check(text, Err(error));
         }

@@ -31,10 +31,7 @@ pub(super) struct Fingerprint(pub(super) [u8; 6]);
 
 impl Fingerprint {
     pub(super) fn of(instance_id: &[u8; 16]) -> Self {
-        let hash = Sha256::new()
-            .chain_update(b"till/v1/instance")
-            .chain_update(instance_id)
-            .finalize();
+        let hash = Sha256::new().chain_update(b"till/v1/instance").chain_update(instance_id).finalize();
         Self(*hash.first_chunk().expect("a SHA-256 hash has 32 bytes"))
     }
 }
@@ -66,9 +63,7 @@ impl Header {
     }
 
     fn field<const N: usize>(&self, start: usize) -> [u8; N] {
-        *self.0[start..]
-            .first_chunk()
-            .expect("every field lies inside of the header")
+        *self.0[start..].first_chunk().expect("every field lies inside of the header")
     }
 }
 
@@ -92,25 +87,13 @@ impl TokenKeys {
     /// has a random id. Should that repeat, AES-GCM-SIV still reveals only whether contents are equal.
     pub(super) fn seal(&self, header: &Header, contents: &[u8]) -> Vec<u8> {
         Aes256GcmSiv::new((&*self.seal).into())
-            .encrypt(
-                &Nonce::default(),
-                Sealing {
-                    msg: contents,
-                    aad: &header.0,
-                },
-            )
+            .encrypt(&Nonce::default(), Sealing { msg: contents, aad: &header.0 })
             .expect("the contents are far below AES-GCM-SIV's limit of 2³⁶ bytes")
     }
 
     pub(super) fn unseal(&self, header: &Header, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         Aes256GcmSiv::new((&*self.seal).into())
-            .decrypt(
-                &Nonce::default(),
-                Sealing {
-                    msg: sealed,
-                    aad: &header.0,
-                },
-            )
+            .decrypt(&Nonce::default(), Sealing { msg: sealed, aad: &header.0 })
             .map(Zeroizing::new)
             .ok()
     }
@@ -121,10 +104,7 @@ impl TokenKeys {
         commitment: &[u8],
         sealed: &[u8],
     ) -> Option<[u8; TAG_LEN]> {
-        Some(hmac(
-            &*self.tag_root,
-            &[&header.0, commitment, &length(sealed)?, sealed],
-        ))
+        Some(hmac(&*self.tag_root, &[&header.0, commitment, &length(sealed)?, sealed]))
     }
 }
 
@@ -142,16 +122,7 @@ fn length(bytes: &[u8]) -> Option<[u8; 2]> {
 pub(super) fn assemble(keys: &TokenKeys, header: &Header, contents: &[u8]) -> Option<Vec<u8>> {
     let sealed = keys.seal(header, contents);
     let tag = keys.first_tag(header, &*keys.commitment, &sealed)?;
-    Some(
-        [
-            &header.0[..],
-            &*keys.commitment,
-            &length(&sealed)?,
-            &sealed,
-            &tag,
-        ]
-        .concat(),
-    )
+    Some([&header.0[..], &*keys.commitment, &length(&sealed)?, &sealed, &tag].concat())
 }
 
 /// A payload whose structure is right. Nothing in it is to be believed before [`Payload::is_genuine`].
@@ -187,22 +158,15 @@ impl<'a> Payload<'a> {
             rest = after;
         }
         let tag = rest.try_into().ok()?;
-        Some(Self {
-            header: Header(*header),
-            commitment,
-            sealed,
-            blocks,
-            tag,
-        })
+        Some(Self { header: Header(*header), commitment, sealed, blocks, tag })
     }
 
     /// Whether commitment and tag are those of this master key. Both are always computed and compared in
     /// constant time, so that an answer says nothing about how near a forgery came.
     pub(super) fn is_genuine(&self, keys: &TokenKeys) -> bool {
         let first = keys.first_tag(&self.header, self.commitment, self.sealed);
-        let last = self.blocks.iter().try_fold(first, |tag, block| {
-            Some(tag.and_then(|tag| next_tag(&tag, block)))
-        });
+        let last =
+            self.blocks.iter().try_fold(first, |tag, block| Some(tag.and_then(|tag| next_tag(&tag, block))));
         let Some(Some(expected)) = last else {
             return false;
         };

@@ -7,9 +7,7 @@ use super::craft::{
 };
 use super::craft::{upstream, with_blocks};
 use super::payload::{BLOCKS_MAX, Fingerprint, Header, Payload, TokenKeys};
-use super::{
-    IndexKey, KeyRing, MasterKey, MintError, SCOPED_KEY_LEN_MAX, SCOPED_KEY_PREFIX, TokenError,
-};
+use super::{IndexKey, KeyRing, MasterKey, MintError, SCOPED_KEY_LEN_MAX, SCOPED_KEY_PREFIX, TokenError};
 use super::{checked_text, contents, token_fingerprint};
 use crate::secret::Secret;
 use crate::upstream::{Placement, Upstream, UpstreamKeyError};
@@ -41,12 +39,7 @@ fn any_parts() -> impl Strategy<Value = Parts> {
 }
 
 fn upstream_of((key, provider, origin, placement): Parts) -> Upstream {
-    Upstream {
-        key: Secret::new(key),
-        provider,
-        origin,
-        placement,
-    }
+    Upstream { key: Secret::new(key), provider, origin, placement }
 }
 
 proptest! {
@@ -97,11 +90,7 @@ fn every_changed_character_is_refused() {
     for at in 0..token.len() {
         for character in "09AZaz_-é\n ".chars() {
             let old = &text(&token)[at..=at];
-            let changed = format!(
-                "{}{character}{}",
-                &text(&token)[..at],
-                &text(&token)[at + 1..]
-            );
+            let changed = format!("{}{character}{}", &text(&token)[..at], &text(&token)[at + 1..]);
             if old != character.to_string() {
                 let expected = if at < SCOPED_KEY_PREFIX.len() {
                     TokenError::NotAScopedKey
@@ -137,36 +126,23 @@ fn every_flipped_bit_of_the_payload_is_refused() {
 fn every_truncation_and_every_extension_is_refused() {
     let token = mint(&ring(), "sk-12345", RANDOM_ID).scoped_key;
     for length in 0..token.len() {
-        assert!(
-            refusal(&text(&token)[..length]).is_some(),
-            "{length} characters"
-        );
+        assert!(refusal(&text(&token)[..length]).is_some(), "{length} characters");
     }
     let payload = payload_of(&token);
     for length in 0..payload.len() {
-        assert!(
-            refusal(text(&token_of(&payload[..length]))).is_some(),
-            "{length} bytes"
-        );
+        assert!(refusal(text(&token_of(&payload[..length]))).is_some(), "{length} bytes");
     }
     for tail in [&[0][..], &[0, 0], &[0; 34]] {
-        assert!(
-            refusal(text(&token_of(&[&payload, tail].concat()))).is_some(),
-            "{} bytes more",
-            tail.len()
-        );
+        assert!(refusal(text(&token_of(&[&payload, tail].concat()))).is_some(), "{} bytes more", tail.len());
     }
 }
 
 #[test]
 fn pieces_of_two_tokens_make_no_third() {
-    let [a, b] =
-        [RANDOM_ID, [7; 16]].map(|id| payload_of(&mint(&ring(), "sk-12345", id).scoped_key));
+    let [a, b] = [RANDOM_ID, [7; 16]].map(|id| payload_of(&mint(&ring(), "sk-12345", id).scoped_key));
     let bounds = [0, 11, 27, 59, 61, a.len() - 32, a.len()];
-    for (from, to) in bounds
-        .iter()
-        .flat_map(|from| bounds.iter().map(move |to| (*from, *to)))
-        .filter(|(f, t)| f < t)
+    for (from, to) in
+        bounds.iter().flat_map(|from| bounds.iter().map(move |to| (*from, *to))).filter(|(f, t)| f < t)
     {
         let spliced = [&a[..from], &b[from..to], &a[to..]].concat();
         let is_whole = spliced == a || spliced == b;
@@ -189,11 +165,7 @@ fn another_instance_or_master_key_is_refused() {
     );
     // Under the name of our master key, as if two of them had the same 4-byte id.
     let master = MasterKey::from_bytes([0x3b; 32]);
-    let header = Header::new(
-        ring().master_key_id(),
-        Fingerprint::of(&INSTANCE),
-        RANDOM_ID,
-    );
+    let header = Header::new(ring().master_key_id(), Fingerprint::of(&INSTANCE), RANDOM_ID);
     let keys = TokenKeys::derive(&master, &header);
     let contents = contents::encode(&upstream("sk-12345")).expect("short enough");
     let payload = super::payload::assemble(&keys, &header, &contents).expect("short enough");
@@ -205,26 +177,12 @@ fn the_commitment_is_checked_apart_from_the_tag() {
     // Who has the master key can make a true tag over a wrong commitment; it is refused all the same.
     let token = genuine(|keys, header| keys.seal(header, b"x"));
     let payload = payload_of(&token);
-    let header = Header(
-        *payload
-            .first_chunk()
-            .expect("a payload starts with its header"),
-    );
+    let header = Header(*payload.first_chunk().expect("a payload starts with its header"));
     let keys = TokenKeys::derive(&MasterKey::from_bytes(MASTER), &header);
-    let mut commitment: [u8; 32] = *payload[27..]
-        .first_chunk()
-        .expect("then comes the commitment");
+    let mut commitment: [u8; 32] = *payload[27..].first_chunk().expect("then comes the commitment");
     commitment[31] ^= 1;
-    let tag = keys
-        .first_tag(&header, &commitment, &payload[61..payload.len() - 32])
-        .expect("short enough");
-    let changed = [
-        &header.0[..],
-        &commitment,
-        &payload[59..payload.len() - 32],
-        &tag,
-    ]
-    .concat();
+    let tag = keys.first_tag(&header, &commitment, &payload[61..payload.len() - 32]).expect("short enough");
+    let changed = [&header.0[..], &commitment, &payload[59..payload.len() - 32], &tag].concat();
     let parsed = Payload::parse(&changed).unwrap_or_else(|error| panic!("{error}"));
     assert!(!parsed.is_genuine(&keys));
     check(&token_of(&changed), TokenError::Forged);
@@ -236,31 +194,11 @@ fn blocks_are_verified_and_then_refused() {
     let (a, b): (&[u8], &[u8]) = (b"a", b"bb");
     let root = chain(&payload, &[]);
     for (blocks, tag, expected) in [
-        (
-            &[a][..],
-            chain(&payload, &[a]),
-            TokenError::BlocksUnsupported,
-        ),
-        (
-            &[a, b],
-            chain(&payload, &[a, b]),
-            TokenError::BlocksUnsupported,
-        ),
-        (
-            &[b""],
-            chain(&payload, &[b""]),
-            TokenError::BlocksUnsupported,
-        ),
-        (
-            &vec![a; BLOCKS_MAX],
-            chain(&payload, &vec![a; BLOCKS_MAX]),
-            TokenError::BlocksUnsupported,
-        ),
-        (
-            &vec![a; BLOCKS_MAX + 1],
-            chain(&payload, &vec![a; BLOCKS_MAX + 1]),
-            TokenError::Malformed,
-        ),
+        (&[a][..], chain(&payload, &[a]), TokenError::BlocksUnsupported),
+        (&[a, b], chain(&payload, &[a, b]), TokenError::BlocksUnsupported),
+        (&[b""], chain(&payload, &[b""]), TokenError::BlocksUnsupported),
+        (&vec![a; BLOCKS_MAX], chain(&payload, &vec![a; BLOCKS_MAX]), TokenError::BlocksUnsupported),
+        (&vec![a; BLOCKS_MAX + 1], chain(&payload, &vec![a; BLOCKS_MAX + 1]), TokenError::Malformed),
         (&[a], root, TokenError::Forged),
         (&[a], chain(&payload, &[b]), TokenError::Forged),
         (&[], chain(&payload, &[a]), TokenError::Forged),
@@ -297,31 +235,11 @@ fn sealed_parts_of_another_make_are_refused() {
     for (what, contents, expected) in [
         ("as it should be", good.to_vec(), None),
         ("empty", vec![], Some(TokenError::UnsupportedContents)),
-        (
-            "another version",
-            [&[2], &good[1..]].concat(),
-            Some(TokenError::UnsupportedContents),
-        ),
-        (
-            "another placement",
-            [&[1, 4], &good[2..]].concat(),
-            Some(TokenError::UnsupportedContents),
-        ),
-        (
-            "a byte too many",
-            [&good[..], &[0]].concat(),
-            Some(TokenError::UnsupportedContents),
-        ),
-        (
-            "a byte too few",
-            good[..good.len() - 1].to_vec(),
-            Some(TokenError::UnsupportedContents),
-        ),
-        (
-            "not UTF-8",
-            [&good[..4], &[0xff], &good[5..]].concat(),
-            Some(TokenError::UnsupportedContents),
-        ),
+        ("another version", [&[2], &good[1..]].concat(), Some(TokenError::UnsupportedContents)),
+        ("another placement", [&[1, 4], &good[2..]].concat(), Some(TokenError::UnsupportedContents)),
+        ("a byte too many", [&good[..], &[0]].concat(), Some(TokenError::UnsupportedContents)),
+        ("a byte too few", good[..good.len() - 1].to_vec(), Some(TokenError::UnsupportedContents)),
+        ("not UTF-8", [&good[..4], &[0xff], &good[5..]].concat(), Some(TokenError::UnsupportedContents)),
     ] {
         let token = genuine(|keys, header| keys.seal(header, &contents));
         assert_eq!(refusal(text(&token)), expected, "{what}");
@@ -337,38 +255,19 @@ fn length_is_bounded() {
     assert!(longest.len() < 6200, "{}", longest.len());
     assert!(refusal(text(&longest)).is_none());
     for (key, origin, expected) in [
-        (
-            "short".to_owned(),
-            10,
-            MintError::UpstreamKey(UpstreamKeyError::TooShort),
-        ),
-        (
-            "k".repeat(4097),
-            10,
-            MintError::UpstreamKey(UpstreamKeyError::TooLong),
-        ),
-        (
-            format!("{SCOPED_KEY_PREFIX}abc"),
-            10,
-            MintError::UpstreamKey(UpstreamKeyError::ScopedKey),
-        ),
+        ("short".to_owned(), 10, MintError::UpstreamKey(UpstreamKeyError::TooShort)),
+        ("k".repeat(4097), 10, MintError::UpstreamKey(UpstreamKeyError::TooLong)),
+        (format!("{SCOPED_KEY_PREFIX}abc"), 10, MintError::UpstreamKey(UpstreamKeyError::ScopedKey)),
         ("k".repeat(4096), 2000, MintError::TooLong),
         ("k".repeat(4096), 70_000, MintError::TooLong),
     ] {
-        let upstream = Upstream {
-            origin: "o".repeat(origin),
-            ..upstream(&key)
-        };
+        let upstream = Upstream { origin: "o".repeat(origin), ..upstream(&key) };
         assert_eq!(ring().mint(&upstream, RANDOM_ID).err(), Some(expected));
     }
-    for (length, expected) in [
-        (SCOPED_KEY_LEN_MAX, TokenError::Checksum),
-        (SCOPED_KEY_LEN_MAX + 1, TokenError::TooLong),
-    ] {
-        let token = format!(
-            "{SCOPED_KEY_PREFIX}{}",
-            "0".repeat(length - SCOPED_KEY_PREFIX.len())
-        );
+    for (length, expected) in
+        [(SCOPED_KEY_LEN_MAX, TokenError::Checksum), (SCOPED_KEY_LEN_MAX + 1, TokenError::TooLong)]
+    {
+        let token = format!("{SCOPED_KEY_PREFIX}{}", "0".repeat(length - SCOPED_KEY_PREFIX.len()));
         assert_eq!(refusal(&token), Some(expected));
     }
 }
@@ -376,16 +275,9 @@ fn length_is_bounded() {
 #[test]
 fn ids_depend_on_the_random_id_and_the_index_key_only() {
     let a = mint(&ring(), "sk-12345", RANDOM_ID).id;
-    assert_eq!(
-        a,
-        mint(&ring_of([0; 32], [0; 16]), "sk-67890", RANDOM_ID).id
-    );
+    assert_eq!(a, mint(&ring_of([0; 32], [0; 16]), "sk-67890", RANDOM_ID).id);
     assert_ne!(a, mint(&ring(), "sk-12345", [7; 16]).id);
-    let other = KeyRing::new(
-        MasterKey::from_bytes(MASTER),
-        INSTANCE,
-        IndexKey::from_bytes([0; 32]),
-    );
+    let other = KeyRing::new(MasterKey::from_bytes(MASTER), INSTANCE, IndexKey::from_bytes([0; 32]));
     assert_ne!(a, mint(&other, "sk-12345", RANDOM_ID).id);
 }
 
@@ -402,12 +294,6 @@ fn a_token_shows_nothing_of_the_upstream_key() {
 
 #[test]
 fn fingerprints_are_of_the_whole_string() {
-    let hex: String = token_fingerprint("abc")
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    assert_eq!(
-        hex,
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    );
+    let hex: String = token_fingerprint("abc").iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }

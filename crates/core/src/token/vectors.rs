@@ -138,12 +138,7 @@ enum Change {
 }
 
 impl Change {
-    const ALL: [Self; 4] = [
-        Self::FlipBit,
-        Self::CutPayload,
-        Self::ReplaceCharacter,
-        Self::CutText,
-    ];
+    const ALL: [Self; 4] = [Self::FlipBit, Self::CutPayload, Self::ReplaceCharacter, Self::CutText];
 
     fn positions(self, token: &Secret) -> usize {
         match self {
@@ -163,11 +158,7 @@ impl Change {
             }
             Self::CutPayload => text(&token_of(&payload[..at])).to_owned(),
             Self::ReplaceCharacter => {
-                let new = if &characters[at..=at] == "0" {
-                    '1'
-                } else {
-                    '0'
-                };
+                let new = if &characters[at..=at] == "0" { '1' } else { '0' };
                 format!("{}{new}{}", &characters[..at], &characters[at + 1..])
             }
             Self::CutText => characters[..at].to_owned(),
@@ -207,20 +198,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits = text
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| std::str::from_utf8(pair).expect("ASCII"));
-    digits
-        .map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal"))
-        .collect()
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect()
 }
 
 fn upstreams() -> Vec<(&'static str, Upstream)> {
-    let header = |name: &str, template: &str| Placement::Header {
-        name: name.into(),
-        template: template.into(),
-    };
+    let header =
+        |name: &str, template: &str| Placement::Header { name: name.into(), template: template.into() };
     let upstream = |key: &str, provider: &str, origin: &str, placement| Upstream {
         key: Secret::new(key),
         provider: provider.into(),
@@ -230,19 +214,8 @@ fn upstreams() -> Vec<(&'static str, Upstream)> {
     let bearer = header("authorization", "Bearer {key}");
     let long: String = (0..164_u8).map(|at| char::from(b'a' + at % 26)).collect();
     vec![
-        (
-            "bearer",
-            upstream(
-                "sk-up-01",
-                "openai",
-                "https://api.openai.com",
-                bearer.clone(),
-            ),
-        ),
-        (
-            "bearer, 164 characters",
-            upstream(&long, "openai", "https://api.openai.com", bearer.clone()),
-        ),
+        ("bearer", upstream("sk-up-01", "openai", "https://api.openai.com", bearer.clone())),
+        ("bearer, 164 characters", upstream(&long, "openai", "https://api.openai.com", bearer.clone())),
         (
             "header",
             upstream(
@@ -261,15 +234,7 @@ fn upstreams() -> Vec<(&'static str, Upstream)> {
                 Placement::Query { name: "key".into() },
             ),
         ),
-        (
-            "basic",
-            upstream(
-                "user:pass-04",
-                "own-maps",
-                "http://127.0.0.1:9000",
-                Placement::Basic,
-            ),
-        ),
+        ("basic", upstream("user:pass-04", "own-maps", "http://127.0.0.1:9000", Placement::Basic)),
     ]
 }
 
@@ -283,13 +248,9 @@ fn valid() -> Vec<Valid> {
 }
 
 fn valid_token(name: &str, upstream: &Upstream, random_id: [u8; 16]) -> Valid {
-    let Ok(minted) = ring().mint(upstream, random_id) else {
-        panic!("{name} can be minted")
-    };
+    let Ok(minted) = ring().mint(upstream, random_id) else { panic!("{name} can be minted") };
     let bytes = payload_of(&minted.scoped_key);
-    let Ok(payload) = Payload::parse(&bytes) else {
-        panic!("{name} has a structure")
-    };
+    let Ok(payload) = Payload::parse(&bytes) else { panic!("{name} has a structure") };
     let keys = TokenKeys::derive(&master(), &payload.header);
     Valid {
         name: name.into(),
@@ -324,13 +285,7 @@ fn fields(upstream: &Upstream) -> UpstreamFields {
 fn changes() -> Vec<Changes> {
     let valid = &valid()[0];
     let token = Secret::new(valid.token.as_str());
-    Change::ALL
-        .map(|change| Changes {
-            change,
-            of: valid.name.clone(),
-            errors: runs(change, &token),
-        })
-        .into()
+    Change::ALL.map(|change| Changes { change, of: valid.name.clone(), errors: runs(change, &token) }).into()
 }
 
 fn runs(change: Change, token: &Secret) -> Vec<(String, usize)> {
@@ -347,10 +302,7 @@ fn runs(change: Change, token: &Secret) -> Vec<(String, usize)> {
 
 /// The reason of the refusal, or `opened`.
 fn answer(token: &str) -> String {
-    ring()
-        .open(token)
-        .map_or_else(|error| error.reason(), |_| "opened")
-        .to_owned()
+    ring().open(token).map_or_else(|error| error.reason(), |_| "opened").to_owned()
 }
 
 fn vectors() -> Vectors {
@@ -359,18 +311,9 @@ fn vectors() -> Vectors {
         "Byte strings are in hexadecimal. All tokens are for the master key, instance and index key given here.",
         "Made by `TILL_UPDATE_VECTORS=1 cargo test -p till-core the_file_is_in_step`; checked by tests/token_vectors.py.",
     ];
-    let strings: [&[u8]; 6] = [
-        b"",
-        b"\0",
-        b"\xff",
-        b"till",
-        b"\xff\xff\xff\xff\xff\xff\xff\xff",
-        b"nine byte",
-    ];
-    let base62 = strings.map(|bytes| Base62 {
-        bytes: hex(bytes),
-        text: base62::encode(bytes),
-    });
+    let strings: [&[u8]; 6] =
+        [b"", b"\0", b"\xff", b"till", b"\xff\xff\xff\xff\xff\xff\xff\xff", b"nine byte"];
+    let base62 = strings.map(|bytes| Base62 { bytes: hex(bytes), text: base62::encode(bytes) });
     let random = counting(0x20);
     let admin_token = mint_admin_token(random);
     let mut flipped = wrap_index_key(&index_key(), &master(), &INSTANCE);
@@ -378,18 +321,13 @@ fn vectors() -> Vectors {
     Vectors {
         about: about.map(Into::into).into(),
         base62: base62.into(),
-        base62_invalid: ["0", "0000", "00000000", "-0", "zz", "zzzzzzzzzzz", "0_"]
-            .map(Into::into)
-            .into(),
+        base62_invalid: ["0", "0000", "00000000", "-0", "zz", "zzzzzzzzzzz", "0_"].map(Into::into).into(),
         master_key: MasterKeyForms {
             bytes: hex(&counting::<32>(0)),
             text: text(&master().to_text()).into(),
             id: master().id().to_string(),
         },
-        instance: Instance {
-            id: hex(&INSTANCE),
-            fingerprint: hex(&Fingerprint::of(&INSTANCE).0),
-        },
+        instance: Instance { id: hex(&INSTANCE), fingerprint: hex(&Fingerprint::of(&INSTANCE).0) },
         index_key: WrappedIndexKey {
             bytes: hex(index_key().reveal()),
             wrapped: hex(&wrap_index_key(&index_key(), &master(), &INSTANCE)),
@@ -432,38 +370,22 @@ fn the_file_is_answered_as_it_says() {
     let file: Vectors = serde_json::from_str(&read()).expect("the file has the fields of Vectors");
     assert!(file.valid.len() >= 5 && file.invalid.len() >= 40 && file.changes.len() == 4);
     for valid in &file.valid {
-        let Ok(opened) = ring().open(&valid.token) else {
-            panic!("{} opens", valid.name)
-        };
+        let Ok(opened) = ring().open(&valid.token) else { panic!("{} opens", valid.name) };
         assert_eq!(opened.id.to_string(), valid.key_id, "{}", valid.name);
         let (opened, expected) = (fields(&opened.upstream), &valid.upstream);
-        assert_eq!(
-            serde_json::json!(opened),
-            serde_json::json!(expected),
-            "{}",
-            valid.name
-        );
+        assert_eq!(serde_json::json!(opened), serde_json::json!(expected), "{}", valid.name);
     }
     for invalid in &file.invalid {
         assert_eq!(answer(&invalid.token), invalid.error, "{}", invalid.name);
     }
     for changes in &file.changes {
-        let of = file
-            .valid
-            .iter()
-            .find(|valid| valid.name == changes.of)
-            .expect("a change is of a valid token");
-        assert_eq!(
-            runs(changes.change, &Secret::new(of.token.as_str())),
-            changes.errors
-        );
+        let of =
+            file.valid.iter().find(|valid| valid.name == changes.of).expect("a change is of a valid token");
+        assert_eq!(runs(changes.change, &Secret::new(of.token.as_str())), changes.errors);
         assert!(changes.errors.iter().all(|(reason, _)| reason != "opened"));
     }
     for refused in &file.index_key.refused {
-        assert!(
-            unwrap_index_key(&unhex(refused), &master(), &INSTANCE).is_err(),
-            "{refused}"
-        );
+        assert!(unwrap_index_key(&unhex(refused), &master(), &INSTANCE).is_err(), "{refused}");
     }
     for text in &file.base62_invalid {
         assert_eq!(base62::decode(text), None, "{text}");

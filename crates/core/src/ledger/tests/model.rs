@@ -78,13 +78,7 @@ impl Model {
     }
 
     fn held(&self, account: u8, dimension: Dimension) -> u128 {
-        self.sum(account, dimension, |past| {
-            if past.used.is_none() {
-                past.held
-            } else {
-                Units::default()
-            }
-        })
+        self.sum(account, dimension, |past| if past.used.is_none() { past.held } else { Units::default() })
     }
 
     fn used(&self, account: u8, dimension: Dimension) -> u128 {
@@ -93,7 +87,10 @@ impl Model {
 
     fn free(&self, account: u8, dimension: Dimension) -> Option<u128> {
         let limit = self.limits[usize::from(account)].of(dimension)?;
-        Some(u128::from(limit) + self.overrun[usize::from(account)][dimension as usize] - self.used(account, dimension))
+        Some(
+            u128::from(limit) + self.overrun[usize::from(account)][dimension as usize]
+                - self.used(account, dimension),
+        )
     }
 
     /// The denial that the rules ask for, if any.
@@ -142,21 +139,15 @@ impl Model {
         self.limits[usize::from(account)] = limits;
         for dimension in Dimension::ALL {
             let used = self.used(account, dimension);
-            let over = limits
-                .of(dimension)
-                .map_or(0, |limit| used.saturating_sub(limit.into()));
+            let over = limits.of(dimension).map_or(0, |limit| used.saturating_sub(limit.into()));
             self.overrun[usize::from(account)][dimension as usize] = over;
         }
     }
 }
 
 fn run(initial: [Limits; ACCOUNTS], steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let mut model = Model {
-        limits: initial,
-        revoked: [false; ACCOUNTS],
-        overrun: [[0; 3]; ACCOUNTS],
-        past: Vec::new(),
-    };
+    let mut model =
+        Model { limits: initial, revoked: [false; ACCOUNTS], overrun: [[0; 3]; ACCOUNTS], past: Vec::new() };
     let mut ledger = Ledger::new(1, false);
     for (account, limits) in (0_u8..).zip(initial) {
         ledger.load(id(account), Account::new(limits));
@@ -177,12 +168,7 @@ fn run(initial: [Limits; ACCOUNTS], steps: Vec<Step>) -> Result<(), TestCaseErro
                 match ledger.hold(AccountChain::new(id(chain[0]), &ancestors), units, now) {
                     Ok(grant) => {
                         prop_assert_eq!(verdict, None);
-                        model.past.push(Past {
-                            id: grant.id,
-                            accounts: distinct,
-                            held: units,
-                            used: None,
-                        });
+                        model.past.push(Past { id: grant.id, accounts: distinct, held: units, used: None });
                     }
                     Err(denial) => prop_assert_eq!(verdict, Some(denial.code)),
                 }
@@ -224,24 +210,15 @@ fn run(initial: [Limits; ACCOUNTS], steps: Vec<Step>) -> Result<(), TestCaseErro
 }
 
 fn compare(model: &Model, ledger: &Ledger, disk: &BTreeMap<u8, Account>) -> Result<(), TestCaseError> {
-    prop_assert_eq!(
-        ledger.holds_open(),
-        model.past.iter().filter(|past| past.used.is_none()).count()
-    );
+    prop_assert_eq!(ledger.holds_open(), model.past.iter().filter(|past| past.used.is_none()).count());
     for account in 0_u8..3 {
-        let kept = ledger
-            .account(id(account))
-            .or(disk.get(&account))
-            .expect("in memory or on disk");
+        let kept = ledger.account(id(account)).or(disk.get(&account)).expect("in memory or on disk");
         prop_assert_eq!(kept.revoked_at.is_some(), model.revoked[usize::from(account)]);
         for dimension in Dimension::ALL {
             let balance = kept.balance(dimension);
             prop_assert_eq!(balance.parts().held, model.held(account, dimension));
             prop_assert_eq!(balance.parts().spent, model.spent(account, dimension));
-            prop_assert_eq!(
-                balance.parts().overrun,
-                model.overrun[usize::from(account)][dimension as usize]
-            );
+            prop_assert_eq!(balance.parts().overrun, model.overrun[usize::from(account)][dimension as usize]);
             prop_assert_eq!(balance.free(), model.free(account, dimension));
         }
     }

@@ -4,24 +4,15 @@ use super::{INSTANCE, Invalid, OTHER_INSTANCE, counting, master, other_master, u
 use crate::secret::Secret;
 use crate::token::craft::{chain, payload_of, text, token_of, with_blocks};
 use crate::token::payload::{Fingerprint, Header, TokenKeys, assemble};
-use crate::token::{
-    MasterKey, SCOPED_KEY_LEN_MAX, SCOPED_KEY_PREFIX, checked_text, mint_admin_token,
-};
+use crate::token::{MasterKey, SCOPED_KEY_LEN_MAX, SCOPED_KEY_PREFIX, checked_text, mint_admin_token};
 
 pub(super) fn invalid() -> Vec<Invalid> {
     let (a, b) = (Base::of(0), Base::of(2));
     let mut list = texts(&a);
-    for (name, error, token) in structures(&a)
-        .into_iter()
-        .chain(strangers(&a))
-        .chain(forgeries(&a, &b))
-        .chain(blocks(&a))
+    for (name, error, token) in
+        structures(&a).into_iter().chain(strangers(&a)).chain(forgeries(&a, &b)).chain(blocks(&a))
     {
-        list.push(Invalid {
-            name: name.into(),
-            error: error.into(),
-            token: text(&token).into(),
-        });
+        list.push(Invalid { name: name.into(), error: error.into(), token: text(&token).into() });
     }
     list
 }
@@ -42,34 +33,20 @@ impl Base {
         let token = Secret::new(valid.token.as_str());
         let header = Header(unhex(&valid.header).try_into().expect("27 bytes"));
         let keys = TokenKeys::derive(&master(), &header);
-        Self {
-            payload: payload_of(&token),
-            token,
-            keys,
-            header,
-            contents: unhex(&valid.contents),
-        }
+        Self { payload: payload_of(&token), token, keys, header, contents: unhex(&valid.contents) }
     }
 
     /// With true keys and a true tag around another header, commitment or sealed part: what only somebody
     /// with the master key could make.
     fn refit(&self, header: &Header, commitment: &[u8], sealed: &[u8]) -> Secret {
         let keys = TokenKeys::derive(&master(), header);
-        let tag = keys
-            .first_tag(header, commitment, sealed)
-            .expect("short enough");
-        let length = u16::try_from(sealed.len())
-            .expect("short enough")
-            .to_be_bytes();
+        let tag = keys.first_tag(header, commitment, sealed).expect("short enough");
+        let length = u16::try_from(sealed.len()).expect("short enough").to_be_bytes();
         token_of(&[&header.0[..], commitment, &length, sealed, &tag].concat())
     }
 
     fn with_contents(&self, contents: &[u8]) -> Secret {
-        self.refit(
-            &self.header,
-            &self.payload[27..59],
-            &self.keys.seal(&self.header, contents),
-        )
+        self.refit(&self.header, &self.payload[27..59], &self.keys.seal(&self.header, contents))
     }
 }
 
@@ -87,54 +64,26 @@ fn texts(a: &Base) -> Vec<Invalid> {
     [
         ("empty", "not_a_scoped_key", String::new()),
         ("an upstream key", "not_a_scoped_key", "sk-up-01".into()),
-        (
-            "an admin token",
-            "not_a_scoped_key",
-            text(&mint_admin_token(counting(7))).into(),
-        ),
+        ("an admin token", "not_a_scoped_key", text(&mint_admin_token(counting(7))).into()),
         ("capitals", "not_a_scoped_key", token.to_uppercase()),
         ("a space before", "not_a_scoped_key", format!(" {token}")),
         ("the prefix alone", "checksum", SCOPED_KEY_PREFIX.into()),
         ("no checksum", "checksum", token[..token.len() - 7].into()),
         ("a line break after", "checksum", format!("{token}\n")),
-        (
-            "too long by one character",
-            "too_long",
-            format!("{SCOPED_KEY_PREFIX}{long}"),
-        ),
+        ("too long by one character", "too_long", format!("{SCOPED_KEY_PREFIX}{long}")),
         ("no payload", "malformed", summed("")),
-        (
-            "a digit too many",
-            "malformed",
-            summed(&format!("{digits}0")),
-        ),
+        ("a digit too many", "malformed", summed(&format!("{digits}0"))),
         ("a leading zero", "malformed", summed(&format!("0{digits}"))),
-        (
-            "a full block above 2^64-1",
-            "malformed",
-            summed(&format!("zzzzzzzzzzz{}", &digits[11..])),
-        ),
+        ("a full block above 2^64-1", "malformed", summed(&format!("zzzzzzzzzzz{}", &digits[11..]))),
         (
             "a last block above its bytes",
             "malformed",
             summed(&format!("{}zz", &digits[..digits.len() / 11 * 11])),
         ),
-        (
-            "a character that is no digit",
-            "malformed",
-            summed(&format!("-{}", &digits[1..])),
-        ),
-        (
-            "an underscore inside",
-            "malformed",
-            summed(&format!("{}_{}", &digits[..11], &digits[12..])),
-        ),
+        ("a character that is no digit", "malformed", summed(&format!("-{}", &digits[1..]))),
+        ("an underscore inside", "malformed", summed(&format!("{}_{}", &digits[..11], &digits[12..]))),
     ]
-    .map(|(name, error, token)| Invalid {
-        name: name.into(),
-        error: error.into(),
-        token,
-    })
+    .map(|(name, error, token)| Invalid { name: name.into(), error: error.into(), token })
     .into()
 }
 
@@ -153,28 +102,12 @@ fn structures(a: &Base) -> Vec<Row> {
     };
     vec![
         ("version 0", "unsupported_version", with_version(0)),
-        (
-            "version 2, reserved",
-            "unsupported_version",
-            with_version(2),
-        ),
+        ("version 2, reserved", "unsupported_version", with_version(2)),
         ("version 255", "unsupported_version", with_version(255)),
         ("a header alone", "malformed", token_of(&a.payload[..27])),
-        (
-            "a byte after the tag",
-            "malformed",
-            token_of(&[&a.payload[..], &[0]].concat()),
-        ),
-        (
-            "a sealed length beyond the end",
-            "malformed",
-            length(u16::MAX),
-        ),
-        (
-            "a sealed length that leaves 31 bytes for the tag",
-            "malformed",
-            length(sealed_length(a) + 1),
-        ),
+        ("a byte after the tag", "malformed", token_of(&[&a.payload[..], &[0]].concat())),
+        ("a sealed length beyond the end", "malformed", length(u16::MAX)),
+        ("a sealed length that leaves 31 bytes for the tag", "malformed", length(sealed_length(a) + 1)),
     ]
 }
 
@@ -202,11 +135,7 @@ fn strangers(a: &Base) -> Vec<Row> {
             "other_instance",
             foreign(&other, Header::new(other.id(), theirs, id)),
         ),
-        (
-            "another master key",
-            "unknown_master_key",
-            foreign(&other, Header::new(other.id(), ours, id)),
-        ),
+        ("another master key", "unknown_master_key", foreign(&other, Header::new(other.id(), ours, id))),
         (
             "another master key under the id of ours",
             "forged",
@@ -218,11 +147,7 @@ fn strangers(a: &Base) -> Vec<Row> {
 /// Pieces of true tokens, and tokens that somebody with the master key made wrongly.
 fn forgeries(a: &Base, b: &Base) -> Vec<Row> {
     let splice = |at: usize| token_of(&[&a.payload[..at], &b.payload[at..]].concat());
-    let tag_of_b = [
-        &a.payload[..a.payload.len() - 32],
-        &b.payload[b.payload.len() - 32..],
-    ]
-    .concat();
+    let tag_of_b = [&a.payload[..a.payload.len() - 32], &b.payload[b.payload.len() - 32..]].concat();
     let sealed_a = &a.payload[61..a.payload.len() - 32];
     let mut commitment = a.payload[27..59].to_vec();
     commitment[31] ^= 1;
@@ -232,57 +157,25 @@ fn forgeries(a: &Base, b: &Base) -> Vec<Row> {
         a.with_contents(&contents)
     };
     vec![
-        (
-            "the header of one, the rest of another",
-            "forged",
-            splice(27),
-        ),
-        (
-            "header and commitment of one, the rest of another",
-            "forged",
-            splice(59),
-        ),
+        ("the header of one, the rest of another", "forged", splice(27)),
+        ("header and commitment of one, the rest of another", "forged", splice(59)),
         ("the tag of another", "forged", token_of(&tag_of_b)),
-        (
-            "a wrong commitment under a true tag",
-            "forged",
-            a.refit(&a.header, &commitment, sealed_a),
-        ),
+        ("a wrong commitment under a true tag", "forged", a.refit(&a.header, &commitment, sealed_a)),
         (
             "a sealed part that doesn't open under a true tag",
             "forged",
             a.refit(&a.header, &a.payload[27..59], &[0; 40]),
         ),
-        (
-            "no sealed part under a true tag",
-            "forged",
-            a.refit(&a.header, &a.payload[27..59], &[]),
-        ),
-        (
-            "contents version 2",
-            "unsupported_contents",
-            contents(&|bytes| bytes[0] = 2),
-        ),
-        (
-            "contents with placement 4",
-            "unsupported_contents",
-            contents(&|bytes| bytes[1] = 4),
-        ),
-        (
-            "contents with a byte too many",
-            "unsupported_contents",
-            contents(&|bytes| bytes.push(0)),
-        ),
+        ("no sealed part under a true tag", "forged", a.refit(&a.header, &a.payload[27..59], &[])),
+        ("contents version 2", "unsupported_contents", contents(&|bytes| bytes[0] = 2)),
+        ("contents with placement 4", "unsupported_contents", contents(&|bytes| bytes[1] = 4)),
+        ("contents with a byte too many", "unsupported_contents", contents(&|bytes| bytes.push(0))),
         (
             "contents with a byte too few",
             "unsupported_contents",
             contents(&|bytes| bytes.truncate(bytes.len() - 1)),
         ),
-        (
-            "contents that are not UTF-8",
-            "unsupported_contents",
-            contents(&|bytes| bytes[4] = 0xff),
-        ),
+        ("contents that are not UTF-8", "unsupported_contents", contents(&|bytes| bytes[4] = 0xff)),
         ("no contents", "unsupported_contents", contents(&Vec::clear)),
     ]
 }
@@ -291,44 +184,19 @@ fn forgeries(a: &Base, b: &Base) -> Vec<Row> {
 fn blocks(a: &Base) -> Vec<Row> {
     let (one, two): (&[u8], &[u8]) = (b"first block", b"second block");
     let crowd = |n: usize| vec![one; n];
-    let row = |blocks: &[&[u8]], chained: &[&[u8]]| {
-        with_blocks(&a.payload, blocks, chain(&a.payload, chained))
-    };
+    let row =
+        |blocks: &[&[u8]], chained: &[&[u8]]| with_blocks(&a.payload, blocks, chain(&a.payload, chained));
     vec![
         ("a block", "blocks_unsupported", row(&[one], &[one])),
-        (
-            "two blocks",
-            "blocks_unsupported",
-            row(&[one, two], &[one, two]),
-        ),
+        ("two blocks", "blocks_unsupported", row(&[one, two], &[one, two])),
         ("an empty block", "blocks_unsupported", row(&[b""], &[b""])),
-        (
-            "16 blocks",
-            "blocks_unsupported",
-            row(&crowd(16), &crowd(16)),
-        ),
+        ("16 blocks", "blocks_unsupported", row(&crowd(16), &crowd(16))),
         ("17 blocks", "malformed", row(&crowd(17), &crowd(17))),
-        (
-            "a block under the tag before it",
-            "forged",
-            row(&[one], &[]),
-        ),
-        (
-            "a block under the tag of another block",
-            "forged",
-            row(&[one], &[two]),
-        ),
+        ("a block under the tag before it", "forged", row(&[one], &[])),
+        ("a block under the tag of another block", "forged", row(&[one], &[two])),
         ("the only block removed", "forged", row(&[], &[one])),
         ("the last block removed", "forged", row(&[one], &[one, two])),
-        (
-            "the first block removed",
-            "forged",
-            row(&[two], &[one, two]),
-        ),
-        (
-            "blocks in another order",
-            "forged",
-            row(&[two, one], &[one, two]),
-        ),
+        ("the first block removed", "forged", row(&[two], &[one, two])),
+        ("blocks in another order", "forged", row(&[two, one], &[one, two])),
     ]
 }

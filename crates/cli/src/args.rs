@@ -1,0 +1,262 @@
+//! The command line: what can be asked for. What is done about it is in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::settings::{DirectoryFlags, SettingFlags};
+
+/// One real API key in, many small disposable ones out.
+///
+/// till is a proxy that you run yourself. It turns a real API key into scoped keys, each good for a number of
+/// requests and dead after that. The real key never reaches whoever uses a scoped key.
+#[derive(Parser)]
+#[command(
+    name = "till",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  till start\n  till keys create --provider openai --max-activations 50\n  till keys list\n\nExit codes: 0 done, 1 failed, 2 wrong usage or settings."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Start the server
+    ///
+    /// Without any configuration it makes a data directory, a master key and the owner's admin key, which is
+    /// printed once, and listens on 127.0.0.1:4100. SIGTERM and SIGINT stop it after the requests in flight; a
+    /// second signal stops it at once. SIGHUP reads the TLS certificate again.
+    #[command(
+        after_help = "Examples:\n  till start\n  till start --data /srv/till --listen 0.0.0.0:4100 --tls-cert cert.pem --tls-key key.pem\n  till start --provider-url openai=http://127.0.0.1:9000"
+    )]
+    Start(SettingFlags),
+    /// Make, list, show and revoke scoped keys
+    #[command(subcommand, arg_required_else_help = true)]
+    Keys(KeysCommand),
+    /// Show how the server is doing
+    #[command(
+        after_help = "Examples:\n  till status\n  till status --url https://till.example.com --output json"
+    )]
+    Status {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the providers that scoped keys can be made for
+    #[command(subcommand, arg_required_else_help = true)]
+    Providers(ProvidersCommand),
+    /// Check and show the settings
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
+    /// What only the owner of the instance needs
+    #[command(subcommand, arg_required_else_help = true)]
+    Admin(AdminCommand),
+    /// Write completions for a shell
+    #[command(
+        after_help = "Examples:\n  till completions bash > ~/.local/share/bash-completion/completions/till\n  till completions zsh > ~/.zfunc/_till\n  till completions fish > ~/.config/fish/completions/till.fish"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    #[command(after_help = "Examples:\n  till version\n  till version --output json")]
+    Version {
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a scoped key out of a real one
+    ///
+    /// The real key is read from a file, from an environment variable or, on a terminal, from a hidden prompt;
+    /// never from the command line, which other users and the shell's history can see. It is sealed into the
+    /// scoped key and stored nowhere.
+    #[command(
+        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -"
+    )]
+    Create(KeyCreate),
+    /// List scoped keys, newest first
+    #[command(
+        after_help = "Examples:\n  till keys list\n  till keys list --status active --provider openai --output json"
+    )]
+    List {
+        /// Only keys in this state
+        #[arg(long, value_name = "STATUS")]
+        status: Option<Status>,
+        /// Only keys of this provider
+        #[arg(long, value_name = "ID")]
+        provider: Option<String>,
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one scoped key
+    #[command(after_help = "Examples:\n  till keys show key_3xhKzZ1LbR0uYp2NqTf8Wd")]
+    Show(OneKey),
+    /// End a scoped key, for good and at once
+    ///
+    /// Its next request is refused and its streams in flight are cut.
+    #[command(after_help = "Examples:\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd")]
+    Revoke(OneKey),
+}
+
+#[derive(Args)]
+pub(crate) struct KeyCreate {
+    /// Whose API it is for: an id from `till providers list`
+    #[arg(long, value_name = "ID")]
+    pub(crate) provider: String,
+    /// How many requests it is good for, over its whole life
+    #[arg(long, value_name = "N")]
+    pub(crate) max_activations: u64,
+    /// File with the real key; `-` is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "upstream")]
+    pub(crate) upstream_key_file: Option<PathBuf>,
+    /// Environment variable with the real key
+    #[arg(long, value_name = "VARIABLE", group = "upstream")]
+    pub(crate) upstream_key_env: Option<String>,
+    /// Refused: a command line is no place for a secret. It is defined so that the refusal can say why.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", allow_hyphen_values = true)]
+    pub(crate) upstream_key: Option<String>,
+    /// A name to find it again by
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Something to remember about it; may be given more than once
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) metadata: Vec<String>,
+    /// A JSON object to remember about it
+    #[arg(long, value_name = "JSON")]
+    pub(crate) metadata_json: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct OneKey {
+    /// Id of the key, `key_…`
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// The states a key can be in.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Status {
+    Active,
+    Exhausted,
+    Revoked,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ProvidersCommand {
+    /// List all providers: the built-in ones and those of the configuration file
+    #[command(after_help = "Examples:\n  till providers list\n  till providers list --output json")]
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one provider: where it is, how it takes its key, which endpoints are refused
+    #[command(after_help = "Examples:\n  till providers show openai")]
+    Show {
+        /// Id of the provider
+        id: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check all settings and report every mistake at once
+    #[command(
+        after_help = "Examples:\n  till config check\n  till config check --config /etc/till/till.toml"
+    )]
+    Check {
+        #[command(flatten)]
+        settings: SettingFlags,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show every setting in effect, and where it comes from
+    #[command(after_help = "Examples:\n  till config show\n  till config show --output json")]
+    Show {
+        #[command(flatten)]
+        settings: SettingFlags,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Replace a lost owner key; the server has to be stopped
+    #[command(after_help = "Examples:\n  till admin reset-owner\n  till admin reset-owner --data /srv/till")]
+    ResetOwner {
+        #[command(flatten)]
+        directories: DirectoryFlags,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let keys work again after the data directory was put back from an older copy
+    ///
+    /// Requests that were sent after the copy was made are forgotten by this: revoke first what must not be used
+    /// again.
+    #[command(after_help = "Examples:\n  till admin accept-rollback")]
+    AcceptRollback {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// How a command finds the server and shows that it may.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// Where the server is [variable: TILL_URL] [default: what `address` in the data directory says]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: Option<String>,
+    /// Data directory of a server on this machine [variable: TILL_DATA] [default: $XDG_DATA_HOME/till or ~/.local/share/till]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: Option<PathBuf>,
+    /// File with the admin key [default: the variable TILL_ADMIN_KEY, then the file that TILL_ADMIN_KEY_FILE names]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) admin_key_file: Option<PathBuf>,
+    /// Certificates in PEM that the server may be signed by, besides the system's; may be given more than once
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca_file: Vec<PathBuf>,
+}
+
+/// For people or for programs.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Output {
+    /// Form of the answer
+    #[arg(
+        long = "output",
+        short = 'o',
+        value_name = "FORM",
+        default_value = "table",
+        help_heading = "Output"
+    )]
+    pub(crate) form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    Table,
+    Json,
+}

@@ -1,0 +1,48 @@
+//! What the commands do, one file per group.
+
+mod admin;
+mod completions;
+mod config;
+mod key_create;
+mod keys;
+mod providers;
+mod status;
+mod upstream_key;
+mod version;
+
+use crate::args::{AdminCommand, Cli, Command, ConfigCommand, KeysCommand, ProvidersCommand};
+use crate::env::Surroundings;
+use crate::{start, tls};
+
+/// Does what was asked for.
+pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
+    tls::install_provider();
+    match cli.command {
+        Command::Start(flags) => start::run(&flags, surroundings),
+        Command::Keys(KeysCommand::Create(wanted)) => key_create::run(&wanted, surroundings),
+        Command::Keys(KeysCommand::List { status, provider, connection, output }) => {
+            keys::list(status, provider.as_deref(), &connection, output, surroundings)
+        }
+        Command::Keys(KeysCommand::Show(key)) => keys::show(&key, surroundings),
+        Command::Keys(KeysCommand::Revoke(key)) => keys::revoke(&key, surroundings),
+        Command::Status { connection, output } => status::run(&connection, output, surroundings),
+        Command::Providers(ProvidersCommand::List { output }) => providers::list(output, surroundings),
+        Command::Providers(ProvidersCommand::Show { id, output }) => {
+            providers::show(&id, output, surroundings)
+        }
+        Command::Config(ConfigCommand::Check { settings, output }) => {
+            config::check(&settings, output, surroundings)
+        }
+        Command::Config(ConfigCommand::Show { settings, output }) => {
+            config::show(&settings, output, surroundings)
+        }
+        Command::Admin(AdminCommand::ResetOwner { directories, output }) => {
+            admin::reset_owner(&directories, output, surroundings)
+        }
+        Command::Admin(AdminCommand::AcceptRollback { connection, output }) => {
+            admin::accept_rollback(&connection, output, surroundings)
+        }
+        Command::Completions { shell } => completions::run(shell),
+        Command::Version { output } => version::run(output),
+    }
+}

@@ -1,0 +1,182 @@
+//! `till keys create`
+
+use anyhow::{Context, bail};
+use serde_json::{Map, Value, json};
+use till_core::secret::Secret;
+
+use super::status::text;
+use super::upstream_key;
+use crate::args::{Form, KeyCreate};
+use crate::client::Client;
+use crate::env::Surroundings;
+use crate::exit::Usage;
+use crate::output;
+
+/// The variables that official SDKs read their base URL from, by provider. What stands in the URL behind
+/// till's own address, the server says.
+const BASE_URL_VARIABLES: [(&str, &str); 8] = [
+    ("openai", "OPENAI_BASE_URL"),
+    ("anthropic", "ANTHROPIC_BASE_URL"),
+    ("google", "GOOGLE_GEMINI_BASE_URL"),
+    ("groq", "GROQ_BASE_URL"),
+    ("together", "TOGETHER_BASE_URL"),
+    ("fireworks", "FIREWORKS_BASE_URL"),
+    ("perplexity", "PERPLEXITY_BASE_URL"),
+    ("cohere", "CO_API_URL"),
+];
+
+pub(crate) fn run(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let metadata = metadata(wanted)?;
+    // The server first: nobody should type a key in only to learn that there is no server.
+    let client = Client::new(&wanted.connection, surroundings)?;
+    let providers = client.get("/admin/providers")?;
+    let upstream_key = upstream_key::read(wanted, surroundings)?;
+    let answer = client.post("/admin/keys", Some(&body(wanted, &upstream_key, metadata)?))?;
+    match wanted.output.form {
+        Form::Json => output::json(&answer)?,
+        Form::Table => output::line(&hand_over(&answer["key"], &providers, client.base_url()))?,
+    }
+    Ok(())
+}
+
+fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>) -> anyhow::Result<Value> {
+    let upstream_key = upstream_key.reveal_str().context("the real key has strange characters")?;
+    let mut body = json!({
+        "provider": wanted.provider,
+        "upstream_key": upstream_key,
+        "max_activations": wanted.max_activations,
+    });
+    if !metadata.is_empty() {
+        body["metadata"] = Value::Object(metadata);
+    }
+    if let Some(name) = &wanted.name {
+        body["name"] = json!(name);
+    }
+    Ok(body)
+}
+
+/// `--metadata-json` and every `--metadata` in one object.
+fn metadata(wanted: &KeyCreate) -> anyhow::Result<Map<String, Value>> {
+    let mut metadata = match wanted.metadata_json.as_deref().map(serde_json::from_str) {
+        None => Map::new(),
+        Some(Ok(Value::Object(metadata))) => metadata,
+        Some(Ok(_)) => bail!(Usage("--metadata-json is not a JSON object".into())),
+        Some(Err(error)) => bail!(Usage(format!("--metadata-json is not JSON: {error}"))),
+    };
+    for pair in &wanted.metadata {
+        let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            bail!(Usage(format!("--metadata `{pair}` is not NAME=VALUE")));
+        };
+        if metadata.insert(name.to_owned(), json!(value)).is_some() {
+            bail!(Usage(format!("the metadata `{name}` is given twice")));
+        }
+    }
+    Ok(metadata)
+}
+
+/// The scoped key, shown once, and the lines that put it to use.
+fn hand_over(key: &Value, providers: &Value, base_url: &str) -> String {
+    let id = text(&key["provider"]);
+    let scoped_key = text(&key["scopedKey"]);
+    let known = providers["providers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|provider| provider["id"] == id.as_str());
+    let url = format!("{base_url}{}", known.map_or("", |provider| path_of(&provider["sdkBaseUrl"])));
+    let base_variable =
+        BASE_URL_VARIABLES.iter().find(|(provider, _)| *provider == id).map(|(_, variable)| variable);
+    let key_variable = known.and_then(|provider| provider["keyEnv"].as_str());
+    let first = match base_variable {
+        Some(variable) => format!("export {variable}={url}"),
+        None => format!("# base URL: {url}"),
+    };
+    let second = match key_variable {
+        Some(variable) => format!("export {variable}={scoped_key}"),
+        None => format!("curl {base_url}/proxy/{id}/… -H 'Authorization: Bearer {scoped_key}'"),
+    };
+    output_lines(&[
+        &format!(
+            "Scoped key {} for {id}, good for {} activations. It is shown only this once:",
+            text(&key["id"]),
+            text(&key["maxActivations"])
+        ),
+        "",
+        &format!("  {scoped_key}"),
+        "",
+        "Use it in place of the real key:",
+        "",
+        &format!("  {first}"),
+        &format!("  {second}"),
+    ])
+}
+
+fn output_lines(lines: &[&str]) -> String {
+    lines.iter().map(|line| output::plain(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// What stands behind the authority of a URL: the server names itself as it sees itself, while the address
+/// that this command reached it at is the one that works from here.
+fn path_of(url: &Value) -> &str {
+    let behind_scheme = url.as_str().and_then(|url| url.split_once("://")).map_or("", |(_, rest)| rest);
+    behind_scheme.find('/').map_or("", |slash| &behind_scheme[slash..])
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::{hand_over, metadata};
+    use crate::args::{Cli, Command, KeyCreate, KeysCommand};
+
+    fn wanted(more: &[&str]) -> KeyCreate {
+        let all = ["till", "keys", "create", "--provider", "openai", "--max-activations", "50"];
+        let cli = Cli::try_parse_from(all.iter().chain(more)).expect("the line is well formed");
+        match cli.command {
+            Command::Keys(KeysCommand::Create(wanted)) => wanted,
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn metadata_comes_from_both_flags() {
+        let both =
+            wanted(&["--metadata", "team=search", "--metadata", "url=a=b", "--metadata-json", r#"{"n": 1}"#]);
+        assert_eq!(json!(metadata(&both).unwrap()), json!({"team": "search", "url": "a=b", "n": 1}));
+        for wrong in
+            [["--metadata", "x"], ["--metadata", "=x"], ["--metadata-json", "[]"], ["--metadata-json", "{"]]
+        {
+            assert!(metadata(&wanted(&wrong)).is_err(), "{wrong:?}");
+        }
+        assert!(metadata(&wanted(&["--metadata", "a=1", "--metadata", "a=2"])).is_err());
+    }
+
+    #[test]
+    fn hands_over_ready_lines() {
+        let providers = json!({"providers": [
+            {"id": "openai", "sdkBaseUrl": "http://127.0.0.1:4100/v1", "keyEnv": "OPENAI_API_KEY"},
+            {"id": "anthropic", "sdkBaseUrl": "http://127.0.0.1:4100", "keyEnv": "ANTHROPIC_API_KEY"},
+            {"id": "mistral", "sdkBaseUrl": "http://127.0.0.1:4100", "keyEnv": "MISTRAL_API_KEY"},
+            {"id": "mine", "sdkBaseUrl": "http://127.0.0.1:4100", "keyEnv": null},
+        ]});
+        let check = |provider: &str, lines: [&str; 2]| {
+            let key =
+                json!({"id": "key_1", "provider": provider, "scopedKey": "till_sk_x", "maxActivations": 50});
+            let text = hand_over(&key, &providers, "https://till.example");
+            assert!(text.contains("\n  till_sk_x\n"), "{text}");
+            assert!(text.ends_with(&format!("\n  {}\n  {}", lines[0], lines[1])), "{text}");
+        };
+        check(
+            "openai",
+            ["export OPENAI_BASE_URL=https://till.example/v1", "export OPENAI_API_KEY=till_sk_x"],
+        );
+        check(
+            "anthropic",
+            ["export ANTHROPIC_BASE_URL=https://till.example", "export ANTHROPIC_API_KEY=till_sk_x"],
+        );
+        check("mistral", ["# base URL: https://till.example", "export MISTRAL_API_KEY=till_sk_x"]);
+        let curl = "curl https://till.example/proxy/mine/… -H 'Authorization: Bearer till_sk_x'";
+        check("mine", ["# base URL: https://till.example", curl]);
+    }
+}

@@ -1,0 +1,152 @@
+//! `till keys list`, `show` and `revoke`
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::status::text;
+use crate::args::{Connection, Form, OneKey, Output, Status};
+use crate::client::{Client, escape};
+use crate::env::Surroundings;
+use crate::output::{self, Table};
+
+/// Keys per request; the server's largest page.
+const PAGE: usize = 1000;
+
+pub(crate) fn list(
+    status: Option<Status>,
+    provider: Option<&str>,
+    connection: &Connection,
+    output: Output,
+    surroundings: &Surroundings,
+) -> anyhow::Result<()> {
+    let client = Client::new(connection, surroundings)?;
+    let keys = fetch_all(&client, status, provider)?;
+    if output.form == Form::Json {
+        output::json(&json!({"keys": keys}))?;
+        return Ok(());
+    }
+    if keys.is_empty() {
+        output::line(
+            "There are no keys. Make one with `till keys create --provider openai --max-activations 50`.",
+        )?;
+        return Ok(());
+    }
+    let mut table =
+        Table::new(&["ID", "NAME", "PROVIDER", "USED", "STATUS", "CREATED", "LAST USED"], &[1, 2]);
+    for key in &keys {
+        table.row([
+            text(&key["id"]),
+            text(&key["metadata"]["name"]),
+            text(&key["provider"]),
+            used(key),
+            text(&key["status"]),
+            minute(&key["createdAt"]),
+            minute(&key["lastUsedAt"]),
+        ]);
+    }
+    table.print()?;
+    Ok(())
+}
+
+pub(crate) fn show(wanted: &OneKey, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let answer = Client::new(&wanted.connection, surroundings)?
+        .get(&path(&wanted.id))
+        .with_context(|| named(&wanted.id))?;
+    print_key(&answer, wanted.output)
+}
+
+pub(crate) fn revoke(wanted: &OneKey, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let answer = Client::new(&wanted.connection, surroundings)?
+        .delete(&path(&wanted.id))
+        .with_context(|| named(&wanted.id))?;
+    if wanted.output.form == Form::Table {
+        output::line(&format!("{} is revoked.", output::plain(&text(&answer["key"]["id"]))))?;
+        return Ok(());
+    }
+    print_key(&answer, wanted.output)
+}
+
+fn fetch_all(client: &Client, status: Option<Status>, provider: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    let mut filter = format!("/admin/keys?limit={PAGE}");
+    match status {
+        Some(Status::Active) => filter.push_str("&status=active"),
+        Some(Status::Exhausted) => filter.push_str("&status=exhausted"),
+        Some(Status::Revoked) => filter.push_str("&status=revoked"),
+        None => {}
+    }
+    if let Some(provider) = provider {
+        filter.push_str(&format!("&provider={}", escape(provider)));
+    }
+    let mut keys = Vec::new();
+    let mut path = filter.clone();
+    loop {
+        let mut page = client.get(&path)?;
+        if let Value::Array(page) = page["keys"].take() {
+            keys.extend(page);
+        }
+        match page["nextCursor"].as_str() {
+            Some(cursor) => path = format!("{filter}&cursor={}", escape(cursor)),
+            None => return Ok(keys),
+        }
+    }
+}
+
+fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
+    if output.form == Form::Json {
+        output::json(answer)?;
+        return Ok(());
+    }
+    let key = &answer["key"];
+    output::pairs(&[
+        ("id", text(&key["id"])),
+        ("provider", text(&key["provider"])),
+        ("origin", text(&key["origin"])),
+        ("status", text(&key["status"])),
+        ("activations used", used(key)),
+        ("created", text(&key["createdAt"])),
+        ("last used", text(&key["lastUsedAt"])),
+        ("revoked", text(&key["revokedAt"])),
+        ("metadata", text(&key["metadata"])),
+    ])?;
+    Ok(())
+}
+
+fn path(id: &str) -> String {
+    format!("/admin/keys/{}", escape(id))
+}
+
+/// The id in front of what is wrong with it.
+fn named(id: &str) -> String {
+    output::plain(id)
+}
+
+/// `12/50`, or `12` when nothing bounds it.
+fn used(key: &Value) -> String {
+    match &key["maxActivations"] {
+        Value::Null => text(&key["usedActivations"]),
+        limit => format!("{}/{}", text(&key["usedActivations"]), text(limit)),
+    }
+}
+
+/// A time to the minute, which is as much as a list has room for.
+fn minute(time: &Value) -> String {
+    match time.as_str().and_then(|time| time.get(..16)) {
+        Some(start) => format!("{}Z", start.replace('T', " ")),
+        None => text(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{minute, path, used};
+    use serde_json::json;
+
+    #[test]
+    fn cells() {
+        assert_eq!(used(&json!({"usedActivations": 12, "maxActivations": 50})), "12/50");
+        assert_eq!(used(&json!({"usedActivations": 12, "maxActivations": null})), "12");
+        assert_eq!(minute(&json!("2026-01-31T08:05:12.031Z")), "2026-01-31 08:05Z");
+        assert_eq!(minute(&json!(null)), "-");
+        assert_eq!(path("../account"), "/admin/keys/..%2Faccount");
+    }
+}

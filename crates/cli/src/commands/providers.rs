@@ -1,0 +1,95 @@
+//! `till providers list` and `show`: what this till knows, with the settings of this machine. No server is
+//! asked.
+
+use serde_json::{Value, json};
+use till_core::upstream::Placement;
+use till_providers::denied::DeniedEndpoint;
+use till_providers::{BaseUrl, Provider};
+
+use super::status::text;
+use crate::args::{Form, Output};
+use crate::env::Surroundings;
+use crate::exit::Usage;
+use crate::output::{self, Table};
+use crate::settings::{SettingFlags, Settings, Written};
+
+pub(crate) fn list(output: Output, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let settings = settings(surroundings)?;
+    let providers: Vec<Value> = settings.registry.iter().map(describe).collect();
+    if output.form == Form::Json {
+        output::json(&json!({"providers": providers}))?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["ID", "NAME", "BASE URL", "KEY GOES TO"], &[2, 3, 1]);
+    for provider in &providers {
+        table.row(["id", "name", "baseUrl", "placement"].map(|field| text(&provider[field])));
+    }
+    table.print()?;
+    Ok(())
+}
+
+pub(crate) fn show(id: &str, output: Output, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let settings = settings(surroundings)?;
+    let Some(provider) = settings.registry.get(id) else {
+        return Err(Usage(format!("there is no provider `{id}`; `till providers list` shows all")).into());
+    };
+    let description = describe(provider);
+    if output.form == Form::Json {
+        output::json(&json!({"provider": description}))?;
+        return Ok(());
+    }
+    let aliases = provider.aliases().join(", ");
+    output::pairs(&[
+        ("id", text(&description["id"])),
+        ("name", text(&description["name"])),
+        ("also called", if aliases.is_empty() { "-".to_owned() } else { aliases }),
+        ("base URL", text(&description["baseUrl"])),
+        ("key goes to", text(&description["placement"])),
+        ("key variable", text(&description["keyEnv"])),
+        ("SDK base path", text(&description["sdkBasePath"])),
+        ("from the settings", text(&description["custom"])),
+        ("refused endpoints", provider.denied_endpoints().len().to_string()),
+    ])?;
+    for endpoint in provider.denied_endpoints() {
+        let methods = endpoint.methods.as_str();
+        output::line(&format!("  {} ({methods}): {}", endpoint.pattern.0, endpoint.reason.as_str()))?;
+    }
+    Ok(())
+}
+
+fn settings(surroundings: &Surroundings) -> anyhow::Result<Settings> {
+    let written = Written::gather(&SettingFlags::default(), surroundings);
+    Ok(Settings::resolve(&written, surroundings)?)
+}
+
+fn describe(provider: &Provider) -> Value {
+    let denied: Vec<Value> = provider.denied_endpoints().iter().map(denied).collect();
+    json!({
+        "id": provider.id(),
+        "name": provider.name(),
+        "aliases": provider.aliases(),
+        "baseUrl": provider.base_url().map(BaseUrl::as_str),
+        "placement": placement(provider.placement()),
+        "keyEnv": provider.key_env(),
+        "sdkBasePath": provider.sdk_base_path(),
+        "custom": provider.is_custom(),
+        "deniedEndpoints": denied,
+    })
+}
+
+fn denied(endpoint: &DeniedEndpoint) -> Value {
+    json!({
+        "path": endpoint.pattern.0,
+        "methods": endpoint.methods.as_str(),
+        "reason": endpoint.reason.as_str(),
+        "source": endpoint.source,
+    })
+}
+
+fn placement(placement: &Placement) -> String {
+    match placement {
+        Placement::Header { name, template } => format!("{name}: {template}"),
+        Placement::Query { name } => format!("?{name}={{key}}"),
+        Placement::Basic => "HTTP Basic".to_owned(),
+    }
+}

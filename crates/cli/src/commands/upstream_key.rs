@@ -1,0 +1,43 @@
+//! Where `till keys create` gets the real key from: a file, a variable, or a hidden prompt. Never from the
+//! command line.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::{Context, bail};
+use till_core::secret::Secret;
+use till_core::upstream::check_upstream_key;
+
+use crate::args::KeyCreate;
+use crate::env::Surroundings;
+use crate::exit::Usage;
+use crate::local_file;
+
+/// Reads and checks the real key.
+pub(super) fn read(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::Result<Secret> {
+    if wanted.upstream_key.is_some() {
+        bail!(Usage(
+            "--upstream-key is refused: other users see the command line and the shell keeps it in its history, so a key \
+             that was really given there should be replaced at the provider. Use --upstream-key-file FILE (`-` is standard \
+             input), --upstream-key-env VARIABLE, or neither for a hidden prompt."
+                .into()
+        ));
+    }
+    let (key, place) = if let Some(file) = &wanted.upstream_key_file {
+        (local_file::read_secret(file)?, file.display().to_string())
+    } else if let Some(variable) = &wanted.upstream_key_env {
+        let value =
+            surroundings.variable(variable).with_context(|| format!("the variable {variable} is not set"))?;
+        (Secret::new(value.trim()), variable.clone())
+    } else if io::stdin().is_terminal() {
+        let typed = rpassword::prompt_password(format!("Real key of {} (not shown): ", wanted.provider));
+        (Secret::new(typed.context("can't read from the terminal")?.trim()), "the prompt".to_owned())
+    } else {
+        bail!(Usage(
+            "where is the real key? Use --upstream-key-file FILE (`-` is standard input) or --upstream-key-env VARIABLE; \
+             there is no terminal here to ask on"
+                .into()
+        ));
+    };
+    check_upstream_key(&key).with_context(|| format!("what {place} has is not usable"))?;
+    Ok(key)
+}

@@ -1,0 +1,25 @@
+//! `till`: one real API key in, many small disposable ones out.
+
+mod args;
+mod client;
+mod commands;
+mod env;
+mod exit;
+mod local_file;
+mod logging;
+mod output;
+mod settings;
+#[cfg(test)]
+mod snapshot;
+mod start;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let surroundings = env::Surroundings::of_process();
+    let cli = args::Cli::parse();
+    exit::report(commands::run(cli, &surroundings))
+}

@@ -1,0 +1,88 @@
+//! `docs/configuration.md`, written from the table and kept in step with it by a test.
+
+use super::{Setting, TABLE};
+use crate::snapshot;
+
+const HEAD: &str = "\
+# Configuration
+
+till runs without any configuration. What can be set is listed below; each setting is a flag of `till start`, an
+environment variable and a key of the configuration file. A flag wins over a variable, a variable over the file, the file
+over the default. A setting that may be given more than once is taken whole from the first of these places that has it;
+in a variable its values are separated by `;`, in the file they are a list. A variable that is set to nothing counts as
+not set.
+
+Unknown and wrong settings, also unknown variables that start with `TILL_`, are reported all at once, and till does not
+start with them. `till config check` does only this; `till config show` prints every effective value and where it comes
+from. Both take the same flags as `till start`.
+
+Times are a number with `ms`, `s`, `m` or `h`.
+";
+
+const TAIL: &str = r#"
+## Providers of your own
+
+Any HTTP API that takes its key in a header, in the query or with HTTP Basic can be added in the configuration file:
+
+```toml
+[providers.search]
+base_url = "https://api.example.com/v1"
+auth = { header = "x-api-key" }
+
+[providers.mail]
+base_url = "https://mail.example.com"
+auth = { header = "authorization", template = "Token {key}" }
+
+[providers.maps]
+base_url = "https://maps.example.com/api"
+auth = { query = "key" }
+
+[providers.billing]
+base_url = "https://billing.example.com"
+auth = { basic = true }   # the upstream key is `user:password`
+```
+
+The name is at most 32 lower-case letters, digits and `-`, a letter first. `till keys create --provider search …` makes a
+key for it, and `/proxy/search/…` is its path space.
+
+## Variables that are not settings
+
+| variable | meaning |
+| --- | --- |
+| `TILL_ADMIN_KEY` | The admin key that the commands use. Set for `till start`, it presets the owner's key: `till_admin_` and at least 32 letters, digits, `_` or `-`. |
+| `TILL_MASTER_KEY` | The master key, as till wrote it or as 64 hexadecimal digits. Neither `master.key` is read then, nor one written. |
+| `TILL_URL` | Where the commands find the server, instead of the file `address` in the data directory. |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY` | Proxies towards upstreams, also in lower case, which wins. The commands use none. |
+"#;
+
+fn render() -> String {
+    let mut page = HEAD.to_owned();
+    let mut section = "";
+    for setting in TABLE {
+        if setting.section != section {
+            section = setting.section;
+            page += &format!("\n## {section}\n");
+        }
+        page += &render_row(setting);
+    }
+    page + TAIL
+}
+
+fn render_row(setting: &Setting) -> String {
+    let Setting { name, env, kind, default, help, .. } = setting;
+    let key = if kind.is_in_file() { format!(" · `{}`", setting.toml_key()) } else { String::new() };
+    let default = match default {
+        super::table::Fallback::Value(text) => format!("`{text}`"),
+        other => other.shown().to_owned(),
+    };
+    format!(
+        "\n### `{name}`\n\n`--{name} {}` · `{env}`{key}\n\n{help}\n\nValue: {}. Default: {default}.\n",
+        kind.value_name(),
+        kind.rule(),
+    )
+}
+
+#[test]
+fn the_page_is_in_step_with_the_table() {
+    snapshot::check("../../docs/configuration.md", &render());
+}

@@ -1,0 +1,200 @@
+//! Texts of settings, turned into values. An error names the rule that the text breaks.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueHint;
+use till_providers::BaseUrl;
+use tracing_subscriber::filter::LevelFilter;
+
+/// What a value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The configuration file, which can't name itself.
+    ConfigFile,
+    /// A directory.
+    Directory,
+    /// A file.
+    File,
+    /// Any number of files.
+    Files,
+    /// IP address and port.
+    Address,
+    /// Any number of `provider=URL`.
+    ProviderUrls,
+    /// A number with a unit of time.
+    Duration,
+    /// A whole number within bounds.
+    Count {
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// `on` or `off`.
+    Switch,
+    /// One of these words.
+    Choice(&'static str),
+}
+
+impl Kind {
+    /// The placeholder in the help.
+    pub(crate) fn value_name(self) -> &'static str {
+        match self {
+            Self::ConfigFile | Self::File | Self::Files => "FILE",
+            Self::Directory => "DIR",
+            Self::Address => "ADDR",
+            Self::ProviderUrls => "PROVIDER=URL",
+            Self::Duration => "TIME",
+            Self::Count { .. } => "N",
+            Self::Switch => "on|off",
+            Self::Choice(_) => "WORD",
+        }
+    }
+
+    /// What a value has to be, in words.
+    pub(crate) fn rule(self) -> String {
+        match self {
+            Self::ConfigFile | Self::File => "path of a file".to_owned(),
+            Self::Files => "path of a file; may be given more than once".to_owned(),
+            Self::Directory => "path of a directory".to_owned(),
+            Self::Address => "IP address and port, such as `127.0.0.1:4100` or `[::1]:0`".to_owned(),
+            Self::ProviderUrls => {
+                "`openai=http://127.0.0.1:9000`, with `,accept-sealed` if wanted; may be given more than once"
+                    .to_owned()
+            }
+            Self::Duration => "a number with `ms`, `s`, `m` or `h`, such as `30s`".to_owned(),
+            Self::Count { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Switch => "`on` or `off`".to_owned(),
+            Self::Choice(words) => words.to_owned(),
+        }
+    }
+
+    /// Whether it may be given more than once.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self, Self::Files | Self::ProviderUrls)
+    }
+
+    /// Whether the configuration file may have it.
+    pub(crate) fn is_in_file(self) -> bool {
+        self != Self::ConfigFile
+    }
+
+    /// What a shell should complete.
+    pub(crate) fn hint(self) -> ValueHint {
+        match self {
+            Self::ConfigFile | Self::File | Self::Files => ValueHint::FilePath,
+            Self::Directory => ValueHint::DirPath,
+            Self::ProviderUrls => ValueHint::Url,
+            _ => ValueHint::Other,
+        }
+    }
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// A line of text per event.
+    #[default]
+    Human,
+    /// A JSON object per event.
+    Json,
+}
+
+/// Where a provider's requests go instead of its own address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProviderUrl {
+    pub(crate) provider: String,
+    pub(crate) url: BaseUrl,
+    /// Whether keys that were sealed for another address are served too.
+    pub(crate) accept_sealed: bool,
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("is empty; expected a path".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_| expected(text, &Kind::Address.rule()))
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let millis_per_unit = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let millis = number
+        .parse::<u64>()
+        .ok()
+        .zip(millis_per_unit)
+        .and_then(|(number, factor)| number.checked_mul(factor))
+        .ok_or_else(|| expected(text, &Kind::Duration.rule()))?;
+    if millis == 0 || millis > DURATION_MILLIS_MAX {
+        return Err(format!("`{text}` is out of bounds; a time is longer than nothing and at most 24h"));
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+const DURATION_MILLIS_MAX: u64 = 24 * 3_600_000;
+
+pub(super) fn count(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number
+        .filter(|number| (min..=max).contains(number))
+        .ok_or_else(|| expected(text, &Kind::Count { min, max }.rule()))
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(expected(text, &Kind::Switch.rule())),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(expected(text, "human or json")),
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err(expected(text, "error, warn, info, debug or trace")),
+    }
+}
+
+pub(super) fn provider_url(text: &str) -> Result<ProviderUrl, String> {
+    let (provider, rest) = text.split_once('=').ok_or_else(|| expected(text, &Kind::ProviderUrls.rule()))?;
+    let (url, accept_sealed) = match rest.split_once(',') {
+        None => (rest, false),
+        Some((url, "accept-sealed")) => (url, true),
+        Some((_, option)) => return Err(format!("`{option}` is no option; the only one is `accept-sealed`")),
+    };
+    let parsed =
+        url.parse::<BaseUrl>().map_err(|error| format!("the URL of `{provider}` is refused: {error}"))?;
+    Ok(ProviderUrl { provider: provider.to_owned(), url: parsed, accept_sealed })
+}
+
+fn expected(text: &str, rule: &str) -> String {
+    format!("`{text}` is not allowed; expected {rule}")
+}

@@ -1,0 +1,223 @@
+//! `till start`: wires the parts together, serves, and stops without losing anything.
+//!
+//! The order matters. The store is opened first, because its lock keeps a second process out; the port is
+//! taken before the owner's key is made, so that a start that fails over a port never swallows a key that is
+//! printed only once; what is printed is true when it is printed.
+
+mod address;
+mod control;
+mod master_key;
+mod open_files;
+mod owner;
+mod screen;
+mod signals;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::json;
+use till_admin::{AdminSettings, AdminState};
+use till_core::audit::Actor;
+use till_core::time::Timestamp;
+use till_core::token::KeyRing;
+use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts};
+use till_store::{OpenOptions, Store};
+use tokio::net::TcpListener;
+
+pub(crate) use owner::replace as replace_owner_key;
+
+use self::owner::OwnerKey;
+use self::signals::Signals;
+use crate::env::Surroundings;
+use crate::settings::{SettingFlags, Settings, Written};
+use crate::{local_file, logging, tls};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the server until a signal ends it.
+pub(crate) fn run(flags: &SettingFlags, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let written = Written::gather(flags, surroundings);
+    let settings = Settings::resolve(&written, surroundings)?;
+    logging::start(&settings, surroundings.stderr_is_terminal);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = settings.worker_threads {
+        runtime.worker_threads(threads);
+    }
+    let runtime = runtime.enable_all().build().context("can't start the threads")?;
+    runtime.block_on(serve(&settings, surroundings))
+}
+
+async fn serve(settings: &Settings, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    open_files::raise_limit();
+    let listener_tls = listener_tls(settings)?;
+    let upstream_tls = upstream_tls(settings)?;
+    let preset = owner::preset(settings.admin_key_file.as_deref(), surroundings)?;
+
+    let store = open_store(settings)?;
+    local_file::make_private_dir(&settings.key_dir)?;
+    let keys = Arc::new(master_key::key_ring(settings, surroundings, &store).await?);
+    let listener = listen(settings.listen()).await?;
+    let bound = listener.local_addr().context("can't tell the address of the listener")?;
+    let url = address::public_url(bound, listener_tls.is_some());
+    let owner = owner::ensure(&store, preset).await?;
+    let instance = Instance { settings, store: store.clone(), keys, upstream_tls, url: url.clone(), bound };
+    let proxy = instance.proxy(surroundings)?;
+
+    store
+        .audit_append(
+            "instance.start",
+            &url,
+            json!({"version": VERSION, "listen": bound.to_string()}),
+            &Actor::system(),
+        )
+        .await
+        .context("can't write the audit log")?;
+    address::write(&settings.data, &url)?;
+    screen::show(settings, surroundings, &url, &owner, &store)?;
+    warn_about(settings, bound);
+    drop(owner);
+
+    signals.reload_tls_on_hangup(settings, listener_tls.clone());
+    let stop = signals.stop(store.clone());
+    let report = proxy.serve(listener, listener_tls, stop, settings.shutdown_grace).await;
+    stop_cleanly(settings, &store, report.cut).await
+}
+
+async fn stop_cleanly(settings: &Settings, store: &Store, cut: usize) -> anyhow::Result<()> {
+    if cut > 0 {
+        tracing::warn!(connections.cut = cut, "requests were still in flight when the grace period was over");
+    }
+    address::remove(&settings.data);
+    // The store must be closed even if the audit log can't be written.
+    let noted =
+        store.audit_append("instance.stop", "", json!({"connectionsCut": cut}), &Actor::system()).await;
+    store.close().await.context("the store could not be closed cleanly")?;
+    noted.context("the stop is missing in the audit log")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens the store, making it if it is not there. It blocks, which is fine while nothing is served.
+fn open_store(settings: &Settings) -> anyhow::Result<Store> {
+    let options = OpenOptions {
+        data_dir: settings.data.clone(),
+        witness: settings.key_dir.join("witness"),
+        version: VERSION.to_owned(),
+    };
+    Ok(Store::open(&options)?)
+}
+
+/// Opens the store of an instance that was started before.
+pub(crate) fn open_existing_store(settings: &Settings) -> anyhow::Result<Store> {
+    if !settings.data.is_dir() {
+        bail!("there is no data directory {}; give the right one with --data", settings.data.display());
+    }
+    open_store(settings)
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("can't listen on {address}; choose another address with --listen, or port 0 for a free one")
+    })
+}
+
+fn listener_tls(settings: &Settings) -> anyhow::Result<Option<Arc<ServerTls>>> {
+    let Some((certificate, key)) = settings.tls_files() else { return Ok(None) };
+    Ok(Some(Arc::new(ServerTls::new(tls::towards_clients(certificate, key)?))))
+}
+
+fn upstream_tls(settings: &Settings) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let roots = tls::roots(&settings.upstream_ca)?;
+    if !roots.has_system_roots {
+        tracing::warn!(
+            "the system has no certificates: install ca-certificates, or name a file with --upstream-ca"
+        );
+    }
+    Ok(Arc::new(tls::towards_upstreams(roots)))
+}
+
+/// Everything the two planes are made of.
+struct Instance<'a> {
+    settings: &'a Settings,
+    store: Store,
+    keys: Arc<KeyRing>,
+    upstream_tls: Arc<rustls::ClientConfig>,
+    url: String,
+    bound: SocketAddr,
+}
+
+impl Instance<'_> {
+    /// The data plane with the control plane inside. Each knows the other only as a function.
+    fn proxy(self, surroundings: &Surroundings) -> anyhow::Result<Proxy> {
+        let settings = self.settings;
+        let registry = Arc::new(settings.registry.clone());
+        let proxy_cell: Arc<OnceLock<Proxy>> = Arc::default();
+        let metrics_of = Arc::clone(&proxy_cell);
+        let own = control::own_paths(AdminState {
+            store: self.store.clone(),
+            keys: Arc::clone(&self.keys),
+            providers: Arc::clone(&registry),
+            settings: AdminSettings {
+                loopback: self.bound.ip().is_loopback(),
+                public_url: self.url,
+                version: VERSION,
+                started: now(),
+            },
+            metrics: Arc::new(move || metrics_of.get().map(Proxy::metrics_text).unwrap_or_default()),
+            clock: now,
+        });
+        let proxies = surroundings.proxies();
+        let config = ProxyConfig {
+            registry,
+            keys: self.keys,
+            store: self.store,
+            upstream_tls: self.upstream_tls,
+            outbound_proxy: OutboundProxy {
+                https: proxies.https,
+                http: proxies.http,
+                no_proxy: proxies.no_proxy,
+            },
+            timeouts: Timeouts {
+                connect: settings.connect_timeout,
+                first_byte: settings.first_byte_timeout,
+                idle: settings.idle_timeout,
+                client_head: settings.client_header_timeout,
+                ..Timeouts::default()
+            },
+            head_limits: HeadLimits { bytes: settings.header_bytes_max, count: settings.header_count_max },
+            in_flight_max: settings.in_flight_max,
+            log_requests: settings.log_requests,
+        };
+        let proxy = Proxy::new(config, own)
+            .map_err(|error| anyhow!("the operating system gives no randomness: {error}"))?;
+        // It was empty: this is the only place that fills it.
+        let _ = proxy_cell.set(proxy.clone());
+        Ok(proxy)
+    }
+}
+
+/// Says what an operator may not have meant.
+fn warn_about(settings: &Settings, bound: SocketAddr) {
+    if !bound.ip().is_loopback() && settings.tls_files().is_none() {
+        tracing::warn!(
+            listen = %bound,
+            "other machines can connect, and keys travel in clear text: set --tls-cert and --tls-key, or put TLS in front"
+        );
+    }
+    for provider in settings.registry.iter() {
+        let clear_text =
+            |url: &&till_providers::BaseUrl| url.as_str().starts_with("http://") && !url.is_loopback();
+        if let Some(url) = provider.base_url().filter(clear_text) {
+            tracing::warn!(provider = provider.id(), url = %url, "upstream keys travel to this provider in clear text");
+        }
+    }
+}
+
+/// The time of the operating system.
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
