@@ -41,6 +41,20 @@ impl Authenticated {
     }
 }
 
+/// Why a request is not let in.
+#[derive(Debug)]
+pub(crate) struct Unauthenticated {
+    pub(crate) denial: Denial,
+    /// The key, where the token is genuine and the configuration is what doesn't fit.
+    pub(crate) key: Option<KeyId>,
+}
+
+impl From<Denial> for Unauthenticated {
+    fn from(denial: Denial) -> Self {
+        Self { denial, key: None }
+    }
+}
+
 /// Opens tokens.
 pub(crate) struct Authenticator {
     keys: Arc<KeyRing>,
@@ -59,7 +73,7 @@ impl Authenticator {
     /// # Errors
     /// `missing_key`, `invalid_key`, or `unknown_provider` and `credential_denied` where the configuration no
     /// longer fits what is sealed.
-    pub(crate) fn authenticate(&self, token: Option<&str>) -> Result<Authenticated, Denial> {
+    pub(crate) fn authenticate(&self, token: Option<&str>) -> Result<Authenticated, Unauthenticated> {
         let token = token.ok_or_else(|| {
             Denial::new(
                 DenialCode::MissingKey,
@@ -83,23 +97,24 @@ impl Authenticator {
         Ok(Authenticated(key))
     }
 
-    fn open(&self, token: &str) -> Result<VerifiedKey, Denial> {
+    fn open(&self, token: &str) -> Result<VerifiedKey, Unauthenticated> {
         let opened = self.keys.open(token).map_err(|error| {
             Denial::new(
                 DenialCode::InvalidKey,
                 format!("This scoped key is not valid here: {error}. Ask whoever minted it for a new one."),
             )
         })?;
+        let known = |denial| Unauthenticated { denial, key: Some(opened.id) };
         let provider = self.registry.get(&opened.upstream.provider).ok_or_else(|| {
-            Denial::new(
+            known(Denial::new(
                 DenialCode::UnknownProvider,
                 format!(
                     "This scoped key is for the provider {:?}, which is not configured here any more.",
                     opened.upstream.provider
                 ),
-            )
+            ))
         })?;
-        let base = self.destination(provider, &opened.upstream)?;
+        let base = destination(provider, &opened.upstream).map_err(known)?;
         Ok(VerifiedKey {
             id: opened.id,
             bucket: self.pool.bucket(&base, provider.idle_timeout()),
@@ -108,26 +123,26 @@ impl Authenticator {
             upstream: opened.upstream,
         })
     }
+}
 
-    /// Where the request goes: to the sealed destination, provided that the configuration still says the same
-    /// or the operator accepts keys that were sealed for another one.
-    fn destination(&self, provider: &Provider, upstream: &Upstream) -> Result<BaseUrl, Denial> {
-        let denied = |what: &str| {
-            Denial::new(
-                DenialCode::CredentialDenied,
-                format!(
-                    "This scoped key was made for {}, but {what}. Ask whoever minted it for a new one, or the \
-                     operator to accept keys sealed for the old address (--provider-url {}=URL,accept-sealed).",
-                    upstream.origin,
-                    provider.id()
-                ),
-            )
-        };
-        let configured =
-            provider.base_url().ok_or_else(|| denied("its provider has no address configured now"))?;
-        if configured.as_str() == upstream.origin || provider.accepts_sealed() {
-            return Ok(configured.clone());
-        }
-        Err(denied("its provider is configured at another address now"))
+/// Where the request goes: to the sealed destination, provided that the configuration still says the same
+/// or the operator accepts keys that were sealed for another one.
+fn destination(provider: &Provider, upstream: &Upstream) -> Result<BaseUrl, Denial> {
+    let denied = |what: &str| {
+        Denial::new(
+            DenialCode::CredentialDenied,
+            format!(
+                "This scoped key was made for {}, but {what}. Ask whoever minted it for a new one, or the \
+                 operator to accept keys sealed for the old address (--provider-url {}=URL,accept-sealed).",
+                upstream.origin,
+                provider.id()
+            ),
+        )
+    };
+    let configured =
+        provider.base_url().ok_or_else(|| denied("its provider has no address configured now"))?;
+    if configured.as_str() == upstream.origin || provider.accepts_sealed() {
+        return Ok(configured.clone());
     }
+    Err(denied("its provider is configured at another address now"))
 }

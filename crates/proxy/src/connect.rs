@@ -21,6 +21,7 @@ use till_providers::BaseUrl;
 use till_providers::base_url::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 /// The body of a forwarded request: the client's own, or one that till holds in memory.
@@ -50,6 +51,8 @@ pub(crate) enum ConnectError {
     ServerName { host: String },
     #[error("the outbound proxy {proxy} refused to connect: {answer}")]
     Proxy { proxy: String, answer: String },
+    #[error("the outbound proxy {proxy} must be given as http://HOST:PORT")]
+    ProxyScheme { proxy: String },
     #[error("the outbound proxy {proxy} broke off")]
     ProxyBroken { proxy: String, source: hyper::Error },
     #[error("the connection was closed at once")]
@@ -61,14 +64,45 @@ pub(crate) enum ConnectError {
 /// One HTTP/1.1 connection to a provider.
 pub(crate) struct Wire {
     pub(crate) sender: http1::SendRequest<OutboundBody>,
-    /// Bytes handed to the socket so far, to prove that a request was or was not begun.
-    written: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+    task: AbortHandle,
+}
+
+/// What went out on a connection.
+#[derive(Default)]
+struct Traffic {
+    /// How often HTTP handed bytes down, whatever became of them.
+    attempts: AtomicU64,
+    /// Bytes that the socket took, below TLS.
+    bytes: AtomicU64,
+}
+
+/// A moment in the life of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    attempts: u64,
+    bytes: u64,
 }
 
 impl Wire {
-    /// How many bytes were written since the connection was made.
-    pub(crate) fn written(&self) -> u64 {
-        self.written.load(Ordering::Acquire)
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            attempts: self.traffic.attempts.load(Ordering::Acquire),
+            bytes: self.traffic.bytes.load(Ordering::Acquire),
+        }
+    }
+
+    /// Whether it is certain that nothing of a request went out since then: HTTP handed nothing down, or the
+    /// socket took nothing. Either alone would be too strict: TLS says good-bye on its own, and it may fail
+    /// after a part of a record was written.
+    pub(crate) fn sent_nothing_since(&self, then: Mark) -> bool {
+        let now = self.mark();
+        now.attempts == then.attempts || now.bytes == then.bytes
+    }
+
+    /// A way to end the connection from elsewhere, at once.
+    pub(crate) fn task(&self) -> AbortHandle {
+        self.task.clone()
     }
 }
 
@@ -108,10 +142,10 @@ impl Connector {
         let uri: http::Uri = base.as_str().parse().expect("a base URL is a URI");
         match self.proxies.intercept(&uri) {
             Some(proxy) => {
-                let tunnel = tunnel(&proxy, base).await?;
+                let tunnel = tunnel(&proxy, base, self.timeout).await?;
                 self.secure(TokioIo::new(tunnel), base).await
             }
-            None => self.secure(tcp(base.host(), base.port()).await?, base).await,
+            None => self.secure(tcp(base.host(), base.port(), self.timeout).await?, base).await,
         }
     }
 
@@ -119,8 +153,10 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let traffic = Arc::<Traffic>::default();
+        let socket = Counted { socket, traffic: Arc::clone(&traffic), level: Level::Bytes };
         if base.scheme() != Scheme::Https {
-            return handshake(socket).await;
+            return handshake(socket, traffic).await;
         }
         let host = base.host();
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
@@ -130,24 +166,28 @@ impl Connector {
             .connect(name, socket)
             .await
             .map_err(|source| ConnectError::Tls { host: host.to_owned(), source })?;
-        handshake(socket).await
+        handshake(socket, traffic).await
     }
 }
 
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+/// Tries the addresses one after the other; each gets its share of the time.
+async fn tcp(host: &str, port: u16, time: Duration) -> Result<TcpStream, ConnectError> {
     let bare = host.trim_matches(['[', ']']);
     let addresses = tokio::net::lookup_host((bare, port))
         .await
         .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
+    let addresses: Vec<_> = addresses.collect();
+    let share = time / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(socket)) => {
                 // Small writes must not wait for the answer to earlier ones.
                 let _ = socket.set_nodelay(true);
                 return Ok(socket);
             }
-            Err(error) => last = error,
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
         }
     }
     Err(ConnectError::Tcp { host: host.to_owned(), port, source: last })
@@ -158,16 +198,23 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
 async fn tunnel(
     proxy: &hyper_util::client::proxy::matcher::Intercept,
     base: &BaseUrl,
+    time: Duration,
 ) -> Result<hyper::upgrade::Upgraded, ConnectError> {
     let uri = proxy.uri();
     let host = uri.host().unwrap_or_default();
     let name = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+    if uri.scheme_str() != Some("http") {
+        return Err(ConnectError::ProxyScheme { proxy: name });
+    }
     let broken = |source| ConnectError::ProxyBroken { proxy: name.clone(), source };
-    let socket = tcp(host, uri.port_u16().unwrap_or(80)).await?;
+    let socket = tcp(host, uri.port_u16().unwrap_or(80), time).await?;
     let (mut sender, connection) =
         http1::handshake::<_, Empty<Bytes>>(TokioIo::new(socket)).await.map_err(broken)?;
     tokio::spawn(connection.with_upgrades());
-    let authority = format!("{}:{}", base.host(), base.port());
+    let host = base.host();
+    let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
+    let authority =
+        if is_bare_ipv6 { format!("[{host}]:{}", base.port()) } else { format!("{host}:{}", base.port()) };
     let mut request =
         http::Request::connect(authority.as_str()).header(http::header::HOST, authority.as_str());
     if let Some(credentials) = proxy.basic_auth() {
@@ -181,34 +228,50 @@ async fn tunnel(
     hyper::upgrade::on(answer).await.map_err(broken)
 }
 
-async fn handshake<S>(socket: S) -> Result<Wire, ConnectError>
+async fn handshake<S>(socket: S, traffic: Arc<Traffic>) -> Result<Wire, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let written = Arc::new(AtomicU64::new(0));
-    let counted = Counted { socket, written: Arc::clone(&written) };
+    let attempted = Counted { socket, traffic: Arc::clone(&traffic), level: Level::Attempts };
     let (sender, connection) = http1::Builder::new()
         .max_headers(256)
-        .handshake(TokioIo::new(counted))
+        .handshake(TokioIo::new(attempted))
         .await
         .map_err(|source| ConnectError::Handshake { source })?;
     // Ends by itself: when the provider closes, or when the last sender is dropped.
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         let _ = connection.with_upgrades().await;
     });
-    Ok(Wire { sender, written })
+    Ok(Wire { sender, traffic, task: task.abort_handle() })
 }
 
-/// Counts what is written through it, above TLS: bytes of the request, not of the handshake.
+/// Counts what is written through it.
 struct Counted<S> {
     socket: S,
-    written: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+    level: Level,
 }
 
-impl<S> Counted<S> {
-    fn count(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(length)) = &outcome {
-            self.written.fetch_add(*length as u64, Ordering::Release);
+#[derive(Clone, Copy)]
+enum Level {
+    /// Above TLS: every time HTTP hands bytes down.
+    Attempts,
+    /// Below TLS: bytes that the socket took.
+    Bytes,
+}
+
+impl<S: Unpin> Counted<S> {
+    /// One write, counted.
+    fn write(
+        &mut self,
+        write: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Level::Attempts = self.level {
+            self.traffic.attempts.fetch_add(1, Ordering::Release);
+        }
+        let outcome = write(Pin::new(&mut self.socket));
+        if let (Level::Bytes, Poll::Ready(Ok(length))) = (self.level, &outcome) {
+            self.traffic.bytes.fetch_add(*length as u64, Ordering::Release);
         }
         outcome
     }
@@ -222,9 +285,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let outcome = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        this.count(outcome)
+        self.get_mut().write(|socket| socket.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -232,9 +293,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let outcome = Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
-        this.count(outcome)
+        self.get_mut().write(|socket| socket.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use till_core::denial::{Denial, DenialCode};
 use till_core::token::SCOPED_KEY_PREFIX;
 
@@ -19,6 +19,9 @@ const BARE: [HeaderName; 3] = [
 
 /// The query parameter of Google's APIs.
 const QUERY_PARAMETER: &str = "key";
+
+/// What stands before a key that is offered as a WebSocket protocol.
+const PROTOCOL_PREFIX: &str = "openai-insecure-api-key.";
 
 /// What was taken out of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +42,7 @@ pub(crate) fn take(headers: &mut HeaderMap, query: Option<&str>) -> Result<Taken
     for name in &BARE {
         strip(headers, name, &mut found, |value| bare(value.trim()));
     }
+    strip_protocols(headers, &mut found);
     let query = match query {
         Some(query) if query.contains(SCOPED_KEY_PREFIX) => strip_query(query, &mut found),
         other => other.map(str::to_owned),
@@ -114,6 +118,30 @@ fn in_authorization(value: &str) -> Option<String> {
     bare(user).or_else(|| bare(password))
 }
 
+/// Browsers can't set headers on a WebSocket, so OpenAI takes the key as one of the protocols offered.
+fn strip_protocols(headers: &mut HeaderMap, found: &mut Found) {
+    let Some(offered) = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()) else {
+        return;
+    };
+    let token = |item: &str| item.trim().strip_prefix(PROTOCOL_PREFIX).and_then(bare);
+    if !offered.split(',').any(|item| token(item).is_some()) {
+        return;
+    }
+    let mut kept = Vec::new();
+    for item in offered.split(',').map(str::trim) {
+        match token(item) {
+            Some(token) => found.add(token),
+            None => kept.push(item),
+        }
+    }
+    let kept = kept.join(", ");
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    if !kept.is_empty() {
+        let kept = HeaderValue::from_str(&kept).expect("parts of a header value are one");
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, kept);
+    }
+}
+
 fn strip_query(query: &str, found: &mut Found) -> Option<String> {
     let mut kept = Vec::new();
     for parameter in query.split('&') {
@@ -169,6 +197,19 @@ mod tests {
             let other = ("accept", "*/*");
             check(&[(name, value), other], Some("a=b"), &[other], taken(Some("till_sk_a"), Some("a=b")));
         }
+    }
+
+    #[test]
+    fn a_key_among_websocket_protocols_is_found() {
+        let name = "sec-websocket-protocol";
+        check(
+            &[(name, "realtime, openai-insecure-api-key.till_sk_a, openai-beta.realtime-v1")],
+            None,
+            &[(name, "realtime, openai-beta.realtime-v1")],
+            taken(Some("till_sk_a"), None),
+        );
+        check(&[(name, "openai-insecure-api-key.till_sk_a")], None, &[], taken(Some("till_sk_a"), None));
+        check(&[(name, "realtime")], None, &[(name, "realtime")], taken(None, None));
     }
 
     #[test]

@@ -80,7 +80,11 @@ impl Decoded {
             }
             Coding::Deflate => Box::pin(ZlibDecoder::new(compressed)),
             Coding::Brotli => Box::pin(BrotliDecoder::new(compressed)),
-            Coding::Zstd => Box::pin(ZstdDecoder::new(compressed)),
+            Coding::Zstd => {
+                let mut decoder = ZstdDecoder::new(compressed);
+                decoder.multiple_members(true);
+                Box::pin(decoder)
+            }
         };
         Self { reader, buffer: BytesMut::new() }
     }

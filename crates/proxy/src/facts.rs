@@ -3,6 +3,7 @@
 
 use http::header::{CONNECTION, HeaderMap, UPGRADE};
 use http::{HeaderName, Method, Version};
+use percent_encoding::percent_decode_str;
 use till_core::denial::{Denial, DenialCode};
 use till_core::path::{FinalPath, RawPath};
 use till_providers::websocket::WebsocketProtocol;
@@ -68,17 +69,17 @@ const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-method-override"),
 ];
 
-/// The same as a query parameter of Google's APIs, plain and percent-encoded.
-const METHOD_PARAMETERS: [&str; 2] = ["$httpMethod", "%24httpMethod"];
+/// The same as a query parameter of Google's APIs.
+const METHOD_PARAMETER: &str = "$httpMethod";
 
 /// What is decided on the method must hold at the provider too.
 fn refuse_override(headers: &HeaderMap, query: Option<&str>) -> Result<(), Denial> {
     let in_headers = METHOD_OVERRIDES.iter().any(|name| headers.contains_key(name));
     let in_query = query.is_some_and(|query| {
-        query
-            .split('&')
-            .filter_map(|parameter| parameter.split('=').next())
-            .any(|name| METHOD_PARAMETERS.iter().any(|other| name.eq_ignore_ascii_case(other)))
+        query.split('&').filter_map(|parameter| parameter.split('=').next()).any(|name| {
+            let name: Vec<u8> = percent_decode_str(name).collect();
+            name.eq_ignore_ascii_case(METHOD_PARAMETER.as_bytes())
+        })
     });
     if in_headers || in_query {
         return Err(Denial::new(

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use till_core::denial::{Denial, DenialCode};
@@ -86,7 +87,7 @@ pub(crate) async fn forward(
                 (fresh.map_err(|error| unreachable(key, &error))?, false)
             }
         };
-        let written_before = lease.wire.written();
+        let before = lease.wire.mark();
         admission.sending();
         let answer = lease.wire.sender.try_send_request(request);
         let mut error = match tokio::time::timeout(first_byte, answer).await {
@@ -96,16 +97,27 @@ pub(crate) async fn forward(
             Ok(Err(error)) => error,
             Err(_) => return Err(too_late(key, first_byte)),
         };
-        if lease.wire.written() != written_before {
-            return Err(broke_off(key, &error.into_error()));
+        let is_unsent = lease.wire.sent_nothing_since(before);
+        if is_unsent {
+            admission.nothing_was_sent();
         }
-        admission.nothing_was_sent();
         match error.take_message() {
             // The provider closed the idle connection just now, and the request is still whole.
-            Some(unsent) if is_reused => request = unsent,
-            _ => return Err(unreachable(key, &error.into_error())),
+            Some(unsent) if is_unsent && is_reused => request = unsent,
+            _ => return Err(failed(key, &error.into_error(), is_unsent)),
         }
     }
+}
+
+fn failed(key: &VerifiedKey, error: &hyper::Error, is_unsent: bool) -> Denial {
+    if error.is_user() {
+        // The body is the client's own, and it is what failed.
+        return Denial::new(
+            DenialCode::MalformedRequest,
+            "The body of this request broke off, or is not framed as RFC 9112 says.",
+        );
+    }
+    if is_unsent { unreachable(key, error) } else { broke_off(key, error) }
 }
 
 fn unreachable(key: &VerifiedKey, error: &(dyn std::error::Error + 'static)) -> Denial {
@@ -188,6 +200,10 @@ pub(crate) fn outbound(
     parts.headers.insert(header::HOST, authority);
     parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     place(&key.upstream, &mut parts.headers);
+    if body.size_hint().exact().is_none() {
+        // Said out loud, because otherwise a GET would lose its body.
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
     *request.uri_mut() = uri;

@@ -17,6 +17,7 @@ mod head;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+use tokio_util::io::poll_read_buf;
 
 use self::framing::{Body, Framing};
 pub(crate) use self::head::Violation;
@@ -32,7 +34,10 @@ pub(crate) use self::head::Violation;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the parser gets to see instead of a refused head.
-const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\n\r\n";
+const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nx-till-refused: 1\r\n\r\n";
+
+/// Marks the request that the parser makes of [`REFUSED_HEAD`].
+pub(crate) const REFUSED_MARK: &str = "x-till-refused";
 
 /// How much is read from the socket at once while a head is incomplete.
 const READ_STEP: usize = 8 * 1024;
@@ -72,12 +77,33 @@ pub(crate) struct FrontTimeouts {
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionState {
     violation: OnceLock<Violation>,
+    busy: AtomicUsize,
 }
 
 impl ConnectionState {
-    /// Why the head that the parser is about to see is not the one that the client sent.
+    /// Why a head was refused; the request that stands for it has the header [`REFUSED_MARK`].
     pub(crate) fn violation(&self) -> Option<&Violation> {
         self.violation.get()
+    }
+
+    /// A request is being served until the guard is dropped: its client need not say anything meanwhile.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// See [`ConnectionState::busy`].
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<ConnectionState>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -155,9 +181,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
                 self.state = State::Body(Body::Tunnel);
                 return Ok(Protocol::Http2);
             }
+            let was_idle = self.unchecked.is_empty();
             let read = std::future::poll_fn(|cx| self.poll_fill(cx)).await?;
             if read == 0 {
                 return Ok(Protocol::Http1);
+            }
+            if was_idle {
+                self.waiting_since = Instant::now();
             }
         }
     }
@@ -165,14 +195,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
     /// Reads once into `unchecked`. Zero is the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.unchecked.reserve(READ_STEP);
-        let before = self.unchecked.len();
-        self.unchecked.resize(before + READ_STEP, 0);
-        let mut buffer = ReadBuf::new(&mut self.unchecked[before..]);
-        let outcome = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
-        let read = buffer.filled().len();
-        self.unchecked.truncate(before + read);
-        match outcome {
-            Poll::Ready(outcome) => Poll::Ready(outcome.map(|()| read)),
+        match poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.unchecked) {
+            Poll::Ready(outcome) => Poll::Ready(outcome),
             Poll::Pending => {
                 ready!(self.poll_silence(cx));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -190,10 +214,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
                 timer.as_mut().reset(deadline);
             }
             ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if self.shared.is_busy() {
+                // It waits for us, not we for it.
+                self.waiting_since = now;
+            } else if now >= deadline {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(deadline);
+            timer.as_mut().reset(self.waiting_since + allowed);
         }
     }
 
@@ -354,6 +382,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrontDoor<S> {
         if !this.write_closed {
             ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
             this.write_closed = true;
+            if let State::Body(body) = &this.state
+                && body.is_http1()
+                && !body.is_complete()
+            {
+                // Refused before its body was read: as above, the client must get to read why.
+                this.state = State::Refused { discarded: 0, until: None };
+            }
         }
         ready!(this.poll_discard(cx));
         Poll::Ready(Ok(()))

@@ -21,6 +21,7 @@ mod respond;
 mod route;
 mod self_check;
 mod server;
+mod watchdog;
 mod websocket;
 
 use std::future::Future;

@@ -70,7 +70,8 @@ impl Record {
             request_id,
             peer,
             method,
-            path: if is_logged { path.to_owned() } else { String::new() },
+            // HTTP/2 lets more through than a terminal should see.
+            path: if is_logged { path.escape_default().to_string() } else { String::new() },
             key: None,
             provider: None,
             status: None,

@@ -4,7 +4,6 @@
 //! Nothing is buffered: a frame that comes in goes out, except for bytes at its end that may be the beginning
 //! of the upstream key. When the client goes away, this value is dropped, and with it the upstream connection.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,7 +19,6 @@ use till_core::limit::Units;
 use till_core::redact::{RedactStream, Redactor};
 use till_providers::Dialect;
 use till_store::Hold;
-use tokio::time::{Instant, Sleep};
 
 use crate::body::BodyError;
 use crate::decode::{self, Decoded};
@@ -28,6 +26,7 @@ use crate::forward::{Forwarded, clean_answer};
 use crate::pool::Lease;
 use crate::record::Record;
 use crate::respond;
+use crate::watchdog::{Bark, Watchdog};
 
 /// An answer on its way to the client.
 pub(crate) struct Relay {
@@ -38,9 +37,9 @@ pub(crate) struct Relay {
     /// Comes last, after held-back bytes.
     trailers: Option<HeaderMap>,
     redactor: Arc<Redactor>,
-    /// Made with the second frame: most answers are one frame and need neither.
-    watch: Option<Watch>,
-    frames: u64,
+    /// Set with the second frame: most answers are one frame and need none.
+    watchdog: Option<Watchdog>,
+    has_begun: bool,
     idle: Duration,
     /// Present for event streams: the shape of a last event.
     events: Option<Dialect>,
@@ -53,28 +52,32 @@ enum Source {
     Decoded(Decoded),
 }
 
-/// What can end a stream from our side.
-struct Watch {
-    key_ended: Pin<Box<dyn Future<Output = Denial> + Send>>,
-    silence: Pin<Box<Sleep>>,
-    last_frame: Instant,
-}
-
 /// Why a body ends with an error, so that the client does not take it for complete.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Cut {
     #[error("the upstream broke off")]
     Upstream,
-    #[error("the upstream was silent for too long")]
+    #[error("nothing moved for too long")]
     Silence,
     #[error("the scoped key ended")]
     KeyEnded,
 }
 
+impl Cut {
+    /// The word in the log.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream_cut",
+            Self::Silence => "silence",
+            Self::KeyEnded => "key_ended",
+        }
+    }
+}
+
 /// Turns the answer of the provider into the one for the client.
 ///
 /// # Errors
-/// `upstream_protocol` for a content coding that can't be undone.
+/// `upstream_protocol` for a content coding that can't be undone, or another protocol.
 pub(crate) fn relay(
     forwarded: Forwarded,
     redactor: &Arc<Redactor>,
@@ -85,6 +88,13 @@ pub(crate) fn relay(
 ) -> Result<Response<Relay>, Box<(Denial, Record)>> {
     let Forwarded { response, lease, hold } = forwarded;
     let (mut parts, body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let denial = Denial::new(
+            DenialCode::UpstreamProtocol,
+            "The provider switched to another protocol, which was not asked for. The request is counted.",
+        );
+        return Err(Box::new((denial, record)));
+    }
     let has_body = !is_head && !body.is_end_stream();
     let source = match decode::coding(&parts.headers) {
         Ok(Some(coding)) if has_body => {
@@ -115,8 +125,8 @@ pub(crate) fn relay(
         hold: Some(hold),
         trailers: None,
         redactor: Arc::clone(redactor),
-        watch: None,
-        frames: 0,
+        watchdog: None,
+        has_begun: false,
         idle,
         events: is_events.then_some(dialect),
         is_finished: false,
@@ -162,22 +172,22 @@ impl Relay {
         if let Some(hold) = self.hold.take() {
             hold.settle(Units::ONE_ACTIVATION);
         }
-        self.watch = None;
+        self.watchdog = None;
     }
 
     /// Ends it early. The hold is settled as spent and the upstream connection closed, by dropping both.
-    fn cut(&mut self, cut: Cut, name: &'static str) -> Option<Result<Frame<Bytes>, BodyError>> {
+    fn cut(&mut self, cut: Cut) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.is_finished = true;
-        self.record.cut = Some(name);
+        self.record.cut = Some(cut.as_str());
         self.lease = None;
         self.hold = None;
-        self.watch = None;
+        self.watchdog = None;
         Some(Err(cut.into()))
     }
 
     /// The key was revoked: the client learns why where the format has a place for it.
     fn cut_by_key(&mut self, denial: &Denial) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let cut = self.cut(Cut::KeyEnded, "key_ended");
+        let cut = self.cut(Cut::KeyEnded);
         match self.events {
             // A blank line first, in case the last event was not complete.
             Some(dialect) => Some(Ok(Frame::data(last_event(denial, dialect)))),
@@ -207,28 +217,18 @@ impl Relay {
     }
 
     /// Whether something on our side ends the stream now.
-    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let idle = self.idle;
-        let watch = self.watch.get_or_insert_with(|| {
-            let mut ended = self.hold.as_ref().expect("open until finished").key_ended();
-            Watch {
-                key_ended: Box::pin(async move { ended.wait().await }),
-                silence: Box::pin(tokio::time::sleep(idle)),
-                last_frame: Instant::now(),
-            }
+    fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let (idle, hold, lease) = (self.idle, &self.hold, &self.lease);
+        let watchdog = self.watchdog.get_or_insert_with(|| {
+            let hold = hold.as_ref().expect("open until finished");
+            let lease = lease.as_ref().expect("open until finished");
+            Watchdog::start(hold.key_ended(), lease.wire.task(), idle)
         });
-        if let Poll::Ready(denial) = watch.key_ended.as_mut().poll(cx) {
-            return self.cut_by_key(&denial);
+        match watchdog.poll(cx) {
+            Poll::Pending => None,
+            Poll::Ready(Bark::KeyEnded(denial)) => self.cut_by_key(&denial),
+            Poll::Ready(Bark::Silence) => self.cut(Cut::Silence),
         }
-        while watch.silence.as_mut().poll(cx).is_ready() {
-            // Moved only when it fires, not with every frame.
-            let deadline = watch.last_frame + idle;
-            if Instant::now() >= deadline {
-                return self.cut(Cut::Silence, "upstream_silent");
-            }
-            watch.silence.as_mut().reset(deadline);
-        }
-        None
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -261,8 +261,8 @@ impl Body for Relay {
             if this.is_finished {
                 return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
-            if this.frames > 0
-                && let Some(last) = this.poll_watch(cx)
+            if this.has_begun
+                && let Some(last) = this.poll_watchdog(cx)
             {
                 return Poll::Ready(Some(last));
             }
@@ -270,19 +270,19 @@ impl Body for Relay {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(request = %this.record.request_id, error = %error, "upstream broke off");
-                    return Poll::Ready(this.cut(Cut::Upstream, "upstream_cut"));
+                    return Poll::Ready(this.cut(Cut::Upstream));
                 }
                 Poll::Ready(None) => return Poll::Ready(this.end()),
-                Poll::Pending if this.frames > 0 => return Poll::Pending,
+                Poll::Pending if this.has_begun => return Poll::Pending,
                 Poll::Pending => {
                     // From now on the key and the clock are watched too.
-                    this.frames = 1;
+                    this.has_begun = true;
                     continue;
                 }
             };
-            this.frames += 1;
-            if let Some(watch) = &mut this.watch {
-                watch.last_frame = Instant::now();
+            this.has_begun = true;
+            if let Some(watchdog) = &this.watchdog {
+                watchdog.progress();
             }
             match frame.into_data() {
                 Ok(data) => {
@@ -297,6 +297,7 @@ impl Body for Relay {
                 }
                 Err(frame) => {
                     let mut trailers = frame.into_trailers().unwrap_or_default();
+                    clean_answer(&mut trailers);
                     this.record.echoes += redact_headers(&this.redactor, &mut trailers);
                     this.trailers = Some(trailers);
                     return Poll::Ready(this.end());
@@ -312,7 +313,7 @@ impl Body for Relay {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             // Masking keeps the length; held-back bytes come later, so only the beginning is exact.
-            Source::Plain(body) if self.frames == 0 => body.size_hint(),
+            Source::Plain(body) if !self.has_begun => body.size_hint(),
             _ => SizeHint::default(),
         }
     }

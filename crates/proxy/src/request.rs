@@ -10,21 +10,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Limits;
 use till_core::path::RawPath;
-use till_providers::Dialect;
+use till_providers::{Dialect, Provider};
 
 use crate::Inner;
 use crate::admit::{Admission, admit};
 use crate::authenticate::Authenticated;
-use crate::body::AnswerBody;
+use crate::body::{AnswerBody, Kind};
 use crate::credentials;
-use crate::facts::{Facts, facts};
+use crate::facts::{Facts, facts, has_token};
 use crate::forward::{forward, outbound};
-use crate::front::ConnectionState;
+use crate::front::{ConnectionState, REFUSED_MARK, Violation};
 use crate::record::Record;
 use crate::relay::relay;
 use crate::respond;
@@ -59,58 +59,66 @@ pub(crate) async fn serve(
     client: Arc<Client>,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
+    let busy = client.state.busy();
     let request_id = till.request_ids.next();
-    let has_upgrade = request.headers().contains_key(header::UPGRADE);
-    let origin = request.headers().contains_key(header::ORIGIN);
-    let mut response = receive(&till, &client, request, &request_id).await;
-    let headers = response.headers_mut();
-    let id = HeaderValue::from_str(&request_id).expect("request ids are letters and digits");
-    headers.insert(HeaderName::from_static("x-till-request-id"), id);
-    if origin {
-        // A page that holds a scoped key may read our refusals; the key is the credential, not the origin.
-        headers.entry(header::ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
-    }
-    let closes = client.state.violation().is_some() || has_upgrade;
-    if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        // What follows on this connection was not checked: see the front door.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// Stage 0: refuse what can't be read safely, answer what is for till itself, hand on the rest.
-async fn receive(
-    till: &Arc<Inner>,
-    client: &Client,
-    request: Request<Incoming>,
-    request_id: &str,
-) -> Response<AnswerBody> {
-    let path = request.uri().path().to_owned();
+    let violation = client.state.violation().filter(|_| request.headers().contains_key(REFUSED_MARK));
+    // What follows on such a connection was not checked: see the front door.
+    let closes = violation.is_some() || has_token(request.headers(), &header::UPGRADE, "websocket");
     let record = Record::new(
         Arc::clone(&till.metrics),
         till.log_requests,
-        request_id.to_owned(),
+        request_id.clone(),
         client.peer,
         request.method().clone(),
-        &path,
+        request.uri().path(),
     );
-    if let Some(violation) = client.state.violation() {
-        let denial = Denial::new(violation.code, format!("This request is refused: {}.", violation.message));
-        return refuse(Refusal { denial, dialect: Dialect::Universal, record });
-    }
-    if is_probe(request.method(), &path) || is_preflight(request.method(), request.headers()) {
-        return probe_answer(request.headers(), record);
-    }
-    let outcome = match route(&path) {
-        Err(denial) => Err(Refusal { denial, dialect: Dialect::Universal, record }),
-        Ok(Route::Own) => {
-            let own = OwnRequest { peer: client.peer, request_id: request_id.to_owned() };
-            return finish_own(till, request, own, record).await;
+    let mut response = match violation {
+        Some(Violation { code, message }) => {
+            let denial = Denial::new(*code, format!("This request is refused: {message}."));
+            refuse(Refusal { denial, dialect: Dialect::Universal, record })
         }
-        Ok(Route::SelfCheck) => check_self(till, request, record).await,
-        Ok(Route::Data { provider, path }) => pass(till, request, provider.as_deref(), &path, record).await,
+        None => receive(&till, client.peer, request, record).await,
     };
-    outcome.unwrap_or_else(refuse)
+    let headers = response.headers_mut();
+    let id = HeaderValue::from_str(&request_id).expect("request ids are letters and digits");
+    headers.insert(HeaderName::from_static("x-till-request-id"), id);
+    if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| body.guarded_by(busy))
+}
+
+/// Stage 0: answer what is for till itself, hand on the rest.
+async fn receive(
+    till: &Arc<Inner>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+    record: Record,
+) -> Response<Kind> {
+    let path = request.uri().path();
+    if request.method() == Method::HEAD && path == "/" {
+        return probe_answer(record);
+    }
+    let route = match route(path) {
+        Ok(Route::Own) => return own(till, peer, request, record).await,
+        Ok(route) => route,
+        Err(denial) => return refuse(Refusal { denial, dialect: Dialect::Universal, record }),
+    };
+    if is_preflight(request.method(), request.headers()) {
+        return preflight_answer(request.headers(), record);
+    }
+    let has_origin = request.headers().contains_key(header::ORIGIN);
+    let outcome = match route {
+        Route::Data { provider, path } => pass(till, request, provider.as_deref(), &path, record).await,
+        _ => check_self(till, request, record).await,
+    };
+    let mut response = outcome.unwrap_or_else(refuse);
+    if has_origin {
+        // A page that holds a scoped key may read the answers; the key is the credential, not the origin.
+        let headers = response.headers_mut();
+        headers.entry(header::ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
+    }
+    response
 }
 
 /// Stages 1 to 7 for a request to a provider.
@@ -120,34 +128,51 @@ async fn pass(
     provider: Option<&str>,
     path: &RawPath,
     mut record: Record,
-) -> Result<Response<AnswerBody>, Refusal> {
-    let mut dialect = named_dialect(till, provider);
+) -> Result<Response<Kind>, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    // Before the key is known, the path may tell which errors the client understands.
+    let mut dialect =
+        provider.and_then(|id| till.registry.get(id)).map_or(Dialect::Universal, Provider::dialect);
     let admitted = async {
-        let (mut parts, body) = request.into_parts();
-        if till.metrics.requests_in_flight.value() > till.in_flight_max {
-            return Err(overloaded());
-        }
         known_provider(till, provider)?;
-        let taken = credentials::take(&mut parts.headers, parts.uri.query())?;
-        let key = till.authenticator.authenticate(taken.token.as_deref())?;
-        record.key = Some(key.key().id);
-        record.provider = Some(key.key().provider.id().to_owned());
-        dialect = key.key().provider.dialect();
-        let facts = facts(&key, &parts, provider, path, taken.query)
+        let (key, query) = authenticated(till, &mut parts, &mut dialect, &mut record)?;
+        let facts = facts(&key, &parts, provider, path, query)
             .inspect_err(|denial| till.store.denial_record(key.key().id, denial.code))?;
         let admission = admit(&till.store, &key, &facts).await?;
-        Ok((key, facts, admission, parts, body))
+        Ok((key, facts, admission))
     };
-    let (key, facts, admission, parts, body) = match admitted.await {
+    let (key, facts, admission) = match admitted.await {
         Ok(admitted) => admitted,
-        Err(denial) => {
-            return Err(Refusal { denial, dialect, record });
-        }
+        Err(denial) => return Err(Refusal { denial, dialect, record }),
     };
     let remaining = admission.remaining();
     let mut response = send(till, key, facts, admission, parts, body, record).await?;
     write_remaining(&remaining, response.headers_mut());
     Ok(response)
+}
+
+/// Stage 1 for a request whose key may be anywhere; the query comes back without it.
+fn authenticated(
+    till: &Inner,
+    parts: &mut http::request::Parts,
+    dialect: &mut Dialect,
+    record: &mut Record,
+) -> Result<(Authenticated, Option<String>), Denial> {
+    if till.metrics.requests_in_flight.value() > till.in_flight_max {
+        return Err(overloaded());
+    }
+    let taken = credentials::take(&mut parts.headers, parts.uri.query())?;
+    let key = till.authenticator.authenticate(taken.token.as_deref()).map_err(|refused| {
+        record.key = refused.key;
+        if let Some(key) = refused.key {
+            till.store.denial_record(key, refused.denial.code);
+        }
+        refused.denial
+    })?;
+    record.key = Some(key.key().id);
+    record.provider = Some(key.key().provider.id().to_owned());
+    *dialect = key.key().provider.dialect();
+    Ok((key, taken.query))
 }
 
 async fn send(
@@ -158,12 +183,11 @@ async fn send(
     mut parts: http::request::Parts,
     body: Incoming,
     record: Record,
-) -> Result<Response<AnswerBody>, Refusal> {
+) -> Result<Response<Kind>, Refusal> {
     let dialect = key.key().provider.dialect();
     let client_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let is_head = parts.method == Method::HEAD;
-    let outbound = outbound(key.key(), &facts, parts, Either::Left(body));
-    let sent = match outbound {
+    let sent = match outbound(key.key(), &facts, parts, Either::Left(body)) {
         Ok(request) => {
             let first_byte = till.timeouts.first_byte;
             forward(&till.pool, &till.metrics, key.key(), request, admission, first_byte).await
@@ -172,19 +196,17 @@ async fn send(
     };
     let forwarded = match sent {
         Ok(forwarded) => forwarded,
-        Err(denial) => {
-            return Err(Refusal { denial, dialect, record });
-        }
+        Err(denial) => return Err(Refusal { denial, dialect, record }),
     };
     if let (Some(protocol), StatusCode::SWITCHING_PROTOCOLS, Some(client)) =
         (facts.websocket, forwarded.response.status(), client_upgrade)
     {
-        return Ok(websocket::open(Arc::clone(till), key, protocol, forwarded, client, record)
-            .map(AnswerBody::Ready));
+        let response = websocket::open(Arc::clone(till), key, protocol, forwarded, client, record);
+        return Ok(response.map(Kind::Ready));
     }
     let idle = till.timeouts.idle;
     match relay(forwarded, &key.key().redactor, dialect, idle, is_head, record) {
-        Ok(response) => Ok(response.map(|relay| AnswerBody::Relay(Box::new(relay)))),
+        Ok(response) => Ok(response.map(|relay| Kind::Relay(Box::new(relay)))),
         Err(refused) => {
             let (denial, record) = *refused;
             Err(Refusal { denial, dialect, record })
@@ -197,41 +219,42 @@ async fn check_self(
     till: &Inner,
     request: Request<Incoming>,
     mut record: Record,
-) -> Result<Response<AnswerBody>, Refusal> {
+) -> Result<Response<Kind>, Refusal> {
     let (mut parts, _) = request.into_parts();
     let mut dialect = Dialect::Universal;
     let answered = async {
-        let taken = credentials::take(&mut parts.headers, parts.uri.query())?;
-        let key = till.authenticator.authenticate(taken.token.as_deref())?;
-        record.key = Some(key.key().id);
-        dialect = key.key().provider.dialect();
+        let (key, _) = authenticated(till, &mut parts, &mut dialect, &mut record)?;
         self_check(&till.store, &key, &parts.method).await
     };
     match answered.await {
         Ok(response) => {
             record.is_data = false;
             record.status = Some(response.status());
-            Ok(response.map(ready))
+            Ok(response.map(Kind::ready))
         }
         Err(denial) => Err(Refusal { denial, dialect, record }),
     }
 }
 
-async fn finish_own(
+/// The control plane.
+async fn own(
     till: &Inner,
+    peer: SocketAddr,
     request: Request<Incoming>,
-    own: OwnRequest,
     mut record: Record,
-) -> Response<AnswerBody> {
+) -> Response<Kind> {
+    let own = OwnRequest { peer, request_id: record.request_id.clone() };
     record.is_data = false;
     let response = (till.own)(request, own).await;
     record.status = Some(response.status());
-    response.map(AnswerBody::Own)
+    response.map(Kind::Own)
 }
 
 /// Some clients look whether anybody is there before they send their first request.
-fn is_probe(method: &Method, path: &str) -> bool {
-    method == Method::HEAD && path == "/"
+fn probe_answer(mut record: Record) -> Response<Kind> {
+    record.is_data = false;
+    record.status = Some(StatusCode::OK);
+    Response::new(Kind::ready(Bytes::new()))
 }
 
 /// The question of a browser before it sends a request across origins (WHATWG Fetch, section 3.2). It carries
@@ -242,18 +265,21 @@ fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn probe_answer(request: &HeaderMap, mut record: Record) -> Response<AnswerBody> {
-    record.is_data = false;
-    let mut response = Response::new(ready(Bytes::new()));
-    if let Some(method) = request.get(header::ACCESS_CONTROL_REQUEST_METHOD) {
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
-        if let Some(names) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+fn preflight_answer(request: &HeaderMap, mut record: Record) -> Response<Kind> {
+    let mut response = Response::new(Kind::ready(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    for (asked, granted) in [
+        (header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_ALLOW_METHODS),
+        (header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_ALLOW_HEADERS),
+    ] {
+        if let Some(value) = request.get(asked) {
+            headers.insert(granted, value.clone());
         }
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     }
+    record.is_data = false;
     record.status = Some(response.status());
     response
 }
@@ -268,13 +294,6 @@ fn known_provider(till: &Inner, named: Option<&str>) -> Result<(), Denial> {
     }
 }
 
-/// Before the key is known, the path may tell which errors the client understands.
-fn named_dialect(till: &Inner, provider: Option<&str>) -> Dialect {
-    provider
-        .and_then(|id| till.registry.get(id))
-        .map_or(Dialect::Universal, till_providers::Provider::dialect)
-}
-
 fn overloaded() -> Denial {
     Denial::new(DenialCode::Overloaded, "till is serving as many requests as it may. Try again shortly.")
 }
@@ -285,14 +304,10 @@ fn write_remaining(remaining: &Limits, headers: &mut HeaderMap) {
     }
 }
 
-fn refuse(refusal: Refusal) -> Response<AnswerBody> {
+fn refuse(refusal: Refusal) -> Response<Kind> {
     let Refusal { denial, dialect, mut record } = refusal;
     record.denial = Some(denial.code);
     let response = respond::refusal(&denial, dialect);
     record.status = Some(response.status());
-    response.map(ready)
-}
-
-fn ready(bytes: Bytes) -> AnswerBody {
-    AnswerBody::Ready(Full::new(bytes))
+    response.map(Kind::ready)
 }

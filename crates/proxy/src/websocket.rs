@@ -86,73 +86,111 @@ struct Session {
     record: Record,
 }
 
-/// What became of a message.
-enum Passed {
-    Sent,
-    /// Not sent; the client was told why and may go on.
-    Refused,
-    /// The session is over, for this reason.
-    Over(&'static str),
+/// Why a session ends.
+enum End {
+    KeyEnded(Denial),
+    Stopping,
+    Idle,
+    ClientGone,
+    UpstreamGone,
+    /// One side closed properly, with this frame.
+    Closed(Option<CloseFrame>),
 }
 
+impl End {
+    /// The word in the log.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::KeyEnded(_) => "key_ended",
+            Self::Stopping => "shutting_down",
+            Self::Idle => "silence",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamGone => "upstream_cut",
+            Self::Closed(_) => "closed",
+        }
+    }
+
+    /// What the client is told.
+    fn frame(self) -> Option<CloseFrame> {
+        let code = match self {
+            Self::Closed(frame) => return frame,
+            Self::KeyEnded(_) => CloseCode::Policy,
+            Self::Stopping | Self::Idle => CloseCode::Away,
+            Self::ClientGone | Self::UpstreamGone => CloseCode::Error,
+        };
+        Some(CloseFrame { code, reason: "".into() })
+    }
+}
+
+/// What comes out of a socket.
+type Incoming = Option<Result<Message, tokio_tungstenite::tungstenite::Error>>;
+
 impl Session {
+    /// Relays until one side or till ends it. Whatever is being sent then is given up: a side that has stopped
+    /// reading holds nothing up.
     async fn run(mut self, mut client: Socket, mut upstream: Socket) {
         let mut key_ended = self.paid.as_ref().expect("just opened").key_ended();
         let mut stopping = self.till.stopping.clone();
-        let reason = loop {
-            let passed = tokio::select! {
-                biased;
-                denial = key_ended.wait() => {
-                    let _ = client.send(error_event(&denial)).await;
-                    break "key_ended";
-                }
-                () = stopped(&mut stopping) => break "shutting_down",
-                message = client.next() => self.forward_message(message, &mut client, &mut upstream).await,
-                message = upstream.next() => self.relay_message(message, &mut client).await,
-                () = tokio::time::sleep(self.till.timeouts.idle) => break "idle",
-            };
-            if let Passed::Over(reason) = passed {
-                break reason;
-            }
+        let end = tokio::select! {
+            biased;
+            denial = key_ended.wait() => End::KeyEnded(denial),
+            () = stopped(&mut stopping) => End::Stopping,
+            end = self.relay(&mut client, &mut upstream) => end,
         };
-        self.record.cut = Some(reason);
-        let code = if reason == "key_ended" { CloseCode::Policy } else { CloseCode::Normal };
-        let frame = CloseFrame { code, reason: reason.into() };
-        let closing = async { tokio::join!(client.close(Some(frame.clone())), upstream.close(None)) };
-        let _ = tokio::time::timeout(CLOSE_TIME_MAX, closing).await;
+        self.record.cut = Some(end.as_str());
+        let close_upstream = tokio::time::timeout(CLOSE_TIME_MAX, upstream.close(None));
+        let close_client = tokio::time::timeout(CLOSE_TIME_MAX, async {
+            if let End::KeyEnded(denial) = &end {
+                let _ = client.send(error_event(denial)).await;
+            }
+            client.close(end.frame()).await
+        });
+        let _ = tokio::join!(close_upstream, close_client);
+    }
+
+    async fn relay(&mut self, client: &mut Socket, upstream: &mut Socket) -> End {
+        let idle = self.till.timeouts.idle;
+        loop {
+            let passed = async {
+                tokio::select! {
+                    message = client.next() => self.forward_message(message, client, upstream).await,
+                    message = upstream.next() => self.relay_message(message, client).await,
+                }
+            };
+            match tokio::time::timeout(idle, passed).await {
+                Ok(Ok(())) => {}
+                Ok(Err(end)) => return end,
+                Err(_) => return End::Idle,
+            }
+        }
     }
 
     /// One message of the client: counted if it starts work, refused if it can't be understood.
     async fn forward_message(
         &mut self,
-        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+        message: Incoming,
         client: &mut Socket,
         upstream: &mut Socket,
-    ) -> Passed {
+    ) -> Result<(), End> {
         let message = match message {
             Some(Ok(message)) => message,
-            Some(Err(_)) | None => return Passed::Over("client_gone"),
+            Some(Err(_)) | None => return Err(End::ClientGone),
         };
         let hold = match &message {
             Message::Text(text) => match self.protocol.classify(text.as_bytes()) {
                 ClientMessage::Neutral => None,
                 ClientMessage::StartsWork => match self.pay().await {
                     Ok(hold) => Some(hold),
-                    Err(denial) => return refused(client, &denial).await,
+                    Err(denial) => return tell(client, &denial).await,
                 },
-                ClientMessage::Refused(reason) => {
-                    let denial = Denial::new(DenialCode::EndpointDenied, reason);
-                    self.till.store.denial_record(self.key.key().id, denial.code);
-                    return refused(client, &denial).await;
-                }
+                ClientMessage::Refused(reason) => return self.refuse(client, reason).await,
             },
             Message::Binary(_) => {
-                let reason = "Binary messages can't be read here. Send JSON text.";
-                return refused(client, &Denial::new(DenialCode::EndpointDenied, reason)).await;
+                return self.refuse(client, "Binary messages can't be read here. Send JSON text.").await;
             }
-            Message::Close(_) => return Passed::Over("closed"),
+            Message::Close(frame) => return Err(End::Closed(frame.clone())),
             // Answered or expected by the library itself.
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Passed::Sent,
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
         };
         // From here on the hold is spent, whatever happens to the message.
         let sent = upstream.send(message).await;
@@ -160,7 +198,13 @@ impl Session {
             self.till.metrics.websocket_messages.add(1);
             hold.settle(Units::ONE_ACTIVATION);
         }
-        if sent.is_err() { Passed::Over("upstream_cut") } else { Passed::Sent }
+        sent.map_err(|_| End::UpstreamGone)
+    }
+
+    async fn refuse(&self, client: &mut Socket, reason: impl Into<String>) -> Result<(), End> {
+        let denial = Denial::new(DenialCode::EndpointDenied, reason);
+        self.till.store.denial_record(self.key.key().id, denial.code);
+        tell(client, &denial).await
     }
 
     async fn pay(&mut self) -> Result<Hold, Denial> {
@@ -170,21 +214,12 @@ impl Session {
         }
     }
 
-    async fn relay_message(
-        &mut self,
-        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-        client: &mut Socket,
-    ) -> Passed {
+    async fn relay_message(&mut self, message: Incoming, client: &mut Socket) -> Result<(), End> {
         let message = match message {
-            Some(Ok(Message::Close(frame))) => {
-                let _ = client.close(frame).await;
-                return Passed::Over("closed");
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
-                return Passed::Sent;
-            }
+            Some(Ok(Message::Close(frame))) => return Err(End::Closed(self.redact_close(frame))),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => return Ok(()),
             Some(Ok(message)) => message,
-            Some(Err(_)) | None => return Passed::Over("upstream_cut"),
+            Some(Err(_)) | None => return Err(End::UpstreamGone),
         };
         if let Message::Text(text) = &message {
             self.protocol.observe(text.as_bytes());
@@ -192,16 +227,23 @@ impl Session {
         self.record.bytes += message.len() as u64;
         let (message, echoed) = redact(&self.key.key().redactor, message);
         self.record.echoes += u64::from(echoed);
-        if client.send(message).await.is_err() { Passed::Over("client_gone") } else { Passed::Sent }
+        client.send(message).await.map_err(|_| End::ClientGone)
+    }
+
+    /// The reason is text of the provider like any other.
+    fn redact_close(&mut self, frame: Option<CloseFrame>) -> Option<CloseFrame> {
+        let mut frame = frame?;
+        if let Some(masked) = self.key.key().redactor.redact_all(frame.reason.as_bytes()) {
+            self.record.echoes += 1;
+            frame.reason = String::from_utf8(masked).expect("masking replaces ASCII by ASCII").into();
+        }
+        Some(frame)
     }
 }
 
 /// Tells the client why its message was not sent. A key that is used up stays open for what is under way.
-async fn refused(client: &mut Socket, denial: &Denial) -> Passed {
-    match client.send(error_event(denial)).await {
-        Ok(()) => Passed::Refused,
-        Err(_) => Passed::Over("client_gone"),
-    }
+async fn tell(client: &mut Socket, denial: &Denial) -> Result<(), End> {
+    client.send(error_event(denial)).await.map_err(|_| End::ClientGone)
 }
 
 fn redact(redactor: &Redactor, message: Message) -> (Message, bool) {

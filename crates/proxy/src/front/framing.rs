@@ -31,6 +31,13 @@ pub(super) trait Framing {
     fn advance(&mut self, bytes: &[u8]) -> Result<usize, Violation>;
 }
 
+impl Body {
+    /// Whether there is HTTP/1 framing at all.
+    pub(super) fn is_http1(&self) -> bool {
+        !matches!(self, Self::Tunnel)
+    }
+}
+
 impl Framing for Body {
     fn is_complete(&self) -> bool {
         match self {

@@ -168,7 +168,7 @@ impl Facts {
         // Told apart by length first: almost no header is one of these.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.is_upgrade = true,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.is_upgrade |= names_websocket(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.add_length(value)?,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.add_coding(value)?,
             _ => {}
@@ -222,6 +222,11 @@ impl Facts {
             Body::Length(self.length.unwrap_or(0))
         })
     }
+}
+
+/// Only WebSockets are ever upgraded to; other offers (`h2c`) may be ignored, RFC 9110 section 7.8.
+fn names_websocket(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.

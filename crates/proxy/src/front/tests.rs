@@ -224,3 +224,31 @@ fn http2_is_recognised_by_its_preface_only() {
         });
     }
 }
+
+#[test]
+fn a_client_that_waits_for_its_answer_is_not_idle() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let (mut client, server) = tokio::io::duplex(64);
+        let shared = Arc::new(ConnectionState::default());
+        let second = Duration::from_secs(1);
+        let timeouts = FrontTimeouts { head: second, idle: second };
+        let mut door = FrontDoor::new(server, LIMITS, timeouts, Arc::clone(&shared));
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        client.write_all(request).await.expect("room");
+        let mut read = [0; 64];
+        let length = door.read(&mut read).await.expect("no error");
+        assert_eq!(&read[..length], request);
+        // The parser goes on reading to notice when the client leaves.
+        let busy = shared.busy();
+        let waited = tokio::time::timeout(600 * second, door.read(&mut read)).await;
+        assert!(waited.is_err(), "it ended while a request was served");
+        drop(busy);
+        let waited = tokio::time::timeout(600 * second, door.read(&mut read)).await;
+        assert_eq!(waited.expect("silence is an end now").expect("no error"), 0);
+    });
+}

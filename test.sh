@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Installs what is missing and runs every test of till. Works as root or not, on Debian and Ubuntu.
+#
+#   ./test.sh                      everything
+#   ./test.sh quick                formatting and the Rust tests only
+#   ./test.sh rust                 formatting, lints, Rust tests, documentation tests
+#   ./test.sh e2e [pytest args]    the suites against the built binary: ./test.sh e2e -k exact
+set -euo pipefail
+cd "$(dirname "$0")"
+
+readonly ENV_DIR="$PWD/target/test-env"
+readonly VENV="$ENV_DIR/venv"
+readonly VENV_LANGCHAIN="$ENV_DIR/venv-langchain"
+readonly VENV_NODE="$ENV_DIR/venv-node"
+readonly APT_RUST=(build-essential)
+readonly APT_SUITES=(python3 python3-venv)
+readonly NODE_MAJOR_MIN=20
+CARGO_TARGET="${CARGO_TARGET_DIR:-$PWD/target}"
+export TILL_BIN="${TILL_BIN:-$CARGO_TARGET/debug/till}"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
+export PIP_DISABLE_PIP_VERSION_CHECK=1 NPM_CONFIG_UPDATE_NOTIFIER=false
+
+# Runs a section: a heading, the time it took, and its name if it fails.
+section() {
+    local name="$1" started=$SECONDS status=0
+    shift
+    printf '\n==== %s ====\n' "$name"
+    "$@" || status=$?
+    if ((status)); then
+        printf '\n==== FAILED: %s (exit code %d, after %d s) ====\n' "$name" "$status" $((SECONDS - started)) >&2
+        exit "$status"
+    fi
+    printf -- '---- %s: %d s\n' "$name" $((SECONDS - started))
+}
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
+}
+
+installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+# A tool that came from somewhere else than apt is as good.
+present() {
+    case "$1" in
+        python3) command -v "$1" >/dev/null ;;
+        build-essential) command -v cc >/dev/null && command -v make >/dev/null ;;
+        python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+        *) installed "$1" ;;
+    esac
+}
+
+system_packages() {
+    local missing=() package
+    for package in "$@"; do
+        present "$package" || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    echo "installing: ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# Whether DIRECTORY was made from exactly these FILES; `made` writes that down.
+fresh() { [[ -f "$1/.made-from" && "$(cat "$1/.made-from")" == "$(digest "${@:2}")" ]]; }
+made() { digest "${@:2}" >"$1/.made-from"; }
+digest() { { python3 --version && cat "$@"; } | sha256sum; }
+
+python_environment() {
+    local directory="$1" requirements="$2"
+    fresh "$directory" "$requirements" && return 0
+    rm -rf "$directory"
+    python3 -m venv "$directory" &&
+        "$directory/bin/python" -m pip install --quiet --requirement "$requirements" &&
+        made "$directory" "$requirements"
+}
+
+# Debian's Node is too old for some of the clients. Then one comes from PyPI and goes first in PATH.
+node_new_enough() {
+    command -v npm >/dev/null && command -v node >/dev/null &&
+        (($(node -p 'process.versions.node.split(".")[0]') >= NODE_MAJOR_MIN))
+}
+
+node_itself() {
+    node_new_enough && return 0
+    python_environment "$VENV_NODE" tests/requirements-node.txt && export PATH="$VENV_NODE/bin:$PATH" && node_new_enough
+}
+
+node_modules() {
+    local files=(tests/node/package.json tests/node/package-lock.json)
+    fresh tests/node/node_modules "${files[@]}" && return 0
+    (cd tests/node && npm ci --no-audit --no-fund --loglevel=error) && made tests/node/node_modules "${files[@]}"
+}
+
+rust_tools() {
+    command -v cargo >/dev/null || { echo "Rust is needed: https://rustup.rs" >&2; return 1; }
+    cargo fmt --version >/dev/null && cargo clippy --version >/dev/null
+}
+
+rust_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --workspace --no-fail-fast
+    else
+        cargo test --workspace --lib --bins --tests
+    fi
+}
+
+suites() { (cd tests && "$VENV/bin/python" -m pytest -p no:cacheprovider "$@"); }
+
+rust_prepare() {
+    section "system packages" system_packages "${APT_RUST[@]}"
+    section "Rust tools" rust_tools
+}
+
+formatting() { section "formatting" cargo fmt --all --check; }
+
+rust_all() {
+    formatting
+    section "lints" cargo clippy --workspace --all-targets -- -D warnings
+    section "Rust tests" rust_tests
+    section "documentation tests" cargo test --workspace --doc --quiet
+}
+
+e2e_all() {
+    section "system packages for the suites" system_packages "${APT_SUITES[@]}"
+    section "Python packages" python_environment "$VENV" tests/requirements.txt
+    section "Python packages of LangChain" python_environment "$VENV_LANGCHAIN" tests/requirements-langchain.txt
+    section "Node" node_itself
+    section "Node packages" node_modules
+    section "build" cargo build --bin till
+    section "suites against the binary" suites "$@"
+}
+
+case "${1:-all}" in
+    all) rust_prepare && rust_all && e2e_all ;;
+    quick) rust_prepare && formatting && section "Rust tests" rust_tests ;;
+    rust) rust_prepare && rust_all ;;
+    e2e) rust_prepare && e2e_all "${@:2}" ;;
+    *)
+        sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+        exit 2
+        ;;
+esac
+printf '\n==== all of "%s" passed in %d s ====\n' "${1:-all}" "$SECONDS"
