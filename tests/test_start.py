@@ -119,9 +119,11 @@ def test_revoking_cuts_a_stream(till: Till, upstream: ScriptedUpstream) -> None:
     assert upstream.count == 1
 
 
-def test_put_back_copy_is_fenced(new_till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    """The witness lives with the master key, outside of what is backed up and put back."""
-    till = new_till({"openai": upstream.url}, flags=("--key-dir", str(tmp_path / "keys"))).start()
+@pytest.mark.parametrize("keys_elsewhere", [True, False])
+def test_put_back_copy_is_fenced(keys_elsewhere: bool, new_till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """The witness notices both: a database behind it, and that it is itself a copy."""
+    flags = ("--key-dir", str(tmp_path / "keys")) if keys_elsewhere else ()
+    till = new_till({"openai": upstream.url}, flags=flags).start()
     key = till.mint(max_activations=3)
     assert till.call(key).status_code == 200
     till.stop()

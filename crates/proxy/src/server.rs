@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -150,13 +150,7 @@ where
                 .half_close(false)
                 .serve_connection(TokioIo::new(door), service)
                 .with_upgrades();
-            let mut connection = pin!(connection);
-            tokio::select! {
-                outcome = connection.as_mut() => return outcome.map_err(Into::into),
-                () = stopped(&mut stopping) => {}
-            }
-            connection.as_mut().graceful_shutdown();
-            connection.await.map_err(Into::into)
+            drive(connection, |connection| connection.graceful_shutdown(), stopping).await
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -165,15 +159,27 @@ where
                 .max_header_list_size(u32::try_from(till.head_limits.bytes).unwrap_or(u32::MAX))
                 .keep_alive_interval(till.timeouts.client_idle)
                 .serve_connection(TokioIo::new(door), service);
-            let mut connection = pin!(connection);
-            tokio::select! {
-                outcome = connection.as_mut() => return outcome.map_err(Into::into),
-                () = stopped(&mut stopping) => {}
-            }
-            connection.as_mut().graceful_shutdown();
-            connection.await.map_err(Into::into)
+            drive(connection, |connection| connection.graceful_shutdown(), stopping).await
         }
     }
+}
+
+/// Serves a connection to its end, and tells it to come to one when the server stops.
+async fn drive<C>(
+    connection: C,
+    graceful_shutdown: impl FnOnce(Pin<&mut C>),
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), ConnectionError>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = pin!(connection);
+    tokio::select! {
+        outcome = connection.as_mut() => return outcome.map_err(Into::into),
+        () = stopped(&mut stopping) => {}
+    }
+    graceful_shutdown(connection.as_mut());
+    connection.await.map_err(Into::into)
 }
 
 /// Ready once the server is told to stop.

@@ -123,7 +123,7 @@ impl End {
 }
 
 /// What comes out of a socket.
-type Incoming = Option<Result<Message, tokio_tungstenite::tungstenite::Error>>;
+type Received = Option<Result<Message, tokio_tungstenite::tungstenite::Error>>;
 
 impl Session {
     /// Relays until one side or till ends it. Whatever is being sent then is given up: a side that has stopped
@@ -168,7 +168,7 @@ impl Session {
     /// One message of the client: counted if it starts work, refused if it can't be understood.
     async fn forward_message(
         &mut self,
-        message: Incoming,
+        message: Received,
         client: &mut Socket,
         upstream: &mut Socket,
     ) -> Result<(), End> {
@@ -214,7 +214,7 @@ impl Session {
         }
     }
 
-    async fn relay_message(&mut self, message: Incoming, client: &mut Socket) -> Result<(), End> {
+    async fn relay_message(&mut self, message: Received, client: &mut Socket) -> Result<(), End> {
         let message = match message {
             Some(Ok(Message::Close(frame))) => return Err(End::Closed(self.redact_close(frame))),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => return Ok(()),

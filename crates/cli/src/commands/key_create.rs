@@ -28,6 +28,7 @@ const BASE_URL_VARIABLES: [(&str, &str); 8] = [
 pub(crate) fn run(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::Result<()> {
     let metadata = metadata(wanted)?;
     // The server first: nobody should type a key in only to learn that there is no server.
+    upstream_key::refuse_on_command_line(wanted)?;
     let client = Client::new(&wanted.connection, surroundings)?;
     let providers = client.get("/admin/providers")?;
     let upstream_key = upstream_key::read(wanted, surroundings)?;

@@ -12,8 +12,8 @@ use crate::env::Surroundings;
 use crate::exit::Usage;
 use crate::local_file;
 
-/// Reads and checks the real key.
-pub(super) fn read(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::Result<Secret> {
+/// Refuses a real key on the command line, before anything else is done.
+pub(super) fn refuse_on_command_line(wanted: &KeyCreate) -> anyhow::Result<()> {
     if wanted.upstream_key.is_some() {
         bail!(Usage(
             "--upstream-key is refused: other users see the command line and the shell keeps it in its history, so a key \
@@ -22,6 +22,11 @@ pub(super) fn read(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::R
                 .into()
         ));
     }
+    Ok(())
+}
+
+/// Reads and checks the real key.
+pub(super) fn read(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::Result<Secret> {
     let (key, place) = if let Some(file) = &wanted.upstream_key_file {
         (local_file::read_secret(file)?, file.display().to_string())
     } else if let Some(variable) = &wanted.upstream_key_env {

@@ -5,25 +5,35 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use till_core::denial::DenialCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{ConnectionState, FrontDoor, FrontTimeouts, HeadLimits, Protocol, REFUSED_HEAD};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 512, count: 8 };
 
-/// Sends `pieces` one after the other; the bytes that the parser reads, and the code of the refusal.
-fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<DenialCode>) {
+const SECOND: Duration = Duration::from_secs(1);
+
+fn on_a_fake_clock<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(async {
+    runtime.block_on(test)
+}
+
+/// A door that gives a client one second for a head, and between two.
+fn door(socket: DuplexStream) -> (FrontDoor<DuplexStream>, Arc<ConnectionState>) {
+    let shared = Arc::new(ConnectionState::default());
+    let timeouts = FrontTimeouts { head: SECOND, idle: SECOND };
+    (FrontDoor::new(socket, LIMITS, timeouts, Arc::clone(&shared)), shared)
+}
+
+/// Sends `pieces` one after the other; the bytes that the parser reads, and the code of the refusal.
+fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<DenialCode>) {
+    on_a_fake_clock(async {
         let (mut client, server) = tokio::io::duplex(16);
-        let shared = Arc::new(ConnectionState::default());
-        let second = Duration::from_secs(1);
-        let timeouts = FrontTimeouts { head: second, idle: second };
-        let mut door = FrontDoor::new(server, LIMITS, timeouts, Arc::clone(&shared));
+        let (mut door, shared) = door(server);
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
         let writer = tokio::spawn(async move {
             for piece in pieces {
@@ -38,7 +48,7 @@ fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<DenialCode>) {
         let mut read = Vec::new();
         let mut piece = [0; 64];
         // After a refusal there is nothing to read and no end: the clock, which is not the real one, stops it.
-        while let Ok(Ok(length @ 1..)) = tokio::time::timeout(60 * second, door.read(&mut piece)).await {
+        while let Ok(Ok(length @ 1..)) = tokio::time::timeout(60 * SECOND, door.read(&mut piece)).await {
             read.extend_from_slice(&piece[..length]);
         }
         drop(door);
@@ -139,18 +149,10 @@ fn long_heads_are_refused_whether_complete_or_not() {
 
 #[test]
 fn a_slow_head_is_refused_and_silence_is_an_end() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
     for (sent, expected) in [("", None), ("GET / HT", Some(DenialCode::MalformedRequest))] {
-        runtime.block_on(async {
+        on_a_fake_clock(async {
             let (mut client, server) = tokio::io::duplex(64);
-            let shared = Arc::new(ConnectionState::default());
-            let second = Duration::from_secs(1);
-            let timeouts = FrontTimeouts { head: second, idle: second };
-            let mut door = FrontDoor::new(server, LIMITS, timeouts, Arc::clone(&shared));
+            let (mut door, shared) = door(server);
             client.write_all(sent.as_bytes()).await.expect("room");
             let mut read = [0; 64];
             let length = door.read(&mut read).await.expect("no error");
@@ -200,7 +202,6 @@ proptest! {
 
 #[test]
 fn http2_is_recognised_by_its_preface_only() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let rows: [(&[u8], Protocol); 4] = [
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0", Protocol::Http2),
         (b"PRI * HTTP/2.0\r\n\r\nXX", Protocol::Http1),
@@ -208,11 +209,9 @@ fn http2_is_recognised_by_its_preface_only() {
         (b"P", Protocol::Http1),
     ];
     for (sent, expected) in rows {
-        runtime.block_on(async {
+        on_a_fake_clock(async {
             let (mut client, server) = tokio::io::duplex(64);
-            let second = Duration::from_secs(1);
-            let timeouts = FrontTimeouts { head: second, idle: second };
-            let mut door = FrontDoor::new(server, LIMITS, timeouts, Arc::default());
+            let (mut door, _) = door(server);
             client.write_all(sent).await.expect("room");
             client.shutdown().await.expect("open");
             assert_eq!(door.detect().await.expect("no error"), expected);
@@ -227,17 +226,9 @@ fn http2_is_recognised_by_its_preface_only() {
 
 #[test]
 fn a_client_that_waits_for_its_answer_is_not_idle() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    on_a_fake_clock(async {
         let (mut client, server) = tokio::io::duplex(64);
-        let shared = Arc::new(ConnectionState::default());
-        let second = Duration::from_secs(1);
-        let timeouts = FrontTimeouts { head: second, idle: second };
-        let mut door = FrontDoor::new(server, LIMITS, timeouts, Arc::clone(&shared));
+        let (mut door, shared) = door(server);
         let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         client.write_all(request).await.expect("room");
         let mut read = [0; 64];
@@ -245,10 +236,10 @@ fn a_client_that_waits_for_its_answer_is_not_idle() {
         assert_eq!(&read[..length], request);
         // The parser goes on reading to notice when the client leaves.
         let busy = shared.busy();
-        let waited = tokio::time::timeout(600 * second, door.read(&mut read)).await;
+        let waited = tokio::time::timeout(600 * SECOND, door.read(&mut read)).await;
         assert!(waited.is_err(), "it ended while a request was served");
         drop(busy);
-        let waited = tokio::time::timeout(600 * second, door.read(&mut read)).await;
+        let waited = tokio::time::timeout(600 * SECOND, door.read(&mut read)).await;
         assert_eq!(waited.expect("silence is an end now").expect("no error"), 0);
     });
 }
