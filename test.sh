@@ -118,6 +118,7 @@ rust_all() {
     section "lints" cargo clippy --workspace --all-targets -- -D warnings
     section "Rust tests" rust_tests
     section "documentation tests" cargo test --workspace --doc --quiet
+    section "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 }
 
 e2e_all() {

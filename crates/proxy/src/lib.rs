@@ -1,6 +1,6 @@
 //! The data plane of till: takes requests with scoped keys, forwards those that may pass, relays the answers.
 //!
-//! [`request`] is the path of a request, one stage after the other; the other modules are its stages and what
+//! `request.rs` is the path of a request, one stage after the other; the other modules are its stages and what
 //! they stand on. The crate keeps no state of its own that matters: who may do what is the store's.
 
 mod admit;

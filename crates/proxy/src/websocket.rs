@@ -138,14 +138,17 @@ impl Session {
             end = self.relay(&mut client, &mut upstream) => end,
         };
         self.record.cut = Some(end.as_str());
-        let close_upstream = tokio::time::timeout(CLOSE_TIME_MAX, upstream.close(None));
+        // Owns the socket, so that the provider is let go although the client takes its time.
+        let close_upstream = async move {
+            let _ = tokio::time::timeout(CLOSE_TIME_MAX, upstream.close(None)).await;
+        };
         let close_client = tokio::time::timeout(CLOSE_TIME_MAX, async {
             if let End::KeyEnded(denial) = &end {
                 let _ = client.send(error_event(denial)).await;
             }
             client.close(end.frame()).await
         });
-        let _ = tokio::join!(close_upstream, close_client);
+        let ((), _) = tokio::join!(close_upstream, close_client);
     }
 
     async fn relay(&mut self, client: &mut Socket, upstream: &mut Socket) -> End {

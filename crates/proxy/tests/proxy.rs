@@ -1,6 +1,8 @@
 //! The data plane from outside: raw bytes in, raw bytes out, a real store, a scripted provider.
 
 mod proxy {
+    mod connections;
+    mod cors;
     mod echo;
     mod exact;
     mod forwarding;

@@ -1,12 +1,17 @@
 //! A provider that answers byte by byte what a test tells it to.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+
+/// How long a write must wait before the other side counts as one that has stopped reading.
+const STALL: Duration = Duration::from_millis(200);
 
 /// A request as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,13 @@ pub enum Step {
     Send(Vec<u8>),
     /// Wait until the test adds a permit.
     Wait(Arc<Semaphore>),
+    /// Send these bytes over and over until the connection ends.
+    Flood {
+        /// The bytes.
+        piece: Vec<u8>,
+        /// Gets a permit whenever the other side has stopped taking them.
+        stalled: Arc<Semaphore>,
+    },
     /// Close the connection after what was sent so far.
     Close,
     /// Send back what comes, until the end: for upgraded connections.
@@ -86,6 +98,7 @@ pub struct Upstream {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<Mutex<usize>>,
+    connections_open: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -96,9 +109,16 @@ impl Upstream {
         let address = listener.local_addr().expect("it is bound");
         let received = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(Mutex::new(0));
+        let connections_open = Arc::<AtomicUsize>::default();
         let script: Arc<Script> = Arc::new(script);
-        let task = tokio::spawn(accept(listener, Arc::clone(&received), Arc::clone(&connections), script));
-        Self { address, received, connections, task }
+        let task = tokio::spawn(accept(
+            listener,
+            Arc::clone(&received),
+            Arc::clone(&connections),
+            Arc::clone(&connections_open),
+            script,
+        ));
+        Self { address, received, connections, connections_open, task }
     }
 
     /// Where it listens.
@@ -120,6 +140,27 @@ impl Upstream {
     pub fn connections(&self) -> usize {
         *lock(&self.connections)
     }
+
+    /// How many of them have not ended.
+    pub fn connections_open(&self) -> usize {
+        self.connections_open.load(Ordering::Acquire)
+    }
+}
+
+/// Counts a connection as open until it is dropped.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Drop for Upstream {
@@ -136,13 +177,16 @@ async fn accept(
     listener: TcpListener,
     received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<Mutex<usize>>,
+    connections_open: Arc<AtomicUsize>,
     script: Arc<Script>,
 ) {
     let mut tasks = tokio::task::JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
         *lock(&connections) += 1;
+        let open = Open::new(Arc::clone(&connections_open));
         let (received, script) = (Arc::clone(&received), Arc::clone(&script));
         tasks.spawn(async move {
+            let _open = open;
             let mut buffer = Vec::new();
             let mut socket = socket;
             while let Some(request) = read_request(&mut socket, &mut buffer).await {
@@ -172,6 +216,10 @@ async fn answer(socket: &mut TcpStream, early: &[u8], steps: Vec<Step>) -> bool 
                 Ok(permit) => permit.forget(),
                 Err(_) => return false,
             },
+            Step::Flood { piece, stalled } => {
+                flood(socket, &piece, &stalled).await;
+                return false;
+            }
             Step::Close => return false,
             Step::Echo => {
                 let _ = socket.write_all(early).await;
@@ -182,6 +230,22 @@ async fn answer(socket: &mut TcpStream, early: &[u8], steps: Vec<Step>) -> bool 
         }
     }
     true
+}
+
+async fn flood(socket: &mut TcpStream, piece: &[u8], stalled: &Semaphore) {
+    loop {
+        let mut write = std::pin::pin!(socket.write_all(piece));
+        let outcome = match tokio::time::timeout(STALL, write.as_mut()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                stalled.add_permits(1);
+                write.await
+            }
+        };
+        if outcome.is_err() {
+            return;
+        }
+    }
 }
 
 async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received> {

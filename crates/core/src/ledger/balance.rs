@@ -27,7 +27,7 @@ pub struct Unbalanced;
 #[error("the amount is too large to be counted")]
 pub struct Uncountable;
 
-/// One dimension of an account. Invariant: [`Balance::assert_balanced`].
+/// One dimension of an account. Invariant: `limit + overrun = free + held + spent + escrowed + burnt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balance {
     parts: BalanceParts,

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 
+use async_compression::tokio::write::{BrotliEncoder, ZstdEncoder};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use till_testkit::client::{Answer, Client};
 use till_testkit::upstream::{Step, Upstream, chunk, chunked_head, respond};
+use tokio::io::AsyncWriteExt as _;
 
 use super::rig::{Rig, UPSTREAM_KEY, request};
 
@@ -137,7 +139,9 @@ async fn compressed_although_asked_not_to() {
         encoder.write_all(&body).expect("in memory");
         encoder.finish().expect("in memory")
     };
-    for (coding, compressed) in [("gzip", gzip), ("deflate", zlib)] {
+    let codings =
+        [("gzip", gzip), ("deflate", zlib), ("zstd", zstd(&body).await), ("br", brotli(&body).await)];
+    for (coding, compressed) in codings {
         let answer =
             one_answer(respond("200 OK", &format!("content-encoding: {coding}\r\n"), &compressed)).await;
         assert_eq!(answer.header("content-encoding"), None);
@@ -151,6 +155,29 @@ async fn compressed_although_asked_not_to() {
         assert_eq!(answer.body.len(), body.len());
         assert!(!leaks(&answer), "{coding}");
     }
+}
+
+async fn zstd(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZstdEncoder::new(Vec::new());
+    encoder.write_all(body).await.expect("in memory");
+    encoder.shutdown().await.expect("in memory");
+    encoder.into_inner()
+}
+
+async fn brotli(body: &[u8]) -> Vec<u8> {
+    let mut encoder = BrotliEncoder::new(Vec::new());
+    encoder.write_all(body).await.expect("in memory");
+    encoder.shutdown().await.expect("in memory");
+    encoder.into_inner()
+}
+
+#[tokio::test]
+async fn every_frame_of_a_compressed_body_is_decoded() {
+    let secret = format!("second {UPSTREAM_KEY}");
+    let frames = [zstd(b"first ").await, zstd(secret.as_bytes()).await].concat();
+    let answer = one_answer(respond("200 OK", "content-encoding: zstd\r\n", &frames)).await;
+    let masked = format!("first second {}", "*".repeat(UPSTREAM_KEY.len()));
+    assert_eq!((answer.text(), answer.is_complete), (masked, true));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use till_testkit::upstream::{Step, Upstream, chunk, chunked_head, json, respond}
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::rig::{Options, Rig, UPSTREAM_KEY, request};
+use super::rig::{Options, Rig, UPSTREAM_KEY, request, soon};
 
 #[tokio::test]
 async fn every_provider_gets_its_key_where_it_wants_it() {
@@ -118,6 +118,21 @@ async fn bodies_pass_unchanged_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_get_keeps_its_body() {
+    let upstream = Upstream::start(|_, request| respond("200 OK", "", &request.body)).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint("openai", 2).await;
+    let head = format!("GET /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n");
+    for body in
+        ["transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "content-length: 5\r\n\r\nhello"]
+    {
+        let mut client = Client::connect(rig.address).await;
+        let answer = soon(client.request(format!("{head}{body}"))).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    }
+}
+
+#[tokio::test]
 async fn every_method_passes() {
     let upstream = Upstream::start(|_, request| {
         if request.line().starts_with("HEAD") {
@@ -184,7 +199,11 @@ async fn a_client_that_expects_100_gets_it_and_no_body_is_asked_for_when_refused
 #[tokio::test]
 async fn trailers_pass_in_both_directions() {
     let upstream = Upstream::start(|_, _| {
-        vec![chunked_head("trailer: x-sum\r\n"), chunk(b"hi"), Step::Send(b"0\r\nx-sum: 7\r\n\r\n".to_vec())]
+        vec![
+            chunked_head("trailer: x-sum, x-till-activations-remaining\r\n"),
+            chunk(b"hi"),
+            Step::Send(b"0\r\nx-sum: 7\r\nX-Till-Activations-Remaining: 99\r\n\r\n".to_vec()),
+        ]
     })
     .await;
     let rig = Rig::openai(&upstream.url()).await;
@@ -193,7 +212,11 @@ async fn trailers_pass_in_both_directions() {
         "GET /v1/x HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\nte: trailers\r\nconnection: te\r\n\r\n"
     );
     let answer = Client::connect(rig.address).await.request(text).await;
-    assert_eq!((answer.text().as_str(), answer.trailers.as_str()), ("hi", "x-sum: 7\n"));
+    assert_eq!(
+        (answer.text().as_str(), answer.trailers.as_str()),
+        ("hi", "x-sum: 7\n"),
+        "all but those that are till's own"
+    );
     assert_eq!(upstream.received()[0].header("te"), ["trailers"]);
 }
 
@@ -266,8 +289,11 @@ async fn too_much_at_once_is_refused_and_costs_nothing() {
     while upstream.received().is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let refused = rig.call(&token, "GET", "/v1/models", "").await;
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+    for path in ["/v1/models", "/key"] {
+        let refused = rig.call(&token, "GET", path, "").await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+        assert!(refused.text().contains("overloaded"), "{path}: {}", refused.text());
+    }
     gate.add_permits(10);
     assert_eq!(first.answer().await.expect("an answer").status, 200);
     assert_eq!(rig.used(id).await, 1);
@@ -320,12 +346,37 @@ async fn an_outbound_proxy_is_used_except_where_it_is_not_to_be() {
 
 #[tokio::test]
 async fn an_outbound_proxy_that_refuses_costs_nothing() {
-    let proxy = Upstream::start(|_, _| respond("407 Proxy Authentication Required", "", b"")).await;
-    let outbound_proxy = OutboundProxy { http: Some(proxy.url()), https: None, no_proxy: None };
-    let options = Options { outbound_proxy, ..Options::default() };
-    let rig = Rig::start(&[("openai", "http://127.0.0.1:9")], options).await;
-    let (token, id) = rig.mint("openai", 2).await;
-    let answer = rig.call(&token, "GET", "/v1/models", "").await;
-    assert_eq!(answer.status, 502, "{}", answer.text());
-    rig.used_becomes(id, 0).await;
+    // An IPv6 address is told from its port by brackets.
+    for authority in ["127.0.0.1:9", "[2001:db8::5]:8080"] {
+        let proxy = Upstream::start(|_, _| respond("407 Proxy Authentication Required", "", b"")).await;
+        let outbound_proxy = OutboundProxy { http: Some(proxy.url()), https: None, no_proxy: None };
+        let options = Options { outbound_proxy, ..Options::default() };
+        let rig = Rig::start(&[("openai", &format!("http://{authority}"))], options).await;
+        let (token, id) = rig.mint("openai", 2).await;
+        let answer = soon(rig.call(&token, "GET", "/v1/models", "")).await;
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert_eq!(proxy.received()[0].line(), format!("CONNECT {authority} HTTP/1.1"));
+        assert_eq!(proxy.received()[0].header("host"), [authority]);
+        rig.used_becomes(id, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_that_nobody_asked_for_is_not_relayed() {
+    let upstream = Upstream::start(|_, _| {
+        let switching = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\n";
+        vec![Step::Send(switching.to_vec()), Step::Echo]
+    })
+    .await;
+    let rig = Rig::openai(&upstream.url()).await;
+    for asked in ["", "connection: upgrade\r\nupgrade: foo\r\n"] {
+        let (token, id) = rig.mint("openai", 1).await;
+        let text =
+            format!("GET /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n{asked}\r\n");
+        let answer = soon(Client::connect(rig.address).await.request(text)).await;
+        assert_eq!(answer.status, 502, "{asked:?}: {}", answer.text());
+        assert!(answer.text().contains("upstream_protocol"), "{asked:?}: {}", answer.text());
+        rig.has_nothing_left(&token).await;
+        assert_eq!(rig.used(id).await, 1);
+    }
 }

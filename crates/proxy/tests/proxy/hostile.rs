@@ -1,9 +1,11 @@
 //! Requests that nobody should send: each gets a clear answer, and nothing goes upstream.
 
+use std::time::Duration;
+
 use till_testkit::client::Client;
 use till_testkit::upstream::{Upstream, json};
 
-use super::rig::{Options, Rig, UPSTREAM_KEY, request};
+use super::rig::{Options, Rig, UPSTREAM_KEY, request, soon};
 
 /// Sends raw bytes (with `TOKEN` replaced) and checks status and code; the provider must see nothing.
 async fn refuses(rows: &[(&str, u16, &str)]) {
@@ -74,6 +76,7 @@ async fn methods_that_are_not_what_they_seem() {
         request("/v1/models", "x-method-override: PATCH\r\n"),
         request("/v1/models?a=b&$httpMethod=POST", ""),
         request("/v1/models?%24httpMethod=POST", ""),
+        request("/v1/models?$httpMet%68od=DELETE", ""),
     ];
     let rows: Vec<(&str, u16, &str)> =
         rows.iter().map(|text| (text.as_str(), 400, "malformed_request")).collect();
@@ -151,6 +154,26 @@ async fn a_refused_head_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_body_with_broken_chunks_is_the_clients_mistake() {
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint("openai", 9).await;
+    for chunks in
+        ["ZZ\r\n", "5\r\nhello\r\nZZ\r\n", "5\r\nhelloX", "5\nhello", "5\r\nhello\r\n0\r\nbare\n\r\n"]
+    {
+        let head = format!(
+            "POST /v1/files HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        let mut client = Client::connect(rig.address).await;
+        let answer = soon(client.request(format!("{head}{chunks}"))).await;
+        assert_eq!(answer.status, 400, "{chunks:?}: {}", answer.text());
+        assert!(answer.text().contains("malformed_request"), "{chunks:?}: {}", answer.text());
+        assert!(soon(client.is_closed()).await, "{chunks:?}");
+    }
+    assert_eq!(upstream.received(), [], "no request is whole without the end of its body");
+}
+
+#[tokio::test]
 async fn the_control_plane_is_reached_by_its_own_paths_only() {
     let rig = Rig::start(&[], Options::default()).await;
     for path in ["/admin/keys", "/docs", "/healthz", "/metrics"] {
@@ -183,4 +206,23 @@ async fn a_key_sealed_for_another_address_goes_nowhere_unless_the_operator_accep
         assert_eq!(rig.used(id).await, u64::from(accept_sealed));
     }
     assert_eq!(upstream.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_genuine_key_that_does_not_fit_the_configuration_is_a_counted_denial() {
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let elsewhere = "https://api.openai.com".to_owned();
+    let (token, _) = rig.mint_sealed("openai", UPSTREAM_KEY, elsewhere, 5).await;
+    let before = rig.store.stats();
+    let answer = rig.call(&token, "GET", "/v1/models", "").await;
+    assert!(answer.text().contains("credential_denied"), "{}", answer.text());
+    // Nobody asked the store for anything, so all that it can have to write is the denial.
+    let written = async {
+        while rig.store.stats().batches == before.batches {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(written).await;
+    assert_eq!(rig.store.stats().operations, before.operations);
 }

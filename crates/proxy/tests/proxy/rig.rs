@@ -17,6 +17,7 @@ use till_providers::Registry;
 use till_proxy::{DrainReport, OutboundProxy, OwnPaths, Proxy, ProxyConfig, Timeouts};
 use till_store::{NewKey, OpenOptions, Store};
 use till_testkit::client::{Answer, Client};
+use till_testkit::upstream::Upstream as ScriptedUpstream;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -173,7 +174,17 @@ impl Rig {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), written).await.expect("it is given back");
+        soon(written).await;
+    }
+
+    /// Waits until no request is served any more.
+    pub(super) async fn becomes_idle(&self) {
+        let idle = async {
+            while !self.proxy.metrics_text().contains("till_requests_in_flight 0\n") {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon(idle).await;
     }
 
     pub(super) async fn revoke(&self, id: KeyId) {
@@ -200,6 +211,21 @@ impl Rig {
         }
         &mut self.serving
     }
+}
+
+/// What must not take for ever: a defect would make the test hang otherwise.
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it happens")
+}
+
+/// Waits until no connection to the provider is left.
+pub(super) async fn connections_end(upstream: &ScriptedUpstream) {
+    let ended = async {
+        while upstream.connections_open() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(ended).await;
 }
 
 /// A request with a bearer token.

@@ -8,7 +8,7 @@ use till_testkit::client::Client;
 use till_testkit::upstream::{Step, Upstream, chunk, chunked_head};
 use tokio::sync::Semaphore;
 
-use super::rig::{Options, Rig, request};
+use super::rig::{Options, Rig, connections_end, request, soon};
 
 const EVENTS: &str = "content-type: text/event-stream\r\n";
 
@@ -88,6 +88,47 @@ async fn revoking_cuts_other_answers_visibly() {
 }
 
 #[tokio::test]
+async fn revoking_ends_a_stream_that_nobody_reads() {
+    for reads_on in [false, true] {
+        let stalled = Arc::new(Semaphore::new(0));
+        let script_stalled = Arc::clone(&stalled);
+        let upstream = Upstream::start(move |_, _| {
+            let Step::Send(piece) = chunk(&[b'x'; 64 * 1024]) else { unreachable!("chunks are sent") };
+            vec![chunked_head(EVENTS), Step::Flood { piece, stalled: Arc::clone(&script_stalled) }]
+        })
+        .await;
+        let rig = Rig::openai(&upstream.url()).await;
+        let (token, id) = rig.mint("openai", 5).await;
+        let mut client = Client::connect(rig.address).await;
+        client.send(request(&token, "POST", "/v1/chat/completions", "{}")).await;
+        client.head().await.expect("a head");
+        soon(stalled.acquire()).await.expect("open").forget();
+        rig.revoke(id).await;
+        connections_end(&upstream).await;
+        if reads_on {
+            let last = soon(last_chunk(&mut client)).await.expect("a proper end");
+            assert!(last.contains("data: {\"error\":") && last.contains("key_revoked"), "{last}");
+        } else {
+            client.close().await;
+        }
+        rig.becomes_idle().await;
+        assert_eq!(rig.used(id).await, 1);
+    }
+}
+
+/// The chunk before the end; `None` if the stream does not end properly.
+async fn last_chunk(client: &mut Client) -> Option<String> {
+    let mut last = Vec::new();
+    loop {
+        let next = client.chunk().await?;
+        if next.is_empty() {
+            return Some(String::from_utf8_lossy(&last).into_owned());
+        }
+        last = next;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_pays_and_the_provider_is_let_go() {
     let (upstream, _gate) = gated(2).await;
     let rig = Rig::openai(&upstream.url()).await;
@@ -97,9 +138,7 @@ async fn a_client_that_leaves_pays_and_the_provider_is_let_go() {
     client.head().await.expect("a head");
     client.close().await;
     // The gauge falls once the relay is dropped, which closes the connection to the provider.
-    while !rig.proxy.metrics_text().contains("till_requests_in_flight 0\n") {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    rig.becomes_idle().await;
     rig.has_nothing_left(&token).await;
     assert_eq!(rig.used(id).await, 1);
 }

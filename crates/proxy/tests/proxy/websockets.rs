@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use till_testkit::client::Client;
+use till_testkit::upstream::{Step, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use super::rig::{Options, Rig, UPSTREAM_KEY};
+use super::rig::{Options, Rig, UPSTREAM_KEY, connections_end, soon};
 
 fn upgrade(token: &str, path: &str) -> String {
     format!(
@@ -70,8 +72,12 @@ async fn read_head(socket: &mut TcpStream) -> String {
 }
 
 async fn open(rig: &Rig, token: &str, path: &str) -> WebSocketStream<TcpStream> {
+    open_with(rig, &upgrade(token, path)).await
+}
+
+async fn open_with(rig: &Rig, request: &str) -> WebSocketStream<TcpStream> {
     let mut socket = TcpStream::connect(rig.address).await.expect("it listens");
-    socket.write_all(upgrade(token, path).as_bytes()).await.expect("writable");
+    socket.write_all(request.as_bytes()).await.expect("writable");
     let head = read_head(&mut socket).await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
@@ -175,6 +181,72 @@ async fn what_can_not_be_counted_is_answered_426() {
         assert_eq!(rig.used(id).await, 0);
     }
     assert_eq!(provider.heads(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_key_offered_as_a_protocol_opens_and_stays_here() {
+    let provider = Provider::start().await;
+    let rig = Rig::openai(&provider.url).await;
+    let (token, _) = rig.mint("openai", 9).await;
+    let rows = [
+        (
+            "realtime, openai-insecure-api-key.TOKEN, openai-beta.realtime-v1",
+            "realtime, openai-beta.realtime-v1",
+        ),
+        ("openai-insecure-api-key.TOKEN", ""),
+    ];
+    for (offered, left) in rows {
+        let offered = format!("sec-websocket-protocol: {}", offered.replace("TOKEN", &token));
+        let head = upgrade(&token, "/v1/realtime?model=gpt-realtime")
+            .replace(&format!("authorization: Bearer {token}"), &offered);
+        open_with(&rig, &head).await;
+        let received = provider.heads().pop().expect("it arrived").to_lowercase();
+        assert!(!received.contains("till_sk_") && !received.contains("insecure-api-key"), "{received}");
+        assert!(received.contains(&format!("authorization: bearer {UPSTREAM_KEY}")), "{received}");
+        let kept = received.lines().find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        assert_eq!(kept.unwrap_or_default(), left);
+    }
+}
+
+#[tokio::test]
+async fn the_reason_of_a_close_is_searched_too() {
+    let reason = format!("bad {UPSTREAM_KEY}");
+    // A final close frame without a mask: code 4000 and the reason (RFC 6455 section 5.5.1).
+    let length = u8::try_from(reason.len() + 2).expect("a short reason");
+    let close = [&[0x88, length, 0x0f, 0xa0], reason.as_bytes()].concat();
+    let upstream = Upstream::start(move |_, _| {
+        vec![Step::Send(SWITCHING.to_vec()), Step::Send(close.clone()), Step::Echo]
+    })
+    .await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint("openai", 1).await;
+    let mut socket = open(&rig, &token, "/v1/realtime?model=gpt-realtime").await;
+    let Some(Ok(Message::Close(Some(frame)))) = soon(socket.next()).await else {
+        panic!("no close frame");
+    };
+    assert_eq!(u16::from(frame.code), 4000);
+    assert_eq!(frame.reason.as_str(), format!("bad {}", "*".repeat(UPSTREAM_KEY.len())));
+}
+
+#[tokio::test]
+async fn revoking_ends_a_socket_that_nobody_reads() {
+    let stalled = Arc::new(Semaphore::new(0));
+    let script_stalled = Arc::clone(&stalled);
+    let upstream = Upstream::start(move |_, _| {
+        // A text message of 60,000 bytes with a two-byte length (RFC 6455 section 5.2).
+        let piece = [&[0x81, 126, 0xea, 0x60], [b'x'; 60_000].as_slice()].concat();
+        let flood = Step::Flood { piece, stalled: Arc::clone(&script_stalled) };
+        vec![Step::Send(SWITCHING.to_vec()), flood]
+    })
+    .await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, id) = rig.mint("openai", 5).await;
+    let _unread = open(&rig, &token, "/v1/realtime?model=gpt-realtime").await;
+    soon(stalled.acquire()).await.expect("open").forget();
+    rig.revoke(id).await;
+    connections_end(&upstream).await;
+    rig.becomes_idle().await;
+    assert_eq!(rig.used(id).await, 1);
 }
 
 #[tokio::test]
