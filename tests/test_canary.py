@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.raw_http import RawAnswer, exchange, one, post
+from harness.open_stream import open_stream
 from harness.scripted_upstream import Answer, Request, ScriptedUpstream
 from harness.secret_forms import forms, leaks
 from harness.till_process import UPSTREAM_KEY, Till
@@ -228,18 +229,9 @@ def test_echo_of_what_the_upstream_received(till: Till, upstream: ScriptedUpstre
 
 def test_stream_is_not_delayed(till: Till, upstream: ScriptedUpstream) -> None:
     """What stands before a possible start of the key comes through while the upstream is silent."""
-    import threading
-    import httpx
-
-    gate = threading.Event()
-    upstream.on(PATH, Answer(headers=SSE, pieces=[b"data: first\n\n", b"data: second\n\n"], chunked=True, gate=gate))
-    key = till.mint(max_activations=1)
-    with httpx.stream("POST", till.url + PATH, headers={"authorization": f"Bearer {key.token}"}, json={}, trust_env=False,
-                      timeout=10) as answer:
-        parts = answer.iter_raw()
-        assert next(parts) == b"data: first\n\n"
-        gate.set()
-        assert b"".join(parts) == b"data: second\n\n"
+    with open_stream(till, upstream, b"data: second\n\n") as stream:
+        stream.gate.set()
+        assert b"".join(stream.parts) == b"data: second\n\n"
 
 
 def test_interim_answers_do_not_carry_it(till: Till, upstream: ScriptedUpstream) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from harness.scripted_upstream import Answer, ScriptedUpstream
+from harness.open_stream import open_stream
+from harness.scripted_upstream import ScriptedUpstream
 from harness.till_process import Till
 from harness.waiting import until
 
 CHAT = "/v1/chat/completions"
-SSE = [("content-type", "text/event-stream")]
 ADMIN_KEY_FORM = re.compile(r"till_admin_[A-Za-z0-9_-]{32,}")
 
 
@@ -54,21 +53,15 @@ def test_preset_admin_key_is_not_printed(till: Till) -> None:
 
 def test_sigterm_drains(till: Till, upstream: ScriptedUpstream) -> None:
     """A stream in flight is finished; who comes after the signal is not served."""
-    gate = threading.Event()
-    upstream.on(CHAT, Answer(headers=SSE, pieces=[b"data: first\n\n", b"data: last\n\n"], chunked=True, gate=gate))
-    key = till.mint(max_activations=5)
-    with httpx.stream("POST", till.url + CHAT, headers={"authorization": f"Bearer {key.token}"}, json={}, trust_env=False,
-                      timeout=20) as answer:
-        parts = answer.iter_raw()
-        assert next(parts) == b"data: first\n\n"
+    with open_stream(till, upstream, b"data: last\n\n") as stream:
         till.terminate()
-        until(lambda: _refuses(till, key.token), "new requests to be refused")
-        gate.set()
-        assert b"".join(parts) == b"data: last\n\n"
+        until(lambda: _refuses(till, stream.key.token), "new requests to be refused")
+        stream.gate.set()
+        assert b"".join(stream.parts) == b"data: last\n\n"
     till.wait_stopped()
     assert upstream.count == 1
     till.start()
-    assert till.key(key.id)["usedActivations"] == 1
+    assert till.key(stream.key.id)["usedActivations"] == 1
 
 
 def _refuses(till: Till, token: str) -> bool:
@@ -79,43 +72,31 @@ def _refuses(till: Till, token: str) -> bool:
 
 
 def test_draining_is_bounded(new_till, upstream: ScriptedUpstream) -> None:
-    gate = threading.Event()
-    upstream.on(CHAT, Answer(headers=SSE, pieces=[b"data: first\n\n", b"data: never\n\n"], chunked=True, gate=gate))
     till = new_till({"openai": upstream.url}, flags=("--shutdown-grace", "1s")).start()
-    key = till.mint(max_activations=5)
-    with httpx.stream("POST", till.url + CHAT, headers={"authorization": f"Bearer {key.token}"}, json={}, trust_env=False,
-                      timeout=20) as answer:
-        parts = answer.iter_raw()
-        assert next(parts) == b"data: first\n\n"
+    with open_stream(till, upstream, b"data: never\n\n") as stream:
         begun = time.monotonic()
         till.terminate()
         till.wait_stopped(10)
         assert time.monotonic() - begun < 8
         with pytest.raises(httpx.TransportError):
-            rest = b"".join(parts)
+            rest = b"".join(stream.parts)
             if b"error" in rest:
                 raise httpx.ReadError("the stream ended with an error event")
-    gate.set()
+    stream.gate.set()
     till.start()
-    assert till.key(key.id)["usedActivations"] == 1
+    assert till.key(stream.key.id)["usedActivations"] == 1
 
 
 def test_revoking_cuts_a_stream(till: Till, upstream: ScriptedUpstream) -> None:
-    gate = threading.Event()
-    upstream.on(CHAT, Answer(headers=SSE, pieces=[b"data: first\n\n", b"data: never\n\n"], chunked=True, gate=gate))
-    key = till.mint(max_activations=5)
-    with httpx.stream("POST", till.url + CHAT, headers={"authorization": f"Bearer {key.token}"}, json={}, trust_env=False,
-                      timeout=20) as answer:
-        parts = answer.iter_raw()
-        assert next(parts) == b"data: first\n\n"
-        till.revoke(key.id)
+    with open_stream(till, upstream, b"data: never\n\n") as stream:
+        till.revoke(stream.key.id)
         try:
-            rest = b"".join(parts)
+            rest = b"".join(stream.parts)
         except httpx.TransportError:
             rest = b""
         assert b"never" not in rest
-    gate.set()
-    assert till.call(key).status_code == 403
+    stream.gate.set()
+    assert till.call(stream.key).status_code == 403
     assert upstream.count == 1
 
 
