@@ -8,6 +8,8 @@ pub mod base_url;
 mod builtin;
 pub mod custom;
 pub mod denied;
+pub mod denied_field;
+mod json;
 pub mod paths;
 pub mod pattern;
 pub mod provider;

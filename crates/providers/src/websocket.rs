@@ -5,14 +5,13 @@
 //! another protocol than the ones known here opens none: the caller answers 426 and the client falls
 //! back to HTTP.
 
-pub mod json;
 pub mod realtime;
 
 use till_core::path::FinalPath;
 
+use crate::json::{self, Node};
 use crate::pattern::{Comparable, Pattern};
 use crate::provider::{Provider, Websockets};
-use json::Node;
 pub use realtime::Realtime;
 
 /// A protocol and what was seen of one connection so far. Made anew for every connection.
@@ -83,6 +82,9 @@ impl WebsocketProtocol {
         };
         match self {
             Self::OpenAiRealtime(state) => state.classify(kind, &message),
+            Self::OpenAiResponses if runs_in_background(&message) => {
+                refused("\"background\" is not open to scoped keys: the run goes on where till can't end it.")
+            }
             Self::OpenAiResponses => match kind {
                 // `response.steer` continues a response with more input, which is work of its own.
                 "response.create" | "response.steer" => ClientMessage::StartsWork,
@@ -98,6 +100,13 @@ impl WebsocketProtocol {
             state.observe(text);
         }
     }
+}
+
+/// As in the body of a plain request, at the top or in the response that is asked for.
+fn runs_in_background(message: &Node<'_>) -> bool {
+    let is_set =
+        |node: &Node<'_>| !matches!(node.field("background"), None | Some(Node::Null | Node::Bool(false)));
+    is_set(message) || message.field("response").is_some_and(is_set)
 }
 
 fn refused(reason: impl Into<String>) -> ClientMessage {

@@ -63,8 +63,8 @@ pub(crate) async fn take_hold(store: &Store, key: &Authenticated) -> Result<Hold
     store.hold(key.key().id, Units::ONE_ACTIVATION).await.map_err(|refusal| match refusal {
         HoldRefusal::Denied(denial) => denial,
         HoldRefusal::Unavailable(error) => {
-            // The operator's message; the client gets no file names.
-            tracing::error!(key = %key.key().id, error = %error, "hold not durable");
+            // The client gets no file names; the store has logged the reason once for the whole batch.
+            tracing::debug!(key = %key.key().id, error = %error, "hold not durable");
             Denial::new(
                 DenialCode::LedgerUnavailable,
                 "till could not record this request durably, so nothing was sent. Try again; if it stays, the \

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use till_core::denial::{Denial, DenialCode};
-use till_core::token::SCOPED_KEY_PREFIX;
+use till_core::token::{ADMIN_TOKEN_PREFIX, MASTER_KEY_PREFIX, SCOPED_KEY_PREFIX};
 
 /// Headers that carry a bare key.
 const BARE: [HeaderName; 3] = [
@@ -23,6 +23,9 @@ const QUERY_PARAMETER: &str = "key";
 /// What stands before a key that is offered as a WebSocket protocol.
 const PROTOCOL_PREFIX: &str = "openai-insecure-api-key.";
 
+/// What the keys of till begin with.
+const OURS: [&str; 3] = [SCOPED_KEY_PREFIX, ADMIN_TOKEN_PREFIX, MASTER_KEY_PREFIX];
+
 /// What was taken out of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
@@ -35,7 +38,8 @@ pub(crate) struct Taken {
 /// Takes the scoped key out of headers and query.
 ///
 /// # Errors
-/// [`DenialCode::MalformedRequest`] when there are two different ones.
+/// [`DenialCode::MalformedRequest`] when there are two different ones, [`DenialCode::InvalidKey`] when there is an
+/// admin key or master key of till.
 pub(crate) fn take(headers: &mut HeaderMap, query: Option<&str>) -> Result<Taken, Denial> {
     let mut found = Found::default();
     strip(headers, &AUTHORIZATION, &mut found, in_authorization);
@@ -44,9 +48,16 @@ pub(crate) fn take(headers: &mut HeaderMap, query: Option<&str>) -> Result<Taken
     }
     strip_protocols(headers, &mut found);
     let query = match query {
-        Some(query) if query.contains(SCOPED_KEY_PREFIX) => strip_query(query, &mut found),
+        Some(query) if OURS.iter().any(|prefix| query.contains(prefix)) => strip_query(query, &mut found),
         other => other.map(str::to_owned),
     };
+    if found.has_admin_key {
+        return Err(Denial::new(
+            DenialCode::InvalidKey,
+            "This request carries an admin key of till. Agents are given scoped keys (till_sk_…); an admin key goes to \
+             /admin only, and is never forwarded.",
+        ));
+    }
     if found.differs {
         return Err(Denial::new(
             DenialCode::MalformedRequest,
@@ -60,10 +71,15 @@ pub(crate) fn take(headers: &mut HeaderMap, query: Option<&str>) -> Result<Taken
 struct Found {
     token: Option<String>,
     differs: bool,
+    has_admin_key: bool,
 }
 
 impl Found {
     fn add(&mut self, token: String) {
+        if !token.starts_with(SCOPED_KEY_PREFIX) {
+            self.has_admin_key = true;
+            return;
+        }
         match &self.token {
             Some(first) if *first != token => self.differs = true,
             Some(_) => {}
@@ -94,8 +110,9 @@ fn strip(
     }
 }
 
+/// Any key of till's own, so that none is ever forwarded.
 fn bare(text: &str) -> Option<String> {
-    text.starts_with(SCOPED_KEY_PREFIX).then(|| text.to_owned())
+    OURS.iter().any(|prefix| text.starts_with(prefix)).then(|| text.to_owned())
 }
 
 /// `Bearer KEY`, `token KEY` (GitHub), `Basic …` with the key as user name or password (Stripe, git), or the
@@ -146,9 +163,7 @@ fn strip_query(query: &str, found: &mut Found) -> Option<String> {
     let mut kept = Vec::new();
     for parameter in query.split('&') {
         match parameter.split_once('=') {
-            Some((QUERY_PARAMETER, value)) if value.starts_with(SCOPED_KEY_PREFIX) => {
-                found.add(value.to_owned());
-            }
+            Some((QUERY_PARAMETER, value)) if bare(value).is_some() => found.add(value.to_owned()),
             _ => kept.push(parameter),
         }
     }
@@ -248,6 +263,22 @@ mod tests {
             &[("authorization", "Bearer x")],
             taken(Some("till_sk_a"), None),
         );
+    }
+
+    #[test]
+    fn no_key_of_ours_goes_upstream() {
+        for (name, value) in [
+            ("authorization", "Bearer till_admin_x"),
+            ("x-api-key", "till_admin_x"),
+            ("x-goog-api-key", "till_master_x"),
+            ("api-key", "till_admin_x"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-goog-api-key", "till_sk_a".parse().expect("a value"));
+            headers.append(name, value.parse().expect("a value"));
+            assert!(take(&mut headers, None).is_err(), "{name}: {value}");
+        }
+        assert!(take(&mut HeaderMap::new(), Some("a=b&key=till_admin_x")).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use bytes::{Bytes, BytesMut};
@@ -65,10 +66,25 @@ pub(crate) fn forget_coding(headers: &mut HeaderMap) {
 pub(crate) struct Decoded {
     reader: Pin<Box<dyn AsyncRead + Send>>,
     buffer: BytesMut,
+    /// What was read to see whether it can be decoded; `Some(None)` is the end.
+    first: Option<Option<Bytes>>,
 }
 
 impl Decoded {
-    pub(crate) fn new(body: Incoming, coding: Coding) -> Self {
+    /// Reads the first bytes, so that an answer which is not what its header says is found out while there is
+    /// still a status to tell it with.
+    ///
+    /// # Errors
+    /// It can't be decoded, or nothing came for as long as `patience`.
+    pub(crate) async fn begin(body: Incoming, coding: Coding, patience: Duration) -> io::Result<Self> {
+        let mut decoded = Self::new(body, coding);
+        let first = std::future::poll_fn(|cx| decoded.poll_next(cx));
+        let first = tokio::time::timeout(patience, first).await.map_err(|_| io::ErrorKind::TimedOut)?;
+        decoded.first = Some(first.transpose()?);
+        Ok(decoded)
+    }
+
+    fn new(body: Incoming, coding: Coding) -> Self {
         let frames = BodyStream::new(body.map_err(io::Error::other));
         let data = frames.try_filter_map(|frame| std::future::ready(Ok(frame.into_data().ok())));
         let compressed = StreamReader::new(data);
@@ -86,11 +102,14 @@ impl Decoded {
                 Box::pin(decoder)
             }
         };
-        Self { reader, buffer: BytesMut::new() }
+        Self { reader, buffer: BytesMut::new(), first: None }
     }
 
     /// The next decoded bytes; `None` is the end.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(first.map(Ok));
+        }
         self.buffer.reserve(STEP);
         match std::task::ready!(poll_read_buf(self.reader.as_mut(), cx, &mut self.buffer)) {
             Ok(0) => Poll::Ready(None),

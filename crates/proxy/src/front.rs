@@ -44,7 +44,7 @@ const READ_STEP: usize = 8 * 1024;
 
 /// After a refusal this many bytes are read and thrown away before the connection closes, so that the client
 /// gets to read the answer instead of a reset.
-const LINGER_BYTES_MAX: usize = 8 * 1024 * 1024;
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// … and for no longer than this.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(2);

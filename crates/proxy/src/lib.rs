@@ -12,6 +12,7 @@ mod decode;
 mod facts;
 mod forward;
 mod front;
+mod inspect;
 mod metrics;
 mod pool;
 mod record;
@@ -35,7 +36,7 @@ use hyper::body::Incoming;
 use till_core::token::KeyRing;
 use till_providers::Registry;
 use till_store::Store;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 pub use self::body::{BodyError, OwnBody};
@@ -125,6 +126,7 @@ pub(crate) struct Inner {
     pub(crate) timeouts: Timeouts,
     pub(crate) head_limits: HeadLimits,
     pub(crate) in_flight_max: u64,
+    pub(crate) room_for_bodies: Arc<Semaphore>,
     pub(crate) log_requests: bool,
     pub(crate) request_ids: RequestIds,
     pub(crate) connections: TaskTracker,
@@ -150,6 +152,7 @@ impl Proxy {
             timeouts: config.timeouts,
             head_limits: config.head_limits,
             in_flight_max: config.in_flight_max as u64,
+            room_for_bodies: Arc::new(inspect::room()),
             log_requests: config.log_requests,
             request_ids: RequestIds::new()?,
             connections: TaskTracker::new(),

@@ -4,7 +4,7 @@
 //! labels, so that an attacker can't make the page grow.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use till_core::denial::DenialCode;
 
@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     /// Answers passed on, by hundreds of the status: index 0 is 1xx.
     answered: [AtomicU64; 5],
     refused: [AtomicU64; DenialCode::ALL.len()],
+    stopping: AtomicBool,
     pub(crate) connections: Counter,
     pub(crate) connections_open: Gauge,
     pub(crate) requests_in_flight: Gauge,
@@ -52,6 +53,15 @@ impl Gauge {
 }
 
 impl Metrics {
+    /// From now on streams that end early do so because of us.
+    pub(crate) fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn answered(&self, status: http::StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.answered[class].fetch_add(1, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
+use till_core::redact::Redactor;
 use till_core::token::SCOPED_KEY_PREFIX;
 
 use crate::metrics::Metrics;
@@ -81,6 +82,20 @@ impl Record {
             bytes: 0,
             echoes: 0,
         }
+    }
+}
+
+impl Record {
+    /// Masks the upstream key, should somebody have put it into the path.
+    pub(crate) fn redact_path(&mut self, redactor: &Redactor) {
+        if let Some(masked) = redactor.redact_all(self.path.as_bytes()) {
+            self.path = String::from_utf8_lossy(&masked).into_owned();
+        }
+    }
+
+    /// The answer was not sent to its end although nothing was wrong with it.
+    pub(crate) fn abandoned(&mut self) {
+        self.cut = Some(if self.metrics.is_stopping() { "shutting_down" } else { "client_gone" });
     }
 }
 

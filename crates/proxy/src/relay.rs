@@ -34,6 +34,8 @@ pub(crate) struct Relay {
     redact: RedactStream,
     lease: Option<Lease>,
     hold: Option<Hold>,
+    /// Present once it is cut.
+    failure: Option<Failure>,
     /// Comes last, after held-back bytes.
     trailers: Option<HeaderMap>,
     redactor: Arc<Redactor>,
@@ -63,6 +65,13 @@ enum Cut {
     KeyEnded,
 }
 
+/// The break that ends a body which is not complete.
+struct Failure {
+    cut: Cut,
+    /// Whether there was a chance to write what came before.
+    is_announced: bool,
+}
+
 impl Cut {
     /// The word in the log.
     fn as_str(self) -> &'static str {
@@ -78,7 +87,7 @@ impl Cut {
 ///
 /// # Errors
 /// `upstream_protocol` for a content coding that can't be undone, or another protocol.
-pub(crate) fn relay(
+pub(crate) async fn relay(
     forwarded: Forwarded,
     redactor: &Arc<Redactor>,
     dialect: Dialect,
@@ -99,16 +108,12 @@ pub(crate) fn relay(
     let source = match decode::coding(&parts.headers) {
         Ok(Some(coding)) if has_body => {
             decode::forget_coding(&mut parts.headers);
-            Source::Decoded(Decoded::new(body, coding))
+            match Decoded::begin(body, coding, idle).await {
+                Ok(decoded) => Source::Decoded(decoded),
+                Err(_) => return Err(Box::new((unreadable(), record))),
+            }
         }
-        Err(_) if has_body => {
-            let denial = Denial::new(
-                DenialCode::UpstreamProtocol,
-                "The provider's answer came in a content coding that till can't read, so it was not passed on. The \
-                 request is counted.",
-            );
-            return Err(Box::new((denial, record)));
-        }
+        Err(_) if has_body => return Err(Box::new((unreadable(), record))),
         _ => Source::Plain(body),
     };
     clean_answer(&mut parts.headers);
@@ -123,6 +128,7 @@ pub(crate) fn relay(
         redact: redactor.stream(),
         lease: Some(lease),
         hold: Some(hold),
+        failure: None,
         trailers: None,
         redactor: Arc::clone(redactor),
         watchdog: None,
@@ -139,6 +145,14 @@ pub(crate) fn relay(
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     Ok(response)
+}
+
+fn unreadable() -> Denial {
+    Denial::new(
+        DenialCode::UpstreamProtocol,
+        "The provider's answer came in a content coding that till can't read, so it was not passed on. The request is \
+         counted.",
+    )
 }
 
 /// Replaces the upstream key in header values; drops headers that have it in their name. Counts both.
@@ -176,22 +190,30 @@ impl Relay {
     }
 
     /// Ends it early. The hold is settled as spent and the upstream connection closed, by dropping both.
-    fn cut(&mut self, cut: Cut) -> Option<Result<Frame<Bytes>, BodyError>> {
+    fn stop(&mut self, cut: Cut) {
         self.is_finished = true;
         self.record.cut = Some(cut.as_str());
         self.lease = None;
         self.hold = None;
         self.watchdog = None;
-        Some(Err(cut.into()))
     }
 
-    /// The key was revoked: the client learns why where the format has a place for it.
-    fn cut_by_key(&mut self, denial: &Denial) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let cut = self.cut(Cut::KeyEnded);
-        match self.events {
-            // A blank line first, in case the last event was not complete.
-            Some(dialect) => Some(Ok(Frame::data(last_event(denial, dialect)))),
-            None => cut,
+    /// As [`Relay::stop`], and the client sees that the answer is not complete.
+    fn cut(&mut self, cut: Cut) {
+        self.stop(cut);
+        self.failure = Some(Failure { cut, is_announced: false });
+    }
+
+    /// Breaks the connection off, but not before what was passed on until now has been written.
+    fn poll_failure(&mut self, cx: &Context<'_>) -> Poll<BodyError> {
+        match &mut self.failure {
+            Some(failure) if failure.is_announced => Poll::Ready(failure.cut.into()),
+            Some(failure) => {
+                failure.is_announced = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Pending,
         }
     }
 
@@ -216,19 +238,25 @@ impl Relay {
         self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))
     }
 
-    /// Whether something on our side ends the stream now.
-    fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Option<Result<Frame<Bytes>, BodyError>> {
+    /// Whether something on our side ends the stream now. The client learns why where the format has a place
+    /// for it.
+    fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
         let (idle, hold, lease) = (self.idle, &self.hold, &self.lease);
         let watchdog = self.watchdog.get_or_insert_with(|| {
             let hold = hold.as_ref().expect("open until finished");
             let lease = lease.as_ref().expect("open until finished");
             Watchdog::start(hold.key_ended(), lease.wire.task(), idle)
         });
-        match watchdog.poll(cx) {
-            Poll::Pending => None,
-            Poll::Ready(Bark::KeyEnded(denial)) => self.cut_by_key(&denial),
-            Poll::Ready(Bark::Silence) => self.cut(Cut::Silence),
+        match (watchdog.poll(cx), self.events) {
+            (Poll::Pending, _) => return None,
+            (Poll::Ready(Bark::Silence), _) => self.cut(Cut::Silence),
+            (Poll::Ready(Bark::KeyEnded(_)), None) => self.cut(Cut::KeyEnded),
+            (Poll::Ready(Bark::KeyEnded(denial)), Some(dialect)) => {
+                self.stop(Cut::KeyEnded);
+                return Some(last_event(&denial, dialect));
+            }
         }
+        None
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -258,19 +286,26 @@ impl Body for Relay {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         loop {
+            if this.failure.is_some() {
+                return this.poll_failure(cx).map(|error| Some(Err(error)));
+            }
             if this.is_finished {
                 return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
-            if this.has_begun
-                && let Some(last) = this.poll_watchdog(cx)
-            {
-                return Poll::Ready(Some(last));
+            if this.has_begun {
+                if let Some(event) = this.poll_watchdog(cx) {
+                    return Poll::Ready(Some(Ok(Frame::data(event))));
+                }
+                if this.is_finished {
+                    continue;
+                }
             }
             let frame = match this.poll_source(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(request = %this.record.request_id, error = %error, "upstream broke off");
-                    return Poll::Ready(this.cut(Cut::Upstream));
+                    this.cut(Cut::Upstream);
+                    continue;
                 }
                 Poll::Ready(None) => return Poll::Ready(this.end()),
                 Poll::Pending if this.has_begun => return Poll::Pending,
@@ -307,7 +342,7 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_finished && self.trailers.is_none()
+        self.is_finished && self.trailers.is_none() && self.failure.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -319,7 +354,8 @@ impl Body for Relay {
     }
 }
 
-/// The last event of a stream that till ends, in the provider's own form. What follows it is a clean end.
+/// The last event of a stream that till ends, in the provider's own form, after a blank line in case the event
+/// before was not complete. What follows it is a clean end.
 fn last_event(denial: &Denial, dialect: Dialect) -> Bytes {
     let status = StatusCode::FORBIDDEN;
     let body = respond::body(denial, dialect, status);
@@ -330,7 +366,7 @@ fn last_event(denial: &Denial, dialect: Dialect) -> Bytes {
 impl Drop for Relay {
     fn drop(&mut self) {
         if !self.is_finished {
-            self.record.cut = Some("client_gone");
+            self.record.abandoned();
         }
     }
 }

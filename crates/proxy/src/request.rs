@@ -21,10 +21,12 @@ use crate::Inner;
 use crate::admit::{Admission, admit};
 use crate::authenticate::Authenticated;
 use crate::body::{AnswerBody, Kind};
+use crate::connect::OutboundBody;
 use crate::credentials;
 use crate::facts::{Facts, facts, has_token};
 use crate::forward::{forward, outbound};
 use crate::front::{ConnectionState, REFUSED_MARK, Violation};
+use crate::inspect::inspect;
 use crate::record::Record;
 use crate::relay::relay;
 use crate::respond;
@@ -96,6 +98,11 @@ async fn receive(
     record: Record,
 ) -> Response<Kind> {
     let path = request.uri().path();
+    if request.method() == Method::TRACE {
+        // It would send the request back, credentials included; RFC 9110 section 9.3.8 forbids that.
+        let denial = Denial::new(DenialCode::MalformedRequest, "TRACE is not forwarded.");
+        return refuse(Refusal { denial, dialect: Dialect::Universal, record });
+    }
     if request.method() == Method::HEAD && path == "/" {
         return probe_answer(record);
     }
@@ -136,12 +143,19 @@ async fn pass(
     let admitted = async {
         known_provider(till, provider)?;
         let (key, query) = authenticated(till, &mut parts, &mut dialect, &mut record)?;
-        let facts = facts(&key, &parts, provider, path, query)
-            .inspect_err(|denial| till.store.denial_record(key.key().id, denial.code))?;
+        let record_denial = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
+        let facts = facts(&key, &parts, provider, path, query).inspect_err(record_denial)?;
+        let (body, room) = match key.key().provider.denied_field(&parts.method, &facts.path) {
+            None => (Either::Left(body), None),
+            Some(field) => {
+                let read = inspect(till, &parts.headers, body, field).await.inspect_err(record_denial)?;
+                (Either::Right(read.body), Some(read.room))
+            }
+        };
         let admission = admit(&till.store, &key, &facts).await?;
-        Ok((key, facts, admission))
+        Ok((key, facts, body, room, admission))
     };
-    let (key, facts, admission) = match admitted.await {
+    let (key, facts, body, _room, admission) = match admitted.await {
         Ok(admitted) => admitted,
         Err(denial) => return Err(Refusal { denial, dialect, record }),
     };
@@ -171,6 +185,7 @@ fn authenticated(
     })?;
     record.key = Some(key.key().id);
     record.provider = Some(key.key().provider.id().to_owned());
+    record.redact_path(&key.key().redactor);
     *dialect = key.key().provider.dialect();
     Ok((key, taken.query))
 }
@@ -181,13 +196,13 @@ async fn send(
     facts: Facts,
     admission: Admission,
     mut parts: http::request::Parts,
-    body: Incoming,
+    body: OutboundBody,
     record: Record,
 ) -> Result<Response<Kind>, Refusal> {
     let dialect = key.key().provider.dialect();
     let client_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let is_head = parts.method == Method::HEAD;
-    let sent = match outbound(key.key(), &facts, parts, Either::Left(body)) {
+    let sent = match outbound(key.key(), &facts, parts, body) {
         Ok(request) => {
             let first_byte = till.timeouts.first_byte;
             forward(&till.pool, &till.metrics, key.key(), request, admission, first_byte).await
@@ -196,7 +211,13 @@ async fn send(
     };
     let forwarded = match sent {
         Ok(forwarded) => forwarded,
-        Err(denial) => return Err(Refusal { denial, dialect, record }),
+        Err(denial) => {
+            if denial.code == DenialCode::UpstreamUnreachable {
+                // The answer says that nothing is counted: let that be true for whoever looks next.
+                let _ = till.store.flush().await;
+            }
+            return Err(Refusal { denial, dialect, record });
+        }
     };
     if let (Some(protocol), StatusCode::SWITCHING_PROTOCOLS, Some(client)) =
         (facts.websocket, forwarded.response.status(), client_upgrade)
@@ -205,7 +226,7 @@ async fn send(
         return Ok(response.map(Kind::Ready));
     }
     let idle = till.timeouts.idle;
-    match relay(forwarded, &key.key().redactor, dialect, idle, is_head, record) {
+    match relay(forwarded, &key.key().redactor, dialect, idle, is_head, record).await {
         Ok(response) => Ok(response.map(|relay| Kind::Relay(Box::new(relay)))),
         Err(refused) => {
             let (denial, record) = *refused;

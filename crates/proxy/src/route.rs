@@ -37,6 +37,10 @@ pub(crate) fn route(path: &str) -> Result<Route, Denial> {
     }
     match first {
         "key" if raw.as_str() == "/key" => Ok(Route::SelfCheck),
+        "key" => Err(Denial::new(
+            DenialCode::MalformedRequest,
+            "There is only `GET /key` here, which tells what a scoped key has left.",
+        )),
         "proxy" => {
             let rest = raw.after_first();
             let provider = Some(rest.first_segment().to_owned());
@@ -58,7 +62,7 @@ mod tests {
             ("/proxy/openai", Some("openai"), "/"),
             ("/proxy/openai/", Some("openai"), "/"),
             ("/administration", None, "/administration"),
-            ("/key/1", None, "/key/1"),
+            ("/keys/1", None, "/keys/1"),
         ];
         for (path, expected_provider, expected_path) in rows {
             match route(path) {
@@ -88,6 +92,8 @@ mod tests {
             "/v1\\x",
             "/v1/%252e%252e/x",
             "/v1/%zz",
+            "/key/",
+            "/key/1",
         ] {
             assert!(route(path).is_err(), "{path}");
         }

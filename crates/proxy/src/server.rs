@@ -83,6 +83,7 @@ impl Proxy {
             }
         }
         drop(listener);
+        till.metrics.stopping();
         self.stop.send_replace(true);
         till.connections.close();
         let _ = tokio::time::timeout(grace, till.connections.wait()).await;

@@ -319,6 +319,14 @@ impl Store {
         self.ask(|reply| Command::Probe { reply }).await.map(drop)
     }
 
+    /// Waits until everything asked for so far is written, what was given back included.
+    ///
+    /// # Errors
+    /// It could not be written; it is tried again later.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Probe { reply }).await.map(drop)
+    }
+
     /// Counters for metrics.
     pub fn stats(&self) -> StoreStats {
         let shared = &self.inner.shared;

@@ -8,8 +8,8 @@
 //! enough, since the server may reject it. And a connection on which turning it on was passed on never
 //! gets audio, so that no order of wishes and confirmations on their way can be played against this.
 
-use super::json::{self, Node};
 use super::{ClientMessage, refused, unknown};
+use crate::json::{self, Node};
 
 /// What is known about one connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

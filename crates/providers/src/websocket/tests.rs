@@ -55,6 +55,7 @@ fn responses_messages() {
     for text in [
         r#"{"type":"response.create","model":"gpt-5","input":"hi"}"#,
         r#"{"model":"gpt-5","type":"response.create","generate":false}"#,
+        r#"{"type":"response.create","background":false}"#,
         r#"{"\u0074ype":"response.cre\u0061te"}"#,
         r#" {"type":"response.steer","previous_response_id":"r","input":"x"} "#,
     ] {
@@ -64,6 +65,8 @@ fn responses_messages() {
         (r#"{"type":"response.cancel"}"#, "response.cancel"),
         (r#"{"type":"session.update","session":{}}"#, "session.update"),
         (r#"{"type":"Response.Create"}"#, "Response.Create"),
+        (r#"{"type":"response.create","background":true}"#, "background"),
+        (r#"{"type":"response.create","response":{"background":1}}"#, "background"),
         (r#"{"type":"response.create","type":"x"}"#, "twice"),
         (r#"{"type":"x","\u0074ype":"response.create"}"#, "twice"),
         (r#"{"type":"response.create","a":{"b":1,"b":2}}"#, "twice"),

@@ -134,6 +134,9 @@ fn check_request_line(line: &[u8]) -> Result<bool, Violation> {
     if !method.iter().all(|byte| is_token(*byte)) || !target.iter().all(u8::is_ascii_graphic) {
         return Err(broken());
     }
+    if target.contains(&b'#') {
+        return Err(Violation::malformed("the request target has a fragment, which is never sent"));
+    }
     if method == b"CONNECT" {
         return Err(Violation::malformed("CONNECT is not accepted: till is not a forward proxy"));
     }

@@ -191,6 +191,26 @@ async fn codings_that_can_not_be_read_are_not_passed_on() {
 }
 
 #[tokio::test]
+async fn what_is_not_what_its_coding_says_is_a_clear_failure() {
+    for coding in ["gzip", "deflate", "br", "zstd"] {
+        let headers = format!("content-encoding: {coding}\r\n");
+        let answer = one_answer(respond("200 OK", &headers, b"{\"plain\": \"text, not compressed\"}")).await;
+        assert_eq!(answer.status, 502, "{coding}");
+        assert!(answer.text().contains("upstream_protocol"), "{coding}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_answer_that_breaks_off_looks_cut() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(&[b'x'; 100_000]).expect("in memory");
+    let mut compressed = encoder.finish().expect("in memory");
+    compressed.truncate(60_000);
+    let answer = one_answer(respond("200 OK", "content-encoding: gzip\r\n", &compressed)).await;
+    assert_eq!((answer.status, answer.is_complete), (200, false));
+}
+
+#[tokio::test]
 async fn ordinary_answers_are_not_touched() {
     let body = format!("{{\"almost\":\"{}\"}}", &UPSTREAM_KEY[..UPSTREAM_KEY.len() / 2 - 1]);
     let answer = one_answer(respond("201 Created", "x-a: sk-canary\r\n", body.as_bytes())).await;

@@ -34,6 +34,9 @@ async fn keys_that_are_none() {
         ("GET /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer till_sk_\r\n\r\n", 403, "invalid_key"),
         ("GET /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKENx\r\n\r\n", 403, "invalid_key"),
         ("GET /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKEN\r\nx-api-key: till_sk_other\r\n\r\n", 400, "malformed_request"),
+        ("GET /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKEN\r\nx-api-key: till_admin_other\r\n\r\n", 403, "invalid_key"),
+        ("TRACE /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKEN\r\n\r\n", 400, "malformed_request"),
+        ("GET /key/ HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKEN\r\n\r\n", 400, "malformed_request"),
         ("GET /proxy/nobody/v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKEN\r\n\r\n", 404, "unknown_provider"),
         ("GET /proxy/anthropic/v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKEN\r\n\r\n", 403, "endpoint_denied"),
     ])
@@ -63,6 +66,37 @@ async fn ways_around() {
     let rows: Vec<(&str, u16, &str)> =
         rows.iter().map(|(text, status, code)| (text.as_str(), *status, *code)).collect();
     refuses(&rows).await;
+}
+
+#[tokio::test]
+async fn work_that_would_go_on_by_itself() {
+    let request = |headers: &str, body: &str| {
+        format!(
+            "POST /v1/responses HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKEN\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let denied = [r#"{"background":true}"#, r#"{"model":"m","backgr\u006fund":1}"#]
+        .map(|body| (request("", body), 403, "endpoint_denied"));
+    let unreadable = [
+        request("", r#"{"background":false,"background":true}"#),
+        request("", "{"),
+        request("content-encoding: gzip\r\n", "{}"),
+    ]
+    .map(|text| (text, 400, "malformed_request"));
+    let rows: Vec<(&str, u16, &str)> = denied
+        .iter()
+        .chain(&unreadable)
+        .map(|(text, status, code)| (text.as_str(), *status, *code))
+        .collect();
+    refuses(&rows).await;
+    // The twin that is allowed arrives byte for byte.
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint("openai", 1).await;
+    let body = r#"{ "model":"m",  "background": false }"#;
+    assert_eq!(rig.call(&token, "POST", "/v1/responses", body).await.status, 200);
+    assert_eq!(upstream.received()[0].body, body.as_bytes());
 }
 
 #[tokio::test]

@@ -167,16 +167,6 @@ impl Rig {
         self.store.key_fetch(id).await.expect("readable").expect("it is there").used.activations
     }
 
-    /// Waits until what was given back is written: that happens in the background.
-    pub(super) async fn used_becomes(&self, id: KeyId, expected: u64) {
-        let written = async {
-            while self.used(id).await != expected {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        soon(written).await;
-    }
-
     /// Waits until no request is served any more.
     pub(super) async fn becomes_idle(&self) {
         let idle = async {

@@ -9,22 +9,24 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// A JSON value, as far as classifying needs it.
+/// A JSON value, as far as till needs it.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Node<'a> {
+pub(crate) enum Node<'a> {
     /// `null`
     Null,
     /// A string.
     Text(Cow<'a, str>),
     /// An object.
     Object(BTreeMap<Cow<'a, str>, Node<'a>>),
-    /// A number, a boolean or an array.
+    /// `true` or `false`
+    Bool(bool),
+    /// A number or an array.
     Other,
 }
 
 impl Node<'_> {
     /// The value of a name, if this is an object that has it.
-    pub fn field(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
         match self {
             Self::Object(fields) => fields.get(name),
             _ => None,
@@ -32,7 +34,7 @@ impl Node<'_> {
     }
 
     /// The string, if it is one.
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -44,7 +46,7 @@ impl Node<'_> {
 ///
 /// # Errors
 /// Something else than one JSON value, nested deeper than 128 levels, or with a name twice in an object.
-pub fn parse(text: &[u8]) -> Result<Node<'_>, serde_json::Error> {
+pub(crate) fn parse(text: &[u8]) -> Result<Node<'_>, serde_json::Error> {
     serde_json::from_slice(text)
 }
 
@@ -53,6 +55,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Node<'a> {
         deserializer.deserialize_any(NodeVisitor)
     }
 }
+
+/// The longest part of a name that is repeated in an error.
+const NAME_SHOWN_MAX: usize = 64;
 
 struct NodeVisitor;
 
@@ -67,8 +72,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Node::Other)
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Node::Bool(value))
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
@@ -101,7 +106,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some((name, value)) = entries.next_entry::<Node<'de>, Node<'de>>()? {
             let Node::Text(name) = name else { return Err(A::Error::custom("a name is no string")) };
             if fields.contains_key(&name) {
-                let shown: String = name.chars().take(super::TYPE_SHOWN_MAX).collect();
+                let shown: String = name.chars().take(NAME_SHOWN_MAX).collect();
                 return Err(A::Error::custom(format!("the name {shown:?} stands twice in one object")));
             }
             fields.insert(name, value);
