@@ -87,6 +87,9 @@ impl Fields {
 
 fn malformed(error: &serde_json::Error) -> ApiError {
     let place = format!("line {}, column {}", error.line(), error.column());
+    if is_too_deep(error) {
+        return ApiError::new(ErrorCode::MalformedJson, format!("the JSON is nested too deeply, at {place}"));
+    }
     match error.classify() {
         Category::Data => {
             ApiError::new(ErrorCode::DuplicateField, format!("a name stands twice in one object, at {place}"))
@@ -98,6 +101,12 @@ fn malformed(error: &serde_json::Error) -> ApiError {
             ApiError::new(ErrorCode::MalformedJson, format!("the body is not valid JSON, at {place}"))
         }
     }
+}
+
+/// Whether the parser gave up on the depth, which it shows in its text alone; to it this is one more mistake
+/// of syntax.
+fn is_too_deep(error: &serde_json::Error) -> bool {
+    error.classify() == Category::Syntax && error.to_string().starts_with("recursion limit exceeded")
 }
 
 /// A [`Value`] that refuses repeated names. The only data error it makes is that one.
@@ -192,7 +201,13 @@ mod tests {
         check(r#"{"canary":1,"canary":1}"#, "duplicate_field", "column 20");
         check(r#"{"a":{"canary":1,"canary":2}}"#, "duplicate_field", "twice");
         check(r#"{"a":[{"b":1,"\u0062":2}]}"#, "duplicate_field", "twice");
-        check(&format!("{{\"a\":{}", "[".repeat(4000)), "malformed_json", "column");
+        check(&format!("{{\"a\":{}", "[".repeat(4000)), "malformed_json", "nested too deeply");
+        check(
+            &format!("{{\"a\":{}{}}}", "[".repeat(128), "]".repeat(128)),
+            "malformed_json",
+            "nested too deeply",
+        );
+        check(&"{\"a\":".repeat(4000), "malformed_json", "nested too deeply");
         check("{\"a\":1e999}", "malformed_json", "column");
         check("{\"a\":\"\\ud800\"}", "malformed_json", "column");
     }

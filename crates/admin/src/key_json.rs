@@ -183,7 +183,7 @@ mod tests {
                 "maxActivations": null, "usedActivations": 3, "maxTokens": 9, "usedTokens": 0,
                 "maxSpendCents": 1, "usedSpendCents": 2,
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",
-                "ipWhitelist": [], "createdAt": "1970-01-01T00:00:01Z", "lastUsedAt": "1970-01-01T00:00:02Z",
+                "ipWhitelist": [], "createdAt": "1970-01-01T00:00:01.000Z", "lastUsedAt": "1970-01-01T00:00:02.000Z",
                 "revokedAt": null, "metadata": {}
             })
         );

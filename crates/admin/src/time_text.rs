@@ -1,16 +1,29 @@
-//! Points in time as text: RFC 3339 in UTC, as in `2026-01-31T08:00:00.25Z`.
+//! Points in time as text: RFC 3339 in UTC, as in `2026-01-31T08:00:00.250Z`.
+//!
+//! Invariant: always three digits after the seconds, so that the order of texts is the order of times.
 
 use till_core::time::Timestamp;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// The text for a point in time. Years after 9999 can't be written that way and become the last instant that can.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
     let nanos = i128::from(at.0) * 1_000_000;
     OffsetDateTime::from_unix_timestamp_nanos(nanos)
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "9999-12-31T23:59:59Z".to_owned())
+        .map_or_else(|_| "9999-12-31T23:59:59.999Z".to_owned(), text)
+}
+
+fn text(at: OffsetDateTime) -> String {
+    let (date, time) = (at.date(), at.time());
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        time.millisecond()
+    )
 }
 
 #[cfg(test)]
@@ -22,11 +35,22 @@ mod tests {
     #[test]
     fn writes_utc() {
         for (millis, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (1_769_846_400_250, "2026-01-31T08:00:00.25Z"),
-            (u64::MAX, "9999-12-31T23:59:59Z"),
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_769_846_399_999, "2026-01-31T07:59:59.999Z"),
+            (1_769_846_400_000, "2026-01-31T08:00:00.000Z"),
+            (1_769_846_400_007, "2026-01-31T08:00:00.007Z"),
+            (1_769_846_400_250, "2026-01-31T08:00:00.250Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "9999-12-31T23:59:59.999Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(rfc3339(Timestamp(millis)), text);
         }
+    }
+
+    #[test]
+    fn texts_sort_as_times_do() {
+        let texts: Vec<String> = (29_000..=30_100).map(|millis| rfc3339(Timestamp(millis))).collect();
+        assert!(texts.is_sorted());
     }
 }

@@ -36,7 +36,11 @@ pub(crate) enum Command {
     )]
     Start(SettingFlags),
     /// Make, list, show and revoke scoped keys
-    #[command(subcommand, arg_required_else_help = true)]
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys list --status active\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd"
+    )]
     Keys(KeysCommand),
     /// Show how the server is doing
     #[command(
@@ -49,13 +53,25 @@ pub(crate) enum Command {
         output: Output,
     },
     /// List the providers that scoped keys can be made for
-    #[command(subcommand, arg_required_else_help = true)]
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till providers list\n  till providers show openai"
+    )]
     Providers(ProvidersCommand),
     /// Check and show the settings
-    #[command(subcommand, arg_required_else_help = true)]
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till config check --config /etc/till/till.toml\n  till config show"
+    )]
     Config(ConfigCommand),
     /// What only the owner of the instance needs
-    #[command(subcommand, arg_required_else_help = true)]
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till admin reset-owner --data /srv/till\n  till admin accept-rollback"
+    )]
     Admin(AdminCommand),
     /// Write completions for a shell
     #[command(
@@ -180,7 +196,7 @@ pub(crate) enum ProvidersCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Check all settings and report every mistake at once
+    /// Check all settings, and the files that they name, and report every mistake at once
     #[command(
         after_help = "Examples:\n  till config check\n  till config check --config /etc/till/till.toml"
     )]

@@ -119,6 +119,10 @@ impl Client {
 
     fn unreachable(&self, error: &ureq::Error) -> anyhow::Error {
         let mut text = format!("no till answers at {} ({}): {error}", self.base_url, self.told_by);
+        if text.contains(tls::CA_AS_SERVER) {
+            text.push_str(tls::CA_AS_SERVER_ADVICE);
+            return anyhow!(text);
+        }
         if matches!(error, ureq::Error::Io(_) | ureq::Error::ConnectionFailed) {
             text.push_str("\nStart it with `till start`, or say where it is with --url or TILL_URL.");
         }

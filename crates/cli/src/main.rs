@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod env;
 mod exit;
+mod inputs;
 mod local_file;
 mod logging;
 mod output;

@@ -81,6 +81,16 @@ impl Settings {
     /// # Errors
     /// All mistakes at once.
     pub(crate) fn resolve(written: &Written, surroundings: &Surroundings) -> Result<Self, Mistakes> {
+        let (settings, mistakes) = Self::resolve_what_is_right(written, surroundings);
+        if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// The same with the mistakes beside it, for whoever looks for more of them. Unless there are none, the
+    /// settings are not to be run on: where a value is wrong nothing is set.
+    pub(crate) fn resolve_what_is_right(
+        written: &Written,
+        surroundings: &Surroundings,
+    ) -> (Self, Vec<Mistake>) {
         let mut mistakes = written.mistakes.clone();
         let mut settings = Self::default();
         for setting in TABLE {
@@ -103,7 +113,7 @@ impl Settings {
         }
         settings.fill_registry(written, &mut mistakes);
         settings.check_together(&mut mistakes);
-        if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
+        (settings, mistakes)
     }
 
     /// The address to listen on.
@@ -156,6 +166,10 @@ impl Settings {
                 ));
             }
             let outcome = self.registry.repoint(&wanted.provider, wanted.url.as_str(), wanted.accept_sealed);
+            if written.custom_providers.iter().any(|custom| custom.provider.id == wanted.provider) {
+                // It is there, or it is missing because of a mistake that is reported already.
+                continue;
+            }
             mistakes.extend(outcome.err().map(|error| Mistake::bare("provider-url", &error.to_string())));
         }
     }

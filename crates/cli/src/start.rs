@@ -1,8 +1,9 @@
 //! `till start`: wires the parts together, serves, and stops without losing anything.
 //!
 //! The order matters. The store is opened first, because its lock keeps a second process out; the port is
-//! taken before the owner's key is made, so that a start that fails over a port never swallows a key that is
-//! printed only once; what is printed is true when it is printed.
+//! taken before the owner's key is made, so that a start that fails over a port prints no key; the key is
+//! printed before it is stored, so that no crash swallows a key that is printed only once; the rest that is
+//! printed is true when it is printed.
 
 mod address;
 mod control;
@@ -31,38 +32,39 @@ pub(crate) use owner::replace as replace_owner_key;
 use self::owner::OwnerKey;
 use self::signals::Signals;
 use crate::env::Surroundings;
+use crate::inputs::{self, Inputs};
 use crate::settings::{SettingFlags, Settings, Written};
-use crate::{local_file, logging, tls};
+use crate::tls::{self, Roots};
+use crate::{local_file, logging};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the server until a signal ends it.
 pub(crate) fn run(flags: &SettingFlags, surroundings: &Surroundings) -> anyhow::Result<()> {
     let written = Written::gather(flags, surroundings);
-    let settings = Settings::resolve(&written, surroundings)?;
+    let (settings, inputs) = inputs::read(&written, surroundings)?;
     logging::start(&settings, surroundings.stderr_is_terminal);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = settings.worker_threads {
         runtime.worker_threads(threads);
     }
     let runtime = runtime.enable_all().build().context("can't start the threads")?;
-    runtime.block_on(serve(&settings, surroundings))
+    runtime.block_on(serve(&settings, inputs, surroundings))
 }
 
-async fn serve(settings: &Settings, surroundings: &Surroundings) -> anyhow::Result<()> {
+async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     open_files::raise_limit();
-    let listener_tls = listener_tls(settings)?;
-    let upstream_tls = upstream_tls(settings)?;
-    let preset = owner::preset(settings.admin_key_file.as_deref(), surroundings)?;
+    let listener_tls = inputs.listener_tls.map(|config| Arc::new(ServerTls::new(config)));
+    let upstream_tls = upstream_tls(inputs.upstream_roots);
 
     let store = open_store(settings)?;
     local_file::make_private_dir(&settings.key_dir)?;
-    let keys = Arc::new(master_key::key_ring(settings, surroundings, &store).await?);
+    let keys = Arc::new(master_key::key_ring(settings, inputs.master_key, &store).await?);
     let listener = listen(settings.listen()).await?;
     let bound = listener.local_addr().context("can't tell the address of the listener")?;
     let url = address::public_url(bound, listener_tls.is_some());
-    let owner = owner::ensure(&store, preset).await?;
+    let owner = owner::ensure(&store, inputs.owner_key, screen::show_owner_key).await?;
     let instance = Instance { settings, store: store.clone(), keys, upstream_tls, url: url.clone(), bound };
     let proxy = instance.proxy(surroundings)?;
 
@@ -76,9 +78,9 @@ async fn serve(settings: &Settings, surroundings: &Surroundings) -> anyhow::Resu
         .await
         .context("can't write the audit log")?;
     address::write(&settings.data, &url)?;
-    screen::show(settings, surroundings, &url, &owner, &store)?;
+    screen::show(settings, surroundings, &url, owner, &store)?;
+    report_fence(&store);
     warn_about(settings, bound);
-    drop(owner);
 
     signals.reload_tls_on_hangup(settings, listener_tls.clone());
     let stop = signals.stop(store.clone());
@@ -124,19 +126,13 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-fn listener_tls(settings: &Settings) -> anyhow::Result<Option<Arc<ServerTls>>> {
-    let Some((certificate, key)) = settings.tls_files() else { return Ok(None) };
-    Ok(Some(Arc::new(ServerTls::new(tls::towards_clients(certificate, key)?))))
-}
-
-fn upstream_tls(settings: &Settings) -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let roots = tls::roots(&settings.upstream_ca)?;
+fn upstream_tls(roots: Roots) -> Arc<rustls::ClientConfig> {
     if !roots.has_system_roots {
         tracing::warn!(
             "the system has no certificates: install ca-certificates, or name a file with --upstream-ca"
         );
     }
-    Ok(Arc::new(tls::towards_upstreams(roots)))
+    Arc::new(tls::towards_upstreams(roots))
 }
 
 /// Everything the two planes are made of.
@@ -196,6 +192,13 @@ impl Instance<'_> {
         // It was empty: this is the only place that fills it.
         let _ = proxy_cell.set(proxy.clone());
         Ok(proxy)
+    }
+}
+
+/// The screen says it too, but where till runs unattended only the log is read.
+fn report_fence(store: &Store) {
+    if let Some(fence) = store.fenced() {
+        tracing::error!(reason = fence.reason, fix = screen::FENCE_FIX, "all keys are refused");
     }
 }
 

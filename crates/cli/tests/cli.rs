@@ -154,7 +154,8 @@ fn config_check_names_every_mistake() {
     ] {
         check(&output, 2, name);
     }
-    check(&output, 2, "5 mistakes in the settings:");
+    check(&output, 2, "tls-cert (flag --tls-cert): can't read certificates in PEM from /none");
+    check(&output, 2, "6 mistakes in the settings:");
     let output = home.run(&["config", "check", "--config", "till.toml", "--output", "json"]);
     assert_eq!(output.status.code(), Some(2));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -164,6 +165,15 @@ fn config_check_names_every_mistake() {
     check(&output, 2, "can't read certificates in PEM from /none");
     // `till start` refuses in the same words.
     check(&home.run(&["start", "--config", "till.toml"]), 2, "2 mistakes in the settings:");
+    let files = ["--tls-cert", "/n1", "--tls-key", "/n2", "--upstream-ca", "/n3", "--master-key-file", "/n4"];
+    let also = ["--admin-key-file", "/n5", "--provider-url", "openai=ftp://x"];
+    let said = |command: &[&str]| {
+        let mut command = home.command(&[command, &files[..], &also[..]].concat());
+        let output = command.env("TILL_ADMIN_KEY", "short").output().unwrap();
+        check(&output, 2, "7 mistakes in the settings:");
+        stderr(&output)
+    };
+    assert_eq!(said(&["config", "check"]), said(&["start"]));
     assert!(!home.path().join(".local").exists(), "nothing was made");
 }
 
@@ -272,6 +282,42 @@ fn first_start_to_clean_stop() {
     assert!(!data.join("keys/master.key").exists());
 }
 
+/// Whenever the first start is killed, the last key that was printed is the owner's.
+#[test]
+fn a_killed_first_start_loses_no_owner_key() {
+    let home = Home::new();
+    let mut child = home
+        .command(&["start", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let printed = lines
+        .find_map(|line| Some(line.ok()?.trim().strip_prefix("export TILL_ADMIN_KEY=")?.to_owned()))
+        .expect("it prints a key");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let server = home.start(&[]);
+    let is_new = server.screen.contains("export TILL_ADMIN_KEY=");
+    let key = if is_new { server.admin_key() } else { printed };
+    check(&home.command(&["status"]).env("TILL_ADMIN_KEY", key).output().unwrap(), 0, &server.url());
+}
+
+#[test]
+fn a_fenced_start_is_logged() {
+    let home = Home::new();
+    let log = home.start(&[]).stop();
+    assert!(!log.contains("ERROR"), "{log}");
+    fs::remove_file(home.path().join(".local/share/till/keys/witness")).unwrap();
+    let log = home.start(&["--log-format", "json"]).stop();
+    let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let error = events.iter().find(|event| event["level"] == "ERROR").expect(&log);
+    assert_eq!(error["message"], "all keys are refused");
+    assert_eq!(error["fix"], "till admin accept-rollback");
+    assert!(error["reason"].as_str().unwrap().contains("witness"), "{error}");
+}
+
 #[test]
 fn keys_from_creation_to_revocation() {
     let home = Home::new();
@@ -347,7 +393,7 @@ fn the_owner_key_can_be_preset_and_changed() {
     check(&status(&preset("a")), 1, "status 401");
     server.stop();
     let weak = home.command(&["start"]).env("TILL_ADMIN_KEY", "till_admin_short").output().unwrap();
-    check(&weak, 1, "at least 32 random");
+    check(&weak, 2, "at least 32 random");
     assert!(!stderr(&weak).contains("till_admin_short"));
 }
 
@@ -421,4 +467,14 @@ fn tls_certificates_are_read_again_on_sighup() {
     fs::write(home.path().join("cert.pem"), "broken").unwrap();
     hang_up_until("the old one stays");
     check(&status("second"), 0, "https://127.0.0.1:");
+}
+
+#[test]
+fn an_authority_is_no_server_and_the_message_says_what_to_do() {
+    let home = Home::new();
+    let (cert, key) = (certificate("authority"), certificate("authority").replace(".cert.", ".key."));
+    let server = home.start(&["--tls-cert", &cert, "--tls-key", &key]);
+    let mut command = home.command(&["status", "--ca-file", &cert]);
+    let output = command.env("TILL_ADMIN_KEY", server.admin_key()).output().unwrap();
+    check(&output, 1, "-addext basicConstraints=critical,CA:FALSE");
 }

@@ -36,7 +36,7 @@ async fn shows_the_instance() {
     let instance = Instance::start().await;
     let answer = instance.get("/admin/instance").await.json()["instance"].clone();
     assert_eq!(answer["version"], "1.2.3");
-    assert_eq!(answer["startedAt"], "2026-01-31T08:00:00Z");
+    assert_eq!(answer["startedAt"], "2026-01-31T08:00:00.000Z");
     assert_eq!(answer["uptimeSeconds"], 61);
     assert_eq!(answer["publicUrl"], "http://127.0.0.1:4100");
     assert!(answer["fence"].is_null());

@@ -4,13 +4,13 @@ use serde_json::json;
 
 use crate::args::{Form, Output};
 use crate::env::Surroundings;
+use crate::inputs;
 use crate::output::{self, Table};
-use crate::settings::{Mistake, Mistakes, SettingFlags, Settings, TABLE, Written};
-use crate::tls;
+use crate::settings::{Mistakes, SettingFlags, Settings, TABLE, Written};
 
 pub(crate) fn check(flags: &SettingFlags, output: Output, surroundings: &Surroundings) -> anyhow::Result<()> {
     let written = Written::gather(flags, surroundings);
-    let outcome = Settings::resolve(&written, surroundings).and_then(|settings| check_files(&settings));
+    let outcome = inputs::read(&written, surroundings).map(drop);
     match (output.form, &outcome) {
         (Form::Table, Ok(())) => output::line("The settings are right.")?,
         (Form::Table, Err(_)) => {}
@@ -24,19 +24,6 @@ pub(crate) fn check(flags: &SettingFlags, output: Output, surroundings: &Surroun
         }
     }
     Ok(outcome?)
-}
-
-/// Whether the files that settings name can be used. `till start` finds out by using them.
-fn check_files(settings: &Settings) -> Result<(), Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut keep = |setting, error: Option<anyhow::Error>| {
-        mistakes.extend(error.map(|error| Mistake::bare(setting, &format!("{error:#}"))));
-    };
-    if let Some((certificate, key)) = settings.tls_files() {
-        keep("tls-cert", tls::towards_clients(certificate, key).err());
-    }
-    keep("upstream-ca", tls::roots(&settings.upstream_ca).err());
-    if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
 }
 
 pub(crate) fn show(flags: &SettingFlags, output: Output, surroundings: &Surroundings) -> anyhow::Result<()> {

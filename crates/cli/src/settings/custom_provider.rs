@@ -1,8 +1,9 @@
 //! Providers that the configuration file adds: `[providers.NAME]` with `base_url` and `auth`.
 //!
-//! Only the shape of the table is read here; what makes a good address or header is the registry's to say.
+//! Only the shape of the table is read here; what makes a good address or header is the registry's to say. A part
+//! that is missing or has the wrong shape is reported and replaced by a stand-in, so that the registry gets to
+//! check the other parts too; with a mistake reported, nothing runs on it.
 
-use till_providers::BaseUrl;
 use till_providers::custom::{CustomAuth, CustomProvider};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -20,6 +21,9 @@ pub(super) struct WrittenProvider {
 const AUTH_RULE: &str =
     "expected `{header = \"x-api-key\", template = \"{key}\"}`, `{query = \"key\"}` or `{basic = true}`";
 
+/// An address that the registry has nothing to say against; it belongs to nobody (RFC 6761).
+const STAND_IN_URL: &str = "https://stand-in.invalid";
+
 /// Reads the table `providers`.
 pub(super) fn read_all(
     reader: &Reader<'_>,
@@ -34,60 +38,58 @@ pub(super) fn read_all(
     for (id, provider) in providers {
         let source = reader.source(id.span().start);
         let mut rules = Vec::new();
-        let read = match provider.get_ref() {
+        let provider = match provider.get_ref() {
             DeValue::Table(table) => read_one(id.get_ref(), table, &mut rules),
             _ => {
                 rules.push("is not a table with `base_url` and `auth`".to_owned());
-                None
+                stand_in(id.get_ref())
             }
         };
         let setting = format!("providers.{}", id.get_ref());
         contents.mistakes.extend(rules.iter().map(|rule| Mistake::new(&setting, &source, rule)));
-        contents.custom_providers.extend(read.map(|provider| WrittenProvider { provider, source }));
+        contents.custom_providers.push(WrittenProvider { provider, source });
+    }
+}
+
+fn stand_in(id: &str) -> CustomProvider {
+    CustomProvider {
+        id: id.to_owned(),
+        base_url: STAND_IN_URL.to_owned(),
+        auth: CustomAuth::Basic,
+        allow_encoded_slash: false,
     }
 }
 
 /// One provider's table; whatever is wrong with its shape goes to `rules`.
-fn read_one(id: &str, table: &DeTable<'_>, rules: &mut Vec<String>) -> Option<CustomProvider> {
+fn read_one(id: &str, table: &DeTable<'_>, rules: &mut Vec<String>) -> CustomProvider {
+    let mut provider = stand_in(id);
+    let mut keep = |rule: &str| rules.push(rule.to_owned());
     for key in table.keys().map(Spanned::get_ref) {
         if !matches!(key.as_ref(), "base_url" | "auth" | "allow_encoded_slash") {
-            rules.push(format!(
+            keep(&format!(
                 "has an unknown key `{key}`; the keys are `base_url`, `auth` and `allow_encoded_slash`"
             ));
         }
     }
-    let base_url = match field(table, "base_url") {
-        Some(DeValue::String(url)) => Ok(url.clone().into_owned()),
-        Some(_) => Err("has a `base_url` that is not a string".to_owned()),
-        None => Err("has no `base_url`".to_owned()),
-    };
-    let auth = match field(table, "auth") {
-        Some(DeValue::Table(auth)) => {
-            read_auth(auth).map_err(|why| format!("has an `auth` that {why}; {AUTH_RULE}"))
-        }
-        Some(_) => Err(format!("has an `auth` that is not a table; {AUTH_RULE}")),
-        None => Err(format!("has no `auth`; {AUTH_RULE}")),
-    };
-    let allow_encoded_slash = match field(table, "allow_encoded_slash") {
-        None => Ok(false),
-        Some(DeValue::Boolean(allow)) => Ok(*allow),
-        Some(_) => Err("has an `allow_encoded_slash` that is neither true nor false".to_owned()),
-    };
-    match (base_url, auth, allow_encoded_slash) {
-        (Ok(base_url), Ok(auth), Ok(allow_encoded_slash)) => {
-            Some(CustomProvider { id: id.to_owned(), base_url, auth, allow_encoded_slash })
-        }
-        (base_url, auth, allow_encoded_slash) => {
-            // The registry does not get to see this provider, so its address is checked here.
-            let address = base_url.and_then(|url| {
-                url.parse::<BaseUrl>().map_err(|error| format!("has a `base_url` that is refused: {error}"))
-            });
-            rules.extend(address.err());
-            rules.extend(auth.err());
-            rules.extend(allow_encoded_slash.err());
-            None
-        }
+    match field(table, "base_url") {
+        Some(DeValue::String(url)) => provider.base_url = url.clone().into_owned(),
+        Some(_) => keep("has a `base_url` that is not a string"),
+        None => keep("has no `base_url`"),
     }
+    match field(table, "auth") {
+        Some(DeValue::Table(auth)) => match read_auth(auth) {
+            Ok(auth) => provider.auth = auth,
+            Err(why) => keep(&format!("has an `auth` that {why}; {AUTH_RULE}")),
+        },
+        Some(_) => keep(&format!("has an `auth` that is not a table; {AUTH_RULE}")),
+        None => keep(&format!("has no `auth`; {AUTH_RULE}")),
+    }
+    match field(table, "allow_encoded_slash") {
+        None => {}
+        Some(DeValue::Boolean(allow)) => provider.allow_encoded_slash = *allow,
+        Some(_) => keep("has an `allow_encoded_slash` that is neither true nor false"),
+    }
+    provider
 }
 
 fn read_auth(auth: &DeTable<'_>) -> Result<CustomAuth, String> {

@@ -12,9 +12,9 @@ over the default. A setting that may be given more than once is taken whole from
 in a variable its values are separated by `;`, in the file they are a list. A variable that is set to nothing counts as
 not set.
 
-Unknown and wrong settings, also unknown variables that start with `TILL_`, are reported all at once, and till does not
-start with them. `till config check` does only this; `till config show` prints every effective value and where it comes
-from. Both take the same flags as `till start`.
+Unknown and wrong settings, also unknown variables that start with `TILL_`, and files of settings that can't be used are
+reported all at once, and till does not start with them. `till config check` does only this; `till config show` prints
+every effective value and where it comes from. Both take the same flags as `till start`.
 
 Times are a number with `ms`, `s`, `m` or `h`.
 ";

@@ -173,7 +173,8 @@ fn every_mistake_is_reported_at_once() {
         "header-count-max (till.toml:7): has the wrong type",
         "tls-cert: is set without tls-key",
         "providers.Bad (till.toml:9): has an unknown key `extra`",
-        "providers.Bad (till.toml:9): has a `base_url` that is refused: ",
+        "providers.Bad (till.toml:9): provider \"Bad\": an id is ",
+        "providers.Bad (till.toml:9): provider \"Bad\": base_url: ",
         "providers.Bad (till.toml:9): has no `auth`",
         "listen (flag --listen): `127.0.0.1:70000` is not allowed; expected IP address and port",
         "listen (variable TILL_LISTEN): `nowhere` is not allowed",
@@ -216,6 +217,41 @@ fn other_mistakes() {
     for url in ["openai", "openai=x", "openai=http://a,yes", "openai=http://u:p@a", "openai=http://a?q"] {
         check(Case::new().flags(&[("provider-url", url)]), "provider-url (flag --provider-url): ");
     }
+}
+
+#[test]
+fn no_mistake_of_a_provider_hides_another() {
+    let check = |table: &str, rules: &[&str]| {
+        let flags = [("provider-url", "OpenAI=http://a")];
+        let mistakes = Case::new().file(table).flags(&flags).mistakes();
+        for rule in rules {
+            let hit = |mistake: &String| {
+                mistake.starts_with("providers.OpenAI (till.toml:1): ") && mistake.contains(rule)
+            };
+            assert!(mistakes.iter().any(hit), "{table}: {rule}\n{mistakes:#?}");
+        }
+        assert_eq!(mistakes.len(), rules.len(), "{table}\n{mistakes:#?}");
+    };
+    let id = "an id is ";
+    let template = "auth.template must have {key}";
+    check(
+        "[providers.OpenAI]\nauth = {header = \"x\", template = \"y\"}",
+        &[id, template, "has no `base_url`"],
+    );
+    check(
+        "[providers.OpenAI]\nbase_url = 1\nauth = {header = \"host\", template = \"y\"}",
+        &[id, template, "that HTTP itself uses", "`base_url` that is not a string"],
+    );
+    check(
+        "[providers.OpenAI]\nbase_url = \"ftp://x\"\nauth = {header = \"x\", template = \"y\"}",
+        &[id, template, "base_url: "],
+    );
+    check("[providers.OpenAI]\nbase_url = \"ftp://x\"\nauth = {}", &[id, "base_url: ", "has an `auth` that"]);
+    check(
+        "[providers.OpenAI]\nallow_encoded_slash = 1",
+        &[id, "no `base_url`", "no `auth`", "neither true nor"],
+    );
+    check("providers.OpenAI = 1", &[id, "is not a table"]);
 }
 
 #[test]

@@ -80,6 +80,15 @@ impl Written {
         places.into_iter().filter_map(|place| place.get(setting.name)).map(Vec::as_slice).collect()
     }
 
+    /// Where the value of a setting stands that holds, if anybody wrote one.
+    pub(crate) fn source_of(&self, name: &str) -> Option<&Source> {
+        let places = [&self.flags, &self.environment, &self.file];
+        places
+            .into_iter()
+            .find_map(|place| place.get(name))
+            .and_then(|entries| Some(&entries.first()?.source))
+    }
+
     fn read_environment(&mut self, surroundings: &Surroundings) {
         for setting in TABLE {
             let Some(value) = surroundings.variable(setting.env) else {

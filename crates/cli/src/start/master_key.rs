@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use till_core::token::{IndexKey, KeyRing, MasterKey, unwrap_index_key, wrap_index_key};
 use till_store::Store;
 
-use crate::env::{self, Surroundings};
+use crate::env;
 use crate::local_file;
 use crate::settings::Settings;
 
@@ -19,17 +19,21 @@ const FILE: &str = "master.key";
 /// if it is new.
 pub(super) async fn key_ring(
     settings: &Settings,
-    surroundings: &Surroundings,
+    given: Option<MasterKey>,
     store: &Store,
 ) -> anyhow::Result<KeyRing> {
     let wrapped = store.index_key_fetch().await.context("can't read the index key")?;
-    let master = match given(settings, surroundings)? {
+    let file = settings.key_dir.join(FILE);
+    if let Some(file) = &settings.master_key_file {
+        warn_if_open_to_others(file);
+    }
+    let master = match given.map_or_else(|| made_earlier(&file), |given| Ok(Some(given)))? {
         Some(master) => master,
-        None if wrapped.is_none() => make(&settings.key_dir.join(FILE))?,
+        None if wrapped.is_none() => make(&file)?,
         None => bail!(
             "the master key is missing: {} is not there, and {} has scoped keys that only it opens. Put the file back, \
              name another with --master-key-file, or give the key in {}.",
-            settings.key_dir.join(FILE).display(),
+            file.display(),
             settings.data.display(),
             env::MASTER_KEY
         ),
@@ -48,30 +52,22 @@ pub(super) async fn key_ring(
     Ok(KeyRing::new(master, instance_id, index_key))
 }
 
-/// The master key that somebody gave or an earlier start made: a named file, the variable, or the file in
-/// the key directory.
-fn given(settings: &Settings, surroundings: &Surroundings) -> anyhow::Result<Option<MasterKey>> {
-    if let Some(file) = &settings.master_key_file {
-        return read(file).map(Some);
+/// The master key in the key directory, if there is one.
+fn made_earlier(file: &Path) -> anyhow::Result<Option<MasterKey>> {
+    if !file.try_exists().with_context(|| format!("can't look for {}", file.display()))? {
+        return Ok(None);
     }
-    if let Some(text) = surroundings.variable(env::MASTER_KEY) {
-        return MasterKey::parse(text).map(Some).with_context(|| format!("in {}", env::MASTER_KEY));
-    }
-    let file = settings.key_dir.join(FILE);
-    if file.try_exists().with_context(|| format!("can't look for {}", file.display()))? {
-        return read(&file).map(Some);
-    }
-    Ok(None)
+    warn_if_open_to_others(file);
+    let text = local_file::read_secret(file)?;
+    let text = text.reveal_str().with_context(|| format!("{} is not text", file.display()))?;
+    MasterKey::parse(text).map(Some).with_context(|| format!("in {}", file.display()))
 }
 
-fn read(file: &Path) -> anyhow::Result<MasterKey> {
+fn warn_if_open_to_others(file: &Path) {
     if local_file::is_open_to_others(file) {
         let mode = "chmod 600";
         tracing::warn!(file = %file.display(), fix = mode, "others on this machine may read the master key");
     }
-    let text = local_file::read_secret(file)?;
-    let text = text.reveal_str().with_context(|| format!("{} is not text", file.display()))?;
-    MasterKey::parse(text).with_context(|| format!("in {}", file.display()))
 }
 
 fn make(file: &Path) -> anyhow::Result<MasterKey> {

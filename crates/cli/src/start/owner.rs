@@ -1,62 +1,39 @@
 //! The owner's admin key: made on the first start, or preset for unattended installs.
+//!
+//! Invariant: the first start shows a key before its hash is stored. A crash between the two leaves no owner, and
+//! the next start makes another key; never is one stored that nobody saw.
 
-use std::path::Path;
+use std::io;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use till_core::audit::Actor;
 use till_core::secret::Secret;
-use till_core::token::{ADMIN_TOKEN_PREFIX, admin_token_hash, mint_admin_token};
+use till_core::token::{admin_token_hash, mint_admin_token};
 use till_store::{NewAdminToken, Store};
 
 use super::master_key::random;
-use crate::env::{self, Surroundings};
-use crate::local_file;
 
 /// Name of the owner's token, and its role.
 const OWNER: &str = "owner";
 
-/// A preset key is as long as one that nobody can guess.
-const PRESET_RANDOM_CHARS_MIN: usize = 32;
-
-const PRESET_CHARS_MAX: usize = 256;
-
 /// What happened to the owner's key at this start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OwnerKey {
-    /// Made now, and to be shown this once.
-    Made(Secret),
+    /// Made now and shown this once.
+    Made,
     /// As somebody preset it; they know it.
     Preset,
     /// The one of an earlier start.
     Kept,
 }
 
-/// The key that somebody preset: a named file, or the variable.
-///
-/// # Errors
-/// When there is one that is no good owner key.
-pub(super) fn preset(file: Option<&Path>, surroundings: &Surroundings) -> anyhow::Result<Option<Secret>> {
-    let (key, place) = match (file, surroundings.variable(env::ADMIN_KEY)) {
-        (Some(file), _) => (local_file::read_secret(file)?, file.display().to_string()),
-        (None, Some(text)) => (Secret::new(text.trim()), env::ADMIN_KEY.to_owned()),
-        (None, None) => return Ok(None),
-    };
-    if !is_strong(&key) {
-        bail!(
-            "the owner key in {place} can't be used: it has to be `{ADMIN_TOKEN_PREFIX}` and at least \
-             {PRESET_RANDOM_CHARS_MIN} random letters, digits, `_` or `-`"
-        );
-    }
-    Ok(Some(key))
-}
-
-fn is_strong(key: &Secret) -> bool {
-    let Some(random) = key.reveal().strip_prefix(ADMIN_TOKEN_PREFIX.as_bytes()) else { return false };
-    (PRESET_RANDOM_CHARS_MIN..=PRESET_CHARS_MAX).contains(&random.len())
-        && random.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-}
-
-/// Sees to it that there is an owner key, and that it is the preset one if there is one.
-pub(super) async fn ensure(store: &Store, preset: Option<Secret>) -> anyhow::Result<OwnerKey> {
+/// Sees to it that there is an owner key, and that it is the preset one if there is one. `show` gets a key that
+/// is made here, and returns when somebody could see it.
+pub(super) async fn ensure(
+    store: &Store,
+    preset: Option<Secret>,
+    show: impl FnOnce(&Secret) -> io::Result<()>,
+) -> anyhow::Result<OwnerKey> {
     let context = "can't set up the owner key";
     if let Some(key) = preset {
         let known = store.admin_token_fetch(hash(&key)).await.context(context)?;
@@ -69,7 +46,17 @@ pub(super) async fn ensure(store: &Store, preset: Option<Secret>) -> anyhow::Res
     if store.admin_token_exists(OWNER).await.context(context)? {
         return Ok(OwnerKey::Kept);
     }
-    replace(store, &Actor::system()).await.map(OwnerKey::Made)
+    let key = mint_admin_token(random()?);
+    // As text, because a broken pipe alone would pass for a command whose reader has seen enough.
+    show(&key).map_err(|error| anyhow!("can't print the owner's admin key, so none was made: {error}"))?;
+    put_shown(store, &key).await?;
+    Ok(OwnerKey::Made)
+}
+
+async fn put_shown(store: &Store, key: &Secret) -> anyhow::Result<()> {
+    // Whether a failed write reached the disk all the same can't always be told.
+    let context = "the admin key printed above is void, unless the next start prints no other";
+    put(store, key, &Actor::system()).await.context(context)
 }
 
 /// Makes a new owner key; the old one no longer works. The store writes this to the audit log.
@@ -90,27 +77,56 @@ fn hash(key: &Secret) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use till_core::secret::Secret;
+    use till_store::{OpenOptions, Store};
 
-    use super::{is_strong, preset};
-    use crate::env::Surroundings;
+    use super::{OWNER, OwnerKey, ensure, hash};
 
-    #[test]
-    fn weak_presets_are_refused() {
-        let check = |text: &str, strong| assert_eq!(is_strong(&Secret::new(text)), strong, "{text}");
-        let random = "abcdefghijklmnopqrstuvwxyz-_0123";
-        check(&format!("till_admin_{random}"), true);
-        check(&format!("till_admin_{}", &random[1..]), false);
-        check(&format!("till_admin_{random}!"), false);
-        check(&format!("till_adm_{random}{random}"), false);
-        check(&format!("till_admin_{}", "x".repeat(257)), false);
-        check("", false);
+    fn store(dir: &tempfile::TempDir) -> Store {
+        let options = OpenOptions {
+            data_dir: dir.path().join("data"),
+            witness: dir.path().join("witness"),
+            version: "0".to_owned(),
+        };
+        Store::open(&options).expect("a new directory")
     }
 
-    #[test]
-    fn a_refused_preset_is_not_repeated() {
-        let surroundings = Surroundings::of(&[("TILL_ADMIN_KEY", "hunter2")]);
-        let error = preset(None, &surroundings).err().expect("it is weak");
-        assert!(!format!("{error:#}").contains("hunter2"));
+    fn never(_: &Secret) -> io::Result<()> {
+        panic!("there is nothing to show")
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_not_shown_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        // What a crash before the end of showing leaves.
+        let broken = ensure(&store, None, |_| Err(io::ErrorKind::BrokenPipe.into())).await;
+        assert!(!broken.unwrap_err().is::<io::Error>(), "it would end as if all were well");
+        assert!(!store.admin_token_exists(OWNER).await.unwrap());
+        // The next start makes one and shows it; after that it is kept.
+        let mut shown = None;
+        let made = ensure(&store, None, |key| {
+            shown = Some(key.clone());
+            Ok(())
+        });
+        assert_eq!(made.await.unwrap(), OwnerKey::Made);
+        let shown = shown.expect("it was shown");
+        assert!(store.admin_token_fetch(hash(&shown)).await.unwrap().is_some());
+        assert_eq!(ensure(&store, None, never).await.unwrap(), OwnerKey::Kept);
+        let preset = Secret::new(format!("till_admin_{}", "a".repeat(40)));
+        assert_eq!(ensure(&store, Some(preset), never).await.unwrap(), OwnerKey::Preset);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_shown_key_that_could_not_be_stored_is_called_void() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let key = Secret::new(format!("till_admin_{}", "a".repeat(40)));
+        store.close().await.unwrap();
+        let error = super::put_shown(&store, &key).await.unwrap_err();
+        assert!(format!("{error:#}").starts_with("the admin key printed above is void"), "{error:#}");
     }
 }

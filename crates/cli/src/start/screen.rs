@@ -1,19 +1,35 @@
 //! The first screen: what a person needs next. It goes to stdout; the log goes to stderr.
+//!
+//! The owner's key comes before everything else, because it is shown before it is stored.
 
 use std::io::{self, Write};
 
+use till_core::secret::Secret;
 use till_store::Store;
 
 use super::{OwnerKey, VERSION};
 use crate::env::{self, Surroundings};
 use crate::settings::Settings;
 
-/// Prints it. The owner's key is flushed before anything else happens.
+/// How a fence is taken down.
+pub(super) const FENCE_FIX: &str = "till admin accept-rollback";
+
+/// Prints the owner's key. When it returns, the key has left this process.
+pub(super) fn show_owner_key(key: &Secret) -> io::Result<()> {
+    print(&render_owner_key(key))
+}
+
+fn render_owner_key(key: &Secret) -> String {
+    let key = key.reveal_str().expect("an admin key is ASCII");
+    format!("The owner's admin key is shown only this once:\n\n  export {}={key}\n\n", env::ADMIN_KEY)
+}
+
+/// Prints the rest.
 pub(super) fn show(
     settings: &Settings,
     surroundings: &Surroundings,
     url: &str,
-    owner: &OwnerKey,
+    owner: OwnerKey,
     store: &Store,
 ) -> io::Result<()> {
     // Commands look in the default place; when the server is elsewhere they have to be told.
@@ -21,22 +37,21 @@ pub(super) fn show(
         surroundings.data_dir().as_ref() == Some(&settings.data) && url.starts_with("http:");
     let mut text = render(url, &settings.data.display().to_string(), owner, is_default_place);
     if let Some(fence) = store.fenced() {
-        text.push_str(&format!(
-            "\nALL KEYS ARE REFUSED: {}\nThe way out: till admin accept-rollback\n",
-            fence.reason
-        ));
+        text.push_str(&format!("\nALL KEYS ARE REFUSED: {}\nThe way out: {FENCE_FIX}\n", fence.reason));
     }
+    print(&text)
+}
+
+fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-fn render(url: &str, data: &str, owner: &OwnerKey, is_default_place: bool) -> String {
+fn render(url: &str, data: &str, owner: OwnerKey, is_default_place: bool) -> String {
     let mut text = format!("till {VERSION} is running at {url}\nIts data is in {data}\n");
-    if let OwnerKey::Made(key) = owner {
-        let key = key.reveal_str().expect("an admin key is ASCII");
-        text += "\nNext, in another terminal. The owner's admin key is shown only this once:\n";
-        text += &format!("\n  export {}={key}\n", env::ADMIN_KEY);
+    if owner == OwnerKey::Made {
+        text += "\nNext, in another terminal, after the export of the admin key above:\n\n";
         if !is_default_place {
             text += &format!("  export {}={url}\n", env::URL);
         }
@@ -52,19 +67,19 @@ fn render(url: &str, data: &str, owner: &OwnerKey, is_default_place: bool) -> St
 mod tests {
     use till_core::secret::Secret;
 
-    use super::{OwnerKey, render};
+    use super::{OwnerKey, render, render_owner_key};
 
     #[test]
-    fn the_key_is_shown_on_the_first_start_only() {
-        let made = OwnerKey::Made(Secret::new("till_admin_x"));
-        let first = render("http://127.0.0.1:1", "/d", &made, false);
-        assert!(first.contains("\n  export TILL_ADMIN_KEY=till_admin_x\n"));
-        assert_eq!(first.matches("till_admin_").count(), 1, "once");
-        assert!(first.contains("export TILL_URL=http://127.0.0.1:1\n"));
-        assert!(!render("http://127.0.0.1:1", "/d", &made, true).contains("TILL_URL"));
+    fn the_key_is_shown_once_and_what_to_do_next_on_the_first_start_only() {
+        let key = render_owner_key(&Secret::new("till_admin_x"));
+        assert!(key.contains("\n  export TILL_ADMIN_KEY=till_admin_x\n"));
+        assert_eq!(key.matches("till_admin_").count(), 1, "once");
+        let first = render("http://127.0.0.1:1", "/d", OwnerKey::Made, false);
+        assert!(first.contains("\n  export TILL_URL=http://127.0.0.1:1\n  till keys create "));
+        assert!(!render("http://127.0.0.1:1", "/d", OwnerKey::Made, true).contains("TILL_URL"));
         for other in [OwnerKey::Kept, OwnerKey::Preset] {
-            let text = render("http://127.0.0.1:1", "/d", &other, true);
-            assert!(!text.contains("till_admin_") && text.contains("http://127.0.0.1:1/v1"));
+            let text = render("http://127.0.0.1:1", "/d", other, true);
+            assert!(!text.contains("keys create") && text.contains("http://127.0.0.1:1/v1"));
         }
     }
 }
