@@ -180,13 +180,13 @@ impl Relay {
     /// The answer is complete: the connection can be used again and the hold is settled.
     fn finish(&mut self) {
         self.is_finished = true;
-        if let Some(lease) = self.lease.take() {
+        let is_ours = self.watchdog.take().is_none_or(|watchdog| watchdog.stand_down());
+        if let Some(lease) = self.lease.take().filter(|_| is_ours) {
             lease.release();
         }
         if let Some(hold) = self.hold.take() {
             hold.settle(Units::ONE_ACTIVATION);
         }
-        self.watchdog = None;
     }
 
     /// Ends it early. The hold is settled as spent and the upstream connection closed, by dropping both.

@@ -27,31 +27,49 @@ pub(crate) enum Bark {
 /// Watches one stream until it is dropped.
 pub(crate) struct Watchdog {
     bark: oneshot::Receiver<Bark>,
-    moved: Arc<AtomicBool>,
+    watched: Arc<Watched>,
     task: AbortHandle,
+}
+
+#[derive(Default)]
+struct Watched {
+    /// Something was passed on since the last look.
+    moved: AtomicBool,
+    /// Either side has decided how the stream ends: only the first one may touch the upstream connection, which
+    /// may be serving somebody else a moment later.
+    decided: AtomicBool,
 }
 
 impl Watchdog {
     /// Starts watching. `upstream` is ended together with the stream.
     pub(crate) fn start(mut key: KeyEnded, upstream: AbortHandle, idle: Duration) -> Self {
         let (sender, bark) = oneshot::channel();
-        let moved = Arc::new(AtomicBool::new(false));
-        let watched = Arc::clone(&moved);
+        let watched = Arc::<Watched>::default();
+        let shared = Arc::clone(&watched);
         let task = tokio::spawn(async move {
             let reason = tokio::select! {
                 denial = key.wait() => Bark::KeyEnded(denial),
-                () = silence(&watched, idle) => Bark::Silence,
+                () = silence(&shared.moved, idle) => Bark::Silence,
             };
+            if shared.decided.swap(true, Ordering::AcqRel) {
+                return;
+            }
             // The reason first: the relay must not take it for a fault of the provider.
             let _ = sender.send(reason);
             upstream.abort();
         });
-        Self { bark, moved, task: task.abort_handle() }
+        Self { bark, watched, task: task.abort_handle() }
     }
 
     /// Something was passed on.
     pub(crate) fn progress(&self) {
-        self.moved.store(true, Ordering::Relaxed);
+        self.watched.moved.store(true, Ordering::Relaxed);
+    }
+
+    /// The stream is complete. Whether that came first: otherwise the upstream connection is being ended and
+    /// must not be used again.
+    pub(crate) fn stand_down(&self) -> bool {
+        !self.watched.decided.swap(true, Ordering::AcqRel)
     }
 
     /// Ready when the stream must end.
