@@ -17,6 +17,7 @@ use crate::admit::Admission;
 use crate::authenticate::VerifiedKey;
 use crate::connect::OutboundBody;
 use crate::facts::{Facts, has_token};
+use crate::inspect::broken_body;
 use crate::metrics::Metrics;
 use crate::pool::{Lease, Pool};
 
@@ -112,10 +113,7 @@ pub(crate) async fn forward(
 fn failed(key: &VerifiedKey, error: &hyper::Error, is_unsent: bool) -> Denial {
     if error.is_user() {
         // The body is the client's own, and it is what failed.
-        return Denial::new(
-            DenialCode::MalformedRequest,
-            "The body of this request broke off, or is not framed as RFC 9112 says.",
-        );
+        return broken_body();
     }
     if is_unsent { unreachable(key, error) } else { broke_off(key, error) }
 }

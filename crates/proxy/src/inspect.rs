@@ -1,5 +1,7 @@
 //! Reads the few request bodies that have to be known before a request is admitted.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use http_body::Body as _;
@@ -47,18 +49,20 @@ pub(crate) async fn inspect(
     // Without a length as much as is allowed may come.
     let length = body.size_hint().upper().and_then(|length| u32::try_from(length).ok());
     let wanted = length.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
-    let room = std::sync::Arc::clone(&till.room_for_bodies).try_acquire_many_owned(wanted).map_err(|_| {
+    let room = Arc::clone(&till.room_for_bodies).try_acquire_many_owned(wanted).map_err(|_| {
         Denial::new(DenialCode::Overloaded, "till holds as many request bodies as it may. Try again shortly.")
     })?;
-    let body = Limited::new(body, BODY_BYTES_MAX as usize).collect().await.map_err(|error| {
+    let whole = Limited::new(body, BODY_BYTES_MAX as usize).collect();
+    // Whoever sends it slowly takes room from others.
+    let whole = tokio::time::timeout(till.timeouts.idle, whole).await.map_err(|_| {
+        Denial::new(DenialCode::MalformedRequest, "The body of this request took too long to arrive.")
+    })?;
+    let body = whole.map_err(|error| {
         if error.is::<LengthLimitError>() {
             let message = format!("The body of this request is longer than {BODY_BYTES_MAX} bytes.");
             return Denial::new(DenialCode::BodyTooLarge, message);
         }
-        Denial::new(
-            DenialCode::MalformedRequest,
-            "The body of this request broke off, or is not framed as RFC 9112 says.",
-        )
+        broken_body()
     })?;
     let body = body.to_bytes();
     match field.is_set(&body) {
@@ -74,4 +78,12 @@ pub(crate) async fn inspect(
             Err(Denial::new(DenialCode::MalformedRequest, format!("This request is refused: {error}.")))
         }
     }
+}
+
+/// The answer to a body that did not come to its end.
+pub(crate) fn broken_body() -> Denial {
+    Denial::new(
+        DenialCode::MalformedRequest,
+        "The body of this request broke off, or is not framed as RFC 9112 says.",
+    )
 }
