@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 
-use self::framing::{Body, Framing};
+use self::framing::Body;
 pub(crate) use self::head::Violation;
 
 /// The connection preface of HTTP/2, RFC 9113 section 3.4.

@@ -51,11 +51,6 @@ impl Hold {
         self.remaining
     }
 
-    /// What is held.
-    pub fn units(&self) -> Units {
-        self.units
-    }
-
     /// Tells when the key ends while the hold is open, and after.
     pub fn key_ended(&self) -> KeyEnded {
         KeyEnded { ended: self.ended.clone() }

@@ -316,7 +316,8 @@ impl Store {
     /// # Errors
     /// Why it does not.
     pub async fn writable(&self) -> Result<(), StoreError> {
-        self.ask(|reply| Command::Probe { reply }).await.map(drop)
+        // The same question: what was asked for so far is written, or is not.
+        self.flush().await
     }
 
     /// Waits until everything asked for so far is written, what was given back included.

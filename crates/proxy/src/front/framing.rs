@@ -19,27 +19,14 @@ pub(super) enum Body {
     Tunnel,
 }
 
-/// Tells body bytes from what comes after.
-pub(super) trait Framing {
-    /// Whether the next byte is the first of another request.
-    fn is_complete(&self) -> bool;
-
-    /// How many of these bytes belong to the body.
-    ///
-    /// # Errors
-    /// A framing that could be read in two ways.
-    fn advance(&mut self, bytes: &[u8]) -> Result<usize, Violation>;
-}
-
 impl Body {
     /// Whether there is HTTP/1 framing at all.
     pub(super) fn is_http1(&self) -> bool {
         !matches!(self, Self::Tunnel)
     }
-}
 
-impl Framing for Body {
-    fn is_complete(&self) -> bool {
+    /// Whether the next byte is the first of another request.
+    pub(super) fn is_complete(&self) -> bool {
         match self {
             Self::Length(left) => *left == 0,
             Self::Chunked(chunked) => chunked.part == Part::Done,
@@ -47,7 +34,11 @@ impl Framing for Body {
         }
     }
 
-    fn advance(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+    /// How many of these bytes belong to the body.
+    ///
+    /// # Errors
+    /// A framing that could be read in two ways.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         match self {
             Self::Length(left) => {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
