@@ -380,3 +380,16 @@ async fn a_protocol_that_nobody_asked_for_is_not_relayed() {
         assert_eq!(rig.used(id).await, 1);
     }
 }
+
+#[tokio::test]
+async fn an_outbound_proxy_gets_no_credentials_over_another_scheme_than_it_was_given_with() {
+    let proxy = Upstream::start(|_, _| respond("200 OK", "", b"")).await;
+    let url = format!("https://user:pass@{}", proxy.address());
+    let outbound_proxy = OutboundProxy { http: Some(url), https: None, no_proxy: None };
+    let options = Options { outbound_proxy, ..Options::default() };
+    let rig = Rig::start(&[("openai", "http://127.0.0.1:9")], options).await;
+    let (token, id) = rig.mint("openai", 2).await;
+    let answer = rig.call(&token, "GET", "/v1/models", "").await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!((proxy.connections(), rig.used(id).await), (0, 0));
+}
