@@ -4,22 +4,32 @@
 //! must not come out without one.
 
 use serde_json::{Map, Value};
-use till_core::limit::LIMIT_MAX;
+use till_core::limit::{LIMIT_MAX, Limits};
+use till_core::money::Dollars;
 use till_core::secret::Secret;
 use till_core::upstream::{UPSTREAM_KEY_MAX, UPSTREAM_KEY_MIN, check_upstream_key};
+use till_store::KeyOptions;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 5] = ["provider", "upstream_key", "max_activations", "metadata", "name"];
-
-/// Fields that are known, and refused with a value until something enforces them.
-pub(crate) const UNSUPPORTED: [&str; 15] = [
+pub(crate) const SUPPORTED: [&str; 10] = [
+    "provider",
+    "upstream_key",
+    "max_activations",
     "max_tokens",
     "max_spend_cents",
     "max_spend_usd",
+    "clamp",
+    "danger_allow_unbounded",
+    "metadata",
+    "name",
+];
+
+/// Fields that are known, and refused with a value until something enforces them.
+pub(crate) const UNSUPPORTED: [&str; 12] = [
     "ip_whitelist",
     "scope",
     "rate",
@@ -43,10 +53,9 @@ const METADATA_DEPTH_MAX: usize = 8;
 /// Longest `name`, in characters.
 const NAME_CHARS_MAX: usize = 256;
 
-/// What to mint. Each field may also be spelled in camelCase.
+/// What to mint: at least one limit. Each field may also be spelled in camelCase.
 ///
-/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `max_tokens`,
-/// `max_spend_cents`, `max_spend_usd`, `ip_whitelist`, `scope`, `rate`, `expires_at`, `ttl_seconds`,
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `ip_whitelist`, `scope`, `rate`, `expires_at`, `ttl_seconds`,
 /// `not_before`, `activate_by`, `idle_expiry_seconds`, `durability`, `upstream_ref`, `upstream`, `project`.
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
@@ -68,7 +77,25 @@ pub(crate) struct KeyCreateBody {
     upstream_key: String,
     /// How many requests the scoped key is good for, over its whole life: a whole number from 1 to 2⁶³−1.
     #[schema(example = 50, minimum = 1, maximum = 9223372036854775807_i64)]
-    max_activations: u64,
+    max_activations: Option<u64>,
+    /// How many tokens, input and output together, it is good for: a whole number from 1 to 2⁶³−1.
+    #[schema(example = 1_000_000, minimum = 1, maximum = 9223372036854775807_i64)]
+    max_tokens: Option<u64>,
+    /// How much it may spend, in US cents: a whole number from 1 to 922337203685. Excludes `max_spend_usd`.
+    #[schema(example = 500, minimum = 1, maximum = 922_337_203_685_i64)]
+    max_spend_cents: Option<u64>,
+    /// How much it may spend, in US dollars: a decimal number in quotes with at most 9 decimals. Excludes
+    /// `max_spend_cents`.
+    #[schema(example = "0.25", pattern = r"^[0-9]{1,10}(\.[0-9]{1,9})?$")]
+    max_spend_usd: Option<String>,
+    /// Whether till may lower the output cap of a request to what is left; otherwise such a request is refused. True
+    /// if absent.
+    #[schema(example = true)]
+    clamp: Option<bool>,
+    /// Let requests pass whose cost nothing bounds, such as those with tools that the provider runs, although there is
+    /// a limit in tokens or money. The limit can then be exceeded by each of them. False if absent.
+    #[schema(example = false)]
+    danger_allow_unbounded: Option<bool>,
     /// Anything you want to find on the key again: at most 16 KiB, nested at most 8 levels.
     #[schema(value_type = Option<Object>, example = json!({"team": "search"}))]
     metadata: Option<Map<String, Value>>,
@@ -81,7 +108,8 @@ pub(crate) struct KeyCreateBody {
 pub(crate) struct KeyCreate {
     pub(crate) provider: String,
     pub(crate) upstream_key: Secret,
-    pub(crate) max_activations: u64,
+    pub(crate) limits: Limits,
+    pub(crate) options: KeyOptions,
     pub(crate) metadata: Map<String, Value>,
 }
 
@@ -94,7 +122,12 @@ impl KeyCreate {
         }
         let provider = fields.take("provider")?;
         let upstream_key = fields.take("upstream_key")?;
-        let max_activations = fields.take("max_activations")?;
+        let activations = fields.take("max_activations")?;
+        let tokens = fields.take("max_tokens")?;
+        let cents = fields.take("max_spend_cents")?;
+        let usd = fields.take("max_spend_usd")?;
+        let clamp = fields.take("clamp")?;
+        let allow_unbounded = fields.take("danger_allow_unbounded")?;
         let metadata = fields.take("metadata")?;
         let name = fields.take("name")?;
         // First what was sent too much: somebody who misspelt a field should read its name, not "missing".
@@ -102,7 +135,20 @@ impl KeyCreate {
 
         let provider = text("provider", required("provider", provider)?)?;
         let upstream_key = secret("upstream_key", required("upstream_key", upstream_key)?)?;
-        let max_activations = limit("max_activations", &required("max_activations", max_activations)?)?;
+        let activations = activations.map(|value| limit("max_activations", &value, LIMIT_MAX)).transpose()?;
+        let tokens = tokens.map(|value| limit("max_tokens", &value, LIMIT_MAX)).transpose()?;
+        let limits = Limits { activations, tokens, spend_nanos: spend(cents, usd)? };
+        if limits == Limits::default() {
+            let message = "at least one limit is required: `max_activations`, `max_tokens`, `max_spend_cents` or \
+                           `max_spend_usd`";
+            return Err(ApiError::new(ErrorCode::MissingField, message));
+        }
+        let default = KeyOptions::default();
+        let options = KeyOptions {
+            clamp: flag("clamp", clamp)?.unwrap_or(default.clamp),
+            allow_unbounded: flag("danger_allow_unbounded", allow_unbounded)?
+                .unwrap_or(default.allow_unbounded),
+        };
         let metadata = metadata_with_name(metadata, name)?;
         if mentions(&metadata, &upstream_key) {
             return Err(invalid(
@@ -110,7 +156,7 @@ impl KeyCreate {
                 "must not contain the upstream key: metadata is stored and shown",
             ));
         }
-        Ok(Self { provider, upstream_key, max_activations, metadata })
+        Ok(Self { provider, upstream_key, limits, options, metadata })
     }
 }
 
@@ -157,12 +203,46 @@ fn secret(name: &str, value: Value) -> Result<Secret, ApiError> {
     }
 }
 
-fn limit(name: &str, value: &Value) -> Result<u64, ApiError> {
+fn limit(name: &str, value: &Value, max: u64) -> Result<u64, ApiError> {
     // Numbers above 2⁶⁴−1 and everything with a point or an exponent are floating point here, so they are refused.
     value
         .as_u64()
-        .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-        .ok_or_else(|| invalid(name, &format!("must be a whole number from 1 to {LIMIT_MAX}, not in quotes")))
+        .filter(|limit| (1..=max).contains(limit))
+        .ok_or_else(|| invalid(name, &format!("must be a whole number from 1 to {max}, not in quotes")))
+}
+
+/// Nano-dollars in a cent.
+const NANOS_PER_CENT: u64 = 10_000_000;
+
+/// The limit in nano-dollars, from whichever of the two fields is given.
+fn spend(cents: Option<Value>, usd: Option<Value>) -> Result<Option<u64>, ApiError> {
+    match (cents, usd) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => {
+            let message = "`max_spend_cents` and `max_spend_usd` are the same limit; send one of them";
+            Err(ApiError::new(ErrorCode::DuplicateField, message))
+        }
+        (Some(cents), None) => {
+            let cents = limit("max_spend_cents", &cents, LIMIT_MAX / NANOS_PER_CENT)?;
+            Ok(Some(cents * NANOS_PER_CENT))
+        }
+        (None, Some(usd)) => {
+            let rule = "must be US dollars as a decimal number in quotes with at most 9 decimals, from \"0.000000001\" to \
+                        \"9223372036.854775807\"";
+            let nanos = usd.as_str().and_then(|text| text.parse::<Dollars>().ok());
+            let nanos = nanos.and_then(|Dollars(nanos)| u64::try_from(nanos).ok());
+            let nanos = nanos.filter(|nanos| (1..=LIMIT_MAX).contains(nanos));
+            nanos.map(Some).ok_or_else(|| invalid("max_spend_usd", rule))
+        }
+    }
+}
+
+fn flag(name: &str, value: Option<Value>) -> Result<Option<bool>, ApiError> {
+    match value {
+        None => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(flag)),
+        Some(_) => Err(invalid(name, "must be true or false")),
+    }
 }
 
 fn metadata_with_name(metadata: Option<Value>, name: Option<Value>) -> Result<Map<String, Value>, ApiError> {

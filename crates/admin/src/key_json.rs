@@ -57,6 +57,12 @@ pub(crate) struct KeyJson {
     /// Money spent or in flight in US dollars, exact to the nano-dollar.
     #[schema(example = "0.00")]
     used_spend_usd: String,
+    /// Whether till may lower the output cap of a request to what is left.
+    #[schema(example = true)]
+    clamp: bool,
+    /// Whether requests pass whose cost nothing bounds: the limits in tokens and money can then be exceeded.
+    #[schema(example = false)]
+    danger_allow_unbounded: bool,
     /// Networks it may be used from; an empty list is everywhere.
     #[schema(example = json!([]))]
     ip_whitelist: Vec<String>,
@@ -90,6 +96,8 @@ impl From<KeyRecord> for KeyJson {
             used_spend_cents: used_cents(key.used.spend_nanos),
             max_spend_usd: key.limits.spend_nanos.map(usd),
             used_spend_usd: usd(key.used.spend_nanos),
+            clamp: key.options.clamp,
+            danger_allow_unbounded: key.options.allow_unbounded,
             ip_whitelist: Vec::new(),
             created_at: rfc3339(key.created_at),
             last_used_at: key.last_used_at.map(rfc3339),
@@ -156,7 +164,7 @@ mod tests {
     use till_core::key::{KeyId, KeyStatus};
     use till_core::limit::{Limits, Units};
     use till_core::time::Timestamp;
-    use till_store::KeyRecord;
+    use till_store::{KeyOptions, KeyRecord};
 
     use super::KeyJson;
 
@@ -169,6 +177,7 @@ mod tests {
             origin: "https://api.openai.com".into(),
             limits: Limits { activations: None, tokens: Some(9), spend_nanos: Some(19_999_999) },
             used: Units { activations: 3, tokens: 0, spend_nanos: 10_000_001 },
+            options: KeyOptions::default(),
             status: KeyStatus::Exhausted,
             metadata: Map::new(),
             created_at: Timestamp(1_000),
@@ -183,6 +192,7 @@ mod tests {
                 "maxActivations": null, "usedActivations": 3, "maxTokens": 9, "usedTokens": 0,
                 "maxSpendCents": 1, "usedSpendCents": 2,
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",
+                "clamp": true, "dangerAllowUnbounded": false,
                 "ipWhitelist": [], "createdAt": "1970-01-01T00:00:01.000Z", "lastUsedAt": "1970-01-01T00:00:02.000Z",
                 "revokedAt": null, "metadata": {}
             })

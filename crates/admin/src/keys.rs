@@ -8,10 +8,11 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use till_core::key::{KeyId, KeyStatus};
-use till_core::limit::Limits;
+use till_core::limit::Dimension;
 use till_core::token::Minted;
 use till_core::upstream::Upstream;
 use till_providers::Provider;
+use till_providers::request::endpoints;
 use till_store::{KeyQuery, NewKey};
 
 use crate::authenticate::Caller;
@@ -46,17 +47,37 @@ pub(crate) async fn key_create(
     query::none(&uri)?;
     let wanted = KeyCreate::parse(&json_body::read(&headers, body).await?)?;
     let upstream = upstream(&shared, &wanted)?;
+    meterable(&shared, &wanted)?;
     let minted = mint(&shared, &upstream)?;
     let new_key = NewKey {
         id: minted.id,
         provider: upstream.provider,
         origin: upstream.origin,
-        limits: Limits { activations: Some(wanted.max_activations), ..Limits::default() },
+        limits: wanted.limits,
+        options: wanted.options,
         metadata: wanted.metadata,
     };
     let record = shared.state.store.key_create(new_key, caller.actor()).await?;
     let key = CreatedKeyJson::new(record, &minted.scoped_key);
     Ok((StatusCode::CREATED, Json(KeyCreateAnswer { key })))
+}
+
+/// A limit in tokens or money is refused for an API that no table knows: no request could pass under it.
+fn meterable(shared: &Shared, wanted: &KeyCreate) -> Result<(), ApiError> {
+    let provider = shared.state.providers.get(&wanted.provider);
+    if wanted.options.allow_unbounded || provider.is_some_and(|provider| !endpoints(provider).is_empty()) {
+        return Ok(());
+    }
+    for (dimension, field) in [(Dimension::Tokens, "max_tokens"), (Dimension::Spend, "max_spend_usd")] {
+        if wanted.limits.of(dimension).is_some() {
+            let message = format!(
+                "`{field}` can't be enforced for `{}`: till does not know what its requests cost; use `max_activations`",
+                wanted.provider
+            );
+            return Err(ApiError::new(ErrorCode::InvalidField, message));
+        }
+    }
+    Ok(())
 }
 
 /// What is sealed: destination and placement come from the registry, never from the request.

@@ -15,6 +15,7 @@ mod docs_page;
 mod error;
 mod field_name;
 mod health;
+mod holds;
 mod instance;
 mod json_body;
 mod key_create;
@@ -28,6 +29,8 @@ mod providers;
 mod query;
 mod router;
 mod time_text;
+mod usage;
 
 pub use authenticate::{PeerAddr, RequestId};
 pub use router::{AdminSettings, AdminState, openapi, openapi_text, router};
+pub use time_text::rfc3339;

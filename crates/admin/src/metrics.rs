@@ -81,9 +81,15 @@ fn render_store(text: &mut String, stats: StoreStats, fenced: bool) {
         ("till_store_operations_total", "counter", "Operations taken from the queue.", stats.operations),
         ("till_store_commit_failures_total", "counter", "Transactions that failed.", stats.commit_failures),
         (
-            "till_store_overruns_total",
+            "till_store_holds_exceeded_total",
             "counter",
             "Requests that used more than was set aside for them.",
+            stats.holds_exceeded,
+        ),
+        (
+            "till_store_overruns_total",
+            "counter",
+            "Requests that used more than a limit allows; their keys are stopped.",
             stats.overruns,
         ),
         ("till_store_queue_length", "gauge", "Operations that wait for the writer.", stats.queue_length),

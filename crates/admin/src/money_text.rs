@@ -1,10 +1,9 @@
 //! Nano-dollars as the cents and dollars of the API.
 
+use till_core::money::Dollars;
+
 /// Nano-dollars in a cent.
 const NANOS_PER_CENT: u64 = 10_000_000;
-
-/// Nano-dollars in a dollar.
-const NANOS_PER_USD: u64 = 1_000_000_000;
 
 /// A limit in whole cents, rounded down so that it never promises more than there is.
 pub(crate) fn limit_cents(nanos: u64) -> u64 {
@@ -18,9 +17,7 @@ pub(crate) fn used_cents(nanos: u64) -> u64 {
 
 /// The exact amount in dollars with at least two decimals.
 pub(crate) fn usd(nanos: u64) -> String {
-    let fraction = format!("{:09}", nanos % NANOS_PER_USD);
-    let kept = fraction.trim_end_matches('0').len().max(2);
-    format!("{}.{}", nanos / NANOS_PER_USD, &fraction[..kept])
+    Dollars(nanos.into()).to_string()
 }
 
 #[cfg(test)]

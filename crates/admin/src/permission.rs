@@ -17,6 +17,10 @@ pub(crate) enum Permission {
     InstanceWrite,
     /// Read the audit log.
     AuditRead,
+    /// See what was used, call by call.
+    UsageRead,
+    /// Give back what a hold that a crash left open was charged with.
+    HoldsForgive,
 }
 
 /// Whether a role, named as the store holds it, has a permission.
@@ -29,7 +33,9 @@ pub(crate) fn role_may(role: &str, permission: Permission) -> bool {
             | Permission::AccountRead
             | Permission::InstanceRead
             | Permission::InstanceWrite
-            | Permission::AuditRead,
+            | Permission::AuditRead
+            | Permission::UsageRead
+            | Permission::HoldsForgive,
         ) => true,
         (_, _) => false,
     }

@@ -32,7 +32,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
-use crate::{account, audit, docs_page, health, instance, keys, metrics, providers};
+use crate::{account, audit, docs_page, health, holds, instance, keys, metrics, providers, usage};
 
 /// What the control plane works with.
 pub struct AdminState {
@@ -146,7 +146,9 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 /// Every route there is.
 fn plane() -> Plane {
     use Access::{Open, Page, Token};
-    use Permission::{AccountRead, AuditRead, InstanceRead, InstanceWrite, KeysRead, KeysWrite};
+    use Permission::{
+        AccountRead, AuditRead, HoldsForgive, InstanceRead, InstanceWrite, KeysRead, KeysWrite, UsageRead,
+    };
 
     Plane::default()
         .under("Keys")
@@ -154,6 +156,11 @@ fn plane() -> Plane {
         .serve::<keys::__path_key_list, _, _>(Token(KeysRead), keys::key_list)
         .serve::<keys::__path_key_show, _, _>(Token(KeysRead), keys::key_show)
         .serve::<keys::__path_key_revoke, _, _>(Token(KeysWrite), keys::key_revoke)
+        .under("Usage")
+        .serve::<usage::__path_usage_list, _, _>(Token(UsageRead), usage::usage_list)
+        .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)
+        .serve::<holds::__path_hold_list, _, _>(Token(UsageRead), holds::hold_list)
+        .serve::<holds::__path_hold_forgive, _, _>(Token(HoldsForgive), holds::hold_forgive)
         .under("Providers")
         .serve::<providers::__path_provider_list, _, _>(Token(InstanceRead), providers::provider_list)
         .under("Account")

@@ -6,10 +6,21 @@ use till_core::time::Timestamp;
 use time::OffsetDateTime;
 
 /// The text for a point in time. Years after 9999 can't be written that way and become the last instant that can.
-pub(crate) fn rfc3339(at: Timestamp) -> String {
+pub fn rfc3339(at: Timestamp) -> String {
     let nanos = i128::from(at.0) * 1_000_000;
     OffsetDateTime::from_unix_timestamp_nanos(nanos)
         .map_or_else(|_| "9999-12-31T23:59:59.999Z".to_owned(), text)
+}
+
+/// The point in time that an RFC 3339 text means, in any offset; `None` for other texts and times before 1970.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let at = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Timestamp)
+}
+
+/// A day, counted from 1970-01-01 UTC, as `2026-01-31`.
+pub(crate) fn day(day: u64) -> String {
+    rfc3339(Timestamp(day.saturating_mul(86_400_000)))[..10].to_owned()
 }
 
 fn text(at: OffsetDateTime) -> String {

@@ -9,7 +9,7 @@ use crate::settings::{DirectoryFlags, SettingFlags};
 /// One real API key in, many small disposable ones out.
 ///
 /// till is a proxy that you run yourself. It turns a real API key into scoped keys, each good for a number of
-/// requests and dead after that. The real key never reaches whoever uses a scoped key.
+/// requests, tokens or dollars and dead after that. The real key never reaches whoever uses a scoped key.
 #[derive(Parser)]
 #[command(
     name = "till",
@@ -42,6 +42,30 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys list --status active\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd"
     )]
     Keys(KeysCommand),
+    /// Show what was used: per key, model and day, or call by call
+    ///
+    /// Without `--by` and `--calls` it shows a sum per key.
+    #[command(
+        after_help = "Examples:\n  till usage\n  till usage --by key,model,day --since 7d\n  till usage --calls --key key_3xhKzZ1LbR0uYp2NqTf8Wd --limit 20\n  till usage --by model --since 2026-01-01 --output csv"
+    )]
+    Usage(UsageWanted),
+    /// List and forgive what a crash left open
+    ///
+    /// A request that was under way when the server ended without a stop is spent, because nobody knows what became
+    /// of it.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till holds list\n  till holds forgive hold_7-31"
+    )]
+    Holds(HoldsCommand),
+    /// Show, check and add prices of models
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till prices list --provider openai\n  till prices show gpt-4o-mini\n  till prices check my-prices.toml\n  till prices update my-prices.toml"
+    )]
+    Prices(PricesCommand),
     /// Show how the server is doing
     #[command(
         after_help = "Examples:\n  till status\n  till status --url https://till.example.com --output json"
@@ -99,7 +123,7 @@ pub(crate) enum KeysCommand {
     #[command(
         after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -"
     )]
-    Create(KeyCreate),
+    Create(Box<KeyCreate>),
     /// List scoped keys, newest first
     #[command(
         after_help = "Examples:\n  till keys list\n  till keys list --status active --provider openai --output json"
@@ -132,8 +156,23 @@ pub(crate) struct KeyCreate {
     #[arg(long, value_name = "ID")]
     pub(crate) provider: String,
     /// How many requests it is good for, over its whole life
+    #[arg(long, value_name = "N", required_unless_present_any = ["max_tokens", "max_spend_usd", "max_spend_cents"])]
+    pub(crate) max_activations: Option<u64>,
+    /// How many tokens it is good for, input and output together
     #[arg(long, value_name = "N")]
-    pub(crate) max_activations: u64,
+    pub(crate) max_tokens: Option<u64>,
+    /// How much it may spend in US dollars, such as 5 or 0.25
+    #[arg(long, value_name = "DOLLARS", conflicts_with = "max_spend_cents")]
+    pub(crate) max_spend_usd: Option<String>,
+    /// How much it may spend in US cents
+    #[arg(long, value_name = "CENTS")]
+    pub(crate) max_spend_cents: Option<u64>,
+    /// Refuse a request whose output cap is above what is left, instead of lowering the cap
+    #[arg(long)]
+    pub(crate) no_clamp: bool,
+    /// Let requests pass whose cost nothing bounds: each of them can exceed a limit in tokens or money
+    #[arg(long)]
+    pub(crate) danger_allow_unbounded: bool,
     /// File with the real key; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "upstream")]
     pub(crate) upstream_key_file: Option<PathBuf>,
@@ -166,6 +205,149 @@ pub(crate) struct OneKey {
     pub(crate) connection: Connection,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct UsageWanted {
+    /// What to tell apart: any of key, model, day, provider, endpoint
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', conflicts_with = "calls")]
+    pub(crate) by: Vec<UsageBy>,
+    /// Show every call instead of sums, newest first
+    #[arg(long)]
+    pub(crate) calls: bool,
+    /// At most so many calls
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "calls")]
+    pub(crate) limit: usize,
+    /// Only calls of this key
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<String>,
+    /// Only calls to this provider
+    #[arg(long, value_name = "ID")]
+    pub(crate) provider: Option<String>,
+    /// Only calls to this model
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Only calls since then: 2026-01-31, 2026-01-31T08:00:00Z, or how long ago, as 7d, 24h or 30m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only calls before then; as `--since`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Form of the answer
+    #[arg(
+        long = "output",
+        short = 'o',
+        value_name = "FORM",
+        default_value = "table",
+        help_heading = "Output"
+    )]
+    pub(crate) form: ListForm,
+}
+
+/// What sums can be told apart by.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UsageBy {
+    Key,
+    Model,
+    Day,
+    Provider,
+    Endpoint,
+}
+
+/// For people, for programs, or for spreadsheets.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListForm {
+    Table,
+    Json,
+    Csv,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum HoldsCommand {
+    /// List holds that a crash left open, newest first
+    #[command(after_help = "Examples:\n  till holds list\n  till holds list --output json")]
+    List {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give the units of a hold back to its key
+    ///
+    /// Do this only when you know that its request was not sent, or not billed. It is in the audit log.
+    #[command(after_help = "Examples:\n  till holds forgive hold_7-31")]
+    Forgive {
+        /// Name of the hold, `hold_…`
+        id: String,
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PricesCommand {
+    /// List models and what they cost: the built-in table and what was added to it
+    #[command(
+        after_help = "Examples:\n  till prices list --provider anthropic\n  till prices list --output csv"
+    )]
+    List {
+        /// Only models of this provider
+        #[arg(long, value_name = "ID")]
+        provider: Option<String>,
+        /// Form of the answer
+        #[arg(
+            long = "output",
+            short = 'o',
+            value_name = "FORM",
+            default_value = "table",
+            help_heading = "Output"
+        )]
+        form: ListForm,
+    },
+    /// Show everything that is known about what a model costs
+    #[command(
+        after_help = "Examples:\n  till prices show gpt-4o-mini\n  till prices show claude-sonnet-4-5 --provider bedrock"
+    )]
+    Show {
+        /// Name of the model, as a request has it
+        model: String,
+        /// Only at this provider
+        #[arg(long, value_name = "ID")]
+        provider: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check prices that were added, or a file of them, and show what they change
+    ///
+    /// A file has tables `[[prices]]` with `provider`, `model` and dollars per million tokens in quotes: `input`,
+    /// `output`, `cache_read` and so on; see docs/prices.md.
+    #[command(after_help = "Examples:\n  till prices check\n  till prices check my-prices.toml")]
+    Check {
+        /// A file of prices in TOML; without it, those that are in effect
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Put a file of prices into the data directory
+    ///
+    /// It replaces the one that was put there before, and takes effect when the server is started the next time.
+    #[command(
+        after_help = "Examples:\n  till prices update my-prices.toml\n  till prices update my-prices.toml --data /srv/till"
+    )]
+    Update {
+        /// A file of prices in TOML
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        directories: DirectoryFlags,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 /// The states a key can be in.

@@ -3,14 +3,19 @@
 mod admin;
 mod completions;
 mod config;
+mod holds;
 mod key_create;
 mod keys;
+mod prices;
 mod providers;
 mod status;
 mod upstream_key;
+mod usage;
 mod version;
 
-use crate::args::{AdminCommand, Cli, Command, ConfigCommand, KeysCommand, ProvidersCommand};
+use crate::args::{
+    AdminCommand, Cli, Command, ConfigCommand, HoldsCommand, KeysCommand, PricesCommand, ProvidersCommand,
+};
 use crate::env::Surroundings;
 use crate::{start, tls};
 
@@ -25,6 +30,25 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         }
         Command::Keys(KeysCommand::Show(key)) => keys::show(&key, surroundings),
         Command::Keys(KeysCommand::Revoke(key)) => keys::revoke(&key, surroundings),
+        Command::Usage(wanted) => usage::run(&wanted, surroundings),
+        Command::Holds(HoldsCommand::List { connection, output }) => {
+            holds::list(&connection, output, surroundings)
+        }
+        Command::Holds(HoldsCommand::Forgive { id, connection, output }) => {
+            holds::forgive(&id, &connection, output, surroundings)
+        }
+        Command::Prices(PricesCommand::List { provider, form }) => {
+            prices::list(provider.as_deref(), form, surroundings)
+        }
+        Command::Prices(PricesCommand::Show { model, provider, output }) => {
+            prices::show(&model, provider.as_deref(), output, surroundings)
+        }
+        Command::Prices(PricesCommand::Check { file, output }) => {
+            prices::check(file.as_deref(), output, surroundings)
+        }
+        Command::Prices(PricesCommand::Update { file, directories, output }) => {
+            prices::update(&file, &directories, output, surroundings)
+        }
         Command::Status { connection, output } => status::run(&connection, output, surroundings),
         Command::Providers(ProvidersCommand::List { output }) => providers::list(output, surroundings),
         Command::Providers(ProvidersCommand::Show { id, output }) => {

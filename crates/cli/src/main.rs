@@ -9,6 +9,7 @@ mod inputs;
 mod local_file;
 mod logging;
 mod output;
+mod prices;
 mod settings;
 #[cfg(test)]
 mod snapshot;

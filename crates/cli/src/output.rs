@@ -25,6 +25,23 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
+/// Writes a row of comma-separated values, RFC 4180. A text that a spreadsheet would take for a formula gets an
+/// apostrophe in front.
+pub(crate) fn csv(cells: &[String]) -> io::Result<()> {
+    let cell = |cell: &String| {
+        let cell = plain(cell);
+        let guarded =
+            if cell.starts_with(['=', '+', '-', '@']) && cell.len() > 1 { format!("'{cell}") } else { cell };
+        if guarded.contains([',', '"', ' ']) {
+            format!("\"{}\"", guarded.replace('"', "\"\""))
+        } else {
+            guarded
+        }
+    };
+    let cells: Vec<String> = cells.iter().map(cell).collect();
+    write!(io::stdout().lock(), "{}\r\n", cells.join(","))
+}
+
 /// Rows under a heading. They fit the terminal: where they would be wider, the columns that may be cut are.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,

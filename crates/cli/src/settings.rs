@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use till_providers::Registry;
+use till_providers::price::PriceFile;
 use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use flags::{DirectoryFlags, SettingFlags};
@@ -53,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) first_byte_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) client_header_timeout: Duration,
+    pub(crate) budget_wait: Duration,
+    pub(crate) usage_retention_days: usize,
     pub(crate) shutdown_grace: Duration,
     pub(crate) header_bytes_max: usize,
     pub(crate) header_count_max: usize,
@@ -63,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) log_requests: bool,
     /// The built-in providers, those of the configuration file, and where `provider_urls` points them.
     pub(crate) registry: Registry,
+    /// Prices of the configuration file.
+    pub(crate) prices: PriceFile,
 }
 
 /// How much is logged.
@@ -112,8 +117,15 @@ impl Settings {
             }
         }
         settings.fill_registry(written, &mut mistakes);
+        settings.prices = written.prices.clone();
         settings.check_together(&mut mistakes);
         (settings, mistakes)
+    }
+
+    /// How long usage records are kept; `None` is for ever.
+    pub(crate) fn usage_retention(&self) -> Option<Duration> {
+        let days = u64::try_from(self.usage_retention_days).expect("a small number");
+        (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
     }
 
     /// The address to listen on.

@@ -33,6 +33,7 @@ use self::owner::OwnerKey;
 use self::signals::Signals;
 use crate::env::Surroundings;
 use crate::inputs::{self, Inputs};
+use crate::prices;
 use crate::settings::{SettingFlags, Settings, Written};
 use crate::tls::{self, Roots};
 use crate::{local_file, logging};
@@ -108,6 +109,7 @@ fn open_store(settings: &Settings) -> anyhow::Result<Store> {
         data_dir: settings.data.clone(),
         witness: settings.key_dir.join("witness"),
         version: VERSION.to_owned(),
+        usage_retention: settings.usage_retention(),
     };
     Ok(Store::open(&options)?)
 }
@@ -168,6 +170,7 @@ impl Instance<'_> {
         let proxies = surroundings.proxies();
         let config = ProxyConfig {
             registry,
+            prices: Arc::new(prices::table(settings)?),
             keys: self.keys,
             store: self.store,
             upstream_tls: self.upstream_tls,
@@ -181,6 +184,7 @@ impl Instance<'_> {
                 first_byte: settings.first_byte_timeout,
                 idle: settings.idle_timeout,
                 client_head: settings.client_header_timeout,
+                budget: settings.budget_wait,
                 ..Timeouts::default()
             },
             head_limits: HeadLimits { bytes: settings.header_bytes_max, count: settings.header_count_max },

@@ -25,6 +25,12 @@ pub enum DenialCode {
     CredentialDenied,
     /// The endpoint is outside what this key may call.
     EndpointDenied,
+    /// The key has a limit in money and the model has no price here.
+    UnpricedModel,
+    /// The key has a limit in tokens or money and something in the request has no bound.
+    UnboundedRequest,
+    /// What the request needs is only held by others, and they took too long.
+    BudgetBusy,
     /// The provider is not known to this instance.
     UnknownProvider,
     /// The request can't be understood safely.
@@ -51,7 +57,7 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// All codes, for documentation and metrics.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::MissingKey,
         Self::InvalidKey,
         Self::ActivationsExhausted,
@@ -62,6 +68,9 @@ impl DenialCode {
         Self::KeyFenced,
         Self::CredentialDenied,
         Self::EndpointDenied,
+        Self::UnpricedModel,
+        Self::UnboundedRequest,
+        Self::BudgetBusy,
         Self::UnknownProvider,
         Self::MalformedRequest,
         Self::BodyTooLarge,
@@ -88,6 +97,9 @@ impl DenialCode {
             Self::KeyFenced => "key_fenced",
             Self::CredentialDenied => "credential_denied",
             Self::EndpointDenied => "endpoint_denied",
+            Self::UnpricedModel => "unpriced_model",
+            Self::UnboundedRequest => "unbounded_request",
+            Self::BudgetBusy => "budget_busy",
             Self::UnknownProvider => "unknown_provider",
             Self::MalformedRequest => "malformed_request",
             Self::BodyTooLarge => "body_too_large",
@@ -107,6 +119,7 @@ impl DenialCode {
         matches!(
             self,
             Self::LedgerUnavailable
+                | Self::BudgetBusy
                 | Self::Overloaded
                 | Self::ShuttingDown
                 | Self::UpstreamUnreachable

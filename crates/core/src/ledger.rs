@@ -16,6 +16,7 @@
 //! wrapped or lost.
 
 mod account;
+mod ask;
 mod balance;
 mod refusal;
 #[cfg(test)]
@@ -25,10 +26,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 pub use account::{Account, AccountId};
+pub use ask::{ANCESTOR_SHARE_DIVISOR, SHARE_DIVISOR, USEFUL_STEPS, Verdict};
 pub use balance::{Balance, BalanceParts, Unbalanced, Uncountable};
 
 use crate::denial::{Denial, DenialCode};
-use crate::limit::{Dimension, Limits, Units};
+use crate::key::KeyId;
+use crate::limit::{Limits, Units};
 use crate::time::Timestamp;
 
 /// Names a hold for ever: no two holds of a store have the same one.
@@ -92,6 +95,10 @@ pub struct OpenHold {
 pub struct Grant {
     /// Its name.
     pub id: HoldId,
+    /// What is set aside.
+    pub units: Units,
+    /// The output cap that was granted: what is asked for, or less.
+    pub steps: u64,
     /// What is left of each limit now, the least over all accounts; `None` is unlimited.
     pub remaining: Limits,
 }
@@ -131,55 +138,6 @@ impl Ledger {
         Self { accounts: HashMap::new(), holds: HashMap::new(), incarnation, last_number: 0, fenced }
     }
 
-    /// Sets aside `units` in every account of the chain, or in none.
-    ///
-    /// # Errors
-    /// The first of these that applies: the instance is fenced; an account is not loaded (the key does
-    /// not exist); one is revoked; one has nothing, or too little, left.
-    pub fn hold(&mut self, accounts: AccountChain, units: Units, now: Timestamp) -> Result<Grant, Denial> {
-        if self.fenced {
-            return Err(refusal::fenced());
-        }
-        self.check_hold(&accounts, units)?;
-        let number = self.last_number.checked_add(1).ok_or_else(refusal::out_of_numbers)?;
-        self.last_number = number;
-        let id = HoldId { incarnation: self.incarnation, number };
-        let mut remaining = Limits::default();
-        for account in accounts.iter() {
-            let loaded = self.accounts.get_mut(&account).expect("check_hold saw every account of the chain");
-            loaded.account.hold(units, now);
-            loaded.open_holds += 1;
-            loaded.account.assert_balanced();
-            remaining = loaded.account.remaining_with(remaining);
-        }
-        self.holds.insert(id, OpenHold { accounts, units, at: now });
-        Ok(Grant { id, remaining })
-    }
-
-    fn check_hold(&self, accounts: &AccountChain, units: Units) -> Result<(), Denial> {
-        let key = accounts.key();
-        for id in accounts.iter() {
-            if !self.accounts.contains_key(&id) {
-                return Err(refusal::unknown(key));
-            }
-        }
-        for id in accounts.iter() {
-            if self.accounts[&id].account.revoked_at.is_some() {
-                return Err(refusal::revoked(key, id));
-            }
-        }
-        for id in accounts.iter() {
-            let account = &self.accounts[&id].account;
-            for dimension in Dimension::ALL {
-                let balance = account.balance(dimension);
-                if balance.is_exhausted() || !balance.fits(units.of(dimension)) {
-                    return Err(refusal::exhausted(key, id, dimension, balance, units.of(dimension)));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Replaces a hold by what was used, which may be more than was held: the excess comes from what is
     /// free, and what is not there either is recorded as overrun.
     ///
@@ -208,6 +166,20 @@ impl Ledger {
             }
         }
         Ok(Some(Closed { hold, overrun }))
+    }
+
+    /// Takes back what an orphan was charged with: an admin found out that it was not used. The units go from spent to
+    /// free. What is not spent any more, because limits were set anew since, stays as it is.
+    pub fn forgive(&mut self, accounts: &AccountChain, units: Units) -> bool {
+        if accounts.iter().any(|id| !self.accounts.contains_key(&id)) {
+            return false;
+        }
+        for id in accounts.iter() {
+            let account = &mut self.accounts.get_mut(&id).expect("checked above").account;
+            account.forgive(units);
+            account.assert_balanced();
+        }
+        true
     }
 
     /// Gives a hold back, because it is provable that nothing was sent. `None` as in [`Ledger::settle`].
@@ -320,8 +292,18 @@ impl Ledger {
     }
 }
 
+/// The denial while everything is fenced.
+pub fn fenced_denial() -> Denial {
+    refusal::fenced()
+}
+
+/// The denial for a key that has no row.
+pub fn unknown_denial(key: KeyId) -> Denial {
+    refusal::unknown(AccountId::Key(key))
+}
+
 /// The denial when a key was revoked while it was in use.
-pub fn revoked_denial(key: crate::key::KeyId) -> Denial {
+pub fn revoked_denial(key: KeyId) -> Denial {
     refusal::revoked(AccountId::Key(key), AccountId::Key(key))
 }
 

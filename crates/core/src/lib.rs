@@ -6,10 +6,12 @@
 
 pub mod audit;
 mod base62;
+pub mod demand;
 pub mod denial;
 pub mod key;
 pub mod ledger;
 pub mod limit;
+pub mod money;
 pub mod path;
 pub mod redact;
 pub mod secret;

@@ -89,6 +89,18 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Lowers the bound in one dimension to this amount, if it is not lower already.
+    pub fn lower(&mut self, dimension: Dimension, amount: u64) {
+        let bound = match dimension {
+            Dimension::Activations => &mut self.activations,
+            Dimension::Tokens => &mut self.tokens,
+            Dimension::Spend => &mut self.spend_nanos,
+        };
+        *bound = Some(bound.map_or(amount, |bound| bound.min(amount)));
+    }
+}
+
 /// The largest limit that is accepted, 2⁶³−1: it fits every database's signed integer and leaves room
 /// for sums to be checked instead of wrapped.
 pub const LIMIT_MAX: u64 = i64::MAX as u64;

@@ -5,15 +5,21 @@
 //! start and only read afterwards, so it needs no locks.
 
 pub mod base_url;
+pub mod bound;
 mod builtin;
+pub mod count;
 pub mod custom;
 pub mod denied;
 pub mod denied_field;
 mod json;
 pub mod paths;
 pub mod pattern;
+pub mod price;
 pub mod provider;
 pub mod registry;
+pub mod request;
+pub mod unbilled;
+pub mod usage;
 pub mod websocket;
 
 pub use base_url::BaseUrl;

@@ -44,6 +44,26 @@ impl Pattern {
             || path.split_before_decoding.as_ref().is_some_and(|segments| self.matches_segments(segments))
     }
 
+    /// Whether the path, split where it has slashes of its own and in its own letter case, is one of those meant: for
+    /// tables of what is allowed, where another spelling is another path.
+    pub fn matches_exactly(&self, path: &Comparable) -> bool {
+        let segments = path.split_before_decoding.as_ref().unwrap_or(&path.split_after_decoding);
+        let mut segments = segments.iter();
+        for expected in self.0.split('/').skip(1) {
+            if expected == "**" {
+                return true;
+            }
+            let is_meant = |segment: &String| match expected.strip_prefix('*') {
+                Some(verb) => segment.len() > verb.len() && segment.ends_with(verb),
+                None => expected == segment,
+            };
+            if !segments.next().is_some_and(is_meant) {
+                return false;
+            }
+        }
+        segments.next().is_none()
+    }
+
     fn matches_segments(&self, segments: &[String]) -> bool {
         let mut segments = segments.iter();
         for expected in self.0.split('/').skip(1) {

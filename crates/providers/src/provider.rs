@@ -122,6 +122,20 @@ impl Provider {
         &self.placement
     }
 
+    /// The id under which the tables of endpoints and prices know this API: its own, or that of the built-in provider
+    /// at whose address it is. `None` for an API that no table knows.
+    pub fn table_id(&self) -> Option<&'static str> {
+        self.row.map(|row| row.id)
+    }
+
+    /// The id under which the price table knows it: a custom provider may have rows of its own.
+    pub fn price_id(&self) -> &str {
+        match self.row {
+            Some(row) => row.id,
+            None => &self.id,
+        }
+    }
+
     /// The shape of errors.
     pub fn dialect(&self) -> Dialect {
         self.row.map_or(Dialect::Universal, |row| row.dialect)

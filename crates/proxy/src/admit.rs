@@ -1,11 +1,22 @@
 //! Stage 3: set units aside, durably, before anything is sent.
 
-use till_core::denial::{Denial, DenialCode};
-use till_core::limit::{Limits, Units};
-use till_store::{Hold, HoldRefusal, Store};
+use std::time::Instant;
 
+use bytes::Bytes;
+use http::request::Parts;
+use till_core::demand::Demand;
+use till_core::denial::{Denial, DenialCode};
+use till_core::limit::Limits;
+use till_store::{Hold, HoldRefusal, StoreError};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::Inner;
 use crate::authenticate::Authenticated;
+use crate::bounds::{Clamped, Measure, Plan};
+use crate::connect::OutboundBody;
 use crate::facts::Facts;
+use crate::inspect::{RequestBody, refuse_field};
+use crate::record::{Record, millis};
 
 /// Proof that one request may be sent: its hold is on disk.
 ///
@@ -13,12 +24,22 @@ use crate::facts::Facts;
 pub(crate) struct Admission {
     hold: Option<Hold>,
     maybe_sent: bool,
+    measure: Option<Measure>,
 }
 
 impl Admission {
+    fn new(hold: Hold, measure: Measure) -> Self {
+        Self { hold: Some(hold), maybe_sent: false, measure: Some(measure) }
+    }
+
     /// What is left of each limit after this request.
     pub(crate) fn remaining(&self) -> Limits {
         self.hold.as_ref().map_or_else(Limits::default, Hold::remaining)
+    }
+
+    /// Whether the answer counts against a limit.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.measure.as_ref().is_some_and(|measure| measure.is_metered)
     }
 
     /// Called right before the request is handed to a connection: bytes may go out at any moment from here on.
@@ -31,9 +52,19 @@ impl Admission {
         self.maybe_sent = false;
     }
 
+    /// Notes in the usage record why there is no answer of the provider.
+    pub(crate) fn failed(&mut self, denial: &Denial, started: Instant) {
+        if let Some(record) = self.hold.as_mut().and_then(Hold::record_mut) {
+            record.denial = Some(denial.code);
+            record.latency_ms = millis(started);
+        }
+    }
+
     /// The hold of a request that was sent. Dropping the hold spends it.
-    pub(crate) fn into_hold(mut self) -> Hold {
-        self.hold.take().expect("an admission has its hold until it is used")
+    pub(crate) fn into_parts(mut self) -> (Hold, Measure) {
+        let hold = self.hold.take().expect("an admission has its hold until it is used");
+        let measure = self.measure.take().expect("as the hold");
+        (hold, measure)
     }
 }
 
@@ -47,29 +78,108 @@ impl Drop for Admission {
     }
 }
 
-/// Asks the ledger. `_facts` is demanded so that no request is admitted before it is understood.
-///
-/// # Errors
-/// The ledger's denial, or `ledger_unavailable` when the hold could not be made durable.
-pub(crate) async fn admit(store: &Store, key: &Authenticated, _facts: &Facts) -> Result<Admission, Denial> {
-    take_hold(store, key).await.map(|hold| Admission { hold: Some(hold), maybe_sent: false })
+/// A request that may be sent.
+pub(crate) struct Admitted {
+    pub(crate) admission: Admission,
+    /// With the output cap that was granted.
+    pub(crate) body: OutboundBody,
+    /// The length of the body, where it is not the client's any more.
+    pub(crate) length: Option<usize>,
+    pub(crate) clamped: Option<Clamped>,
+    /// Room in memory, taken until this is dropped.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
-/// A hold of one activation.
+/// Finds out what the request may come to and asks the ledger for it.
 ///
 /// # Errors
-/// As [`admit`].
-pub(crate) async fn take_hold(store: &Store, key: &Authenticated) -> Result<Hold, Denial> {
-    store.hold(key.key().id, Units::ONE_ACTIVATION).await.map_err(|refusal| match refusal {
-        HoldRefusal::Denied(denial) => denial,
-        HoldRefusal::Unavailable(error) => {
-            // The client gets no file names; the store has logged the reason once for the whole batch.
-            tracing::debug!(key = %key.key().id, error = %error, "hold not durable");
-            Denial::new(
-                DenialCode::LedgerUnavailable,
-                "till could not record this request durably, so nothing was sent. Try again; if it stays, the \
-                 operator finds the reason in till's log.",
-            )
+/// A denial, which is counted, or `ledger_unavailable` when the hold could not be made durable.
+pub(crate) async fn admit(
+    till: &Inner,
+    key: &Authenticated,
+    request: &Parts,
+    facts: &Facts,
+    body: RequestBody,
+    record: &mut Record,
+) -> Result<Admitted, Denial> {
+    let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
+    let mut body = body;
+    if let Some(field) = key.key().provider.denied_field(&request.method, &facts.path) {
+        let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
+        refuse_field(field, &bytes).inspect_err(count)?;
+        body = read;
+    }
+    loop {
+        let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
+        let (plan, bytes) = if terms.is_metered() {
+            if facts.websocket.is_some() {
+                return Err(websocket_unmetered()).inspect_err(count);
+            }
+            let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
+            body = read;
+            let plan = Plan::bounded(key, request, facts, &bytes, &terms, &till.prices);
+            (plan.inspect_err(count)?, bytes)
+        } else {
+            (Plan::counted(key, request, facts, &till.prices), Bytes::new())
+        };
+        record.asked_for(&plan.measure);
+        let mut hold = match till.store.hold(&terms, plan.demand, till.timeouts.budget).await {
+            Ok(hold) => hold,
+            // Somebody changed the key's limits just now: ask under the new ones.
+            Err(HoldRefusal::TermsChanged) => continue,
+            Err(refusal) => return Err(denial(refusal)),
+        };
+        hold.record(Box::new(record.usage(key.key().id)));
+        let (rewritten, clamped) = plan.rewrite(&bytes, hold.steps());
+        let length = rewritten.as_ref().map(Bytes::len);
+        let (body, room) = body.into_outbound(rewritten);
+        return Ok(Admitted { admission: Admission::new(hold, plan.measure), body, length, clamped, room });
+    }
+}
+
+/// What is done over a WebSocket is counted in messages only.
+fn websocket_unmetered() -> Denial {
+    Denial::new(
+        DenialCode::WebsocketUnmetered,
+        "This scoped key has a limit in tokens or money, which till can't count over a WebSocket. Use plain HTTP \
+         requests.",
+    )
+}
+
+/// A hold of one activation, for a message on a WebSocket.
+///
+/// # Errors
+/// As [`admit`]; `websocket_unmetered` if the key has got a limit since that can't be counted here.
+pub(crate) async fn take_hold(till: &Inner, key: &Authenticated) -> Result<Hold, Denial> {
+    loop {
+        let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
+        if terms.is_metered() {
+            return Err(websocket_unmetered());
         }
-    })
+        match till.store.hold(&terms, Demand::ONE_ACTIVATION, till.timeouts.budget).await {
+            Err(HoldRefusal::TermsChanged) => {}
+            outcome => return outcome.map_err(denial),
+        }
+    }
+}
+
+fn denial(refusal: HoldRefusal) -> Denial {
+    match refusal {
+        HoldRefusal::Denied(denial) => denial,
+        HoldRefusal::Unavailable(error) => unavailable(&error),
+        HoldRefusal::TermsChanged => Denial::new(
+            DenialCode::LedgerUnavailable,
+            "The limits of this key were changed while this request was looked at. Send it again.",
+        ),
+    }
+}
+
+fn unavailable(error: &StoreError) -> Denial {
+    // The client gets no file names; the store has logged the reason once for the whole batch.
+    tracing::debug!(error = %error, "hold not durable");
+    Denial::new(
+        DenialCode::LedgerUnavailable,
+        "till could not record this request durably, so nothing was sent. Try again; if it stays, the operator finds the \
+         reason in till's log.",
+    )
 }

@@ -1,6 +1,6 @@
 //! Stage 4: send the request, with the real key in the place of the scoped one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +15,7 @@ use till_store::Hold;
 
 use crate::admit::Admission;
 use crate::authenticate::VerifiedKey;
+use crate::bounds::Measure;
 use crate::connect::OutboundBody;
 use crate::facts::{Facts, has_token};
 use crate::inspect::broken_body;
@@ -61,6 +62,9 @@ pub(crate) struct Forwarded {
     pub(crate) response: Response<Incoming>,
     pub(crate) lease: Lease,
     pub(crate) hold: Hold,
+    pub(crate) measure: Measure,
+    /// When the request came.
+    pub(crate) started: Instant,
 }
 
 /// Sends the request and waits for the head of the answer.
@@ -75,10 +79,31 @@ pub(crate) async fn forward(
     pool: &Pool,
     metrics: &Metrics,
     key: &VerifiedKey,
-    mut request: Request<OutboundBody>,
+    request: Request<OutboundBody>,
     mut admission: Admission,
     first_byte: Duration,
+    started: Instant,
 ) -> Result<Forwarded, Denial> {
+    match exchange(pool, metrics, key, request, &mut admission, first_byte).await {
+        Ok((response, lease)) => {
+            let (hold, measure) = admission.into_parts();
+            Ok(Forwarded { response, lease, hold, measure, started })
+        }
+        Err(denial) => {
+            admission.failed(&denial, started);
+            Err(denial)
+        }
+    }
+}
+
+async fn exchange(
+    pool: &Pool,
+    metrics: &Metrics,
+    key: &VerifiedKey,
+    mut request: Request<OutboundBody>,
+    admission: &mut Admission,
+    first_byte: Duration,
+) -> Result<(Response<Incoming>, Lease), Denial> {
     loop {
         let (mut lease, is_reused) = match Pool::reuse(&key.bucket) {
             Some(lease) => (lease, true),
@@ -92,9 +117,7 @@ pub(crate) async fn forward(
         admission.sending();
         let answer = lease.wire.sender.try_send_request(request);
         let mut error = match tokio::time::timeout(first_byte, answer).await {
-            Ok(Ok(response)) => {
-                return Ok(Forwarded { response, lease, hold: admission.into_hold() });
-            }
+            Ok(Ok(response)) => return Ok((response, lease)),
             Ok(Err(error)) => error,
             Err(_) => return Err(too_late(key, first_byte)),
         };
@@ -171,7 +194,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Turns the client's request into the one that goes upstream.
+/// Turns the client's request into the one that goes upstream. `length` is that of the body where it is not the
+/// client's any more.
 ///
 /// # Errors
 /// `malformed_request` when path and query together are no request target.
@@ -180,6 +204,7 @@ pub(crate) fn outbound(
     facts: &Facts,
     mut parts: http::request::Parts,
     body: OutboundBody,
+    length: Option<usize>,
 ) -> Result<Request<OutboundBody>, Denial> {
     let base = key.bucket.base();
     let query = with_query_key(&key.upstream, facts.query.as_deref());
@@ -198,6 +223,9 @@ pub(crate) fn outbound(
     parts.headers.insert(header::HOST, authority);
     parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     place(&key.upstream, &mut parts.headers);
+    if let Some(length) = length {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
     if body.size_hint().exact().is_none() {
         // Said out loud, because otherwise a GET would lose its body.
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -1,17 +1,18 @@
-//! Reads the few request bodies that have to be known before a request is admitted.
+//! Request bodies: streamed through, unless something has to be known of them before the request is admitted.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
 use till_providers::denied_field::DeniedField;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Inner;
+use crate::connect::OutboundBody;
 
 /// The longest body that is read, in bytes: images and files come in base64.
 const BODY_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -19,54 +20,110 @@ const BODY_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// All bodies that are in memory at once, in bytes.
 const TOTAL_BYTES_MAX: u32 = 512 * 1024 * 1024;
 
+/// Room is taken in pieces of this size while a body of unknown length arrives.
+const ROOM_STEP: u32 = 64 * 1024;
+
 /// The room for all bodies.
 pub(crate) fn room() -> Semaphore {
     Semaphore::new(TOTAL_BYTES_MAX as usize)
 }
 
-/// A body in memory, and the room that it takes until this is dropped.
-pub(crate) struct Inspected {
-    pub(crate) body: Full<Bytes>,
-    pub(crate) room: OwnedSemaphorePermit,
+/// The body of a request on its way to the provider.
+pub(crate) enum RequestBody {
+    /// Not looked at.
+    Stream(Incoming),
+    /// In memory, with the room that it takes.
+    Whole(Bytes, OwnedSemaphorePermit),
 }
 
-/// Reads a body and refuses it if it sets the field.
-///
-/// # Errors
-/// `endpoint_denied` for the field; `malformed_request`, `body_too_large` or `overloaded` when it can't be read.
-pub(crate) async fn inspect(
+impl RequestBody {
+    /// Reads it, if that has not been done.
+    ///
+    /// # Errors
+    /// `malformed_request`, `body_too_large` or `overloaded` when it can't be read.
+    pub(crate) async fn read(self, till: &Inner, headers: &HeaderMap) -> Result<(Self, Bytes), Denial> {
+        let (bytes, room) = match self {
+            Self::Stream(body) => whole(till, headers, body).await?,
+            Self::Whole(bytes, room) => (bytes, room),
+        };
+        Ok((Self::Whole(bytes.clone(), room), bytes))
+    }
+
+    /// What goes out: `rewritten` if that is what the provider gets instead. The room is given back when the
+    /// second value is dropped.
+    pub(crate) fn into_outbound(
+        self,
+        rewritten: Option<Bytes>,
+    ) -> (OutboundBody, Option<OwnedSemaphorePermit>) {
+        match self {
+            Self::Stream(body) => (Either::Left(body), None),
+            Self::Whole(bytes, room) => (Either::Right(Full::new(rewritten.unwrap_or(bytes))), Some(room)),
+        }
+    }
+}
+
+async fn whole(
     till: &Inner,
     headers: &HeaderMap,
     body: Incoming,
-    field: &DeniedField,
-) -> Result<Inspected, Denial> {
+) -> Result<(Bytes, OwnedSemaphorePermit), Denial> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(Denial::new(
             DenialCode::MalformedRequest,
             "A compressed body can't be read here. Send it without Content-Encoding.",
         ));
     }
-    // Without a length as much as is allowed may come.
-    let length = body.size_hint().upper().and_then(|length| u32::try_from(length).ok());
-    let wanted = length.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
-    let room = Arc::clone(&till.room_for_bodies).try_acquire_many_owned(wanted).map_err(|_| {
-        Denial::new(DenialCode::Overloaded, "till holds as many request bodies as it may. Try again shortly.")
-    })?;
-    let whole = Limited::new(body, BODY_BYTES_MAX as usize).collect();
     // Whoever sends it slowly takes room from others.
-    let whole = tokio::time::timeout(till.timeouts.idle, whole).await.map_err(|_| {
-        Denial::new(DenialCode::MalformedRequest, "The body of this request took too long to arrive.")
-    })?;
-    let body = whole.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            let message = format!("The body of this request is longer than {BODY_BYTES_MAX} bytes.");
-            return Denial::new(DenialCode::BodyTooLarge, message);
+    tokio::time::timeout(till.timeouts.idle, collect(&till.room_for_bodies, body)).await.unwrap_or_else(
+        |_| {
+            Err(Denial::new(
+                DenialCode::MalformedRequest,
+                "The body of this request took too long to arrive.",
+            ))
+        },
+    )
+}
+
+async fn collect(room: &Arc<Semaphore>, mut body: Incoming) -> Result<(Bytes, OwnedSemaphorePermit), Denial> {
+    let known = body.size_hint().exact();
+    if known.is_some_and(|length| length > u64::from(BODY_BYTES_MAX)) {
+        return Err(too_large());
+    }
+    let first = known.map_or(ROOM_STEP, |length| u32::try_from(length).expect("below the maximum"));
+    let mut permit = take_room(room, first)?;
+    let mut bytes = BytesMut::with_capacity(first as usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| broken_body())?.into_data() else { continue };
+        let length = bytes.len() + data.len();
+        if length > BODY_BYTES_MAX as usize {
+            return Err(too_large());
         }
-        broken_body()
-    })?;
-    let body = body.to_bytes();
-    match field.is_set(&body) {
-        Ok(false) => Ok(Inspected { body: Full::new(body), room }),
+        while permit.num_permits() < length {
+            permit.merge(take_room(room, ROOM_STEP)?);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes.freeze(), permit))
+}
+
+fn take_room(room: &Arc<Semaphore>, bytes: u32) -> Result<OwnedSemaphorePermit, Denial> {
+    Arc::clone(room).try_acquire_many_owned(bytes).map_err(|_| {
+        Denial::new(DenialCode::Overloaded, "till holds as many request bodies as it may. Try again shortly.")
+    })
+}
+
+fn too_large() -> Denial {
+    let message = format!("The body of this request is longer than {BODY_BYTES_MAX} bytes.");
+    Denial::new(DenialCode::BodyTooLarge, message)
+}
+
+/// Refuses a body that sets a field which starts work that goes on by itself.
+///
+/// # Errors
+/// `endpoint_denied` for the field, `malformed_request` when it can't be read.
+pub(crate) fn refuse_field(field: &DeniedField, body: &[u8]) -> Result<(), Denial> {
+    match field.is_set(body) {
+        Ok(false) => Ok(()),
         Ok(true) => Err(Denial::new(
             DenialCode::EndpointDenied,
             format!(

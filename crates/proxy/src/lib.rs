@@ -6,13 +6,16 @@
 mod admit;
 mod authenticate;
 mod body;
+mod bounds;
 mod connect;
 mod credentials;
 mod decode;
+mod drain;
 mod facts;
 mod forward;
 mod front;
 mod inspect;
+mod meter;
 mod metrics;
 mod pool;
 mod record;
@@ -35,6 +38,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use till_core::token::KeyRing;
 use till_providers::Registry;
+use till_providers::price::PriceTable;
 use till_store::Store;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -71,6 +75,8 @@ pub struct Timeouts {
     pub client_head: Duration,
     /// For a client connection between two requests.
     pub client_idle: Duration,
+    /// For a request whose units are only held by other requests, until they settle.
+    pub budget: Duration,
 }
 
 impl Default for Timeouts {
@@ -82,6 +88,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(300),
             client_head: Duration::from_secs(30),
             client_idle: Duration::from_secs(120),
+            budget: Duration::from_secs(30),
         }
     }
 }
@@ -90,6 +97,8 @@ impl Default for Timeouts {
 pub struct ProxyConfig {
     /// The providers.
     pub registry: Arc<Registry>,
+    /// What requests cost.
+    pub prices: Arc<PriceTable>,
     /// Opens tokens.
     pub keys: Arc<KeyRing>,
     /// Decides what is left.
@@ -119,6 +128,7 @@ pub struct Proxy {
 pub(crate) struct Inner {
     pub(crate) authenticator: Authenticator,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) prices: Arc<PriceTable>,
     pub(crate) store: Store,
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Arc<Metrics>,
@@ -145,6 +155,7 @@ impl Proxy {
         let inner = Inner {
             authenticator: Authenticator::new(config.keys, Arc::clone(&config.registry), Arc::clone(&pool)),
             registry: config.registry,
+            prices: config.prices,
             store: config.store,
             pool,
             metrics: Arc::default(),

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, StatusCode};
-use till_core::denial::DenialCode;
+use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
+use till_core::limit::Units;
 use till_core::redact::Redactor;
 use till_core::token::SCOPED_KEY_PREFIX;
+use till_store::{Outcome, TokenCounts, UsageRecord};
 
+use crate::bounds::{Measure, now};
 use crate::metrics::Metrics;
 
 macro_rules! log_request {
@@ -25,7 +28,7 @@ macro_rules! log_request {
             denial = $record.denial.map(DenialCode::as_str),
             cut = $record.cut,
             bytes = $record.bytes,
-            ms = u64::try_from($record.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms = millis($record.started),
             "request"
         )
     };
@@ -35,13 +38,16 @@ macro_rules! log_request {
 pub(crate) struct Record {
     metrics: Arc<Metrics>,
     is_logged: bool,
-    started: Instant,
+    pub(crate) started: Instant,
     pub(crate) request_id: String,
     peer: SocketAddr,
     method: Method,
     path: String,
     pub(crate) key: Option<KeyId>,
     pub(crate) provider: Option<String>,
+    /// Name of the endpoint in the tables.
+    endpoint: Option<&'static str>,
+    model: Option<String>,
     pub(crate) status: Option<StatusCode>,
     /// Whether this is a request to a provider; the others are logged as details only, and not counted.
     pub(crate) is_data: bool,
@@ -75,6 +81,8 @@ impl Record {
             path: if is_logged { path.escape_default().to_string() } else { String::new() },
             key: None,
             provider: None,
+            endpoint: None,
+            model: None,
             status: None,
             is_data: true,
             denial: None,
@@ -91,6 +99,40 @@ impl Record {
         if let Some(masked) = redactor.redact_all(self.path.as_bytes()) {
             self.path = String::from_utf8_lossy(&masked).into_owned();
         }
+    }
+
+    /// What the request asks for is known from here on.
+    pub(crate) fn asked_for(&mut self, measure: &Measure) {
+        self.endpoint = measure.endpoint;
+        self.model.clone_from(&measure.model);
+    }
+
+    /// The beginning of a usage record: whoever knows more fills it in.
+    pub(crate) fn usage(&self, key: KeyId) -> UsageRecord {
+        UsageRecord {
+            at: now(),
+            request_id: self.request_id.clone(),
+            key,
+            provider: self.provider.clone().unwrap_or_default(),
+            method: self.method.to_string(),
+            endpoint: self.endpoint.unwrap_or_default().to_owned(),
+            model: self.model.clone(),
+            status: self.status.map(|status| status.as_u16()),
+            outcome: Outcome::Charged,
+            denial: self.denial,
+            tokens: TokenCounts::default(),
+            charged: Units::default(),
+            price_version: None,
+            latency_ms: millis(self.started),
+            first_byte_ms: None,
+            client: Some(self.peer.ip()),
+            streamed: false,
+        }
+    }
+
+    /// The usage record of a request that was refused.
+    pub(crate) fn denied(&self, key: KeyId, denial: &Denial) -> UsageRecord {
+        UsageRecord { outcome: Outcome::Denied, denial: Some(denial.code), ..self.usage(key) }
     }
 
     /// The answer was not sent to its end although nothing was wrong with it.
@@ -127,4 +169,9 @@ impl Drop for Record {
             log_request!(debug, self);
         }
     }
+}
+
+/// Milliseconds since then.
+pub(crate) fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,8 @@
 //! and settle the hold when it ends.
 //!
 //! Nothing is buffered: a frame that comes in goes out, except for bytes at its end that may be the beginning
-//! of the upstream key. When the client goes away, this value is dropped, and with it the upstream connection.
+//! of the upstream key. When the client goes away, this value is dropped, and with it the upstream connection, or it
+//! is read to its end where that is needed to know what was used.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,19 +11,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
-use till_core::limit::Units;
 use till_core::redact::{RedactStream, Redactor};
-use till_providers::Dialect;
-use till_store::Hold;
+use till_providers::{Dialect, Provider};
+use till_store::KeyEnded;
 
 use crate::body::BodyError;
 use crate::decode::{self, Decoded};
+use crate::drain::Drains;
 use crate::forward::{Forwarded, clean_answer};
+use crate::meter::{Exceeded, Meter, exceeded, is_event_stream};
 use crate::pool::Lease;
 use crate::record::Record;
 use crate::respond;
@@ -30,23 +33,30 @@ use crate::watchdog::{Bark, Watchdog};
 
 /// An answer on its way to the client.
 pub(crate) struct Relay {
-    source: Source,
+    /// What is read from; `None` once the answer has ended, whichever way.
+    live: Option<Live>,
     redact: RedactStream,
-    lease: Option<Lease>,
-    hold: Option<Hold>,
     /// Present once it is cut.
     failure: Option<Failure>,
     /// Comes last, after held-back bytes.
     trailers: Option<HeaderMap>,
     redactor: Arc<Redactor>,
-    /// Set with the second frame: most answers are one frame and need none.
-    watchdog: Option<Watchdog>,
+    /// The length that the client was told, until the first byte.
+    size: SizeHint,
     has_begun: bool,
-    idle: Duration,
     /// Present for event streams: the shape of a last event.
     events: Option<Dialect>,
-    is_finished: bool,
+    drains: Drains,
     record: Record,
+}
+
+/// The provider's side of an answer that has not ended.
+pub(crate) struct Live {
+    source: Source,
+    lease: Lease,
+    meter: Meter,
+    /// Set with the second frame: most answers are one frame and need none.
+    watchdog: Option<Watchdog>,
 }
 
 enum Source {
@@ -63,6 +73,8 @@ enum Cut {
     Silence,
     #[error("the scoped key ended")]
     KeyEnded,
+    #[error("the upstream did not keep to its cap")]
+    Exceeded,
 }
 
 /// The break that ends a body which is not complete.
@@ -79,63 +91,72 @@ impl Cut {
             Self::Upstream => "upstream_cut",
             Self::Silence => "silence",
             Self::KeyEnded => "key_ended",
+            Self::Exceeded => "cap_exceeded",
         }
     }
 }
 
-/// Turns the answer of the provider into the one for the client.
+/// Begins to read an answer: decodes it if it must be, and measures what passes.
 ///
 /// # Errors
 /// `upstream_protocol` for a content coding that can't be undone, or another protocol.
-pub(crate) async fn relay(
+pub(crate) async fn open(
     forwarded: Forwarded,
-    redactor: &Arc<Redactor>,
-    dialect: Dialect,
+    provider: &Provider,
     idle: Duration,
     is_head: bool,
-    mut record: Record,
-) -> Result<Response<Relay>, Box<(Denial, Record)>> {
-    let Forwarded { response, lease, hold } = forwarded;
+) -> Result<(Parts, Live, bool), Denial> {
+    let Forwarded { response, lease, hold, measure, started } = forwarded;
     let (mut parts, body) = response.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let denial = Denial::new(
+        return Err(Denial::new(
             DenialCode::UpstreamProtocol,
             "The provider switched to another protocol, which was not asked for. The request is counted.",
-        );
-        return Err(Box::new((denial, record)));
+        ));
     }
+    let meter = Meter::begin(hold, measure, provider, &parts, started);
     let has_body = !is_head && !body.is_end_stream();
     let source = match decode::coding(&parts.headers) {
         Ok(Some(coding)) if has_body => {
             decode::forget_coding(&mut parts.headers);
-            match Decoded::begin(body, coding, idle).await {
-                Ok(decoded) => Source::Decoded(decoded),
-                Err(_) => return Err(Box::new((unreadable(), record))),
-            }
+            Source::Decoded(Decoded::begin(body, coding, idle).await.map_err(|_| unreadable())?)
         }
-        Err(_) if has_body => return Err(Box::new((unreadable(), record))),
+        Err(_) if has_body => return Err(unreadable()),
         _ => Source::Plain(body),
     };
+    if meter.shortens() {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    Ok((parts, Live { source, lease, meter, watchdog: None }, has_body))
+}
+
+/// Turns the answer of the provider into the one for the client.
+pub(crate) fn relay(
+    (mut parts, live, has_body): (Parts, Live, bool),
+    redactor: &Arc<Redactor>,
+    dialect: Dialect,
+    drains: Drains,
+    mut record: Record,
+) -> Response<Relay> {
     clean_answer(&mut parts.headers);
     record.echoes += redact_headers(redactor, &mut parts.headers);
     record.status = Some(parts.status);
-    let is_events = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let is_events = is_event_stream(&parts.headers);
+    let size = match &live.source {
+        // Masking keeps the length; a chunk that is taken out does not.
+        Source::Plain(body) if !live.meter.shortens() => body.size_hint(),
+        _ => SizeHint::default(),
+    };
     let mut relay = Relay {
-        source,
+        live: Some(live),
         redact: redactor.stream(),
-        lease: Some(lease),
-        hold: Some(hold),
         failure: None,
         trailers: None,
         redactor: Arc::clone(redactor),
-        watchdog: None,
+        size,
         has_begun: false,
-        idle,
         events: is_events.then_some(dialect),
-        is_finished: false,
+        drains,
         record,
     };
     if !has_body {
@@ -144,7 +165,7 @@ pub(crate) async fn relay(
     let mut response = Response::new(relay);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
-    Ok(response)
+    response
 }
 
 fn unreadable() -> Denial {
@@ -176,32 +197,92 @@ pub(crate) fn redact_headers(redactor: &Redactor, headers: &mut HeaderMap) -> u6
     echoes
 }
 
-impl Relay {
+impl Live {
     /// The answer is complete: the connection can be used again and the hold is settled.
-    fn finish(&mut self) {
-        self.is_finished = true;
-        let is_ours = self.watchdog.take().is_none_or(|watchdog| watchdog.stand_down());
-        if let Some(lease) = self.lease.take().filter(|_| is_ours) {
-            lease.release();
+    pub(crate) fn finish(self) {
+        let is_ours = self.watchdog.is_none_or(|watchdog| watchdog.stand_down());
+        if is_ours {
+            self.lease.release();
         }
-        if let Some(hold) = self.hold.take() {
-            hold.settle(Units::ONE_ACTIVATION);
+        self.meter.finish();
+    }
+
+    /// Ends it early: the upstream connection is closed and the hold spent.
+    pub(crate) fn abandon(self) {
+        self.meter.abandon();
+    }
+
+    /// Whether it is to be read to its end although nobody waits for it.
+    pub(crate) fn needs_the_end(&self) -> bool {
+        self.meter.needs_the_end()
+    }
+
+    /// Nobody reads the answer any more: whoever takes it over watches it in another way.
+    pub(crate) fn unwatch(&mut self) -> KeyEnded {
+        self.watchdog = None;
+        self.meter.key_ended()
+    }
+
+    /// Takes what came and gives what is to be passed on.
+    pub(crate) fn measure(&mut self, data: Bytes) -> Result<Bytes, Exceeded> {
+        self.meter.push(data)
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.source {
+            Source::Plain(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Source::Decoded(body) => {
+                body.poll_next(cx).map(|step| step.map(|data| data.map(Frame::data).map_err(Into::into)))
+            }
         }
     }
 
-    /// Ends it early. The hold is settled as spent and the upstream connection closed, by dropping both.
+    fn has_ended(&self) -> bool {
+        match &self.source {
+            Source::Plain(body) => body.is_end_stream(),
+            Source::Decoded(_) => false,
+        }
+    }
+
+    fn watchdog(&mut self, idle: Duration) -> &mut Watchdog {
+        let (meter, lease) = (&self.meter, &self.lease);
+        self.watchdog.get_or_insert_with(|| Watchdog::start(meter.key_ended(), lease.wire.task(), idle))
+    }
+}
+
+impl Relay {
+    fn finish(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.finish();
+        }
+    }
+
+    /// Ends it early. The hold is spent and the upstream connection closed.
     fn stop(&mut self, cut: Cut) {
-        self.is_finished = true;
         self.record.cut = Some(cut.as_str());
-        self.lease = None;
-        self.hold = None;
-        self.watchdog = None;
+        if let Some(live) = self.live.take() {
+            live.abandon();
+        }
     }
 
     /// As [`Relay::stop`], and the client sees that the answer is not complete.
     fn cut(&mut self, cut: Cut) {
         self.stop(cut);
         self.failure = Some(Failure { cut, is_announced: false });
+    }
+
+    /// As [`Relay::stop`]; the client learns why where the format has a place for it.
+    fn cut_saying(&mut self, cut: Cut, denial: &Denial) -> Option<Bytes> {
+        match self.events {
+            Some(dialect) => {
+                self.stop(cut);
+                Some(last_event(denial, dialect))
+            }
+            None => {
+                self.cut(cut);
+                None
+            }
+        }
     }
 
     /// Breaks the connection off, but not before what was passed on until now has been written.
@@ -227,8 +308,14 @@ impl Relay {
 
     /// The end of the upstream's body: what was held back, then trailers.
     fn end(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
-        if !self.is_finished {
-            let held = self.redact.finish();
+        if let Some(live) = &mut self.live {
+            let mut held = self.redact.push(live.meter.rest());
+            let last = self.redact.finish();
+            if held.is_empty() {
+                held = last;
+            } else if !last.is_empty() {
+                held = [held, last].concat().into();
+            }
             self.record.echoes += self.redact.replacements();
             self.finish();
             if let Some(frame) = self.pass(held) {
@@ -238,41 +325,33 @@ impl Relay {
         self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))
     }
 
-    /// Whether something on our side ends the stream now. The client learns why where the format has a place
-    /// for it.
+    /// Whether something on our side ends the stream now.
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
-        let (idle, hold, lease) = (self.idle, &self.hold, &self.lease);
-        let watchdog = self.watchdog.get_or_insert_with(|| {
-            let hold = hold.as_ref().expect("open until finished");
-            let lease = lease.as_ref().expect("open until finished");
-            Watchdog::start(hold.key_ended(), lease.wire.task(), idle)
-        });
-        match (watchdog.poll(cx), self.events) {
-            (Poll::Pending, _) => return None,
-            (Poll::Ready(Bark::Silence), _) => self.cut(Cut::Silence),
-            (Poll::Ready(Bark::KeyEnded(_)), None) => self.cut(Cut::KeyEnded),
-            (Poll::Ready(Bark::KeyEnded(denial)), Some(dialect)) => {
-                self.stop(Cut::KeyEnded);
-                return Some(last_event(&denial, dialect));
+        let idle = self.drains.idle;
+        match self.live.as_mut()?.watchdog(idle).poll(cx) {
+            Poll::Pending => None,
+            Poll::Ready(Bark::Silence) => {
+                self.cut(Cut::Silence);
+                None
             }
-        }
-        None
-    }
-
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.source {
-            Source::Plain(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Source::Decoded(body) => {
-                body.poll_next(cx).map(|step| step.map(|data| data.map(Frame::data).map_err(Into::into)))
-            }
+            Poll::Ready(Bark::KeyEnded(denial)) => self.cut_saying(Cut::KeyEnded, &denial),
         }
     }
 
-    fn source_has_ended(&self) -> bool {
-        match &self.source {
-            Source::Plain(body) => body.is_end_stream(),
-            Source::Decoded(_) => false,
+    /// A piece of the answer: measured, searched, passed on.
+    fn take(&mut self, data: Bytes) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let live = self.live.as_mut()?;
+        let Ok(data) = live.measure(data) else {
+            let event = self.cut_saying(Cut::Exceeded, &exceeded(self.drains.provider()));
+            return event.map(|event| Ok(Frame::data(event)));
+        };
+        let is_last = live.has_ended();
+        let data = self.redact.push(data);
+        if is_last && self.redact.held_len() == 0 && !self.live.as_ref()?.meter.shortens() {
+            // Known without asking again: saves the client's server a round.
+            let _ = self.end();
         }
+        self.pass(data)
     }
 }
 
@@ -289,18 +368,16 @@ impl Body for Relay {
             if this.failure.is_some() {
                 return this.poll_failure(cx).map(|error| Some(Err(error)));
             }
-            if this.is_finished {
+            if this.live.is_none() {
                 return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
-            if this.has_begun {
-                if let Some(event) = this.poll_watchdog(cx) {
-                    return Poll::Ready(Some(Ok(Frame::data(event))));
-                }
-                if this.is_finished {
-                    continue;
-                }
+            if this.has_begun
+                && let Some(event) = this.poll_watchdog(cx)
+            {
+                return Poll::Ready(Some(Ok(Frame::data(event))));
             }
-            let frame = match this.poll_source(cx) {
+            let Some(live) = &mut this.live else { continue };
+            let frame = match live.poll(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(request = %this.record.request_id, error = %error, "upstream broke off");
@@ -316,17 +393,12 @@ impl Body for Relay {
                 }
             };
             this.has_begun = true;
-            if let Some(watchdog) = &this.watchdog {
+            if let Some(watchdog) = &live.watchdog {
                 watchdog.progress();
             }
             match frame.into_data() {
                 Ok(data) => {
-                    let data = this.redact.push(data);
-                    if this.source_has_ended() && this.redact.held_len() == 0 {
-                        // Known without asking again: saves the client's server a round.
-                        let _ = this.end();
-                    }
-                    if let Some(frame) = this.pass(data) {
+                    if let Some(frame) = this.take(data) {
                         return Poll::Ready(Some(frame));
                     }
                 }
@@ -342,15 +414,12 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_finished && self.trailers.is_none() && self.failure.is_none()
+        self.live.is_none() && self.trailers.is_none() && self.failure.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            // Masking keeps the length; held-back bytes come later, so only the beginning is exact.
-            Source::Plain(body) if !self.has_begun => body.size_hint(),
-            _ => SizeHint::default(),
-        }
+        // Held-back bytes come later, so only the beginning is exact.
+        if self.has_begun { SizeHint::default() } else { self.size }
     }
 }
 
@@ -365,8 +434,8 @@ fn last_event(denial: &Denial, dialect: Dialect) -> Bytes {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if !self.is_finished {
-            self.record.abandoned();
-        }
+        let Some(live) = self.live.take() else { return };
+        self.record.abandoned();
+        self.drains.take_over(live);
     }
 }

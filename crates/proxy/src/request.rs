@@ -2,33 +2,37 @@
 //!
 //! `receive → authenticate → facts → admit → forward → relay + settle → record`. Passing a stage yields a value
 //! that only this stage can make and the next one demands, so none can be left out by mistake:
-//! [`Authenticated`], [`Facts`], [`Admission`], [`Hold`](till_store::Hold).
+//! [`Authenticated`], [`Facts`](crate::facts::Facts), [`Admission`], [`Forwarded`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Either;
 use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Limits;
+use till_core::money::Dollars;
 use till_core::path::RawPath;
 use till_providers::{Dialect, Provider};
+use tokio::sync::oneshot;
 
 use crate::Inner;
-use crate::admit::{Admission, admit};
+use crate::admit::{Admission, Admitted, admit};
 use crate::authenticate::Authenticated;
 use crate::body::{AnswerBody, Kind};
+use crate::bounds::Clamped;
 use crate::connect::OutboundBody;
 use crate::credentials;
-use crate::facts::{Facts, facts, has_token};
-use crate::forward::{forward, outbound};
+use crate::drain::Drains;
+use crate::facts::{facts, has_token};
+use crate::forward::{Forwarded, forward, outbound};
 use crate::front::{ConnectionState, REFUSED_MARK, Violation};
-use crate::inspect::inspect;
+use crate::inspect::RequestBody;
 use crate::record::Record;
-use crate::relay::relay;
+use crate::relay::{open, relay};
 use crate::respond;
 use crate::route::{Route, route};
 use crate::self_check::self_check;
@@ -143,26 +147,81 @@ async fn pass(
     let admitted = async {
         known_provider(till, provider)?;
         let (key, query) = authenticated(till, &mut parts, &mut dialect, &mut record)?;
-        let record_denial = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
-        let facts = facts(&key, &parts, provider, path, query).inspect_err(record_denial)?;
-        let (body, room) = match key.key().provider.denied_field(&parts.method, &facts.path) {
-            None => (Either::Left(body), None),
-            Some(field) => {
-                let read = inspect(till, &parts.headers, body, field).await.inspect_err(record_denial)?;
-                (Either::Right(read.body), Some(read.room))
-            }
-        };
-        let admission = admit(&till.store, &key, &facts).await?;
-        Ok((key, facts, body, room, admission))
+        let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
+        let facts = facts(&key, &parts, provider, path, query).inspect_err(count)?;
+        let body = RequestBody::Stream(body);
+        let admitted = admit(till, &key, &parts, &facts, body, &mut record).await?;
+        Ok((key, facts, admitted))
     };
-    let (key, facts, body, _room, admission) = match admitted.await {
+    let (key, facts, admitted) = match admitted.await {
         Ok(admitted) => admitted,
-        Err(denial) => return Err(Refusal { denial, dialect, record }),
+        Err(denial) => {
+            if let Some(key) = record.key {
+                till.store.denied_record(record.denied(key, &denial));
+            }
+            return Err(Refusal { denial, dialect, record });
+        }
     };
+    let Admitted { admission, body, length, clamped, room: _room } = admitted;
     let remaining = admission.remaining();
-    let mut response = send(till, key, facts, admission, parts, body, record).await?;
-    write_remaining(&remaining, response.headers_mut());
+    let is_head = parts.method == Method::HEAD;
+    let client_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let answered = async {
+        let request = outbound(key.key(), &facts, parts, body, length)?;
+        send(till, &key, request, admission, record.started).await
+    };
+    let forwarded = match answered.await {
+        Ok(forwarded) => forwarded,
+        Err(denial) => {
+            if denial.code == DenialCode::UpstreamUnreachable {
+                // The answer says that nothing is counted: let that be true for whoever looks next.
+                let _ = till.store.flush().await;
+            }
+            return Err(Refusal { denial, dialect, record });
+        }
+    };
+    let mut response = if let (Some(protocol), StatusCode::SWITCHING_PROTOCOLS, Some(client)) =
+        (facts.websocket, forwarded.response.status(), client_upgrade)
+    {
+        websocket::open(Arc::clone(till), key, protocol, forwarded, client, record).map(Kind::Ready)
+    } else {
+        let opened = open(forwarded, &key.key().provider, till.timeouts.idle, is_head).await;
+        match opened {
+            Ok(opened) => {
+                let drains = Drains::new(till, key.key());
+                let response = relay(opened, &key.key().redactor, dialect, drains, record);
+                response.map(|relay| Kind::Relay(Box::new(relay)))
+            }
+            Err(denial) => return Err(Refusal { denial, dialect, record }),
+        }
+    };
+    write_remaining(&remaining, clamped.as_ref(), response.headers_mut());
     Ok(response)
+}
+
+/// Stage 4. Where the answer counts against a limit it is awaited although the client may go away meanwhile: what
+/// it says was used is what the key pays.
+async fn send(
+    till: &Arc<Inner>,
+    key: &Authenticated,
+    request: Request<OutboundBody>,
+    admission: Admission,
+    started: Instant,
+) -> Result<Forwarded, Denial> {
+    let first_byte = till.timeouts.first_byte;
+    if !admission.is_metered() {
+        return forward(&till.pool, &till.metrics, key.key(), request, admission, first_byte, started).await;
+    }
+    let (reply, answer) = oneshot::channel();
+    let (till_, key) = (Arc::clone(till), Arc::clone(key.key()));
+    tokio::spawn(till.connections.track_future(async move {
+        let till = till_;
+        let outcome = forward(&till.pool, &till.metrics, &key, request, admission, first_byte, started).await;
+        if let Err(Ok(forwarded)) = reply.send(outcome) {
+            Drains::new(&till, &key).read_answer(forwarded).await;
+        }
+    }));
+    answer.await.unwrap_or_else(|_| Err(Denial::new(DenialCode::ShuttingDown, "till is shutting down.")))
 }
 
 /// Stage 1 for a request whose key may be anywhere; the query comes back without it.
@@ -188,51 +247,6 @@ fn authenticated(
     record.redact_path(&key.key().redactor);
     *dialect = key.key().provider.dialect();
     Ok((key, taken.query))
-}
-
-async fn send(
-    till: &Arc<Inner>,
-    key: Authenticated,
-    facts: Facts,
-    admission: Admission,
-    mut parts: http::request::Parts,
-    body: OutboundBody,
-    record: Record,
-) -> Result<Response<Kind>, Refusal> {
-    let dialect = key.key().provider.dialect();
-    let client_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    let is_head = parts.method == Method::HEAD;
-    let sent = match outbound(key.key(), &facts, parts, body) {
-        Ok(request) => {
-            let first_byte = till.timeouts.first_byte;
-            forward(&till.pool, &till.metrics, key.key(), request, admission, first_byte).await
-        }
-        Err(denial) => Err(denial),
-    };
-    let forwarded = match sent {
-        Ok(forwarded) => forwarded,
-        Err(denial) => {
-            if denial.code == DenialCode::UpstreamUnreachable {
-                // The answer says that nothing is counted: let that be true for whoever looks next.
-                let _ = till.store.flush().await;
-            }
-            return Err(Refusal { denial, dialect, record });
-        }
-    };
-    if let (Some(protocol), StatusCode::SWITCHING_PROTOCOLS, Some(client)) =
-        (facts.websocket, forwarded.response.status(), client_upgrade)
-    {
-        let response = websocket::open(Arc::clone(till), key, protocol, forwarded, client, record);
-        return Ok(response.map(Kind::Ready));
-    }
-    let idle = till.timeouts.idle;
-    match relay(forwarded, &key.key().redactor, dialect, idle, is_head, record).await {
-        Ok(response) => Ok(response.map(|relay| Kind::Relay(Box::new(relay)))),
-        Err(refused) => {
-            let (denial, record) = *refused;
-            Err(Refusal { denial, dialect, record })
-        }
-    }
 }
 
 /// The free self-check.
@@ -319,9 +333,20 @@ fn overloaded() -> Denial {
     Denial::new(DenialCode::Overloaded, "till is serving as many requests as it may. Try again shortly.")
 }
 
-fn write_remaining(remaining: &Limits, headers: &mut HeaderMap) {
+fn write_remaining(remaining: &Limits, clamped: Option<&Clamped>, headers: &mut HeaderMap) {
     if let Some(activations) = remaining.activations {
         headers.insert(HeaderName::from_static("x-till-activations-remaining"), activations.into());
+    }
+    if let Some(tokens) = remaining.tokens {
+        headers.insert(HeaderName::from_static("x-till-tokens-remaining"), tokens.into());
+    }
+    if let Some(nanos) = remaining.spend_nanos {
+        let value = HeaderValue::from_str(&Dollars(nanos.into()).to_string()).expect("digits and a point");
+        headers.insert(HeaderName::from_static("x-till-spend-remaining-usd"), value);
+    }
+    if let Some(Clamped { parameter, cap }) = clamped {
+        let value = HeaderValue::from_str(&format!("{parameter}={cap}")).expect("a name and digits");
+        headers.insert(HeaderName::from_static("x-till-clamped"), value);
     }
 }
 

@@ -24,7 +24,10 @@ pub(crate) fn status(code: DenialCode) -> StatusCode {
         | DenialCode::KeyRevoked
         | DenialCode::KeyFenced
         | DenialCode::CredentialDenied
-        | DenialCode::EndpointDenied => StatusCode::FORBIDDEN,
+        | DenialCode::EndpointDenied
+        | DenialCode::UnpricedModel
+        | DenialCode::UnboundedRequest => StatusCode::FORBIDDEN,
+        DenialCode::BudgetBusy => StatusCode::TOO_MANY_REQUESTS,
         DenialCode::UnknownProvider => StatusCode::NOT_FOUND,
         DenialCode::MalformedRequest => StatusCode::BAD_REQUEST,
         DenialCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -47,7 +50,7 @@ pub(crate) fn refusal(denial: &Denial, dialect: Dialect) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if denial.code.is_transient() {
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
     } else {
@@ -56,10 +59,10 @@ pub(crate) fn refusal(denial: &Denial, dialect: Dialect) -> Response<Bytes> {
     if dialect == Dialect::Bedrock {
         headers.insert(
             HeaderName::from_static("x-amzn-errortype"),
-            HeaderValue::from_static(if status.is_client_error() {
-                "AccessDeniedException"
-            } else {
-                "ServiceUnavailableException"
+            HeaderValue::from_static(match status {
+                StatusCode::TOO_MANY_REQUESTS => "ThrottlingException",
+                status if status.is_client_error() => "AccessDeniedException",
+                _ => "ServiceUnavailableException",
             }),
         );
     }
@@ -125,6 +128,7 @@ fn kind(status: StatusCode) -> &'static str {
         StatusCode::UNAUTHORIZED => "authentication_error",
         StatusCode::FORBIDDEN => "permission_error",
         StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
         status if status.is_client_error() => "invalid_request_error",
         _ => "api_error",
     }
@@ -136,6 +140,7 @@ fn google_status(status: StatusCode) -> &'static str {
         StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
         StatusCode::FORBIDDEN => "PERMISSION_DENIED",
         StatusCode::NOT_FOUND => "NOT_FOUND",
+        StatusCode::TOO_MANY_REQUESTS => "RESOURCE_EXHAUSTED",
         StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
         status if status.is_client_error() => "INVALID_ARGUMENT",
         _ => "UNAVAILABLE",
@@ -169,6 +174,7 @@ mod tests {
                 let should_retry = response.headers().get("x-should-retry");
                 assert_eq!(should_retry.is_none(), code.is_transient(), "{code}");
                 if !code.is_transient() {
+                    assert_ne!(response.status(), 429, "{code}");
                     assert!(!response.headers().contains_key(RETRY_AFTER), "{code}");
                     assert!(response.status().is_client_error(), "{code}");
                 }

@@ -5,6 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
 use serde_json::{Value, json};
 use till_core::denial::{Denial, DenialCode};
+use till_core::money::Dollars;
 use till_store::{KeyRecord, Store};
 
 use crate::authenticate::Authenticated;
@@ -37,16 +38,23 @@ pub(crate) async fn self_check(
 
 /// Fewer fields than an admin sees, with the same names: no metadata, no address.
 fn render(record: &KeyRecord) -> Value {
-    let limit = record.limits.activations;
-    let used = record.used.activations;
+    let (limits, used) = (record.limits, record.used);
+    let left = |limit: Option<u64>, used: u64| limit.map(|limit| limit.saturating_sub(used));
+    let dollars = |nanos: u64| Dollars(nanos.into()).to_string();
     json!({
         "key": {
             "id": record.id.to_string(),
             "provider": record.provider,
             "status": record.status.as_str(),
-            "maxActivations": limit,
-            "usedActivations": used,
-            "remainingActivations": limit.map(|limit| limit.saturating_sub(used)),
+            "maxActivations": limits.activations,
+            "usedActivations": used.activations,
+            "remainingActivations": left(limits.activations, used.activations),
+            "maxTokens": limits.tokens,
+            "usedTokens": used.tokens,
+            "remainingTokens": left(limits.tokens, used.tokens),
+            "maxSpendUsd": limits.spend_nanos.map(dollars),
+            "usedSpendUsd": dollars(used.spend_nanos),
+            "remainingSpendUsd": left(limits.spend_nanos, used.spend_nanos).map(dollars),
         }
     })
 }

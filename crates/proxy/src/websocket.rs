@@ -19,7 +19,7 @@ use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Units;
 use till_core::redact::Redactor;
 use till_providers::websocket::{ClientMessage, WebsocketProtocol};
-use till_store::Hold;
+use till_store::{Hold, Outcome};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
@@ -49,7 +49,12 @@ pub(crate) fn open(
     client: OnUpgrade,
     mut record: Record,
 ) -> Response<Full<Bytes>> {
-    let Forwarded { response: mut upstream, hold, .. } = forwarded;
+    let Forwarded { response: mut upstream, mut hold, measure, .. } = forwarded;
+    if let Some(record) = hold.record_mut() {
+        record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        record.streamed = true;
+    }
+    record.asked_for(&measure);
     let mut headers = std::mem::take(upstream.headers_mut());
     clean_answer(&mut headers);
     headers.remove(http::header::SEC_WEBSOCKET_EXTENSIONS);
@@ -197,8 +202,11 @@ impl Session {
         };
         // From here on the hold is spent, whatever happens to the message.
         let sent = upstream.send(message).await;
-        if let Some(hold) = hold {
+        if let Some(mut hold) = hold {
             self.till.metrics.websocket_messages.add(1);
+            if let Some(record) = hold.record_mut() {
+                record.outcome = Outcome::Unmetered;
+            }
             hold.settle(Units::ONE_ACTIVATION);
         }
         sent.map_err(|_| End::UpstreamGone)
@@ -213,7 +221,11 @@ impl Session {
     async fn pay(&mut self) -> Result<Hold, Denial> {
         match self.paid.take() {
             Some(hold) => Ok(hold),
-            None => take_hold(&self.till.store, &self.key).await,
+            None => {
+                let mut hold = take_hold(&self.till, &self.key).await?;
+                hold.record(Box::new(self.record.usage(self.key.key().id)));
+                Ok(hold)
+            }
         }
     }
 

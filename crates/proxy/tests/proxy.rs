@@ -7,6 +7,7 @@ mod proxy {
     mod exact;
     mod forwarding;
     mod hostile;
+    mod metered;
     mod rig;
     mod stopping;
     mod streams;

@@ -28,6 +28,7 @@ async fn main() {
             provider: "openai".into(),
             origin: "https://api.openai.com".into(),
             limits: Limits { activations: Some(u64::from(u32::MAX)), ..Limits::default() },
+            options: Default::default(),
             metadata: Map::new(),
         };
         store.key_create(key, &Actor::system()).await.unwrap();
@@ -50,8 +51,10 @@ async fn measure(store: &Store, callers: u64, duration: Duration) {
                 while start.elapsed() < duration {
                     n = (n + 61) % KEYS;
                     let asked = Instant::now();
-                    let hold =
-                        store.hold(KeyId(u128::from(n).to_be_bytes()), Units::ONE_ACTIVATION).await.unwrap();
+                    let hold = store
+                        .hold_exactly(KeyId(u128::from(n).to_be_bytes()), Units::ONE_ACTIVATION)
+                        .await
+                        .unwrap();
                     latencies.push(asked.elapsed().as_micros() as u64);
                     hold.settle(Units::ONE_ACTIVATION);
                 }

@@ -23,6 +23,7 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits,
+        options: Default::default(),
         metadata: Map::from_iter([("agent".to_owned(), json!(format!("agent {n}")))]),
     };
     store.key_create(key, &owner).await.unwrap().id
@@ -39,26 +40,27 @@ async fn main() {
     let activations = |limit| Limits { activations: Some(limit), ..Limits::default() };
     let active = create(&store, 1, activations(50)).await;
     for _ in 0..7 {
-        store.hold(active, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+        store.hold_exactly(active, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
     }
-    store.hold(active, Units::ONE_ACTIVATION).await.unwrap().void();
+    store.hold_exactly(active, Units::ONE_ACTIVATION).await.unwrap().void();
     // Never closed: the next start must find it open and count it as spent.
-    std::mem::forget(store.hold(active, Units::ONE_ACTIVATION).await.unwrap());
+    std::mem::forget(store.hold_exactly(active, Units::ONE_ACTIVATION).await.unwrap());
 
     let revoked = create(&store, 2, activations(5)).await;
-    drop(store.hold(revoked, Units::ONE_ACTIVATION).await.unwrap());
+    drop(store.hold_exactly(revoked, Units::ONE_ACTIVATION).await.unwrap());
     store.key_revoke(revoked, &Actor::system()).await.unwrap();
 
     let exhausted = create(&store, 3, activations(2)).await;
     for _ in 0..2 {
-        drop(store.hold(exhausted, Units::ONE_ACTIVATION).await.unwrap());
+        drop(store.hold_exactly(exhausted, Units::ONE_ACTIVATION).await.unwrap());
     }
-    store.hold(exhausted, Units::ONE_ACTIVATION).await.unwrap_err();
+    store.hold_exactly(exhausted, Units::ONE_ACTIVATION).await.unwrap_err();
     store.denial_record(active, DenialCode::EndpointDenied);
 
     let limits = Limits { activations: None, tokens: Some(1_000), spend_nanos: None };
     let overrun = create(&store, 4, limits).await;
-    let hold = store.hold(overrun, Units { activations: 1, tokens: 10, spend_nanos: 5 }).await.unwrap();
+    let hold =
+        store.hold_exactly(overrun, Units { activations: 1, tokens: 10, spend_nanos: 5 }).await.unwrap();
     hold.settle(Units { activations: 1, tokens: u64::MAX, spend_nanos: 7 });
     store.close().await.unwrap();
 }

@@ -4,6 +4,8 @@
 //! Every backend passes the suite in `conformance`. A backend decides nothing: what it is given has been
 //! decided by [`till_core::ledger`], and it stores after-images, so that applying a batch is idempotent.
 
+use std::sync::Arc;
+
 use till_core::audit::{AuditEntry, ChainHead};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
@@ -13,8 +15,9 @@ use till_core::time::Timestamp;
 use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::error::StoreError;
 use crate::fence::Fence;
-use crate::key::{KeyQuery, KeyRecord, NewKey};
+use crate::key::{KeyOptions, KeyQuery, KeyRecord, NewKey};
 use crate::month::Month;
+use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 
 /// Where the store stands against its witness: a number that only grows, and a random value drawn with
 /// it, so that two stores that went separate ways from the same copy are told apart.
@@ -70,6 +73,10 @@ pub(crate) struct Batch {
     pub(crate) holds_closed: Vec<HoldId>,
     /// Holds of an earlier start: closed, but their rows stay, marked.
     pub(crate) holds_orphaned: Vec<HoldId>,
+    /// Orphans whose units were given back: their rows go, and what they were charged with.
+    pub(crate) holds_forgiven: Vec<HoldId>,
+    /// Records to insert. Not idempotent: each belongs to a hold that this batch closes, or to a refusal.
+    pub(crate) usage: Vec<Arc<UsageRecord>>,
     pub(crate) admin_tokens: Vec<(NewAdminToken, Timestamp)>,
     /// Written only if there is none.
     pub(crate) index_key: Option<Vec<u8>>,
@@ -89,6 +96,8 @@ impl Batch {
             && self.accounts.is_empty()
             && self.holds_closed.is_empty()
             && self.holds_orphaned.is_empty()
+            && self.holds_forgiven.is_empty()
+            && self.usage.is_empty()
             && self.admin_tokens.is_empty()
             && self.index_key.is_none()
             && self.audit.is_empty()
@@ -105,6 +114,8 @@ impl Batch {
         self.holds_opened.clear();
         self.holds_closed.clear();
         self.holds_orphaned.clear();
+        self.holds_forgiven.clear();
+        self.usage.clear();
         self.admin_tokens.clear();
         self.index_key = None;
         self.audit.clear();
@@ -122,6 +133,16 @@ pub(crate) trait Backend: Send + 'static {
 
     /// An account as the last commit left it.
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError>;
+
+    /// What a key allows; `None` when there is no such key.
+    fn key_options(&mut self, id: KeyId) -> Result<Option<KeyOptions>, StoreError>;
+
+    /// An orphan that nobody has forgiven.
+    fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError>;
+
+    /// Deletes at most `limit` usage records that are older, and says how many. What an error leaves behind is
+    /// unknown, as with [`Backend::commit`].
+    fn usage_delete(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// All open holds, orphans not among them, in the order of their ids.
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError>;
@@ -156,4 +177,7 @@ pub(crate) trait Reader: Send + 'static {
     fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError>;
     fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError>;
     fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+    fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError>;
+    fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError>;
+    fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError>;
 }

@@ -1,9 +1,10 @@
 //! What callers ask of the writer, and what they share with it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use till_core::audit::Actor;
+use till_core::demand::Demand;
 use till_core::key::KeyId;
 use till_core::ledger::HoldId;
 use till_core::limit::Units;
@@ -11,34 +12,46 @@ use tokio::sync::oneshot;
 
 use crate::admin_token::NewAdminToken;
 use crate::denial_counts::DenialCounts;
+use crate::denied_records::DeniedRecords;
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::hold::{HoldRefusal, Pending};
 use crate::key::NewKey;
 use crate::queue::Queue;
 use crate::stats::Counters;
+use crate::terms::{KeyTerms, TermsMap};
+use crate::usage_record::UsageRecord;
 
 /// Where the answer to a hold goes.
 pub(crate) type HoldReply = oneshot::Sender<Result<Pending, HoldRefusal>>;
+
+/// Where the terms of a key go; `None` when there is no such key.
+pub(crate) type TermsReply = oneshot::Sender<Result<Option<Arc<KeyTerms>>, StoreError>>;
 
 /// Where the answer to an administrative command goes: whether there was something to act on.
 pub(crate) type DoneReply = oneshot::Sender<Result<bool, StoreError>>;
 
 /// The end of a hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Closing {
     pub(crate) id: HoldId,
     /// What was used; nothing for a void.
     pub(crate) used: Units,
+    pub(crate) record: Option<Arc<UsageRecord>>,
 }
 
 /// One thing for the writer to do.
 #[derive(Debug)]
 pub(crate) enum Command {
     Hold {
-        key: KeyId,
-        units: Units,
+        terms: Arc<KeyTerms>,
+        demand: Demand,
         reply: HoldReply,
+    },
+    /// Loads the terms of a key.
+    Terms {
+        key: KeyId,
+        reply: TermsReply,
     },
     Close(Closing),
     Administer {
@@ -69,6 +82,7 @@ pub(crate) enum Action {
     AdminTokenPut(NewAdminToken),
     IndexKeyPut(Vec<u8>),
     FenceAccept,
+    HoldForgive(HoldId),
     /// Only an entry in the audit log.
     Audit {
         action: String,
@@ -82,6 +96,8 @@ pub(crate) enum Action {
 pub(crate) struct Shared {
     pub(crate) queue: Queue<Command>,
     pub(crate) denials: DenialCounts,
+    pub(crate) denied_records: DeniedRecords,
+    pub(crate) terms: TermsMap,
     pub(crate) counters: Counters,
     fence: Mutex<Option<Fence>>,
     stopping: AtomicBool,
@@ -92,6 +108,8 @@ impl Shared {
         Self {
             queue: Queue::new(),
             denials: DenialCounts::default(),
+            denied_records: DeniedRecords::default(),
+            terms: TermsMap::default(),
             counters: Counters::default(),
             fence: Mutex::new(fence),
             stopping: AtomicBool::new(false),
@@ -108,6 +126,8 @@ impl Shared {
 
     pub(crate) fn stop_granting(&self) {
         self.stopping.store(true, Ordering::Release);
+        // Whoever waits for units is told.
+        self.queue.nudge();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -69,6 +69,7 @@ pub(super) async fn create(store: &Store, n: u64, limits: Limits) -> KeyId {
         provider: if n.is_multiple_of(2) { "openai" } else { "anthropic" }.into(),
         origin: "https://api.example.com".into(),
         limits,
+        options: Default::default(),
         metadata: Map::from_iter([("agent".to_owned(), json!(n))]),
     };
     store.key_create(key, &actor()).await.unwrap().id
@@ -84,7 +85,7 @@ pub(super) async fn fetch(store: &Store, key: KeyId) -> KeyRecord {
 }
 
 pub(super) async fn code(store: &Store, key: KeyId) -> DenialCode {
-    match store.hold(key, Units::ONE_ACTIVATION).await {
+    match store.hold_exactly(key, Units::ONE_ACTIVATION).await {
         Err(HoldRefusal::Denied(denial)) => denial.code,
         other => panic!("{other:?} instead of a denial"),
     }
@@ -106,7 +107,7 @@ async fn exactly_n_from_many_callers(place: &impl Place) {
         let callers: Vec<_> = (0..200)
             .map(|_| {
                 let store = store.clone();
-                tokio::spawn(async move { store.hold(key, Units::ONE_ACTIVATION).await })
+                tokio::spawn(async move { store.hold_exactly(key, Units::ONE_ACTIVATION).await })
             })
             .collect();
         let mut remaining = BTreeSet::new();
@@ -138,14 +139,14 @@ async fn counts_survive_a_restart(place: &impl Place) {
         let store = if left == 1 { place.start() } else { store.clone() };
         assert_eq!(store.fenced(), None);
         assert_eq!(store.instance_id(), instance);
-        let hold = store.hold(key, Units::ONE_ACTIVATION).await.unwrap();
+        let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
         assert_eq!(hold.remaining().activations, Some(left));
         hold.settle(Units::ONE_ACTIVATION);
         store.close().await.unwrap();
     }
     let store = place.start();
     // A second handle of a store that is dropped, not closed, writes what is left as well.
-    store.hold(key, Units::ONE_ACTIVATION).await.unwrap().void();
+    store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().void();
     drop(store);
     let store = place.start();
     let record = fetch(&store, key).await;
@@ -160,20 +161,24 @@ async fn the_end_of_a_hold_is_what_counts(place: &impl Place) {
     let limits = Limits { activations: None, tokens: Some(100), spend_nanos: Some(1_000) };
     let key = create(&store, 1, limits).await;
     let units = Units { activations: 1, tokens: 10, spend_nanos: 100 };
-    let hold = store.hold(key, units).await.unwrap();
+    let hold = store.hold_exactly(key, units).await.unwrap();
     assert_eq!(hold.remaining(), Limits { activations: None, tokens: Some(90), spend_nanos: Some(900) });
     assert_eq!(fetch(&store, key).await.used, units, "held units count as used");
     hold.settle(Units { activations: 1, tokens: 4, spend_nanos: 40 });
     settled(&store).await;
     assert_eq!(fetch(&store, key).await.used, Units { activations: 1, tokens: 4, spend_nanos: 40 });
-    store.hold(key, units).await.unwrap().void();
+    store.hold_exactly(key, units).await.unwrap().void();
     settled(&store).await;
     assert_eq!(fetch(&store, key).await.used.tokens, 4, "nothing was sent");
-    drop(store.hold(key, units).await.unwrap());
+    drop(store.hold_exactly(key, units).await.unwrap());
     settled(&store).await;
     assert_eq!(fetch(&store, key).await.used.tokens, 14, "unknown is spent");
     // More than was held: charged in full, and the key stops.
-    store.hold(key, units).await.unwrap().settle(Units { activations: 1, tokens: 500, spend_nanos: 1 });
+    store.hold_exactly(key, units).await.unwrap().settle(Units {
+        activations: 1,
+        tokens: 500,
+        spend_nanos: 1,
+    });
     settled(&store).await;
     let record = fetch(&store, key).await;
     assert_eq!((record.used.tokens, record.status), (514, KeyStatus::Exhausted));
@@ -186,8 +191,8 @@ async fn the_end_of_a_hold_is_what_counts(place: &impl Place) {
 async fn holds_left_open_are_spent_at_the_next_start(place: &impl Place) {
     let store = place.start();
     let key = create(&store, 1, activations(5)).await;
-    let hold = store.hold(key, Units::ONE_ACTIVATION).await.unwrap();
-    let late = store.hold(key, Units::ONE_ACTIVATION).await.unwrap();
+    let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+    let late = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
     store.close().await.unwrap();
     assert_eq!(place.holds(), [false, false]);
     late.void();
@@ -202,13 +207,16 @@ async fn holds_left_open_are_spent_at_the_next_start(place: &impl Place) {
     hold.void();
     let store = place.start();
     assert_eq!(fetch(&store, key).await.used.activations, 2);
-    assert_eq!(store.hold(key, Units::ONE_ACTIVATION).await.unwrap().remaining().activations, Some(2));
+    assert_eq!(
+        store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().remaining().activations,
+        Some(2)
+    );
 }
 
 async fn a_caller_that_went_away_gets_nothing(place: &impl Place) {
     let store = place.start();
     let key = create(&store, 1, activations(1)).await;
-    while let Some(answer) = ask_and_leave(store.hold(key, Units::ONE_ACTIVATION)) {
+    while let Some(answer) = ask_and_leave(store.hold_exactly(key, Units::ONE_ACTIVATION)) {
         // The writer was faster than this thread.
         answer.unwrap().void();
         settled(&store).await;
@@ -216,7 +224,7 @@ async fn a_caller_that_went_away_gets_nothing(place: &impl Place) {
     settled(&store).await;
     settled(&store).await;
     assert_eq!(fetch(&store, key).await.used.activations, 0);
-    assert!(store.hold(key, Units::ONE_ACTIVATION).await.is_ok());
+    assert!(store.hold_exactly(key, Units::ONE_ACTIVATION).await.is_ok());
 }
 
 async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
@@ -233,6 +241,7 @@ async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
         provider: "x".into(),
         origin: "y".into(),
         limits: Limits::default(),
+        options: Default::default(),
         metadata: Map::new(),
     };
     let conflict = store.key_create(again.clone(), &actor()).await;
@@ -246,9 +255,9 @@ async fn a_revocation_reaches_everybody_before_it_answers(place: &impl Place) {
     let store = place.start();
     let key = create(&store, 1, activations(9)).await;
     let other = create(&store, 2, activations(9)).await;
-    let hold = store.hold(key, Units::ONE_ACTIVATION).await.unwrap();
+    let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
     let mut ended = hold.key_ended();
-    let mut other_ended = store.hold(other, Units::ONE_ACTIVATION).await.unwrap().key_ended();
+    let mut other_ended = store.hold_exactly(other, Units::ONE_ACTIVATION).await.unwrap().key_ended();
     assert_eq!(ask_and_leave(ended.wait()), None);
     let revoked = store.key_revoke(key, &actor()).await.unwrap().expect("exists");
     assert_eq!(revoked.status, KeyStatus::Revoked);
@@ -299,9 +308,10 @@ async fn amounts_of_every_size_are_kept(place: &impl Place) {
     let key = create(&store, 1, limits).await;
     let all = Units { activations: LIMIT_MAX - 1, tokens: u64::MAX, spend_nanos: LIMIT_MAX - 1 };
     let most = Units { activations: u64::MAX, ..all };
-    assert!(matches!(store.hold(key, most).await, Err(HoldRefusal::Denied(_))));
-    store.hold(key, all).await.unwrap().settle(Units { spend_nanos: 5, ..all });
-    let open = store.hold(key, Units { activations: 0, tokens: u64::MAX, spend_nanos: 0 }).await.unwrap();
+    assert!(matches!(store.hold_exactly(key, most).await, Err(HoldRefusal::Denied(_))));
+    store.hold_exactly(key, all).await.unwrap().settle(Units { spend_nanos: 5, ..all });
+    let open =
+        store.hold_exactly(key, Units { activations: 0, tokens: u64::MAX, spend_nanos: 0 }).await.unwrap();
     std::mem::forget(open);
     store.close().await.unwrap();
     let store = place.start();
@@ -309,7 +319,7 @@ async fn amounts_of_every_size_are_kept(place: &impl Place) {
     assert_eq!(record.used, Units { spend_nanos: 5, ..all });
     assert_eq!((record.limits, record.status), (limits, KeyStatus::Active));
     let unbounded = Units { activations: 1, tokens: 0, spend_nanos: 0 };
-    store.hold(key, unbounded).await.unwrap().settle(Units { spend_nanos: u64::MAX, ..unbounded });
+    store.hold_exactly(key, unbounded).await.unwrap().settle(Units { spend_nanos: u64::MAX, ..unbounded });
     store.close().await.unwrap();
     let record = fetch(&place.start(), key).await;
     assert_eq!(record.used, Units { activations: LIMIT_MAX, tokens: u64::MAX, spend_nanos: u64::MAX });
@@ -379,9 +389,9 @@ async fn many_keys_do_not_stay_in_memory(place: &impl Place) {
     let mut holds = Vec::new();
     for n in 1..=30 {
         let key = create(&store, n, activations(3)).await;
-        store.hold(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+        store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
         if n <= 8 {
-            holds.push(store.hold(key, Units::ONE_ACTIVATION).await.unwrap());
+            holds.push(store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap());
         }
     }
     store.key_revoke(key_id(2), &actor()).await.unwrap();
@@ -392,7 +402,7 @@ async fn many_keys_do_not_stay_in_memory(place: &impl Place) {
         let used = fetch(&store, key_id(n)).await.used.activations;
         assert_eq!(used, if n <= 8 { 2 } else { 1 }, "key {n}");
     }
-    let hold = store.hold(key_id(1), Units::ONE_ACTIVATION).await.unwrap();
+    let hold = store.hold_exactly(key_id(1), Units::ONE_ACTIVATION).await.unwrap();
     assert_eq!(hold.remaining().activations, Some(0));
 }
 
@@ -400,9 +410,9 @@ async fn activations_are_counted_per_month(place: &impl Place) {
     let store = place.start();
     for n in 1..=3 {
         let key = create(&store, n, activations(9)).await;
-        store.hold(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
-        store.hold(key, Units::ONE_ACTIVATION).await.unwrap().void();
-        std::mem::forget(store.hold(key, Units::ONE_ACTIVATION).await.unwrap());
+        store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+        store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().void();
+        std::mem::forget(store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap());
     }
     settled(&store).await;
     let summary = store.account_summary().await.unwrap();
@@ -415,7 +425,7 @@ async fn after_the_end_nothing_works(place: &impl Place) {
     let store = place.start();
     let key = create(&store, 1, activations(9)).await;
     store.writable().await.unwrap();
-    let hold = store.hold(key, Units::ONE_ACTIVATION).await.unwrap();
+    let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
     store.stop_granting();
     assert_eq!(code(&store, key).await, DenialCode::ShuttingDown);
     hold.void();

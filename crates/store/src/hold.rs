@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use till_core::denial::Denial;
-use till_core::ledger::HoldId;
+use till_core::ledger::Grant;
 use till_core::limit::{Limits, Units};
 use tokio::sync::watch;
 
 use crate::command::{Closing, Command, Shared};
 use crate::error::StoreError;
+use crate::usage_record::{Outcome, UsageRecord};
 
 /// Why there is no hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum HoldRefusal {
     Denied(Denial),
     /// It could not be made durable; nothing may be sent.
     Unavailable(StoreError),
+    /// The terms of the key have changed since they were read: read them again, and ask again.
+    TermsChanged,
 }
 
 /// Proof that units are set aside, durably, for one request. Only the store makes one.
@@ -28,27 +31,40 @@ pub enum HoldRefusal {
 #[must_use = "dropping a hold spends it"]
 pub struct Hold {
     shared: Arc<Shared>,
-    id: HoldId,
-    units: Units,
-    remaining: Limits,
+    grant: Grant,
     ended: watch::Receiver<Option<Denial>>,
+    record: Option<Box<UsageRecord>>,
     open: bool,
 }
 
 impl Hold {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        id: HoldId,
-        units: Units,
-        remaining: Limits,
-        ended: watch::Receiver<Option<Denial>>,
-    ) -> Self {
-        Self { shared, id, units, remaining, ended, open: true }
+    pub(crate) fn new(shared: Arc<Shared>, grant: Grant, ended: watch::Receiver<Option<Denial>>) -> Self {
+        Self { shared, grant, ended, record: None, open: true }
+    }
+
+    /// What is set aside.
+    pub fn units(&self) -> Units {
+        self.grant.units
+    }
+
+    /// The output cap that was granted.
+    pub fn steps(&self) -> u64 {
+        self.grant.steps
     }
 
     /// What is left of each limit right after this hold; `None` is unlimited.
     pub fn remaining(&self) -> Limits {
-        self.remaining
+        self.grant.remaining
+    }
+
+    /// What to write into the usage records when the hold ends, however it ends.
+    pub fn record(&mut self, record: Box<UsageRecord>) {
+        self.record = Some(record);
+    }
+
+    /// The record, to be filled in.
+    pub fn record_mut(&mut self) -> Option<&mut UsageRecord> {
+        self.record.as_deref_mut()
     }
 
     /// Tells when the key ends while the hold is open, and after.
@@ -63,25 +79,29 @@ impl Hold {
 
     /// Gives everything back. Only when it is provable that nothing was sent.
     pub fn void(mut self) {
+        if let Some(record) = &mut self.record {
+            record.outcome = Outcome::Unsent;
+        }
         self.close(Units::default());
     }
 
     fn close(&mut self, used: Units) {
         if std::mem::replace(&mut self.open, false) {
-            self.shared.queue.push_lazy(Command::Close(Closing { id: self.id, used }));
+            let record = self.record.take().map(|record| Arc::new(UsageRecord { charged: used, ..*record }));
+            self.shared.queue.push_lazy(Command::Close(Closing { id: self.grant.id, used, record }));
         }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.close(self.units);
+        self.close(self.grant.units);
     }
 }
 
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold").field("id", &self.id).field("units", &self.units).finish_non_exhaustive()
+        f.debug_struct("Hold").field("grant", &self.grant).finish_non_exhaustive()
     }
 }
 

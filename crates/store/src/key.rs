@@ -8,6 +8,22 @@ use till_core::time::Timestamp;
 /// The project of every key until there are more.
 pub const DEFAULT_PROJECT: &str = "default";
 
+/// What a key allows besides its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyOptions {
+    /// Whether an output cap may be lowered to what is left; otherwise such a request is refused.
+    pub clamp: bool,
+    /// Whether requests without a bound pass although there is a limit in tokens or money. The limit can then be
+    /// exceeded.
+    pub allow_unbounded: bool,
+}
+
+impl Default for KeyOptions {
+    fn default() -> Self {
+        Self { clamp: true, allow_unbounded: false }
+    }
+}
+
 /// A key to be made.
 #[derive(Clone, Debug)]
 pub struct NewKey {
@@ -19,6 +35,8 @@ pub struct NewKey {
     pub origin: String,
     /// Lifetime limits, each at most [`till_core::limit::LIMIT_MAX`].
     pub limits: Limits,
+    /// What it allows.
+    pub options: KeyOptions,
     /// Whatever the admin wants to keep with it.
     pub metadata: Map<String, Value>,
 }
@@ -36,6 +54,8 @@ pub struct KeyRecord {
     pub origin: String,
     /// Lifetime limits.
     pub limits: Limits,
+    /// What it allows.
+    pub options: KeyOptions,
     /// Spent, held, escrowed and burnt together. An amount above 2⁶⁴−1, which only a lying upstream can
     /// cause, is shown as 2⁶⁴−1; the ledger has the exact one.
     pub used: Units,

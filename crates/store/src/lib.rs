@@ -15,6 +15,7 @@ mod command;
 #[cfg(test)]
 mod conformance;
 mod denial_counts;
+mod denied_records;
 mod error;
 mod fence;
 mod files;
@@ -29,6 +30,10 @@ mod sqlite;
 mod start;
 mod stats;
 mod store;
+mod terms;
+mod usage;
+mod usage_record;
+mod usage_totals;
 mod witness;
 mod writer;
 
@@ -36,6 +41,11 @@ pub use admin_token::{AdminToken, NewAdminToken};
 pub use error::{OpenError, StoreError};
 pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};
-pub use key::{AccountSummary, DEFAULT_PROJECT, KeyQuery, KeyRecord, NewKey};
+pub use key::{AccountSummary, DEFAULT_PROJECT, KeyOptions, KeyQuery, KeyRecord, NewKey};
 pub use stats::StoreStats;
 pub use store::{OpenOptions, Store};
+pub use terms::KeyTerms;
+pub use usage_record::{
+    OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
+    parse_hold_name,
+};

@@ -13,8 +13,12 @@ use till_core::time::Timestamp;
 use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::error::StoreError;
-use crate::key::{KeyQuery, KeyRecord};
+use crate::key::{KeyOptions, KeyQuery, KeyRecord};
 use crate::month::Month;
+use crate::usage_record::{
+    OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
+};
+use crate::usage_totals::{by_total, sums};
 
 /// What a commit does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(crate) struct Disk {
     audit: Vec<AuditEntry>,
     pub(crate) denials: Vec<DenialCount>,
     months: BTreeMap<Month, u128>,
+    pub(crate) usage: BTreeMap<u64, UsageRecord>,
+    usage_last: u64,
 }
 
 /// A disk that outlives its backends.
@@ -104,6 +110,23 @@ impl Backend for MemoryBackend {
 
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
         Ok(self.medium.disk().accounts.get(&id).cloned())
+    }
+
+    fn key_options(&mut self, id: KeyId) -> Result<Option<KeyOptions>, StoreError> {
+        Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.options))
+    }
+
+    fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
+        let disk = self.medium.disk();
+        Ok(disk.holds.get(&id).filter(|(_, orphan)| *orphan).map(|(hold, _)| hold.clone()))
+    }
+
+    fn usage_delete(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut disk = self.medium.disk();
+        let old = disk.usage.iter().filter(|(_, record)| record.at < before).map(|(seq, _)| *seq);
+        let old: Vec<u64> = old.take(limit as usize).collect();
+        old.iter().for_each(|seq| drop(disk.usage.remove(seq)));
+        Ok(old.len() as u64)
     }
 
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
@@ -171,6 +194,16 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
     for id in &batch.holds_orphaned {
         disk.holds.get_mut(id).expect("an orphan was open").1 = true;
     }
+    for id in &batch.holds_forgiven {
+        disk.holds.remove(id);
+        for record in disk.usage.values_mut().filter(|record| record.request_id == hold_name(*id)) {
+            (record.outcome, record.charged) = (Outcome::Unsent, Units::default());
+        }
+    }
+    for record in &batch.usage {
+        disk.usage_last += 1;
+        disk.usage.insert(disk.usage_last, UsageRecord::clone(record));
+    }
     for (token, at) in &batch.admin_tokens {
         disk.tokens.insert(token.name.clone(), (token.clone(), *at));
     }
@@ -201,6 +234,7 @@ fn record(disk: &Disk, row: &KeyRow) -> KeyRecord {
         provider: row.key.provider.clone(),
         origin: row.key.origin.clone(),
         limits: account.limits(),
+        options: row.key.options,
         used: Units {
             activations: used(Dimension::Activations),
             tokens: used(Dimension::Tokens),
@@ -267,5 +301,40 @@ impl Reader for MemoryReader {
         let disk = self.0.disk();
         let after = disk.audit.iter().filter(|entry| entry.seq > after_seq);
         Ok(after.take(limit as usize).cloned().collect())
+    }
+
+    fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
+        let disk = self.0.disk();
+        let filter = &query.filter;
+        let fits = |(seq, record): &(&u64, &UsageRecord)| {
+            query.before.is_none_or(|before| **seq < before)
+                && query.outcome.is_none_or(|outcome| record.outcome == outcome)
+                && filter.key.is_none_or(|key| record.key == key)
+                && filter.provider.as_ref().is_none_or(|provider| record.provider == *provider)
+                && filter.model.as_ref().is_none_or(|model| record.model.as_ref() == Some(model))
+                && filter.since.is_none_or(|since| record.at >= since)
+                && filter.until.is_none_or(|until| record.at < until)
+        };
+        let newest_first = disk.usage.iter().rev().filter(fits);
+        Ok(newest_first.take(query.limit as usize).map(|(seq, record)| (*seq, record.clone())).collect())
+    }
+
+    fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {
+        let disk = self.0.disk();
+        Ok(sums(by_total(disk.usage.values()), group, filter))
+    }
+
+    fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError> {
+        let disk = self.0.disk();
+        let orphans = disk
+            .holds
+            .iter()
+            .rev()
+            .filter(|(id, (_, orphan))| *orphan && before.is_none_or(|before| **id < before));
+        let orphan = |(id, (hold, _)): (&HoldId, &(OpenHold, bool))| {
+            let AccountId::Key(key) = hold.accounts.key() else { panic!("a hold of no key") };
+            OrphanHold { id: *id, key, units: hold.units, at: hold.at }
+        };
+        Ok(orphans.take(limit as usize).map(orphan).collect())
     }
 }

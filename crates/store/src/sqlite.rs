@@ -2,11 +2,12 @@
 //!
 //! Write-ahead log with `synchronous=FULL`: a commit returns after its fsync. One connection writes; a
 //! second one reads, and a reader never waits for the writer. The tables are described in
-//! `sqlite/schema-1.sql`.
+//! `sqlite/schema-*.sql`.
 
 mod column;
 mod migration;
 mod read;
+mod usage;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -16,13 +17,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use till_core::audit::{AuditEntry, ChainHead};
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::time::Timestamp;
 
 use crate::admin_token::AdminToken;
 use crate::backend::{Backend, Batch, Instance, Reader};
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
-use crate::key::{KeyQuery, KeyRecord};
+use crate::key::{KeyOptions, KeyQuery, KeyRecord};
 use crate::month::Month;
+use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use migration::{Refused, migrate};
 
 /// Name of the database in the data directory.
@@ -130,6 +133,18 @@ impl Backend for SqliteBackend {
         self.run("read", |connection| read::account(connection, id))
     }
 
+    fn key_options(&mut self, id: KeyId) -> Result<Option<KeyOptions>, StoreError> {
+        self.run("read", |connection| read::key_options(connection, id))
+    }
+
+    fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
+        self.run("read", |connection| usage::orphan(connection, id))
+    }
+
+    fn usage_delete(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.run("write", |connection| usage::delete(connection, before, limit))
+    }
+
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         self.run("read", read::open_holds)
     }
@@ -230,5 +245,17 @@ impl Reader for SqliteReader {
 
     fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         self.run(|connection| read::audit_list(connection, after_seq, limit))
+    }
+
+    fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
+        self.run(|connection| usage::list(connection, query))
+    }
+
+    fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {
+        self.run(|connection| usage::sum(connection, group, filter))
+    }
+
+    fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError> {
+        self.run(|connection| usage::orphans(connection, before, limit))
     }
 }

@@ -1,15 +1,18 @@
 //! What happens before anything is granted: fence or not, a new incarnation, holds of a crash spent.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
-use till_core::ledger::{AccountId, Ledger};
+use till_core::key::KeyId;
+use till_core::ledger::{AccountId, HoldId, Ledger, OpenHold};
 use till_core::time::Timestamp;
 
 use crate::backend::{Backend, Batch, Instance, Mark};
 use crate::error::{OpenError, StoreError};
 use crate::fence::{Fence, Verdict, judge};
+use crate::usage_record::{Outcome, TokenCounts, UsageRecord, hold_name};
 use crate::witness::{Record, Witness};
 
 /// Everything that the writer goes on with.
@@ -146,6 +149,7 @@ fn spend_orphans(backend: &mut dyn Backend, ledger: &mut Ledger, batch: &mut Bat
             }
         }
         let units = hold.units;
+        batch.usage.push(Arc::new(lost(id, &hold)));
         if !ledger.restore_hold(id, hold) || ledger.settle(id, units).is_err() {
             return Err(contradiction().into());
         }
@@ -158,6 +162,33 @@ fn spend_orphans(backend: &mut dyn Backend, ledger: &mut Ledger, batch: &mut Bat
         );
     }
     Ok(())
+}
+
+/// The record of a call whose end nobody saw.
+fn lost(id: HoldId, hold: &OpenHold) -> UsageRecord {
+    let key = match hold.accounts.key() {
+        AccountId::Key(key) => key,
+        AccountId::Project(bytes) => KeyId(bytes),
+    };
+    UsageRecord {
+        at: hold.at,
+        request_id: hold_name(id),
+        key,
+        provider: String::new(),
+        method: String::new(),
+        endpoint: String::new(),
+        model: None,
+        status: None,
+        outcome: Outcome::Lost,
+        denial: None,
+        tokens: TokenCounts::default(),
+        charged: hold.units,
+        price_version: None,
+        latency_ms: 0,
+        first_byte_ms: None,
+        client: None,
+        streamed: false,
+    }
 }
 
 /// Puts an account that a hold names into the ledger.

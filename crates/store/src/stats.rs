@@ -13,6 +13,8 @@ pub struct StoreStats {
     pub commit_failures: u64,
     /// Settles that broke a limit.
     pub overruns: u64,
+    /// Settles above what was held.
+    pub holds_exceeded: u64,
     /// Operations waiting now.
     pub queue_length: u64,
 }
@@ -24,6 +26,7 @@ pub(crate) struct Counters {
     pub(crate) operations: AtomicU64,
     pub(crate) commit_failures: AtomicU64,
     pub(crate) overruns: AtomicU64,
+    pub(crate) holds_exceeded: AtomicU64,
 }
 
 impl Counters {
@@ -33,6 +36,7 @@ impl Counters {
             operations: self.operations.load(Ordering::Relaxed),
             commit_failures: self.commit_failures.load(Ordering::Relaxed),
             overruns: self.overruns.load(Ordering::Relaxed),
+            holds_exceeded: self.holds_exceeded.load(Ordering::Relaxed),
             queue_length: queue_length as u64,
         }
     }

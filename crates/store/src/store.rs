@@ -11,11 +11,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use till_core::audit::{Actor, AuditEntry};
+use till_core::demand::Demand;
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
-use till_core::ledger::shutting_down_denial;
+use till_core::ledger::{fenced_denial, shutting_down_denial, unknown_denial};
 use till_core::limit::Units;
 use tokio::sync::oneshot;
 
@@ -26,13 +28,16 @@ use crate::command::{Action, Administration, Command, DoneReply, Shared};
 use crate::error::{OpenError, StoreError};
 use crate::fence::Fence;
 use crate::files::make_private_directory;
-use crate::hold::{Hold, HoldRefusal};
+use crate::hold::{Hold, HoldRefusal, Pending};
 use crate::key::{AccountSummary, KeyQuery, KeyRecord, NewKey};
 use crate::lock::DirectoryLock;
 use crate::month::Month;
 use crate::sqlite::SqliteBackend;
 use crate::start::start;
 use crate::stats::StoreStats;
+use crate::terms::KeyTerms;
+use crate::usage_record::UsageRecord;
+use crate::writer::waiting::{busy_denial, needs_units};
 use crate::writer::{LOADED_MAX, Writer};
 
 /// Where the state is.
@@ -44,15 +49,32 @@ pub struct OpenOptions {
     pub witness: PathBuf,
     /// Version of the program, for the record.
     pub version: String,
+    /// How long usage records are kept; `None` is for ever.
+    pub usage_retention: Option<Duration>,
 }
+
+/// How long usage records are kept if nobody says otherwise.
+const USAGE_RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
 
 impl OpenOptions {
     /// The usual places in a data directory: the witness is `DIR/keys/witness`.
     pub fn new(data_dir: impl AsRef<Path>, version: impl Into<String>) -> Self {
         let data_dir = data_dir.as_ref().to_path_buf();
         let witness = data_dir.join("keys").join("witness");
-        Self { data_dir, witness, version: version.into() }
+        Self { data_dir, witness, version: version.into(), usage_retention: Some(USAGE_RETENTION) }
     }
+}
+
+/// How long [`Store::hold_exactly`] waits for units that are only held.
+const EXACTLY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is kept, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Accounts in memory.
+    pub(crate) loaded_max: usize,
+    /// Age of usage records.
+    pub(crate) usage_retention: Option<Duration>,
 }
 
 /// A cheap handle to the open store. When the last one is dropped the store is closed as by
@@ -106,7 +128,8 @@ impl Store {
         make_private_directory(&options.data_dir)?;
         let lock = DirectoryLock::acquire(&options.data_dir)?;
         let backend = SqliteBackend::open(&options.data_dir)?;
-        Self::start(Box::new(backend), &options.witness, &options.version, LOADED_MAX, lock)
+        let bounds = Bounds { loaded_max: LOADED_MAX, usage_retention: options.usage_retention };
+        Self::start(Box::new(backend), &options.witness, &options.version, bounds, lock)
     }
 
     /// Starts on any backend. `guard` is dropped when the backend is closed.
@@ -114,14 +137,14 @@ impl Store {
         backend: Box<dyn Backend>,
         witness: &Path,
         version: &str,
-        loaded_max: usize,
+        bounds: Bounds,
         guard: impl Send + 'static,
     ) -> Result<Self, OpenError> {
         let started = start(backend, witness, version, clock::now())?;
         let instance_id = started.instance.id;
         let shared = Arc::new(Shared::new(started.instance.fence.clone()));
         let reader = Arc::new(Mutex::new(Some(started.backend.reader())));
-        let writer = Writer::new(started, Arc::clone(&shared), loaded_max);
+        let writer = Writer::new(started, Arc::clone(&shared), bounds.loaded_max, bounds.usage_retention);
         let abandon = AbandonOnPanic(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("till-store".into()).spawn(move || {
             let abandon = abandon;
@@ -258,23 +281,76 @@ impl Store {
         self.administer(Action::FenceAccept, actor).await.map(drop)
     }
 
-    /// Sets units aside, durably.
+    /// What a key's requests are to be treated by. From memory for a key that was used lately.
     ///
     /// # Errors
-    /// A denial, or the hold could not be made durable: nothing may be sent in either case.
+    /// There is no such key, or the store can't be read.
+    pub async fn key_terms(&self, key: KeyId) -> Result<Arc<KeyTerms>, HoldRefusal> {
+        let shared = &self.inner.shared;
+        if let Some(terms) = shared.terms.find(key) {
+            return Ok(terms);
+        }
+        let (reply, answer) = oneshot::channel();
+        shared.queue.push(Command::Terms { key, reply }).map_err(HoldRefusal::Unavailable)?;
+        let terms = answer.await.unwrap_or(Err(StoreError::Closed)).map_err(HoldRefusal::Unavailable)?;
+        if terms.is_none() && shared.fence().is_some() {
+            // In an older copy a key may be absent that was made since.
+            return Err(HoldRefusal::Denied(fenced_denial()));
+        }
+        terms.ok_or_else(|| HoldRefusal::Denied(unknown_denial(key)))
+    }
+
+    /// Sets units aside, durably. When they are only held by other requests it waits for those, for as long as
+    /// `patience`.
+    ///
+    /// # Errors
+    /// A denial, or the hold could not be made durable, or the terms are not those of the key any more: nothing may
+    /// be sent in any case.
     ///
     /// # Cancel safety
     /// If the future is dropped before it answers, the hold is voided.
-    pub async fn hold(&self, key: KeyId, units: Units) -> Result<Hold, HoldRefusal> {
+    pub async fn hold(
+        &self,
+        terms: &Arc<KeyTerms>,
+        demand: Demand,
+        patience: Duration,
+    ) -> Result<Hold, HoldRefusal> {
         let shared = &self.inner.shared;
         if shared.is_stopping() {
             return Err(HoldRefusal::Denied(shutting_down_denial()));
         }
         let (reply, answer) = oneshot::channel();
-        shared.queue.push(Command::Hold { key, units, reply }).map_err(HoldRefusal::Unavailable)?;
-        match answer.await {
-            Ok(answer) => answer.map(|pending| pending.arrive()),
+        let command = Command::Hold { terms: Arc::clone(terms), demand, reply };
+        shared.queue.push(command).map_err(HoldRefusal::Unavailable)?;
+        let answer = if needs_units(&demand) {
+            let Ok(answer) = tokio::time::timeout(patience, answer).await else {
+                self.denial_record(terms.key, DenialCode::BudgetBusy);
+                return Err(HoldRefusal::Denied(busy_denial()));
+            };
+            answer
+        } else {
+            answer.await
+        };
+        match answer {
+            Ok(answer) => answer.map(Pending::arrive),
             Err(_) => Err(HoldRefusal::Unavailable(StoreError::Closed)),
+        }
+    }
+
+    /// Sets exactly these units aside, whatever the terms of the key are.
+    ///
+    /// # Errors
+    /// As [`Store::hold`], except for changed terms.
+    ///
+    /// # Cancel safety
+    /// As [`Store::hold`].
+    pub async fn hold_exactly(&self, key: KeyId, units: Units) -> Result<Hold, HoldRefusal> {
+        loop {
+            let terms = self.key_terms(key).await?;
+            match self.hold(&terms, Demand::exactly(units), EXACTLY_PATIENCE).await {
+                Err(HoldRefusal::TermsChanged) => {}
+                outcome => return outcome,
+            }
         }
     }
 
@@ -283,6 +359,14 @@ impl Store {
     pub fn denial_record(&self, key: KeyId, code: DenialCode) {
         let shared = &self.inner.shared;
         if shared.denials.add(key, code, clock::now()) {
+            shared.queue.nudge();
+        }
+    }
+
+    /// Keeps the record of a refused call, within bounds per key, code and minute. Never waits for the disk.
+    pub fn denied_record(&self, record: UsageRecord) {
+        let shared = &self.inner.shared;
+        if shared.denied_records.add(record) {
             shared.queue.nudge();
         }
     }
@@ -368,7 +452,7 @@ impl Store {
         result
     }
 
-    async fn administer(&self, action: Action, actor: &Actor) -> Result<bool, StoreError> {
+    pub(crate) async fn administer(&self, action: Action, actor: &Actor) -> Result<bool, StoreError> {
         let what = Box::new(Administration { action, actor: actor.clone() });
         self.ask(|reply| Command::Administer { what, reply }).await
     }
@@ -380,7 +464,7 @@ impl Store {
     }
 
     /// Reads on a thread where waiting for the disk hurts nobody.
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {

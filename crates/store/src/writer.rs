@@ -9,6 +9,8 @@
 
 mod administer;
 mod recovery;
+mod retention;
+pub(crate) mod waiting;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,23 +18,29 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
+use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
-use till_core::ledger::{self, AccountChain, AccountId, Closed, Ledger};
-use till_core::limit::Units;
+use till_core::ledger::{self, AccountChain, AccountId, Closed, Ledger, Verdict};
+use till_core::limit::{Dimension, Units};
 use till_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use crate::backend::{Backend, Batch, Instance};
 use crate::clock;
-use crate::command::{Closing, Command, DoneReply, HoldReply, Shared};
+use crate::command::{Closing, Command, DoneReply, HoldReply, Shared, TermsReply};
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldRefusal, Pending};
+use crate::key::KeyOptions;
 use crate::month::Month;
 use crate::queue::Taken;
 use crate::start::{Started, raise};
 use crate::stats::count;
+use crate::terms::KeyTerms;
+use crate::usage_record::hold_name;
 use crate::witness::Witness;
+use retention::Retention;
+use waiting::Waiters;
 
 /// Accounts kept in memory, beyond those that open holds and listeners need.
 pub(crate) const LOADED_MAX: usize = 16_384;
@@ -56,6 +64,7 @@ struct Live {
     ended: watch::Sender<Option<Denial>>,
     /// Number of the batch that last used it.
     touched: u64,
+    terms: Arc<KeyTerms>,
 }
 
 /// An answer that waits for the commit.
@@ -63,6 +72,8 @@ struct Live {
 enum Answer {
     Granted(HoldReply, Pending),
     Denied(HoldReply, Denial),
+    Refused(HoldReply, HoldRefusal),
+    Terms(TermsReply, Option<Arc<KeyTerms>>),
     Done(DoneReply, bool),
 }
 
@@ -92,6 +103,14 @@ pub(crate) struct Writer {
     used_since_raise: bool,
     written_at: Option<Instant>,
     stop: Vec<StopReply>,
+    /// Version of the newest terms.
+    terms_version: u64,
+    waiting: HashMap<KeyId, Waiters>,
+    /// How many wait in all.
+    waiters: usize,
+    /// Keys whose accounts changed, so that those who wait may be served.
+    changed: HashSet<KeyId>,
+    retention: Retention,
     // Of the current batch:
     number: u64,
     now: Timestamp,
@@ -104,7 +123,12 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(started: Started, shared: Arc<Shared>, loaded_max: usize) -> Self {
+    pub(crate) fn new(
+        started: Started,
+        shared: Arc<Shared>,
+        loaded_max: usize,
+        usage_retention: Option<Duration>,
+    ) -> Self {
         let Started { backend, witness, instance, ledger, head } = started;
         Self {
             shared,
@@ -125,6 +149,11 @@ impl Writer {
             used_since_raise: false,
             written_at: None,
             stop: Vec::new(),
+            terms_version: 0,
+            waiting: HashMap::new(),
+            waiters: 0,
+            changed: HashSet::new(),
+            retention: Retention::new(usage_retention),
             number: 0,
             now: clock::now(),
             batch: Batch::default(),
@@ -154,13 +183,14 @@ impl Writer {
 
     /// When to wake up although nobody asks for anything.
     fn due(&mut self) -> Option<Instant> {
-        self.denials_due = if self.shared.denials.is_empty() {
+        let nothing_denied = self.shared.denials.is_empty() && self.shared.denied_records.is_empty();
+        self.denials_due = if nothing_denied {
             None
         } else {
             Some(self.denials_due.unwrap_or_else(|| Instant::now() + DENIAL_WAIT))
         };
         let raise = self.used_since_raise.then(|| self.raised_at + RAISE_EVERY);
-        [self.denials_due, self.retry_due, raise].into_iter().flatten().min()
+        [self.denials_due, self.retry_due, raise, self.retention.due()].into_iter().flatten().min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
@@ -176,11 +206,16 @@ impl Writer {
         for command in commands.drain(..) {
             self.apply(command);
         }
+        self.serve_waiting();
+        if self.shared.is_stopping() {
+            self.dismiss_waiting();
+        }
         self.retry_due = (!self.retry.is_empty()).then(|| Instant::now() + RETRY_WAIT);
         match self.commit() {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
         }
+        self.delete_old_records();
         if self.used_since_raise && self.raised_at.elapsed() >= RAISE_EVERY {
             self.raise(false)
                 .unwrap_or_else(|error| tracing::error!(%error, "the witness could not be written"));
@@ -189,11 +224,14 @@ impl Writer {
 
     fn apply(&mut self, command: Command) {
         match command {
-            Command::Hold { key, units, reply } => match self.hold(key, units) {
-                Ok(Ok(pending)) => self.answers.push(Answer::Granted(reply, pending)),
-                Ok(Err(denial)) => self.answers.push(Answer::Denied(reply, denial)),
+            Command::Hold { terms, demand, reply } => self.arrive(terms, demand, reply),
+            Command::Terms { key, reply } => match self.ensure_loaded(key) {
+                Ok(_) => {
+                    let terms = self.live.get(&key).map(|live| Arc::clone(&live.terms));
+                    self.answers.push(Answer::Terms(reply, terms));
+                }
                 // Whoever stopped waiting needs no answer; so in all sends below.
-                Err(error) => drop(reply.send(Err(HoldRefusal::Unavailable(error)))),
+                Err(error) => drop(reply.send(Err(error))),
             },
             Command::Close(closing) => self.close(closing),
             Command::Administer { what, reply } => match self.administer(*what) {
@@ -211,31 +249,43 @@ impl Writer {
         }
     }
 
-    fn hold(&mut self, key: KeyId, units: Units) -> Result<Result<Pending, Denial>, StoreError> {
+    /// `None` when it has to wait.
+    fn hold(
+        &mut self,
+        terms: &Arc<KeyTerms>,
+        demand: &Demand,
+        contended: bool,
+    ) -> Result<Option<Result<Pending, HoldRefusal>>, StoreError> {
+        let denied = |denial| Ok(Some(Err(HoldRefusal::Denied(denial))));
         if self.shared.is_stopping() {
-            return Ok(Err(ledger::shutting_down_denial()));
+            return denied(ledger::shutting_down_denial());
         }
+        let key = terms.key;
         if !self.ledger.is_fenced() {
             self.ensure_loaded(key)?;
             self.ensure_month(Month::of(self.now))?;
+            if self.live.get(&key).is_some_and(|live| live.terms.version != terms.version) {
+                return Ok(Some(Err(HoldRefusal::TermsChanged)));
+            }
         }
         let id = AccountId::Key(key);
-        let grant = match self.ledger.hold(AccountChain::of_key(id), units, self.now) {
-            Ok(grant) => grant,
-            Err(denial) => {
+        let grant = match self.ledger.ask(AccountChain::of_key(id), demand, contended, self.now) {
+            Verdict::Granted(grant) => grant,
+            Verdict::Busy => return Ok(None),
+            Verdict::Denied(denial) => {
                 if denial.code != DenialCode::InvalidKey {
                     self.shared.denials.add(key, denial.code, self.now);
                 }
-                return Ok(Err(denial));
+                return Ok(Some(Err(HoldRefusal::Denied(denial))));
             }
         };
         self.dirty.insert(id);
         self.batch.holds_opened.push(grant.id);
-        self.count_month(self.now, units.activations, 0);
+        self.count_month(self.now, grant.units.activations, 0);
         let live = self.live.get_mut(&key).expect("a loaded key is live");
         live.touched = self.number;
         let ended = live.ended.subscribe();
-        Ok(Ok(Pending::new(Hold::new(Arc::clone(&self.shared), grant.id, units, grant.remaining, ended))))
+        Ok(Some(Ok(Pending::new(Hold::new(Arc::clone(&self.shared), grant, ended)))))
     }
 
     /// Ends a hold; one that is not open any more is left alone.
@@ -257,19 +307,45 @@ impl Writer {
 
     fn closed(&mut self, closing: Closing, closed: &Closed) {
         self.dirty.extend(closed.hold.accounts.iter());
+        self.changed.extend(closed.hold.accounts.iter().filter_map(key_of));
         self.batch.holds_closed.push(closing.id);
-        self.closings.push(closing);
+        self.batch.usage.extend(closing.record.clone());
         self.count_month(closed.hold.at, closing.used.activations, closed.hold.units.activations);
+        self.report_excess(&closing, closed);
+        self.closings.push(closing);
+    }
+
+    /// A provider that did not keep to a bound is an alarm: what it used is charged in full, and an account whose
+    /// limit is broken by it is stopped.
+    fn report_excess(&mut self, closing: &Closing, closed: &Closed) {
+        let (held, used) = (closed.hold.units, closing.used);
+        let exceeds = |id: &AccountId| {
+            self.ledger.account(*id).is_some_and(|account| {
+                let is_limited = |dimension: &Dimension| account.limits().of(*dimension).is_some();
+                let mut limited = Dimension::ALL.into_iter().filter(is_limited);
+                limited.any(|dimension| used.of(dimension) > held.of(dimension))
+            })
+        };
+        let exceeded: Vec<AccountId> = closed.hold.accounts.iter().filter(exceeds).collect();
+        if exceeded.is_empty() {
+            return;
+        }
+        let detail = json!({
+            "hold": hold_name(closing.id),
+            "request": closing.record.as_ref().map(|record| &record.request_id),
+            "held": units_json(held),
+            "used": units_json(used),
+        })
+        .to_string();
+        count(&self.shared.counters.holds_exceeded, 1);
+        let key = closed.hold.accounts.key();
+        tracing::error!(%key, %detail, "more was used than the provider was allowed to");
+        self.audit(&Actor::system(), "hold.exceeded", &key.to_string(), detail.clone());
         for account in &closed.overrun {
             count(&self.shared.counters.overruns, 1);
-            let detail = json!({
-                "hold": format!("{}-{}", closing.id.incarnation, closing.id.number),
-                "held": units_json(closed.hold.units),
-                "used": units_json(closing.used),
-            });
             tracing::error!(key = %account, %detail, "more was used than a limit allows; the key is stopped");
             let account = account.to_string();
-            self.audit(&Actor::system(), "ledger.overrun", &account, detail.to_string());
+            self.audit(&Actor::system(), "ledger.overrun", &account, detail.clone());
         }
     }
 
@@ -282,10 +358,20 @@ impl Writer {
             };
             self.ledger.load(id, account);
         }
-        self.live
-            .entry(key)
-            .or_insert_with(|| Live { ended: watch::Sender::new(None), touched: self.number });
+        if !self.live.contains_key(&key) {
+            let options = self.backend.key_options(key)?.unwrap_or_default();
+            self.enliven(key, options);
+        }
         Ok(true)
+    }
+
+    /// Makes the terms of a loaded key known.
+    fn enliven(&mut self, key: KeyId, options: KeyOptions) {
+        let limits = self.ledger.account(AccountId::Key(key)).expect("loaded before").limits();
+        self.terms_version += 1;
+        let terms = Arc::new(KeyTerms { key, version: self.terms_version, limits, options });
+        self.shared.terms.put(Arc::clone(&terms));
+        self.live.insert(key, Live { ended: watch::Sender::new(None), touched: self.number, terms });
     }
 
     fn ensure_month(&mut self, month: Month) -> Result<(), StoreError> {
@@ -324,6 +410,9 @@ impl Writer {
             return Ok(());
         }
         self.shared.denials.take(&mut self.batch.denials);
+        let mut denied = Vec::new();
+        self.shared.denied_records.take(&mut denied);
+        self.batch.usage.extend(denied.into_iter().map(Arc::new));
         self.denials_due = None;
         if self.batch.is_empty() {
             return Ok(());
@@ -349,6 +438,8 @@ impl Writer {
                 // A pending hold that is dropped here, unsent or unread, voids itself.
                 Answer::Granted(reply, pending) => drop(reply.send(Ok(pending))),
                 Answer::Denied(reply, denial) => drop(reply.send(Err(HoldRefusal::Denied(denial)))),
+                Answer::Refused(reply, refusal) => drop(reply.send(Err(refusal))),
+                Answer::Terms(reply, terms) => drop(reply.send(Ok(terms))),
                 Answer::Done(reply, found) => drop(reply.send(Ok(found))),
             }
         }
@@ -362,7 +453,9 @@ impl Writer {
     /// Forgets the idle keys that were used longest ago, until half of what may be loaded is left.
     fn evict(&mut self) {
         let idle = |(key, live): (&KeyId, &Live)| {
-            let needed = live.ended.receiver_count() > 0 || self.ledger.is_pinned(AccountId::Key(*key));
+            let needed = live.ended.receiver_count() > 0
+                || self.ledger.is_pinned(AccountId::Key(*key))
+                || self.waiting.contains_key(key);
             (!needed).then_some((live.touched, *key))
         };
         let mut idle: Vec<(u64, KeyId)> = self.live.iter().filter_map(idle).collect();
@@ -371,6 +464,7 @@ impl Writer {
         for (_, key) in idle.into_iter().take(surplus) {
             self.ledger.evict(AccountId::Key(key));
             self.live.remove(&key);
+            self.shared.terms.remove(key);
         }
         // When most are needed, do not look again at every batch.
         self.evict_above = self.loaded_max.max(self.ledger.accounts_loaded().saturating_mul(2));
@@ -390,7 +484,8 @@ impl Writer {
 
     /// Writes what is left and marks the stop as clean.
     fn finish(&mut self) -> Result<(), StoreError> {
-        self.denials_due = (!self.shared.denials.is_empty()).then(Instant::now);
+        let nothing_denied = self.shared.denials.is_empty() && self.shared.denied_records.is_empty();
+        self.denials_due = (!nothing_denied).then(Instant::now);
         if self.stale || !self.retry.is_empty() || self.denials_due.is_some() {
             self.run_batch(&mut Vec::new());
         }
@@ -405,6 +500,13 @@ impl Writer {
             |error| tracing::warn!(%error, "the journal was not folded; the next start does it"),
         );
         Ok(())
+    }
+}
+
+fn key_of(account: AccountId) -> Option<KeyId> {
+    match account {
+        AccountId::Key(key) => Some(key),
+        AccountId::Project(_) => None,
     }
 }
 

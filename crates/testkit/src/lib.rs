@@ -1,4 +1,5 @@
 //! Stand-ins for tests: what till talks to, under the control of the test.
 
 pub mod client;
+pub mod recorded;
 pub mod upstream;

@@ -111,7 +111,21 @@ async fn fields_are_known_and_stand_once() {
         (json!({"": true}), "unknown_field", "not repeated"),
         (json!({"maxActivations": 5}), "duplicate_field", "`maxActivations`"),
         (json!({"upstreamKey": "another-key"}), "duplicate_field", "`upstreamKey`"),
-        (json!({"max_tokens": null, "maxTokens": 1}), "unsupported_field", "`max_tokens`"),
+        (json!({"rate": null, "expires_at": "2030-01-01T00:00:00Z"}), "unsupported_field", "`expires_at`"),
+        (json!({"max_tokens": 0}), "invalid_field", "`max_tokens`"),
+        (json!({"maxTokens": 1.5}), "invalid_field", "`max_tokens`"),
+        (json!({"max_tokens": "5"}), "invalid_field", "not in quotes"),
+        (json!({"max_tokens": 9_223_372_036_854_775_808_u64}), "invalid_field", "`max_tokens`"),
+        (json!({"max_spend_cents": 922_337_203_686_u64}), "invalid_field", "922337203685"),
+        (json!({"max_spend_cents": -1}), "invalid_field", "`max_spend_cents`"),
+        (json!({"max_spend_usd": 0.25}), "invalid_field", "in quotes"),
+        (json!({"max_spend_usd": "0"}), "invalid_field", "`max_spend_usd`"),
+        (json!({"max_spend_usd": "0.0000000001"}), "invalid_field", "9 decimals"),
+        (json!({"max_spend_usd": "1e3"}), "invalid_field", "`max_spend_usd`"),
+        (json!({"max_spend_usd": "9223372036.854775808"}), "invalid_field", "`max_spend_usd`"),
+        (json!({"max_spend_usd": "1", "max_spend_cents": 100}), "duplicate_field", "`max_spend_cents`"),
+        (json!({"clamp": "yes"}), "invalid_field", "`clamp`"),
+        (json!({"danger_allow_unbounded": 1}), "invalid_field", "`danger_allow_unbounded`"),
     ] {
         rows.push((body(changes).to_string(), code, part));
     }
@@ -133,10 +147,6 @@ async fn fields_are_known_and_stand_once() {
 async fn what_is_not_enforced_is_refused() {
     let mut rows = vec![];
     for (name, value) in [
-        ("max_tokens", json!(1)),
-        ("maxTokens", json!(0)),
-        ("max_spend_cents", json!(100)),
-        ("max_spend_usd", json!("1.50")),
         ("ip_whitelist", json!(["10.0.0.0/8"])),
         ("ipWhitelist", json!([""])),
         ("scope", json!({"models": ["gpt-5"]})),
@@ -150,7 +160,6 @@ async fn what_is_not_enforced_is_refused() {
         ("upstream_ref", json!("env:OPENAI_API_KEY")),
         ("upstream", json!("main")),
         ("project", json!("default")),
-        ("max_spend_usd", json!("")),
         ("rate", json!(false)),
     ] {
         rows.push((body(json!({name: value})).to_string(), "unsupported_field", "not enforced"));

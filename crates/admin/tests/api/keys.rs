@@ -12,7 +12,7 @@ use crate::harness::{CANARY, Instance};
 async fn spend(store: &Store, id: &Value, times: u64) {
     let id: KeyId = id.as_str().unwrap().parse().unwrap();
     for _ in 0..times {
-        let hold = store.hold(id, Units::ONE_ACTIVATION).await.expect("there are activations left");
+        let hold = store.hold_exactly(id, Units::ONE_ACTIVATION).await.expect("there are activations left");
         hold.settle(Units::ONE_ACTIVATION);
     }
 }
@@ -135,7 +135,7 @@ async fn revoking_is_final_and_idempotent() {
     assert_eq!(first.json(), second.json());
     assert!(first.json()["key"]["revokedAt"].is_string());
     let id: KeyId = key["id"].as_str().unwrap().parse().unwrap();
-    assert!(instance.store.hold(id, Units::ONE_ACTIVATION).await.is_err());
+    assert!(instance.store.hold_exactly(id, Units::ONE_ACTIVATION).await.is_err());
     instance
         .call("DELETE", "/admin/keys/key_0000000000000000000000", Body::empty())
         .await
@@ -195,4 +195,34 @@ async fn lists_by_status_and_provider() {
         let ids: Vec<&Value> = answer["keys"].as_array().unwrap().iter().map(|key| &key["id"]).collect();
         assert_eq!(ids, expected.iter().map(|key| &key["id"]).collect::<Vec<_>>(), "{query}");
     }
+}
+
+#[tokio::test]
+async fn limits_in_tokens_and_money() {
+    let instance = Instance::start().await;
+    for (limits, tokens, cents, usd) in [
+        (json!({"max_tokens": 5}), json!(5), json!(null), json!(null)),
+        (json!({"maxSpendCents": 25}), json!(null), json!(25), json!("0.25")),
+        (json!({"max_spend_usd": "0.019999999"}), json!(null), json!(1), json!("0.019999999")),
+        (json!({"max_spend_usd": "5", "max_tokens": 9}), json!(9), json!(500), json!("5.00")),
+    ] {
+        let mut body = json!({"provider": "openai", "upstream_key": "sk-0123456789"});
+        for (name, value) in limits.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let answer = instance.create(&body).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        let key = &answer.json()["key"];
+        assert_eq!(key["maxActivations"], json!(null));
+        assert_eq!((&key["maxTokens"], &key["maxSpendCents"], &key["maxSpendUsd"]), (&tokens, &cents, &usd));
+        assert_eq!((&key["clamp"], &key["dangerAllowUnbounded"]), (&json!(true), &json!(false)));
+    }
+    let none = json!({"provider": "openai", "upstream_key": "sk-0123456789"});
+    let answer = instance.create(&none).await;
+    answer.assert_error(400, "missing_field");
+    // No table knows what its requests cost.
+    let unknown = json!({"provider": "github", "upstream_key": "sk-0123456789", "max_spend_usd": "1"});
+    let answer = instance.create(&unknown).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    assert!(answer.text.contains("`max_spend_usd` can't be enforced"), "{}", answer.text);
 }

@@ -9,3 +9,4 @@ mod harness;
 mod instance;
 mod keys;
 mod secrets;
+mod usage;

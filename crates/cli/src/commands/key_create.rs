@@ -45,8 +45,22 @@ fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>)
     let mut body = json!({
         "provider": wanted.provider,
         "upstream_key": upstream_key,
-        "max_activations": wanted.max_activations,
     });
+    let limits = [
+        ("max_activations", json!(wanted.max_activations)),
+        ("max_tokens", json!(wanted.max_tokens)),
+        ("max_spend_usd", json!(wanted.max_spend_usd)),
+        ("max_spend_cents", json!(wanted.max_spend_cents)),
+    ];
+    for (name, limit) in limits.into_iter().filter(|(_, limit)| !limit.is_null()) {
+        body[name] = limit;
+    }
+    if wanted.no_clamp {
+        body["clamp"] = json!(false);
+    }
+    if wanted.danger_allow_unbounded {
+        body["danger_allow_unbounded"] = json!(true);
+    }
     if !metadata.is_empty() {
         body["metadata"] = Value::Object(metadata);
     }
@@ -98,9 +112,9 @@ fn hand_over(key: &Value, providers: &Value, base_url: &str) -> String {
     };
     output_lines(&[
         &format!(
-            "Scoped key {} for {id}, good for {} activations. It is shown only this once:",
+            "Scoped key {} for {id}, good for {}. It is shown only this once:",
             text(&key["id"]),
-            text(&key["maxActivations"])
+            limits(key)
         ),
         "",
         &format!("  {scoped_key}"),
@@ -110,6 +124,20 @@ fn hand_over(key: &Value, providers: &Value, base_url: &str) -> String {
         &format!("  {first}"),
         &format!("  {second}"),
     ])
+}
+
+/// `50 activations and $0.25`
+fn limits(key: &Value) -> String {
+    let mut limits = Vec::new();
+    for (field, unit) in [("maxActivations", "activations"), ("maxTokens", "tokens")] {
+        if !key[field].is_null() {
+            limits.push(format!("{} {unit}", text(&key[field])));
+        }
+    }
+    if !key["maxSpendUsd"].is_null() {
+        limits.push(format!("${}", text(&key["maxSpendUsd"])));
+    }
+    limits.join(" and ")
 }
 
 fn output_lines(lines: &[&str]) -> String {
@@ -135,7 +163,7 @@ mod tests {
         let all = ["till", "keys", "create", "--provider", "openai", "--max-activations", "50"];
         let cli = Cli::try_parse_from(all.iter().chain(more)).expect("the line is well formed");
         match cli.command {
-            Command::Keys(KeysCommand::Create(wanted)) => wanted,
+            Command::Keys(KeysCommand::Create(wanted)) => *wanted,
             _ => panic!("another command"),
         }
     }

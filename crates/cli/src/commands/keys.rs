@@ -32,15 +32,16 @@ pub(crate) fn list(
         return Ok(());
     }
     let mut table =
-        Table::new(&["ID", "NAME", "PROVIDER", "USED", "STATUS", "CREATED", "LAST USED"], &[1, 2]);
+        Table::new(&["ID", "NAME", "PROVIDER", "CALLS", "TOKENS", "SPENT", "STATUS", "LAST USED"], &[1, 2]);
     for key in &keys {
         table.row([
             text(&key["id"]),
             text(&key["metadata"]["name"]),
             text(&key["provider"]),
-            used(key),
+            used(key, "Activations"),
+            used(key, "Tokens"),
+            spent(key),
             text(&key["status"]),
-            minute(&key["createdAt"]),
             minute(&key["lastUsedAt"]),
         ]);
     }
@@ -102,7 +103,11 @@ fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
         ("provider", text(&key["provider"])),
         ("origin", text(&key["origin"])),
         ("status", text(&key["status"])),
-        ("activations used", used(key)),
+        ("activations used", used(key, "Activations")),
+        ("tokens used", used(key, "Tokens")),
+        ("spent", spent(key)),
+        ("caps lowered to what is left", text(&key["clamp"])),
+        ("unbounded requests allowed", text(&key["dangerAllowUnbounded"])),
         ("created", text(&key["createdAt"])),
         ("last used", text(&key["lastUsedAt"])),
         ("revoked", text(&key["revokedAt"])),
@@ -121,15 +126,25 @@ fn named(id: &str) -> String {
 }
 
 /// `12/50`, or `12` when nothing bounds it.
-fn used(key: &Value) -> String {
-    match &key["maxActivations"] {
-        Value::Null => text(&key["usedActivations"]),
-        limit => format!("{}/{}", text(&key["usedActivations"]), text(limit)),
+fn used(key: &Value, what: &str) -> String {
+    let used = text(&key[format!("used{what}")]);
+    match &key[format!("max{what}")] {
+        Value::Null => used,
+        limit => format!("{used}/{}", text(limit)),
+    }
+}
+
+/// `$0.0123/$5.00`, or `$0.0123` when nothing bounds it.
+fn spent(key: &Value) -> String {
+    let used = text(&key["usedSpendUsd"]);
+    match &key["maxSpendUsd"] {
+        Value::Null => format!("${used}"),
+        limit => format!("${used}/${}", text(limit)),
     }
 }
 
 /// A time to the minute, which is as much as a list has room for.
-fn minute(time: &Value) -> String {
+pub(super) fn minute(time: &Value) -> String {
     match time.as_str().and_then(|time| time.get(..16)) {
         Some(start) => format!("{}Z", start.replace('T', " ")),
         None => text(time),
@@ -138,13 +153,15 @@ fn minute(time: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{minute, path, used};
+    use super::{minute, path, spent, used};
     use serde_json::json;
 
     #[test]
     fn cells() {
-        assert_eq!(used(&json!({"usedActivations": 12, "maxActivations": 50})), "12/50");
-        assert_eq!(used(&json!({"usedActivations": 12, "maxActivations": null})), "12");
+        let key = json!({"usedTokens": 12, "maxTokens": 50, "usedSpendUsd": "0.01", "maxSpendUsd": "5.00"});
+        assert_eq!((used(&key, "Tokens"), spent(&key)), ("12/50".to_owned(), "$0.01/$5.00".to_owned()));
+        let key = json!({"usedTokens": 12, "maxTokens": null, "usedSpendUsd": "0.00", "maxSpendUsd": null});
+        assert_eq!((used(&key, "Tokens"), spent(&key)), ("12".to_owned(), "$0.00".to_owned()));
         assert_eq!(minute(&json!("2026-01-31T08:05:12.031Z")), "2026-01-31 08:05Z");
         assert_eq!(minute(&json!(null)), "-");
         assert_eq!(path("../account"), "/admin/keys/..%2Faccount");

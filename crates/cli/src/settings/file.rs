@@ -1,7 +1,9 @@
-//! The configuration file: TOML whose keys are the settings, and tables `[providers.NAME]`.
+//! The configuration file: TOML whose keys are the settings, tables `[providers.NAME]` and `[[prices]]`.
 
 use std::path::Path;
 
+use serde::Deserialize;
+use till_providers::price::{PriceFile, PriceRow};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -9,14 +11,16 @@ use super::custom_provider::{self, WrittenProvider};
 use super::written::{Entries, Entry};
 use super::{Mistake, Source, TABLE};
 
-/// The one key of the file that is not a setting.
+/// The keys of the file that are no settings.
 const PROVIDERS: &str = "providers";
+const PRICES: &str = "prices";
 
 /// What a configuration file says.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) entries: Entries,
     pub(super) custom_providers: Vec<WrittenProvider>,
+    pub(super) prices: PriceFile,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -69,6 +73,10 @@ impl Reader<'_> {
             custom_provider::read_all(self, contents, &source, value.get_ref());
             return;
         }
+        if name == PRICES {
+            self.read_prices(contents, &source);
+            return;
+        }
         let Some(setting) =
             TABLE.iter().find(|setting| setting.kind.is_in_file() && setting.toml_key() == name)
         else {
@@ -89,6 +97,22 @@ impl Reader<'_> {
             None => {
                 let rule = format!("has the wrong type; expected {}", setting.kind.rule());
                 contents.mistakes.push(Mistake::new(setting.name, &source, &rule));
+            }
+        }
+    }
+}
+
+impl Reader<'_> {
+    fn read_prices(&self, contents: &mut Contents, source: &Source) {
+        #[derive(Deserialize)]
+        struct Only {
+            prices: Vec<PriceRow>,
+        }
+        match toml::from_str::<Only>(self.text) {
+            Ok(only) => contents.prices = PriceFile { prices: only.prices },
+            Err(error) => {
+                let source = error.span().map_or_else(|| source.clone(), |span| self.source(span.start));
+                contents.mistakes.push(Mistake::new(PRICES, &source, error.message()));
             }
         }
     }

@@ -83,7 +83,7 @@ pub(crate) const TABLE: &[Setting] = &[
             },
         },
         section: FILES,
-        help: "Configuration file in TOML. Its keys are the names of these flags with `_` for `-`; tables `[providers.NAME]` add providers.",
+        help: "Configuration file in TOML. Its keys are the names of these flags with `_` for `-`; tables `[providers.NAME]` add providers, tables `[[prices]]` add prices.",
         apply: |settings, text| value::path(text).map(|path| settings.config = Some(path)),
     },
     Setting {
@@ -210,6 +210,26 @@ pub(crate) const TABLE: &[Setting] = &[
         section: LIMITS,
         help: "How long a client may take to send the head of a request.",
         apply: |settings, text| value::duration(text).map(|time| settings.client_header_timeout = time),
+    },
+    Setting {
+        name: "budget-wait",
+        env: env::BUDGET_WAIT,
+        kind: Kind::Duration,
+        default: Fallback::Value("30s"),
+        section: LIMITS,
+        help: "How long a request waits while the tokens or money that it needs are only set aside for other requests; after that it is answered 429.",
+        apply: |settings, text| value::duration(text).map(|time| settings.budget_wait = time),
+    },
+    Setting {
+        name: "usage-retention-days",
+        env: env::USAGE_RETENTION_DAYS,
+        kind: Kind::Count { min: 0, max: 36_500 },
+        default: Fallback::Value("90"),
+        section: LIMITS,
+        help: "How many days the record of each call is kept; 0 keeps them for ever. Sums per day stay.",
+        apply: |settings, text| {
+            value::count(text, 0, 36_500).map(|days| settings.usage_retention_days = days)
+        },
     },
     Setting {
         name: "shutdown-grace",

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use till_providers::price::PriceFile;
+
 use super::custom_provider::WrittenProvider;
 use super::file;
 use super::{Mistake, Setting, SettingFlags, TABLE};
@@ -16,6 +18,8 @@ pub(crate) struct Written {
     file: Entries,
     /// From the configuration file.
     pub(super) custom_providers: Vec<WrittenProvider>,
+    /// From the configuration file.
+    pub(super) prices: PriceFile,
     /// What is unknown or can't be read at all.
     pub(super) mistakes: Vec<Mistake>,
 }
@@ -138,6 +142,7 @@ impl Written {
                 let contents = file::read(&text, path);
                 self.file = contents.entries;
                 self.custom_providers = contents.custom_providers;
+                self.prices = contents.prices;
                 self.mistakes.extend(contents.mistakes);
             }
             Err(error) => {

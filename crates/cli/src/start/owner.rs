@@ -89,6 +89,7 @@ mod tests {
             data_dir: dir.path().join("data"),
             witness: dir.path().join("witness"),
             version: "0".to_owned(),
+            usage_retention: None,
         };
         Store::open(&options).expect("a new directory")
     }

@@ -70,11 +70,19 @@ impl Account {
     pub fn status(&self) -> KeyStatus {
         if self.revoked_at.is_some() {
             KeyStatus::Revoked
-        } else if self.balances.iter().any(Balance::is_exhausted) {
+        } else if Dimension::ALL.into_iter().any(|dimension| self.is_exhausted(dimension)) {
             KeyStatus::Exhausted
         } else {
             KeyStatus::Active
         }
+    }
+
+    /// Whether nothing more will be granted in this dimension. Tokens and money that are only held come back in part;
+    /// an activation comes back only if nothing was sent.
+    pub fn is_exhausted(&self, dimension: Dimension) -> bool {
+        let balance = self.balance(dimension);
+        let comes_back = dimension != Dimension::Activations && balance.parts().held > 0;
+        balance.is_overrun() || (balance.free() == Some(0) && !comes_back)
     }
 
     /// The lesser of `limits` and what is free here, per dimension.
@@ -110,6 +118,12 @@ impl Account {
         Ok(())
     }
 
+    pub(super) fn forgive(&mut self, units: Units) {
+        for dimension in Dimension::ALL {
+            self.balances[index(dimension)].forgive(units.of(dimension));
+        }
+    }
+
     pub(super) fn adjust(&mut self, limits: Limits) {
         for dimension in Dimension::ALL {
             self.balances[index(dimension)].adjust(limits.of(dimension));
@@ -124,7 +138,7 @@ impl Account {
     }
 
     pub(super) fn is_overrun(&self) -> bool {
-        self.balances.iter().any(|balance| balance.parts().overrun > 0)
+        self.balances.iter().any(Balance::is_overrun)
     }
 
     pub(super) fn assert_balanced(&self) {

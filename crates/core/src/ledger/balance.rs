@@ -73,9 +73,9 @@ impl Balance {
         used(&self.parts).expect("a balance that exists has a sum")
     }
 
-    /// Whether nothing more may be held: nothing is free, or the limit is broken and nobody raised it.
-    pub fn is_exhausted(&self) -> bool {
-        self.free == Some(0) || self.parts.overrun > 0
+    /// Whether the limit is broken and nobody raised it.
+    pub fn is_overrun(&self) -> bool {
+        self.parts.overrun > 0
     }
 
     /// Whether `units` can be held: they are free, and countable.
@@ -112,6 +112,15 @@ impl Balance {
         }
         *self = next;
         Ok(())
+    }
+
+    /// Takes back what was spent, as far as it is: an overrun shrinks first.
+    pub(super) fn forgive(&mut self, units: u64) {
+        let units = u128::from(units).min(self.parts.spent);
+        self.parts.spent -= units;
+        let from_overrun = units.min(self.parts.overrun);
+        self.parts.overrun -= from_overrun;
+        self.free = self.free.map(|free| free + (units - from_overrun));
     }
 
     /// Sets another limit; what is used stays, and an overrun is what exceeds the new limit.

@@ -6,6 +6,10 @@ use super::account::AccountId;
 use super::balance::Balance;
 use crate::denial::{Denial, DenialCode};
 use crate::limit::Dimension;
+use crate::money::Dollars;
+
+const ASK_FOR_LESS: &str =
+    "Send a shorter input or a lower output cap, or ask whoever minted it for a new key or a higher limit.";
 
 const ASK_FOR_MORE: &str = "Ask whoever minted it for a new key or a higher limit.";
 
@@ -42,6 +46,13 @@ pub(super) fn revoked(key: AccountId, account: AccountId) -> Denial {
     Denial::new(DenialCode::KeyRevoked, message)
 }
 
+pub(super) fn uncountable(key: AccountId) -> Denial {
+    Denial::new(
+        DenialCode::UnboundedRequest,
+        format!("What this request may use is more than can be counted for {key}. Lower its output cap."),
+    )
+}
+
 /// `asked` units do not fit `balance`, that of `account` in the chain of `key`.
 pub(super) fn exhausted(
     key: AccountId,
@@ -61,7 +72,10 @@ pub(super) fn exhausted(
     } else {
         format!("This scoped key ({key}) depends on {account}, which")
     };
-    Denial::new(code, format!("{subject} {} {ASK_FOR_MORE}", what_is_left(dimension, balance, asked)))
+    let can_do_with_less =
+        dimension != Dimension::Activations && balance.free() != Some(0) && !balance.is_overrun();
+    let advice = if can_do_with_less { ASK_FOR_LESS } else { ASK_FOR_MORE };
+    Denial::new(code, format!("{subject} {} {advice}", what_is_left(dimension, balance, asked)))
 }
 
 fn what_is_left(dimension: Dimension, balance: &Balance, asked: u64) -> String {
@@ -76,10 +90,10 @@ fn what_is_left(dimension: Dimension, balance: &Balance, asked: u64) -> String {
     if parts.overrun > 0 {
         return format!("has used {} although its limit is {whole}.", amount(dimension, balance.used()));
     }
-    if !balance.is_exhausted() {
+    if balance.free() != Some(0) {
         let free = amount(dimension, balance.free().unwrap_or(0));
         return format!(
-            "has {free} of its {whole} left, and this request may need {}.",
+            "has {free} of its {whole} left, and this request needs at least {}.",
             amount(dimension, asked.into())
         );
     }
@@ -98,7 +112,7 @@ fn what_is_left(dimension: Dimension, balance: &Balance, asked: u64) -> String {
 /// An amount with its unit: `50 activations`, `$1.25`.
 fn amount(dimension: Dimension, units: u128) -> String {
     match dimension {
-        Dimension::Spend => dollars(units),
+        Dimension::Spend => format!("${}", Dollars(units)),
         _ if units == 1 => format!("1 {}", singular(dimension)),
         _ => format!("{units} {dimension}"),
     }
@@ -107,7 +121,7 @@ fn amount(dimension: Dimension, units: u128) -> String {
 /// An amount where the unit has been said.
 fn quantity(dimension: Dimension, units: u128) -> String {
     match dimension {
-        Dimension::Spend => dollars(units),
+        Dimension::Spend => format!("${}", Dollars(units)),
         _ => units.to_string(),
     }
 }
@@ -117,34 +131,5 @@ fn singular(dimension: Dimension) -> &'static str {
         Dimension::Activations => "activation",
         Dimension::Tokens => "token",
         Dimension::Spend => "nano-dollar",
-    }
-}
-
-const NANOS_PER_DOLLAR: u128 = 1_000_000_000;
-
-/// Nano-dollars exactly, with cents at least: `$2.00`, `$0.000000001`.
-fn dollars(nanos: u128) -> String {
-    let fraction = format!("{:09}", nanos % NANOS_PER_DOLLAR);
-    let digits = fraction.trim_end_matches('0').len().max(2);
-    format!("${}.{}", nanos / NANOS_PER_DOLLAR, &fraction[..digits])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::dollars;
-
-    #[test]
-    fn dollars_are_exact() {
-        for (nanos, text) in [
-            (0, "$0.00"),
-            (1, "$0.000000001"),
-            (10_000_000, "$0.01"),
-            (1_250_000_000, "$1.25"),
-            (1_500_000_000, "$1.50"),
-            (1_234_567_890, "$1.23456789"),
-            (u128::from(u64::MAX), "$18446744073.709551615"),
-        ] {
-            assert_eq!(dollars(nanos), text);
-        }
     }
 }

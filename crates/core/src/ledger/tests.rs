@@ -2,8 +2,11 @@
 
 mod model;
 
-use super::{Account, AccountChain, AccountId, Balance, BalanceParts, HoldId, Ledger, OpenHold, Unbalanced};
-use crate::denial::DenialCode;
+use super::{
+    Account, AccountChain, AccountId, Balance, BalanceParts, HoldId, Ledger, OpenHold, Unbalanced, Verdict,
+};
+use crate::demand::Demand;
+use crate::denial::{Denial, DenialCode};
 use crate::key::{KeyId, KeyStatus};
 use crate::limit::{Dimension, LIMIT_MAX, Limits, Units};
 use crate::time::Timestamp;
@@ -33,12 +36,26 @@ fn parts(ledger: &Ledger, id: AccountId, dimension: Dimension) -> BalanceParts {
     *ledger.account(id).expect("loaded").balance(dimension).parts()
 }
 
+/// Asks for exactly these units. Having to wait is a no here.
+fn hold(
+    ledger: &mut Ledger,
+    accounts: AccountChain,
+    units: Units,
+    now: Timestamp,
+) -> Result<super::Grant, Denial> {
+    match ledger.ask(accounts, &Demand::exactly(units), false, now) {
+        Verdict::Granted(grant) => Ok(grant),
+        Verdict::Busy => Err(Denial::new(DenialCode::BudgetBusy, "Wait.")),
+        Verdict::Denied(denial) => Err(denial),
+    }
+}
+
 /// Holds `units` of a fresh key: what happens, and what the message must contain.
 #[track_caller]
 fn check_hold(limits: Limits, asked: Units, expected: Result<Limits, (DenialCode, &str)>) {
     let mut ledger = ledger(&[(KEY, limits)]);
     let before = ledger.account(KEY).cloned();
-    match (ledger.hold(AccountChain::of_key(KEY), asked, NOW), expected) {
+    match (hold(&mut ledger, AccountChain::of_key(KEY), asked, NOW), expected) {
         (Ok(grant), Ok(remaining)) => assert_eq!(grant.remaining, remaining),
         (Err(denial), Err((code, text))) => {
             assert_eq!(denial.code, code);
@@ -87,7 +104,7 @@ fn holds_at_the_edges() {
     check_hold(
         limits(None, None, Some(1_250_000_000)),
         units(1, 0, 2_000_000_000),
-        Err((SpendExhausted, "$1.25 left, and this request may need $2.00")),
+        Err((SpendExhausted, "$1.25 left, and this request needs at least $2.00")),
     );
     check_hold(limits(Some(1), Some(0), None), units(1, 0, 0), Err((TokensExhausted, "limit of 0 tokens")));
 }
@@ -97,15 +114,17 @@ fn exactly_n_then_a_clear_message() {
     let mut ledger = ledger(&[(KEY, limits(Some(50), None, None))]);
     let ids: Vec<HoldId> = (0..50)
         .map(|_| {
-            ledger.hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect("within the limit").id
+            hold(&mut ledger, AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW)
+                .expect("within the limit")
+                .id
         })
         .collect();
-    let denial = ledger.hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect_err("51st");
+    let denial = hold(&mut ledger, AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect_err("51st");
     assert!(denial.message.contains("50 of them by requests still in flight"), "{denial}");
     for id in ids {
         assert!(ledger.settle(id, Units::ONE_ACTIVATION).expect("countable").is_some());
     }
-    let denial = ledger.hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect_err("51st");
+    let denial = hold(&mut ledger, AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect_err("51st");
     assert_eq!(denial.code, DenialCode::ActivationsExhausted);
     assert_eq!(
         denial.message,
@@ -122,7 +141,7 @@ fn exactly_n_then_a_clear_message() {
 fn closing_twice_or_the_unknown_changes_nothing() {
     let mut ledger = ledger(&[(KEY, limits(Some(5), Some(100), None))]);
     let open =
-        |ledger: &mut Ledger| ledger.hold(AccountChain::of_key(KEY), units(1, 10, 7), NOW).expect("fits").id;
+        |ledger: &mut Ledger| hold(ledger, AccountChain::of_key(KEY), units(1, 10, 7), NOW).expect("fits").id;
     let (settled, voided) = (open(&mut ledger), open(&mut ledger));
     assert!(ledger.settle(settled, units(1, 4, 3)).expect("countable").is_some());
     assert!(ledger.void(voided).expect("countable").is_some());
@@ -150,8 +169,8 @@ fn an_overrun_is_recorded_in_full_and_stops_the_key() {
         let mut ledger = ledger(&[(KEY, limits(None, limit, None)), (PARENT, limits(None, None, None))]);
         let chain = AccountChain::new(KEY, &[PARENT]);
         let other =
-            (other > 0).then(|| ledger.hold(chain.clone(), units(0, other, 0), NOW).expect("fits").id);
-        let id = ledger.hold(chain.clone(), units(1, 10, 0), NOW).expect("fits").id;
+            (other > 0).then(|| hold(&mut ledger, chain.clone(), units(0, other, 0), NOW).expect("fits").id);
+        let id = hold(&mut ledger, chain.clone(), units(1, 10, 0), NOW).expect("fits").id;
         let closed = ledger.settle(id, units(1, used, 0)).expect("countable").expect("was open");
         assert_eq!(parts(&ledger, KEY, Dimension::Tokens).overrun, overrun, "{limit:?} {used}");
         assert_eq!(parts(&ledger, KEY, Dimension::Tokens).spent, u128::from(used));
@@ -160,11 +179,11 @@ fn an_overrun_is_recorded_in_full_and_stops_the_key() {
         if overrun > 0 {
             // Giving units back does not revive the key; only an admin does.
             other.map(|id| ledger.void(id).expect("countable"));
-            let denial = ledger.hold(chain.clone(), units(1, 1, 0), NOW).expect_err("overrun");
+            let denial = hold(&mut ledger, chain.clone(), units(1, 1, 0), NOW).expect_err("overrun");
             assert_eq!(denial.code, DenialCode::TokensExhausted);
             assert!(denial.message.contains("although its limit is"), "{denial}");
             assert!(ledger.adjust(KEY, limits(None, None, None)));
-            assert!(ledger.hold(chain, units(1, 1, 0), NOW).is_ok());
+            assert!(hold(&mut ledger, chain, units(1, 1, 0), NOW).is_ok());
         }
     }
 }
@@ -178,19 +197,19 @@ fn revoked_comes_before_exhausted_and_a_fence_before_all() {
     let account = ledger.account(KEY).expect("loaded");
     assert_eq!((account.status(), account.revoked_at), (KeyStatus::Revoked, Some(NOW)));
     let mut code =
-        |key| ledger.hold(AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW).expect_err("no").code;
+        |key| hold(&mut ledger, AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW).expect_err("no").code;
     assert_eq!(code(KEY), DenialCode::KeyRevoked);
     assert_eq!(code(PARENT), DenialCode::InvalidKey);
 
     let mut fenced = Ledger::new(1, true);
     fenced.load(KEY, Account::new(Limits::default()));
     let mut code = |key| {
-        fenced.hold(AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW).map_err(|denial| denial.code)
+        hold(&mut fenced, AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW).map_err(|denial| denial.code)
     };
     assert_eq!(code(KEY), Err(DenialCode::KeyFenced));
     assert_eq!(code(PARENT), Err(DenialCode::KeyFenced));
     fenced.unfence(2);
-    let grant = fenced.hold(AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect("active");
+    let grant = hold(&mut fenced, AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).expect("active");
     assert_eq!(grant.id, HoldId { incarnation: 2, number: 1 });
 }
 
@@ -204,21 +223,23 @@ fn a_chain_is_debited_whole_or_not_at_all() {
     // Named twice, debited once.
     let chain = AccountChain::new(KEY, &[PARENT, PROJECT, PARENT, KEY]);
     assert_eq!(chain.iter().collect::<Vec<_>>(), [KEY, PARENT, PROJECT]);
-    let grant = ledger.hold(chain.clone(), Units::ONE_ACTIVATION, NOW).expect("fits everywhere");
+    let grant = hold(&mut ledger, chain.clone(), Units::ONE_ACTIVATION, NOW).expect("fits everywhere");
     assert_eq!(grant.remaining.activations, Some(0), "the least of all");
-    let denial = ledger.hold(chain.clone(), Units::ONE_ACTIVATION, NOW).expect_err("the project is used up");
+    let denial =
+        hold(&mut ledger, chain.clone(), Units::ONE_ACTIVATION, NOW).expect_err("the project is used up");
     assert_eq!(denial.code, DenialCode::ProjectExhausted);
     for id in [KEY, PARENT, PROJECT] {
         assert_eq!(parts(&ledger, id, Dimension::Activations).held, 1, "{id}");
     }
     ledger.void(grant.id).expect("countable");
     ledger.revoke(PARENT, NOW);
-    let denial = ledger.hold(chain, Units::ONE_ACTIVATION, NOW).expect_err("children die with their parent");
+    let denial =
+        hold(&mut ledger, chain, Units::ONE_ACTIVATION, NOW).expect_err("children die with their parent");
     assert_eq!(denial.code, DenialCode::KeyRevoked);
     assert_eq!(parts(&ledger, KEY, Dimension::Activations).held, 0);
     let missing = AccountChain::new(KEY, &[AccountId::Project([9; 16])]);
     assert_eq!(
-        ledger.hold(missing, Units::ONE_ACTIVATION, NOW).expect_err("unknown").code,
+        hold(&mut ledger, missing, Units::ONE_ACTIVATION, NOW).expect_err("unknown").code,
         DenialCode::InvalidKey
     );
 }
@@ -235,7 +256,7 @@ fn adjusting_keeps_what_was_used() {
         (None, 4, Some(LIMIT_MAX), Some(u128::from(LIMIT_MAX) - 4), 0),
     ] {
         let mut ledger = ledger(&[(KEY, limits(from, None, None))]);
-        let id = ledger.hold(AccountChain::of_key(KEY), units(used, 0, 0), NOW).expect("fits").id;
+        let id = hold(&mut ledger, AccountChain::of_key(KEY), units(used, 0, 0), NOW).expect("fits").id;
         assert!(ledger.adjust(KEY, limits(to, None, None)));
         let balance = *ledger.account(KEY).expect("loaded").balance(Dimension::Activations);
         assert_eq!((balance.free(), balance.parts().overrun, balance.used()), (free, overrun, used.into()));
@@ -250,8 +271,8 @@ fn what_cannot_be_counted_changes_nothing() {
     let balances = [Balance::from_parts(full).expect("adds up"), Balance::new(None), Balance::new(None)];
     let mut ledger = Ledger::new(1, false);
     ledger.load(KEY, Account::from_balances(balances));
-    assert!(ledger.hold(AccountChain::of_key(KEY), units(6, 0, 0), NOW).is_err());
-    let id = ledger.hold(AccountChain::of_key(KEY), units(5, 0, 0), NOW).expect("countable").id;
+    assert!(hold(&mut ledger, AccountChain::of_key(KEY), units(6, 0, 0), NOW).is_err());
+    let id = hold(&mut ledger, AccountChain::of_key(KEY), units(5, 0, 0), NOW).expect("countable").id;
     let before = ledger.account(KEY).cloned();
     assert!(ledger.settle(id, units(6, 0, 0)).is_err());
     assert_eq!(ledger.account(KEY).cloned(), before);
@@ -280,7 +301,7 @@ fn damaged_figures_are_refused() {
 #[test]
 fn open_holds_keep_their_accounts_loaded() {
     let mut ledger = ledger(&[(KEY, limits(Some(3), None, None)), (PARENT, Limits::default())]);
-    let id = ledger.hold(AccountChain::new(KEY, &[PARENT]), units(0, 0, 0), NOW).expect("fits").id;
+    let id = hold(&mut ledger, AccountChain::new(KEY, &[PARENT]), units(0, 0, 0), NOW).expect("fits").id;
     assert!(!ledger.evict(KEY) && !ledger.evict(PARENT), "even a hold of nothing");
     ledger.void(id).expect("countable");
     assert!(ledger.evict(KEY) && ledger.evict(PARENT) && ledger.evict(PARENT));
@@ -291,15 +312,15 @@ fn open_holds_keep_their_accounts_loaded() {
 fn a_restored_hold_settles_like_any_other() {
     let held = BalanceParts { limit: Some(3), held: 2, ..BalanceParts::default() };
     let balances = [Balance::from_parts(held).expect("adds up"), Balance::new(None), Balance::new(None)];
-    let hold = |n| OpenHold { accounts: AccountChain::of_key(KEY), units: units(n, 0, 0), at: NOW };
+    let open = |n| OpenHold { accounts: AccountChain::of_key(KEY), units: units(n, 0, 0), at: NOW };
     let mut ledger = Ledger::new(7, false);
     let id = HoldId { incarnation: 7, number: 4 };
-    assert!(!ledger.restore_hold(id, hold(2)), "no account");
+    assert!(!ledger.restore_hold(id, open(2)), "no account");
     ledger.load(KEY, Account::from_balances(balances));
-    assert!(!ledger.restore_hold(id, hold(3)), "more than is held");
-    assert!(ledger.restore_hold(id, hold(2)));
-    assert!(!ledger.restore_hold(id, hold(2)), "twice");
-    let next = ledger.hold(AccountChain::of_key(KEY), units(1, 0, 0), NOW).expect("fits").id;
+    assert!(!ledger.restore_hold(id, open(3)), "more than is held");
+    assert!(ledger.restore_hold(id, open(2)));
+    assert!(!ledger.restore_hold(id, open(2)), "twice");
+    let next = hold(&mut ledger, AccountChain::of_key(KEY), units(1, 0, 0), NOW).expect("fits").id;
     assert_eq!(next.number, 5, "ids are not given out again");
     ledger.settle(id, units(2, 0, 0)).expect("countable").expect("was open");
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::Response;
@@ -14,8 +14,9 @@ use till_core::secret::Secret;
 use till_core::token::{IndexKey, KeyRing, MasterKey};
 use till_core::upstream::Upstream;
 use till_providers::Registry;
+use till_providers::price::PriceTable;
 use till_proxy::{DrainReport, OutboundProxy, OwnPaths, Proxy, ProxyConfig, Timeouts};
-use till_store::{NewKey, OpenOptions, Store};
+use till_store::{KeyOptions, KeyRecord, NewKey, OpenOptions, Store, UsageFilter, UsageQuery, UsageRecord};
 use till_testkit::client::{Answer, Client};
 use till_testkit::upstream::Upstream as ScriptedUpstream;
 use tokio::net::TcpListener;
@@ -52,7 +53,7 @@ pub(super) struct Rig {
     registry: Arc<Registry>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<DrainReport>,
-    next_id: AtomicU8,
+    next_id: AtomicU32,
     _directory: tempfile::TempDir,
 }
 
@@ -86,6 +87,7 @@ impl Rig {
         let registry = Arc::new(registry);
         let config = ProxyConfig {
             registry: Arc::clone(&registry),
+            prices: Arc::new(PriceTable::builtin()),
             keys: Arc::clone(&keys),
             store: store.clone(),
             upstream_tls: tls(),
@@ -116,7 +118,7 @@ impl Rig {
             registry,
             stop: Some(stop),
             serving,
-            next_id: AtomicU8::new(1),
+            next_id: AtomicU32::new(1),
             _directory: directory,
         }
     }
@@ -140,6 +142,36 @@ impl Rig {
         origin: String,
         activations: u64,
     ) -> (String, KeyId) {
+        let limits = Limits { activations: Some(activations), ..Limits::default() };
+        self.mint_limited(provider, key, origin, limits, KeyOptions::default()).await
+    }
+
+    /// A scoped key with a limit in nano-dollars.
+    pub(super) async fn mint_dollars(&self, provider: &str, spend_nanos: u64) -> (String, KeyId) {
+        let limits = Limits { spend_nanos: Some(spend_nanos), ..Limits::default() };
+        self.mint_with(provider, limits, KeyOptions::default()).await
+    }
+
+    /// A scoped key with these limits.
+    pub(super) async fn mint_with(
+        &self,
+        provider: &str,
+        limits: Limits,
+        options: KeyOptions,
+    ) -> (String, KeyId) {
+        let base = self.registry.get(provider).expect("a known provider").base_url();
+        let origin = base.expect("it has an address").as_str().to_owned();
+        self.mint_limited(provider, UPSTREAM_KEY, origin, limits, options).await
+    }
+
+    async fn mint_limited(
+        &self,
+        provider: &str,
+        key: &str,
+        origin: String,
+        limits: Limits,
+        options: KeyOptions,
+    ) -> (String, KeyId) {
         let provider = self.registry.get(provider).expect("a known provider");
         let upstream = Upstream {
             key: Secret::new(key),
@@ -147,8 +179,8 @@ impl Rig {
             origin: origin.clone(),
             placement: provider.placement().clone(),
         };
-        let id = [self.next_id.fetch_add(1, Ordering::Relaxed); 16];
-        let minted = match self.keys.mint(&upstream, id) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let minted = match self.keys.mint(&upstream, [id; 4].concat().try_into().expect("16 bytes")) {
             Ok(minted) => minted,
             Err(error) => panic!("a bad upstream key: {error}"),
         };
@@ -156,11 +188,27 @@ impl Rig {
             id: minted.id,
             provider: provider.id().to_owned(),
             origin,
-            limits: Limits { activations: Some(activations), ..Limits::default() },
+            limits,
+            options,
             metadata: serde_json::Map::new(),
         };
         self.store.key_create(new, &actor()).await.expect("a new row");
         (minted.scoped_key.reveal_str().expect("text").to_owned(), minted.id)
+    }
+
+    /// The key's row, after everything that was settled.
+    pub(super) async fn key(&self, id: KeyId) -> KeyRecord {
+        self.store.flush().await.expect("writable");
+        self.store.key_fetch(id).await.expect("readable").expect("it is there")
+    }
+
+    /// The newest usage record of a key.
+    pub(super) async fn last_record(&self, id: KeyId) -> UsageRecord {
+        self.store.flush().await.expect("writable");
+        let filter = UsageFilter { key: Some(id), ..UsageFilter::default() };
+        let query = UsageQuery { filter, limit: 1, ..UsageQuery::default() };
+        let records = self.store.usage_list(query).await.expect("readable");
+        records.into_iter().next().expect("a record").1
     }
 
     pub(super) async fn used(&self, id: KeyId) -> u64 {

@@ -16,7 +16,7 @@ async fn check_failed_hold(fault: Fault) {
     let store = place.start();
     let key = create(&store, 1, activations(1)).await;
     place.medium.script([fault]);
-    let refused = store.hold(key, Units::ONE_ACTIVATION).await.unwrap_err();
+    let refused = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap_err();
     assert!(
         matches!(&refused, HoldRefusal::Unavailable(error) if error.to_string().contains("write memory: no space")),
         "{refused:?}"
@@ -27,7 +27,7 @@ async fn check_failed_hold(fault: Fault) {
         tokio::task::yield_now().await;
     }
     let hold = loop {
-        match store.hold(key, Units::ONE_ACTIVATION).await {
+        match store.hold_exactly(key, Units::ONE_ACTIVATION).await {
             Ok(hold) => break hold,
             Err(HoldRefusal::Unavailable(_)) => {}
             Err(denied) => panic!("{denied:?}"),
@@ -53,8 +53,8 @@ async fn a_settle_is_repeated_until_it_is_durable_and_counts_once() {
         let place = MemoryPlace::new();
         let store = place.start();
         let key = create(&store, 1, activations(9)).await;
-        let settle = store.hold(key, Units::ONE_ACTIVATION).await.unwrap();
-        let void = store.hold(key, Units::ONE_ACTIVATION).await.unwrap();
+        let settle = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+        let void = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
         place.medium.script([fault, fault]);
         settle.settle(Units { activations: 2, ..Units::default() });
         void.void();
@@ -75,7 +75,7 @@ async fn admin_actions_of_a_failed_write_did_not_happen() {
     let place = MemoryPlace::new();
     let store = place.start();
     let key = create(&store, 1, activations(9)).await;
-    let mut ended = store.hold(key, Units::ONE_ACTIVATION).await.unwrap().key_ended();
+    let mut ended = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().key_ended();
     settled(&store).await;
     place.medium.script([Fault::Fail]);
     assert!(matches!(store.key_revoke(key, &actor()).await, Err(StoreError::Failed { .. })));
@@ -94,7 +94,7 @@ async fn a_caller_that_leaves_during_the_write_gets_nothing() {
     let key = create(&store, 1, activations(1)).await;
     {
         let gate = place.medium.gate.lock().unwrap();
-        assert!(ask_and_leave(store.hold(key, Units::ONE_ACTIVATION)).is_none());
+        assert!(ask_and_leave(store.hold_exactly(key, Units::ONE_ACTIVATION)).is_none());
         drop(gate);
     }
     settled(&store).await;
@@ -107,10 +107,10 @@ async fn a_fault_in_the_writer_refuses_everything_from_then_on() {
     let place = MemoryPlace::new();
     let store = place.start();
     let key = create(&store, 1, activations(9)).await;
-    let hold = store.hold(key, Units::ONE_ACTIVATION).await.unwrap();
+    let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
     place.medium.script([Fault::Panic]);
     for _ in 0..3 {
-        let refused = store.hold(key, Units::ONE_ACTIVATION).await.unwrap_err();
+        let refused = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap_err();
         assert_eq!(refused, HoldRefusal::Unavailable(StoreError::Closed));
     }
     hold.settle(Units::ONE_ACTIVATION);
@@ -135,7 +135,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
     let mut backend = SqliteBackend::open(dir.path()).unwrap();
     backend.forbid_growth();
     let witness = dir.path().join("witness");
-    let store = Store::start(Box::new(backend), &witness, "test", 8, ()).unwrap();
+    let store = Store::start(Box::new(backend), &witness, "test", super::place::bounds(8), ()).unwrap();
     let mut made = 0;
     let error = loop {
         let key = crate::NewKey {
@@ -143,6 +143,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
             provider: "openai".into(),
             origin: "x".repeat(1000),
             limits: activations(1),
+            options: Default::default(),
             metadata: serde_json::Map::new(),
         };
         match store.key_create(key, &actor()).await {
@@ -155,7 +156,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
     create(&store, made, activations(1)).await;
     assert_eq!(store.account_summary().await.unwrap().keys, made + 1);
     for n in 0..=made {
-        drop(store.hold(super::key_id(n), Units::ONE_ACTIVATION).await.unwrap());
+        drop(store.hold_exactly(super::key_id(n), Units::ONE_ACTIVATION).await.unwrap());
     }
     store.close().await.unwrap();
 }
@@ -192,7 +193,7 @@ async fn simulate(seed: u64) {
     for _ in 0..150 {
         let n = random.below(KEYS as u64);
         match random.below(20) {
-            0..9 => match store.hold(super::key_id(n), Units::ONE_ACTIVATION).await {
+            0..9 => match store.hold_exactly(super::key_id(n), Units::ONE_ACTIVATION).await {
                 Ok(hold) => {
                     let n = usize::try_from(n).unwrap();
                     sent[n] += 1;
@@ -201,6 +202,7 @@ async fn simulate(seed: u64) {
                 }
                 Err(HoldRefusal::Denied(denial)) => assert_eq!(denial.code, DenialCode::ActivationsExhausted),
                 Err(HoldRefusal::Unavailable(_)) => {}
+                Err(HoldRefusal::TermsChanged) => panic!("asked again under the new terms"),
             },
             9..14 if !open.is_empty() => {
                 let at = usize::try_from(random.below(open.len() as u64)).unwrap();
@@ -215,7 +217,7 @@ async fn simulate(seed: u64) {
                 }
             }
             // Voided, or if the writer was faster: dropped here, which spends it. Nothing was sent.
-            14 => drop(ask_and_leave(store.hold(super::key_id(n), Units::ONE_ACTIVATION))),
+            14 => drop(ask_and_leave(store.hold_exactly(super::key_id(n), Units::ONE_ACTIVATION))),
             15 | 16 => {
                 let kinds = [Fault::None, Fault::Fail, Fault::WriteAndFail, Fault::FailAndNotReopen];
                 let some = (0..1 + random.below(3)).map(|_| kinds[usize::try_from(random.below(4)).unwrap()]);

@@ -46,7 +46,8 @@ impl Place for SqlitePlace {
     fn start_with(&self, loaded_max: usize) -> Store {
         let lock = DirectoryLock::acquire(self.dir.path()).unwrap();
         let backend = SqliteBackend::open(self.dir.path()).unwrap();
-        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", loaded_max, lock).unwrap()
+        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds(loaded_max), lock)
+            .unwrap()
     }
 
     fn holds(&self) -> Vec<bool> {
@@ -97,7 +98,8 @@ impl MemoryPlace {
 impl Place for MemoryPlace {
     fn start_with(&self, loaded_max: usize) -> Store {
         let backend = MemoryBackend::new(Arc::clone(&self.medium));
-        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", loaded_max, ()).unwrap()
+        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds(loaded_max), ())
+            .unwrap()
     }
 
     fn holds(&self) -> Vec<bool> {
@@ -107,4 +109,9 @@ impl Place for MemoryPlace {
     fn denials(&self) -> Vec<DenialCount> {
         self.medium.disk().denials.clone()
     }
+}
+
+/// Keeps so many accounts in memory, and all usage records.
+pub(super) fn bounds(loaded_max: usize) -> crate::store::Bounds {
+    crate::store::Bounds { loaded_max, usage_retention: None }
 }

@@ -8,11 +8,12 @@ use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
 use till_core::limit::{Dimension, Units};
 
-use super::column::{Amount, Time, account_parts, chain_from_bytes};
+use super::column::{Amount, Time, account_parts};
+use super::usage::hold_from;
 use crate::admin_token::AdminToken;
 use crate::backend::{Instance, Mark};
 use crate::fence::Fence;
-use crate::key::{KeyQuery, KeyRecord};
+use crate::key::{KeyOptions, KeyQuery, KeyRecord};
 use crate::month::Month;
 
 /// Columns of `accounts` in the order that [`account_from`] reads them.
@@ -78,25 +79,14 @@ fn balance(row: &Row<'_>, first: usize) -> Result<Balance> {
         .map_err(|error| Error::FromSqlConversionFailure(first, Type::Integer, Box::new(error)))
 }
 
-fn damaged(column: usize, what: &'static str) -> Error {
+pub(super) fn damaged(column: usize, what: &'static str) -> Error {
     Error::FromSqlConversionFailure(column, Type::Blob, what.into())
 }
 
 pub(super) fn open_holds(connection: &Connection) -> Result<Vec<(HoldId, OpenHold)>> {
     let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts FROM holds \
                WHERE state = 'open' ORDER BY incarnation, number";
-    let read = |row: &Row<'_>| {
-        let units = Units {
-            activations: row.get::<_, Amount>(3)?.u64()?,
-            tokens: row.get::<_, Amount>(4)?.u64()?,
-            spend_nanos: row.get::<_, Amount>(5)?.u64()?,
-        };
-        let accounts = chain_from_bytes(row.get_ref(6)?.as_blob()?);
-        let accounts = accounts.ok_or_else(|| damaged(6, "the accounts of a hold can't be read"))?;
-        let id = HoldId { incarnation: row.get(0)?, number: row.get(1)? };
-        Ok((id, OpenHold { accounts, units, at: row.get::<_, Time>(2)?.0 }))
-    };
-    connection.prepare_cached(sql)?.query_map([], read)?.collect()
+    connection.prepare_cached(sql)?.query_map([], hold_from)?.collect()
 }
 
 pub(super) fn audit_head(connection: &Connection) -> Result<ChainHead> {
@@ -120,7 +110,7 @@ pub(super) fn index_key(connection: &Connection) -> Result<Option<Vec<u8>>> {
 const KEY_SELECT: &str = concat!(
     "SELECT ",
     account_columns!(),
-    ", keys.id, project, provider, origin, metadata, created_at FROM keys JOIN accounts USING (id)"
+    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded FROM keys JOIN accounts USING (id)"
 );
 
 fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
@@ -136,6 +126,7 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
         provider: row.get(column(2))?,
         origin: row.get(column(3))?,
         limits: account.limits(),
+        options: KeyOptions { clamp: row.get(column(6))?, allow_unbounded: row.get(column(7))? },
         used: Units {
             activations: shown(Dimension::Activations),
             tokens: shown(Dimension::Tokens),
@@ -147,6 +138,12 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
         last_used_at: account.last_used_at,
         revoked_at: account.revoked_at,
     })
+}
+
+pub(super) fn key_options(connection: &Connection, id: KeyId) -> Result<Option<KeyOptions>> {
+    let sql = "SELECT clamp, allow_unbounded FROM keys WHERE id = ?1";
+    let read = |row: &Row<'_>| Ok(KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)? });
+    connection.prepare_cached(sql)?.query_row([id.0], read).optional()
 }
 
 pub(super) fn key_fetch(connection: &Connection, id: KeyId) -> Result<Option<KeyRecord>> {

@@ -5,6 +5,7 @@ use till_core::audit::AuditEntry;
 use till_core::ledger::{Account, AccountId, Balance, HoldId, Ledger, OpenHold};
 
 use super::column::{Amount, Time, account_parts, chain_bytes};
+use super::usage;
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 
@@ -34,6 +35,10 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
         let sql = "UPDATE holds SET state = 'orphan' WHERE incarnation = ?1 AND number = ?2";
         connection.prepare_cached(sql)?.execute(params![id.incarnation, id.number])?;
     }
+    for id in &batch.holds_forgiven {
+        usage::forgive(connection, *id)?;
+    }
+    usage::insert(connection, &batch.usage)?;
     for (token, created_at) in &batch.admin_tokens {
         admin_token_put(connection, token, &Time(*created_at))?;
     }
@@ -129,8 +134,8 @@ fn bind_balance(statement: &mut rusqlite::Statement<'_>, first: usize, balance: 
 }
 
 fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
-    let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at) \
-               VALUES (:id, :project, :provider, :origin, :metadata, :created_at)";
+    let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at, clamp, allow_unbounded) \
+               VALUES (:id, :project, :provider, :origin, :metadata, :created_at, :clamp, :allow_unbounded)";
     let metadata = serde_json::Value::Object(row.key.metadata.clone()).to_string();
     connection.prepare_cached(sql)?.execute(named_params! {
         ":id": row.key.id.0,
@@ -139,6 +144,8 @@ fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
         ":origin": row.key.origin,
         ":metadata": metadata,
         ":created_at": Time(row.created_at),
+        ":clamp": row.key.options.clamp,
+        ":allow_unbounded": row.key.options.allow_unbounded,
     })?;
     Ok(())
 }

@@ -3,16 +3,18 @@
 use serde_json::json;
 use till_core::audit::Actor;
 use till_core::key::KeyId;
-use till_core::ledger::{Account, AccountId};
+use till_core::ledger::{Account, AccountId, HoldId};
 use till_core::limit::{Dimension, LIMIT_MAX, Limits};
 
-use super::Writer;
+use super::{Writer, key_of, units_json};
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Instance, KeyRow};
 use crate::command::{Action, Administration};
 use crate::error::StoreError;
 use crate::key::{DEFAULT_PROJECT, NewKey};
-use crate::start::{detail, next_mark, record};
+use crate::month::Month;
+use crate::start::{contradiction, detail, next_mark, record};
+use crate::usage_record::hold_name;
 
 impl Writer {
     /// Applies an action to the current batch; `false` when what it is about does not exist.
@@ -27,6 +29,7 @@ impl Writer {
                 Ok(true)
             }
             Action::FenceAccept => self.fence_accept(&actor),
+            Action::HoldForgive(id) => self.hold_forgive(id, &actor),
             Action::Audit { action, target, detail } => {
                 self.audit(&actor, &action, &target, detail);
                 Ok(true)
@@ -47,10 +50,9 @@ impl Writer {
         }
         let id = AccountId::Key(key.id);
         self.ledger.load(id, Account::new(key.limits));
-        self.ensure_loaded(key.id)?;
+        self.enliven(key.id, key.options);
         self.dirty.insert(id);
-        let detail =
-            json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits)});
+        let detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded});
         self.audit(actor, "key.create", &key.id.to_string(), detail.to_string());
         self.batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: self.now });
         Ok(true)
@@ -65,8 +67,35 @@ impl Writer {
             self.dirty.insert(id);
             self.audit(actor, "key.revoke", &key.to_string(), "{}".into());
         }
+        self.changed.insert(key);
         // Told again if it was revoked before: whoever asks must find every listener told.
         self.revoked.push(key);
+        Ok(true)
+    }
+
+    /// Gives back what an orphan was charged with: an administrator found out that it was not used.
+    fn hold_forgive(&mut self, id: HoldId, actor: &Actor) -> Result<bool, StoreError> {
+        if self.batch.holds_forgiven.contains(&id) {
+            return Ok(false);
+        }
+        let Some(hold) = self.backend.orphan(id)? else {
+            return Ok(false);
+        };
+        for account in hold.accounts.iter() {
+            if let Some(key) = key_of(account) {
+                self.ensure_loaded(key)?;
+                self.changed.insert(key);
+            }
+        }
+        if !self.ledger.forgive(&hold.accounts, hold.units) {
+            return Err(contradiction());
+        }
+        self.ensure_month(Month::of(hold.at))?;
+        self.count_month(hold.at, 0, hold.units.activations);
+        self.dirty.extend(hold.accounts.iter());
+        self.batch.holds_forgiven.push(id);
+        let detail = json!({"key": hold.accounts.key().to_string(), "units": units_json(hold.units)});
+        self.audit(actor, "hold.forgive", &hold_name(id), detail.to_string());
         Ok(true)
     }
 

@@ -31,6 +31,8 @@ impl Writer {
                 Answer::Granted(reply, _) | Answer::Denied(reply, _) => {
                     drop(reply.send(Err(HoldRefusal::Unavailable(error.clone()))));
                 }
+                Answer::Refused(reply, _) => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
+                Answer::Terms(reply, _) => drop(reply.send(Err(error.clone()))),
                 Answer::Done(reply, _) => drop(reply.send(Err(error.clone()))),
             }
         }
@@ -41,6 +43,7 @@ impl Writer {
         for command in commands.drain(..) {
             match command {
                 Command::Hold { reply, .. } => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
+                Command::Terms { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Command::Close(closing) => self.retry.push(closing),
                 Command::Administer { reply, .. } | Command::Probe { reply } => {
                     drop(reply.send(Err(error.clone())))
@@ -75,6 +78,7 @@ impl Writer {
             }
         }
         self.adopt(instance);
+        self.look_at_all_waiting();
         self.stale = false;
         tracing::info!("the store works again");
         Ok(())

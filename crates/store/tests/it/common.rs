@@ -31,13 +31,14 @@ pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits,
+        options: Default::default(),
         metadata: Map::new(),
     };
     store.key_create(key, &Actor::system()).await.expect("is made").id
 }
 
 pub(crate) async fn hold(store: &Store, key: KeyId) -> Hold {
-    store.hold(key, Units::ONE_ACTIVATION).await.expect("units are left")
+    store.hold_exactly(key, Units::ONE_ACTIVATION).await.expect("units are left")
 }
 
 pub(crate) async fn used(store: &Store, key: KeyId) -> u64 {
@@ -45,7 +46,7 @@ pub(crate) async fn used(store: &Store, key: KeyId) -> u64 {
 }
 
 pub(crate) async fn denied(store: &Store, key: KeyId) -> Option<DenialCode> {
-    match store.hold(key, Units::ONE_ACTIVATION).await {
+    match store.hold_exactly(key, Units::ONE_ACTIVATION).await {
         Ok(hold) => {
             hold.void();
             None

@@ -85,7 +85,7 @@ fn files_that_are_no_database_of_ours() {
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 7).unwrap();
     check_refused(
         dir.path(),
-        |error| matches!(error, OpenError::NewerSchema { found: 7, known: 1, .. }),
+        |error| matches!(error, OpenError::NewerSchema { found: 7, known: 2, .. }),
         "version 7",
     );
 }
@@ -101,7 +101,7 @@ async fn a_damaged_account_stops_that_key_only() {
     connection.execute("UPDATE accounts SET activations_spent = 6 WHERE id = ?1", [damaged.0]).unwrap();
     drop(connection);
     let store = open(dir.path());
-    let refused = store.hold(damaged, till_core::limit::Units::ONE_ACTIVATION).await.unwrap_err();
+    let refused = store.hold_exactly(damaged, till_core::limit::Units::ONE_ACTIVATION).await.unwrap_err();
     assert!(format!("{refused:?}").contains("add up"), "{refused:?}");
     drop(hold(&store, sound).await);
     assert_eq!(used(&store, sound).await, 1);

@@ -36,7 +36,7 @@ async fn victim() {
 async fn take_holds(store: Store, caller: u64) {
     let mut open = Vec::new();
     for n in caller.. {
-        match store.hold(key_id(1), Units::ONE_ACTIVATION).await {
+        match store.hold_exactly(key_id(1), Units::ONE_ACTIVATION).await {
             Ok(hold) => {
                 say("granted");
                 open.push(hold);
@@ -123,7 +123,7 @@ async fn never_over_when_killed_at_any_moment() {
     }
     assert!(granted > ROUNDS * 20, "the victims did something: {granted}");
     let store = open(dir.path());
-    while let Ok(hold) = store.hold(key, Units::ONE_ACTIVATION).await {
+    while let Ok(hold) = store.hold_exactly(key, Units::ONE_ACTIVATION).await {
         granted += 1;
         hold.settle(Units::ONE_ACTIVATION);
     }

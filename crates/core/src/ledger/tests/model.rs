@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{limits, units};
+use super::{hold, limits, units};
 use crate::denial::DenialCode;
 use crate::key::KeyId;
 use crate::ledger::{Account, AccountChain, AccountId, HoldId, Ledger};
@@ -98,13 +98,18 @@ impl Model {
         if chain.iter().any(|account| self.revoked[usize::from(*account)]) {
             return Some(DenialCode::KeyRevoked);
         }
+        let mut waits = false;
         for account in chain {
             for dimension in Dimension::ALL {
                 let overrun = self.overrun[usize::from(*account)][dimension as usize] > 0;
-                let short = self
-                    .free(*account, dimension)
-                    .is_some_and(|free| free == 0 || free < asked.of(dimension).into());
-                if overrun || short {
+                let asked = u128::from(asked.of(dimension));
+                let held = match dimension {
+                    Dimension::Activations => 0,
+                    _ => self.held(*account, dimension),
+                };
+                let free = self.free(*account, dimension);
+                let never = free.is_some_and(|free| (free == 0 && held == 0) || free + held < asked);
+                if overrun || never {
                     return Some(match (account == &chain[0], dimension) {
                         (false, _) => DenialCode::ProjectExhausted,
                         (true, Dimension::Activations) => DenialCode::ActivationsExhausted,
@@ -112,9 +117,10 @@ impl Model {
                         (true, Dimension::Spend) => DenialCode::SpendExhausted,
                     });
                 }
+                waits |= free.is_some_and(|free| free < asked);
             }
         }
-        None
+        waits.then_some(DenialCode::BudgetBusy)
     }
 
     fn close(&mut self, nth: usize, used: Units) -> bool {
@@ -165,7 +171,7 @@ fn run(initial: [Limits; ACCOUNTS], steps: Vec<Step>) -> Result<(), TestCaseErro
                 let mut distinct = chain.clone();
                 distinct.dedup();
                 let verdict = model.verdict(&distinct, units);
-                match ledger.hold(AccountChain::new(id(chain[0]), &ancestors), units, now) {
+                match hold(&mut ledger, AccountChain::new(id(chain[0]), &ancestors), units, now) {
                     Ok(grant) => {
                         prop_assert_eq!(verdict, None);
                         model.past.push(Past { id: grant.id, accounts: distinct, held: units, used: None });

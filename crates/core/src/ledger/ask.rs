@@ -1,0 +1,150 @@
+//! The answer to a demand: how much of it is granted, or whether waiting helps.
+//!
+//! - Units that are only *held* are no reason for a final no: they come back in part when their requests settle.
+//! - While others are in flight or waiting, a demand that can do with less gets a share of what is free, so that one
+//!   big ask does not starve the rest; but never so little that the answer would be of no use.
+
+use super::account::AccountId;
+use super::{AccountChain, Grant, HoldId, Ledger, OpenHold, refusal};
+use crate::demand::Demand;
+use crate::denial::Denial;
+use crate::limit::{Dimension, Limits};
+use crate::time::Timestamp;
+
+/// A demand that can do with less gets at most this part of what is free while others are in flight.
+pub const SHARE_DIVISOR: u64 = 4;
+
+/// The same of what is free in an ancestor, which many keys share.
+pub const ANCESTOR_SHARE_DIVISOR: u64 = 2;
+
+/// An output cap below this is not worth having while units may come back: the request waits instead.
+pub const USEFUL_STEPS: u64 = 1024;
+
+/// What the ledger says to a demand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Set aside.
+    Granted(Grant),
+    /// Not now, but when units that are held come back.
+    Busy,
+    /// No.
+    Denied(Denial),
+}
+
+/// What there is for a demand, the least over all accounts of its chain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    /// Free now.
+    free: Limits,
+    /// The share of it for a demand that can do with less.
+    share: Limits,
+    /// Whether tokens or money are held by others.
+    is_shared: bool,
+}
+
+impl Ledger {
+    /// Sets aside what is asked for in every account of the chain, or in none. `contended` says that others wait
+    /// for units of this key.
+    pub fn ask(
+        &mut self,
+        accounts: AccountChain,
+        demand: &Demand,
+        contended: bool,
+        now: Timestamp,
+    ) -> Verdict {
+        let steps = match self.steps(&accounts, demand, contended) {
+            Ok(Some(steps)) => steps,
+            Ok(None) => return Verdict::Busy,
+            Err(denial) => return Verdict::Denied(denial),
+        };
+        let Some(units) = demand.units(steps).filter(|units| self.fits(&accounts, *units)) else {
+            return Verdict::Denied(refusal::uncountable(accounts.key()));
+        };
+        let Some(number) = self.last_number.checked_add(1) else {
+            return Verdict::Denied(refusal::out_of_numbers());
+        };
+        self.last_number = number;
+        let id = HoldId { incarnation: self.incarnation, number };
+        let mut remaining = Limits::default();
+        for account in accounts.iter() {
+            let loaded = self.accounts.get_mut(&account).expect("every account of the chain was seen");
+            loaded.account.hold(units, now);
+            loaded.open_holds += 1;
+            loaded.account.assert_balanced();
+            remaining = loaded.account.remaining_with(remaining);
+        }
+        self.holds.insert(id, OpenHold { accounts, units, at: now });
+        Verdict::Granted(Grant { id, units, steps, remaining })
+    }
+
+    /// The cap to grant; `None` when the demand has to wait.
+    fn steps(
+        &self,
+        accounts: &AccountChain,
+        demand: &Demand,
+        contended: bool,
+    ) -> Result<Option<u64>, Denial> {
+        if self.fenced {
+            return Err(refusal::fenced());
+        }
+        let key = accounts.key();
+        if accounts.iter().any(|id| !self.accounts.contains_key(&id)) {
+            return Err(refusal::unknown(key));
+        }
+        if let Some(id) = accounts.iter().find(|id| self.accounts[id].account.revoked_at.is_some()) {
+            return Err(refusal::revoked(key, id));
+        }
+        let mut room = Room::default();
+        for id in accounts.iter() {
+            self.look_at(key, id, demand, &mut room)?;
+        }
+        let Some(free) = demand.steps_within(room.free) else {
+            return Ok(None);
+        };
+        if !demand.is_flexible() || !(room.is_shared || contended) {
+            return Ok(Some(free));
+        }
+        let useful = demand.steps_wanted.min(USEFUL_STEPS.max(demand.steps_min));
+        if free < useful {
+            // Without anything held nothing comes back: then this is all there is.
+            return Ok((!room.is_shared).then_some(free));
+        }
+        Ok(Some(demand.steps_within(room.share).unwrap_or(0).max(useful)))
+    }
+
+    /// Narrows the room by one account, or says no if the demand would not fit although everything that is held
+    /// came back.
+    fn look_at(&self, key: AccountId, id: AccountId, demand: &Demand, room: &mut Room) -> Result<(), Denial> {
+        let account = &self.accounts[&id].account;
+        let least = demand.units(demand.steps_min);
+        for dimension in Dimension::ALL {
+            let balance = account.balance(dimension);
+            let asked = least.map_or(u64::MAX, |units| units.of(dimension));
+            let Some(free) = balance.free() else { continue };
+            // An activation that is held is as good as spent: it comes back only if nothing was sent.
+            let held = if dimension == Dimension::Activations { 0 } else { balance.parts().held };
+            if account.is_exhausted(dimension) || free.saturating_add(held) < asked.into() {
+                return Err(refusal::exhausted(key, id, dimension, balance, asked));
+            }
+            let free = u64::try_from(free).unwrap_or(u64::MAX);
+            let divisor = match dimension {
+                Dimension::Activations => 1,
+                _ if id == key => SHARE_DIVISOR,
+                _ if held > 0 => ANCESTOR_SHARE_DIVISOR,
+                _ => 1,
+            };
+            room.free.lower(dimension, free);
+            room.share.lower(dimension, free / divisor);
+            room.is_shared |= held > 0;
+        }
+        Ok(())
+    }
+
+    /// Whether these units are free in every account, and countable.
+    fn fits(&self, accounts: &AccountChain, units: crate::limit::Units) -> bool {
+        accounts.iter().all(|id| {
+            let account = &self.accounts[&id].account;
+            Dimension::ALL.into_iter().all(|dimension| account.balance(dimension).fits(units.of(dimension)))
+        })
+    }
+}

@@ -1,0 +1,302 @@
+//! What a provider charges, and what a usage costs.
+//!
+//! Prices are whole pico-dollars (10⁻¹² USD) per unit. The built-in table comes from public figures (see
+//! `docs/prices.md`); configuration can add to it. A model that is in neither has no price, and nobody guesses one.
+
+mod data;
+mod matching;
+mod overrides;
+mod rates;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use till_core::time::Timestamp;
+
+pub use overrides::{PriceFile, PriceFileError, PriceRow};
+pub use rates::Rates;
+
+use crate::usage::Unit;
+use data::Constraint;
+use matching::Clause;
+
+/// What a price depends on besides provider and model, each as the provider itself writes it: `service_tier` is
+/// `priority`, `speed` is `fast`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PriceContext {
+    values: Vec<(&'static str, String)>,
+}
+
+impl PriceContext {
+    /// Sets a value, in place of one of the same name.
+    pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.values.retain(|(known, _)| *known != name);
+        self.values.push((name, value.into()));
+    }
+
+    /// A value.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Takes over the values of another one.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, value) in &other.values {
+            self.set(name, value.clone());
+        }
+    }
+
+    /// Whether it says anything.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
+
+/// The prices of all models that are known.
+#[derive(Debug)]
+pub struct PriceTable {
+    version: String,
+    providers: HashMap<String, ProviderPrices>,
+}
+
+/// The prices of one provider.
+#[derive(Debug)]
+struct ProviderPrices {
+    /// Whose models it sells too, under the same names and prices.
+    fallback: Vec<String>,
+    /// The first whose clause holds counts.
+    models: Vec<ModelPrice>,
+    /// Where an exact name is found without looking at every clause.
+    exact: HashMap<String, usize>,
+}
+
+/// What a model costs.
+#[derive(Clone, Debug)]
+pub struct ModelPrice {
+    id: String,
+    clause: Clause,
+    context_window: Option<u64>,
+    max_output: Option<u64>,
+    /// The last one in force counts; the first one if none is.
+    prices: Vec<Period>,
+    variants: Vec<Variant>,
+    source: Source,
+}
+
+/// Where a price comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `genai-prices`.
+    GenaiPrices,
+    /// The table of `litellm`.
+    Litellm,
+    /// Configuration.
+    Override,
+}
+
+impl Source {
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GenaiPrices => "genai-prices",
+            Self::Litellm => "litellm",
+            Self::Override => "configuration",
+        }
+    }
+}
+
+/// Prices while a constraint holds.
+#[derive(Clone, Debug)]
+struct Period {
+    constraint: Constraint,
+    figures: Vec<(Unit, Figure)>,
+}
+
+/// Prices that replace the plain ones for some requests.
+#[derive(Clone, Debug)]
+struct Variant {
+    when: Vec<(String, String)>,
+    period: Period,
+}
+
+/// Pico-dollars per unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// The price up to the first threshold.
+    pub base: u64,
+    /// Thresholds in tokens of input, rising, and the price of *all* units above each.
+    pub tiers: Vec<(u64, u64)>,
+}
+
+impl Figure {
+    /// The price for a request with so many tokens of input.
+    pub fn at(&self, input_tokens: u64) -> u64 {
+        self.tiers
+            .iter()
+            .rev()
+            .find(|(start, _)| input_tokens > *start)
+            .map_or(self.base, |(_, price)| *price)
+    }
+
+    /// The dearest that a request with at most so many tokens of input can come to.
+    pub fn dearest(&self, input_tokens_max: u64) -> u64 {
+        let reachable = self.tiers.iter().filter(|(start, _)| input_tokens_max > *start);
+        reachable.map(|(_, price)| *price).fold(self.base, u64::max)
+    }
+}
+
+impl PriceTable {
+    /// The table in the program.
+    pub fn builtin() -> Self {
+        data::builtin()
+    }
+
+    /// The table with rows of configuration in front of its own.
+    pub fn with_overrides(mut self, file: &PriceFile) -> Self {
+        if file.prices.is_empty() {
+            return self;
+        }
+        for row in file.prices.iter().rev() {
+            let provider = self.providers.entry(row.provider.clone()).or_insert_with(|| ProviderPrices {
+                fallback: Vec::new(),
+                models: Vec::new(),
+                exact: HashMap::new(),
+            });
+            provider.models.insert(0, row.to_model());
+        }
+        for provider in self.providers.values_mut() {
+            provider.index();
+        }
+        self.version = format!("{}+{}", self.version, file.fingerprint());
+        self
+    }
+
+    /// Which prices these are: the date of the built-in ones, and a fingerprint of those added.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What a model of a provider costs. The name is compared in any letter case.
+    pub fn find(&self, provider: &str, model: &str) -> Option<&ModelPrice> {
+        let lower;
+        let model = if model.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lower = model.to_ascii_lowercase();
+            &lower
+        } else {
+            model
+        };
+        self.find_exactly(provider, model).or_else(|| {
+            let dashed = matching::with_dashed_date(model)?;
+            self.find_exactly(provider, &dashed)
+        })
+    }
+
+    fn find_exactly(&self, provider: &str, model: &str) -> Option<&ModelPrice> {
+        let provider = self.providers.get(provider)?;
+        provider.find(model).or_else(|| {
+            let others = provider.fallback.iter().filter_map(|id| self.providers.get(id));
+            others.into_iter().find_map(|other| other.find(model))
+        })
+    }
+
+    /// Every model with the id of its provider, in the order of the table within each provider.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &ModelPrice)> {
+        let mut providers: Vec<_> = self.providers.iter().collect();
+        providers.sort_unstable_by_key(|(id, _)| id.as_str());
+        providers
+            .into_iter()
+            .flat_map(|(id, provider)| provider.models.iter().map(move |model| (id.as_str(), model)))
+    }
+}
+
+impl ProviderPrices {
+    fn find(&self, model: &str) -> Option<&ModelPrice> {
+        match self.exact.get(model) {
+            Some(index) => self.models.get(*index),
+            None => self.models.iter().find(|candidate| candidate.clause.holds(model)),
+        }
+    }
+
+    /// Finds the place of every name that a clause has in full. An earlier clause of another kind may hold for it
+    /// too, and then counts.
+    fn index(&mut self) {
+        self.exact.clear();
+        let mut broad: Vec<usize> = Vec::new();
+        for (index, model) in self.models.iter().enumerate() {
+            for name in model.clause.names() {
+                let earlier = broad.iter().copied().find(|index| self.models[*index].clause.holds(name));
+                self.exact.entry(name.to_owned()).or_insert(earlier.unwrap_or(index));
+            }
+            if !model.clause.is_exact() {
+                broad.push(index);
+            }
+        }
+    }
+}
+
+impl ModelPrice {
+    /// The name in the table.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How many tokens of input one pass of the model can take.
+    pub fn context_window(&self) -> Option<u64> {
+        self.context_window
+    }
+
+    /// How many tokens it can put out.
+    pub fn max_output(&self) -> Option<u64> {
+        self.max_output
+    }
+
+    /// Where the price comes from.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The prices for requests of this kind at this time.
+    pub fn rates(&self, context: &PriceContext, at: Timestamp) -> Rates<'_> {
+        let active = self.prices.iter().rev().find(|period| period.constraint.holds(at));
+        let plain = active.or(self.prices.first()).map_or(&[][..], |period| &period.figures[..]);
+        let mut figures: Vec<(Unit, &Figure)> = Vec::with_capacity(plain.len());
+        if !context.is_empty() {
+            for variant in self.variants.iter().filter(|variant| variant.applies(context, at)) {
+                for (unit, figure) in &variant.period.figures {
+                    if figures.iter().all(|(known, _)| known != unit) {
+                        figures.push((*unit, figure));
+                    }
+                }
+            }
+        }
+        for (unit, figure) in plain {
+            if figures.iter().all(|(known, _)| known != unit) {
+                figures.push((*unit, figure));
+            }
+        }
+        Rates::new(figures)
+    }
+
+    /// This moment, and those within a day from it at which other prices begin to hold: what is asked now may be billed
+    /// then.
+    pub fn moments(&self, at: Timestamp) -> Vec<Timestamp> {
+        let variants = self.variants.iter().map(|variant| &variant.period);
+        let mut moments = vec![at];
+        moments.extend(self.prices.iter().chain(variants).flat_map(|period| period.constraint.changes(at)));
+        moments
+    }
+
+    /// The values of one name for which there are prices of their own, such as the service tiers.
+    pub fn variants(&self, name: &str) -> impl Iterator<Item = &str> {
+        let all = self.variants.iter().flat_map(|variant| &variant.when);
+        all.filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Variant {
+    fn applies(&self, context: &PriceContext, at: Timestamp) -> bool {
+        self.period.constraint.holds(at)
+            && self.when.iter().all(|(name, value)| context.value(name) == Some(value.as_str()))
+    }
+}

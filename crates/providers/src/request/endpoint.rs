@@ -1,0 +1,91 @@
+//! The table of endpoints whose cost is known, per provider, each with its source.
+
+use http::Method;
+use till_core::path::FinalPath;
+
+use super::{Question, Refused, RequestFacts, anthropic, bedrock, cohere, google, openai};
+use crate::pattern::{Comparable, Pattern};
+use crate::price::PriceTable;
+use crate::provider::Provider;
+use crate::usage::AnswerFormat;
+
+/// Reads the body of a request to an endpoint.
+pub(super) type Read = fn(&'static Endpoint, &Question<'_>, &PriceTable) -> Result<RequestFacts, Refused>;
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Name in records.
+    pub name: &'static str,
+    /// How its answer tells what was used.
+    pub answer: AnswerFormat,
+    /// Whether the provider documents that it costs nothing.
+    pub is_free: bool,
+    /// Documentation of the provider.
+    pub source: &'static str,
+    /// `None` for an endpoint that costs nothing.
+    pub(super) read: Option<Read>,
+    methods: &'static [Method],
+    pattern: Pattern,
+}
+
+/// Methods that only look.
+pub(super) const LOOK: &[Method] = &[Method::GET, Method::HEAD];
+
+/// Any method that an API may use.
+pub(super) const ANY: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::DELETE];
+
+/// The method of nearly everything that costs.
+pub(super) const POST: &[Method] = &[Method::POST];
+
+impl Endpoint {
+    /// A row for something that costs nothing.
+    pub(super) const fn free(
+        methods: &'static [Method],
+        pattern: &'static str,
+        name: &'static str,
+        source: &'static str,
+    ) -> Self {
+        let pattern = Pattern(pattern);
+        Self { name, answer: AnswerFormat::Silent, is_free: true, source, read: None, methods, pattern }
+    }
+
+    /// A row for something that costs.
+    pub(super) const fn metered(
+        pattern: &'static str,
+        name: &'static str,
+        answer: AnswerFormat,
+        read: Read,
+        source: &'static str,
+    ) -> Self {
+        let pattern = Pattern(pattern);
+        Self { name, answer, is_free: false, source, read: Some(read), methods: POST, pattern }
+    }
+
+    /// Method and path as people write them.
+    pub fn pattern(&self) -> String {
+        format!("{} {}", self.methods[0], self.pattern.0)
+    }
+}
+
+/// The rows of a provider, for documentation.
+pub fn endpoints(provider: &Provider) -> &'static [Endpoint] {
+    match provider.table_id() {
+        Some("anthropic") => &anthropic::ENDPOINTS,
+        Some("google") => &google::ENDPOINTS,
+        Some("cohere") => &cohere::ENDPOINTS,
+        Some("bedrock") => &bedrock::ENDPOINTS,
+        Some(id) => openai::endpoints(id),
+        None => &[],
+    }
+}
+
+/// The row for a request, if there is one.
+pub fn endpoint(provider: &Provider, method: &Method, path: &FinalPath) -> Option<&'static Endpoint> {
+    let rows = endpoints(provider);
+    if rows.is_empty() {
+        return None;
+    }
+    let path = Comparable::new(path);
+    rows.iter().find(|row| row.methods.contains(method) && row.pattern.matches_exactly(&path))
+}

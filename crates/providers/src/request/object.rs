@@ -1,0 +1,289 @@
+//! A JSON body whose values are known with their place in it, so that single bytes of it can be changed.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+
+use super::Refused;
+use crate::json::{self, Node};
+
+/// An object in a body.
+#[derive(Clone, Debug)]
+pub(crate) struct Object<'a> {
+    members: Vec<(Cow<'a, str>, Value<'a>)>,
+    /// Offset of its closing brace.
+    end: usize,
+}
+
+/// A value in a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Value<'a> {
+    raw: &'a str,
+    start: usize,
+}
+
+/// Deeper than this nobody follows.
+const DEPTH_MAX: usize = 64;
+
+impl<'a> Object<'a> {
+    /// Reads a whole body.
+    ///
+    /// # Errors
+    /// It is no JSON object, or has a name twice in one object, wherever that is.
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Refused> {
+        let malformed = |error: &dyn std::fmt::Display| {
+            Refused::Malformed(format!(
+                "The body of this request must be JSON that can be read in one way only: {error}."
+            ))
+        };
+        let node = json::parse(body).map_err(|error| malformed(&error))?;
+        if !matches!(node, Node::Object(_)) {
+            return Err(malformed(&"it is no object"));
+        }
+        let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+        Value { raw: text, start: 0 }.as_object().ok_or_else(|| malformed(&"it is no object"))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Value<'a>> {
+        self.members.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
+    /// A member that is there and not null.
+    pub(crate) fn given(&self, name: &str) -> Option<Value<'a>> {
+        self.get(name).filter(|value| !value.is_null())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
+        self.members.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
+    pub(crate) fn end(&self) -> usize {
+        self.end
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+impl<'a> Value<'a> {
+    /// Where it stands in the body.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.start..self.start + self.raw.len()
+    }
+
+    pub(crate) fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        self.raw == "null"
+    }
+
+    pub(crate) fn as_bool(&self) -> Option<bool> {
+        match self.raw {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_u64(&self) -> Option<u64> {
+        self.raw.parse().ok()
+    }
+
+    pub(crate) fn as_str(&self) -> Option<Cow<'a, str>> {
+        let inside = self.raw.strip_prefix('"')?.strip_suffix('"')?;
+        if inside.contains('\\') {
+            return serde_json::from_str(self.raw).ok().map(Cow::Owned);
+        }
+        Some(Cow::Borrowed(inside))
+    }
+
+    pub(crate) fn is_str(&self) -> bool {
+        self.raw.starts_with('"')
+    }
+
+    pub(crate) fn as_object(&self) -> Option<Object<'a>> {
+        if !self.raw.trim_start().starts_with('{') {
+            return None;
+        }
+        let members: Members<'a> = serde_json::from_str(self.raw).ok()?;
+        let members = members.0.into_iter().map(|(name, raw)| (name, self.inner(raw))).collect();
+        let end = self.start + self.raw.trim_end().len() - 1;
+        Some(Object { members, end })
+    }
+
+    pub(crate) fn as_array(&self) -> Option<Vec<Self>> {
+        if !self.raw.starts_with('[') {
+            return None;
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(self.raw).ok()?;
+        Some(items.into_iter().map(|raw| self.inner(raw)).collect())
+    }
+
+    fn inner(&self, raw: &'a RawValue) -> Self {
+        let raw = raw.get();
+        // Both are slices of the same body.
+        let offset = raw.as_ptr() as usize - self.raw.as_ptr() as usize;
+        Self { raw, start: self.start + offset }
+    }
+
+    /// The bytes of all text below, names included, decoded.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        let mut bytes = 0_u64;
+        let mut rest = self.raw.as_bytes();
+        let mut inside = false;
+        while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+            if inside {
+                bytes += at as u64;
+            }
+            if rest[at] == b'"' {
+                inside = !inside;
+                rest = &rest[at + 1..];
+            } else if rest.get(at + 1) == Some(&b'u') {
+                // At most three bytes of UTF-8 for each; pairs make four out of six.
+                bytes += 3;
+                rest = rest.get(at + 6..).unwrap_or_default();
+            } else {
+                bytes += 1;
+                rest = rest.get(at + 2..).unwrap_or_default();
+            }
+        }
+        bytes
+    }
+
+    /// The bytes that its most generous rendering takes: every member and item on a line of its own, indented by four
+    /// spaces a level, everything beyond ASCII escaped. `None` when it is nested too deeply.
+    pub(crate) fn rendered_bytes(&self) -> Option<u64> {
+        self.rendered(1)
+    }
+
+    fn rendered(&self, depth: usize) -> Option<u64> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
+        let line = 4 * depth as u64 + 2;
+        if let Some(object) = self.as_object() {
+            let mut bytes = line + 2;
+            for (name, value) in object.iter() {
+                bytes += line + escaped_bytes(name) + 3 + value.rendered(depth + 1)?;
+            }
+            return Some(bytes);
+        }
+        if let Some(items) = self.as_array() {
+            let mut bytes = line + 2;
+            for item in items {
+                bytes += line + item.rendered(depth + 1)?;
+            }
+            return Some(bytes);
+        }
+        Some(match self.as_str() {
+            Some(text) => escaped_bytes(&text),
+            None => self.raw.len() as u64,
+        })
+    }
+}
+
+/// The bytes of a text in quotes with everything that can be escaped as `\uXXXX`.
+fn escaped_bytes(text: &str) -> u64 {
+    let escaped = |character: char| match character {
+        '"' | '\\' | '\u{0}'..='\u{1f}' | '\u{7f}' | '<' | '>' | '&' | '\'' | '/' => 6,
+        character if character.is_ascii() => 1,
+        character => 6 * character.len_utf16() as u64,
+    };
+    2 + text.chars().map(escaped).sum::<u64>()
+}
+
+/// The members of an object in their order.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((name, value)) = map.next_entry::<Name<'de>, &RawValue>()? {
+                    members.push((name.0, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// A name, borrowed where nothing in it is escaped.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::{Object, Value};
+
+    #[test]
+    fn places_are_those_in_the_body() {
+        let body = r#" {"a" : [1, {"b":"x"}], "max\u005ftokens":  12 , "é":null}  "#;
+        let object = Object::parse(body.as_bytes()).expect("an object");
+        let cap = object.get("max_tokens").expect("there");
+        assert_eq!((cap.as_u64(), &body[cap.range()]), (Some(12), "12"));
+        let inner =
+            object.get("a").and_then(|a| a.as_array()).expect("an array")[1].as_object().expect("an object");
+        assert_eq!(&body[inner.get("b").expect("there").range()], "\"x\"");
+        assert_eq!(&body[object.end()..=object.end()], "}");
+        assert!(object.given("é").is_none() && object.get("é").is_some());
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        for body in [
+            "",
+            "[]",
+            "{",
+            "{}x",
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":{"b":1,"\u0062":2}}"#,
+            "\u{feff}{}",
+            r#"{"a":NaN}"#,
+        ] {
+            assert!(Object::parse(body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(Object::parse(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn text_is_measured_decoded() {
+        for (raw, bytes) in [
+            (r#""Hello""#, 5),
+            (r#"{"role":"user","n":12}"#, 4 + 4 + 1),
+            (r#""a\n\"b""#, 4),
+            (r#""\u00e9""#, 3),
+            (r#"["é",["é"]]"#, 4),
+            ("12", 0),
+        ] {
+            assert_eq!(Value { raw, start: 0 }.text_bytes(), bytes, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_rendering_takes_no_more_than_its_bound() {
+        let schema =
+            r#"{"type":"object","properties":{"é/":{"type":"string","enum":["a","b"]}},"required":[]}"#;
+        let value: serde_json::Value = serde_json::from_str(schema).expect("JSON");
+        let bound = Value { raw: schema, start: 0 }.rendered_bytes().expect("not deep");
+        let pretty = serde_json::to_string_pretty(&value).expect("JSON").replace('é', "\\u00e9");
+        assert!(bound >= pretty.len() as u64, "{bound} {}", pretty.len());
+        let deep = "[".repeat(70) + &"]".repeat(70);
+        assert_eq!(Value { raw: &deep, start: 0 }.rendered_bytes(), None);
+    }
+}

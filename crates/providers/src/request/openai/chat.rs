@@ -1,0 +1,340 @@
+//! Chat completions, and the completions before them.
+
+use super::super::endpoint::Endpoint;
+use super::super::object::{Object, Value};
+use super::super::text::InputBound;
+use super::super::{CacheWrite, Edit, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
+use super::dialect::{Dialect, dialect};
+use crate::price::{ModelPrice, PriceTable};
+use crate::usage::Unit;
+
+/// Members that change nothing about what a request costs.
+const NEUTRAL: [&str; 29] = [
+    "frequency_penalty",
+    "function_call",
+    "logit_bias",
+    "logprobs",
+    "metadata",
+    "min_p",
+    "parallel_tool_calls",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "reasoning_effort",
+    "safety_identifier",
+    "seed",
+    "stop",
+    "store",
+    "temperature",
+    "tool_choice",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "user",
+    "verbosity",
+    // Read below.
+    "messages",
+    "model",
+    "n",
+    "response_format",
+    "service_tier",
+    "stream",
+    "stream_options",
+];
+
+/// Members of a message that hold text of its own.
+const MESSAGE: [&str; 16] = [
+    "role",
+    "content",
+    "name",
+    "tool_calls",
+    "tool_call_id",
+    "function_call",
+    "refusal",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "prefix",
+    "annotations",
+    "cache_control",
+    "partial",
+    "thinking",
+    "index",
+];
+
+/// Reads a chat request.
+pub(super) fn chat(
+    row: &'static Endpoint,
+    question: &Question<'_>,
+    prices: &PriceTable,
+) -> Result<RequestFacts, Refused> {
+    let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
+    let body = Object::parse(question.body)?;
+    let model = cap::name_of_model(&body)?;
+    if dialect.is_agent(&model) {
+        return Err(unbounded(&format!("model {model:?}"), RUNS_THERE));
+    }
+    let price = prices.find(question.provider.price_id(), &model);
+    let mut facts = RequestFacts::metered(row);
+    let mut input = InputBound::new(dialect.factor);
+    for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {
+        match name {
+            "messages" => messages(&value, dialect, &model, &mut input)?,
+            "tools" => tools(&value, &mut input)?,
+            "functions" => input.schema(&value, "functions")?,
+            "response_format" => input.schema(&value, "response_format")?,
+            "modalities" => only_text(&value)?,
+            name if dialect.caps.contains(&name) => {}
+            name if NEUTRAL.contains(&name) || dialect.also.contains(&name) => {}
+            "web_search_options" | "search_parameters" | "plugins" | "models" | "preset" | "agent_id" => {
+                return Err(unbounded(name, RUNS_THERE));
+            }
+            name => return Err(unbounded(name, UNKNOWN)),
+        }
+    }
+    service_tier(&body, price, &mut facts)?;
+    facts.input.set(Unit::InputTokens, input.total());
+    facts.input.set(Unit::InputImageTokens, input.image_tokens());
+    facts.is_plain_text = input.image_tokens() == 0;
+    // Some providers write caches on their own, at a price where there is one.
+    facts.cache_write = if question.body.windows(13).any(|window| window == b"cache_control") {
+        CacheWrite::OneHour
+    } else {
+        CacheWrite::FiveMinutes
+    };
+    let mut output = cap::find(&body, dialect.caps, price.and_then(ModelPrice::max_output))?;
+    if let Some(choices) = body.given("n") {
+        output.outputs = cap::whole(&choices, "n")?.max(1);
+    }
+    facts.output = Some(output);
+    ask_for_usage(&body, dialect, &mut facts)?;
+    facts.model = Some(model);
+    Ok(facts)
+}
+
+fn only_text(value: &Value<'_>) -> Result<(), Refused> {
+    let items = value.as_array().unwrap_or_default();
+    if items.iter().all(|item| item.as_str().is_some_and(|kind| kind == "text")) {
+        return Ok(());
+    }
+    Err(unbounded("modalities", "ask for more than text, whose cost is not bounded by the output cap."))
+}
+
+/// The service tier must be one whose price is known.
+pub(super) fn service_tier(
+    body: &Object<'_>,
+    price: Option<&ModelPrice>,
+    facts: &mut RequestFacts,
+) -> Result<(), Refused> {
+    let Some(tier) = body.given("service_tier") else { return Ok(()) };
+    let tier = tier.as_str().unwrap_or_default();
+    let is_plain =
+        matches!(tier.as_ref(), "auto" | "default" | "on_demand" | "standard" | "flex" | "standard_only");
+    let is_priced = price.is_none_or(|price| price.variants("service_tier").any(|known| known == tier));
+    if !is_plain && !is_priced {
+        return Err(unbounded("service_tier", "asks for a tier whose price is not known. Leave it out."));
+    }
+    facts.context.set("service_tier", tier);
+    Ok(())
+}
+
+fn messages(
+    value: &Value<'_>,
+    dialect: &Dialect,
+    model: &str,
+    input: &mut InputBound,
+) -> Result<(), Refused> {
+    let items =
+        value.as_array().ok_or_else(|| Refused::Malformed("\"messages\" must be an array.".to_owned()))?;
+    for (index, message) in items.iter().enumerate() {
+        let place = format!("messages[{index}]");
+        let message =
+            message.as_object().ok_or_else(|| Refused::Malformed(format!("{place} must be an object.")))?;
+        input.message();
+        for (name, value) in message.iter().filter(|(_, value)| !value.is_null()) {
+            if !MESSAGE.contains(&name) {
+                return Err(unbounded(&format!("{place}.{name}"), UNKNOWN));
+            }
+            input.bytes(name.len() as u64);
+            if name == "content" && !value.is_str() {
+                parts(&value, &format!("{place}.content"), dialect.image_tokens(model), input)?;
+            } else {
+                input.text(&value);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parts of a message: text as it is, images by their documented maximum.
+pub(super) fn parts(
+    value: &Value<'_>,
+    place: &str,
+    image_tokens: u64,
+    input: &mut InputBound,
+) -> Result<(), Refused> {
+    let items = value
+        .as_array()
+        .ok_or_else(|| Refused::Malformed(format!("{place} must be a text or an array of parts.")))?;
+    for (index, part) in items.iter().enumerate() {
+        let place = format!("{place}[{index}]");
+        let object =
+            part.as_object().ok_or_else(|| Refused::Malformed(format!("{place} must be an object.")))?;
+        let kind = object.given("type").and_then(|kind| kind.as_str()).unwrap_or_default();
+        match kind.as_ref() {
+            "text" | "input_text" | "output_text" | "refusal" | "thinking" | "reasoning_text"
+            | "summary_text" => {
+                input.text(part);
+                input.tokens(4);
+            }
+            "image_url" | "input_image" => input.image(image_tokens),
+            other => {
+                let rule = "is a kind of input whose tokens can't be bounded. Send text or images, or ask whoever minted \
+                            this key for one without a limit in tokens or money.";
+                return Err(unbounded(&format!("{place}.type {other:?}"), rule));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn tools(value: &Value<'_>, input: &mut InputBound) -> Result<(), Refused> {
+    for (index, tool) in value.as_array().unwrap_or_default().iter().enumerate() {
+        let object = tool.as_object();
+        let given = |name: &str| object.as_ref().and_then(|tool| tool.given(name));
+        let kind = given("type").and_then(|kind| kind.as_str());
+        match kind.as_deref() {
+            // Some leave out the type of the only kind that there was at first.
+            None if given("function").is_some() => input.schema(tool, &format!("tools[{index}]"))?,
+            Some("function" | "custom") => input.schema(tool, &format!("tools[{index}]"))?,
+            other => {
+                let what = format!("tools[{index}].type {:?}", other.unwrap_or_default());
+                return Err(unbounded(&what, RUNS_THERE));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A stream tells what was used only if it is asked to.
+fn ask_for_usage(body: &Object<'_>, dialect: &Dialect, facts: &mut RequestFacts) -> Result<(), Refused> {
+    if !cap::flag(body, "stream")? || !dialect.asks_for_usage {
+        return Ok(());
+    }
+    let options = body.given("stream_options");
+    let Some(options) = options else {
+        let text = match body.get("stream_options") {
+            Some(null) => Edit { range: null.range(), text: "{\"include_usage\":true}".to_owned() },
+            None => Edit {
+                range: body.end()..body.end(),
+                text: format!("{}{{\"include_usage\":true}}", cap::member(body, "stream_options")),
+            },
+        };
+        facts.edits.push(text);
+        facts.strips_usage_chunk = true;
+        return Ok(());
+    };
+    let object = options
+        .as_object()
+        .ok_or_else(|| Refused::Malformed("\"stream_options\" must be an object.".to_owned()))?;
+    match object.get("include_usage") {
+        Some(value) if value.as_bool() == Some(true) => {}
+        Some(value) => {
+            facts.edits.push(Edit { range: value.range(), text: "true".to_owned() });
+            facts.strips_usage_chunk = true;
+        }
+        None => {
+            let at = object.end();
+            let text = format!("{}true", cap::member(&object, "include_usage"));
+            facts.edits.push(Edit { range: at..at, text });
+            facts.strips_usage_chunk = true;
+        }
+    }
+    Ok(())
+}
+
+/// Members of the older completions.
+const COMPLETIONS: [&str; 20] = [
+    "best_of",
+    "echo",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_tokens",
+    "model",
+    "n",
+    "presence_penalty",
+    "prompt",
+    "seed",
+    "stop",
+    "stream",
+    "stream_options",
+    "suffix",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "user",
+];
+
+/// Reads a request for completions.
+pub(super) fn completions(
+    row: &'static Endpoint,
+    question: &Question<'_>,
+    prices: &PriceTable,
+) -> Result<RequestFacts, Refused> {
+    let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
+    let body = Object::parse(question.body)?;
+    let model = cap::name_of_model(&body)?;
+    if let Some((name, _)) = body.iter().find(|(name, value)| !value.is_null() && !COMPLETIONS.contains(name))
+    {
+        return Err(unbounded(name, UNKNOWN));
+    }
+    let price = prices.find(question.provider.price_id(), &model);
+    let mut facts = RequestFacts::metered(row);
+    let mut input = InputBound::new(dialect.factor);
+    let prompts = match body.given("prompt") {
+        Some(prompt) => texts(&prompt, "prompt", &mut input)?,
+        None => 1,
+    };
+    if let Some(suffix) = body.given("suffix") {
+        input.text(&suffix);
+    }
+    facts.input.set(Unit::InputTokens, input.total());
+    facts.is_plain_text = true;
+    facts.cache_write = CacheWrite::FiveMinutes;
+    let mut output = cap::find(&body, &["max_tokens"], price.and_then(ModelPrice::max_output))?;
+    let count = |name: &str| body.given(name).map_or(Ok(1), |value| cap::whole(&value, name));
+    // `echo` gives the prompt back, which is billed as input only.
+    output.outputs = count("n")?.max(count("best_of")?).max(1).saturating_mul(prompts);
+    facts.output = Some(output);
+    ask_for_usage(&body, dialect, &mut facts)?;
+    facts.model = Some(model);
+    Ok(facts)
+}
+
+/// A text, an array of texts, an array of tokens, or an array of such arrays: how many there are.
+pub(super) fn texts(value: &Value<'_>, name: &str, input: &mut InputBound) -> Result<u64, Refused> {
+    let malformed =
+        || Refused::Malformed(format!("{name:?} must be a text, or an array of texts or tokens."));
+    if value.is_str() {
+        input.text(value);
+        return Ok(1);
+    }
+    let items = value.as_array().ok_or_else(malformed)?;
+    if items.iter().all(|item| item.as_u64().is_some()) {
+        input.tokens(items.len() as u64);
+        return Ok(1);
+    }
+    for item in &items {
+        input.message();
+        match item.as_array() {
+            Some(tokens) if tokens.iter().all(|token| token.as_u64().is_some()) => {
+                input.tokens(tokens.len() as u64);
+            }
+            None if item.is_str() => input.text(item),
+            _ => return Err(malformed()),
+        }
+    }
+    Ok(items.len() as u64)
+}

@@ -1,0 +1,43 @@
+//! Embeddings.
+
+use super::super::endpoint::Endpoint;
+use super::super::object::Object;
+use super::super::text::InputBound;
+use super::super::{Question, Refused, RequestFacts, UNKNOWN, cap, unbounded};
+use super::chat::texts;
+use super::dialect::dialect;
+use crate::price::PriceTable;
+use crate::usage::Unit;
+
+const MEMBERS: [&str; 8] = [
+    "dimensions",
+    "encoding_format",
+    "input",
+    "metadata",
+    "model",
+    "output_dimension",
+    "output_dtype",
+    "user",
+];
+
+/// Reads a request for embeddings.
+pub(super) fn embeddings(
+    row: &'static Endpoint,
+    question: &Question<'_>,
+    _: &PriceTable,
+) -> Result<RequestFacts, Refused> {
+    let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
+    let body = Object::parse(question.body)?;
+    if let Some((name, _)) = body.iter().find(|(name, value)| !value.is_null() && !MEMBERS.contains(name)) {
+        return Err(unbounded(name, UNKNOWN));
+    }
+    let mut facts = RequestFacts::metered(row);
+    let mut input = InputBound::new(dialect.factor);
+    if let Some(value) = body.given("input") {
+        texts(&value, "input", &mut input)?;
+    }
+    facts.input.set(Unit::InputTokens, input.total());
+    facts.is_plain_text = true;
+    facts.model = Some(cap::name_of_model(&body)?);
+    Ok(facts)
+}

@@ -1,0 +1,135 @@
+//! Usage out of an answer while it passes.
+//!
+//! A figure counts only if it is final: the answer came to the end that its format has, or the figure stands in the
+//! last document of the stream. A figure that can't be read is no figure.
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use super::Usage;
+use super::format::{self, State};
+use super::framing::{Events, Frames, Framing, Piece};
+use super::scanner::Scanner;
+use crate::price::PriceContext;
+
+/// How an answer tells what was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerFormat {
+    /// Not at all.
+    Silent,
+    /// `usage.prompt_tokens`, `usage.completion_tokens`: chat, completions and embeddings of OpenAI and those that
+    /// copy it.
+    OpenAiChat,
+    /// `usage.input_tokens`, `usage.output_tokens`: OpenAI's Responses, images and transcriptions.
+    OpenAiResponses,
+    /// Anthropic's Messages.
+    Anthropic,
+    /// `usageMetadata` of Gemini.
+    Gemini,
+    /// Cohere's `meta.billed_units` (v1) and `usage.billed_units` (v2).
+    Cohere,
+    /// Bedrock's Converse and ConverseStream.
+    BedrockConverse,
+    /// Bedrock's InvokeModel: the model's own body, counts in the headers `x-amzn-bedrock-*-token-count`.
+    BedrockInvoke,
+}
+
+/// One thing that is billed: usually there is exactly one, and more where other models did part of the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The model that did it, as the answer names it.
+    pub model: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+    /// What the answer says of the tier or speed at which it was served.
+    pub context: PriceContext,
+}
+
+/// What an answer said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What is billed; empty when nothing was said.
+    pub charges: Vec<Charge>,
+    /// Whether the figures are final.
+    pub is_complete: bool,
+    /// What the provider itself says to have charged (OpenRouter's `usage.cost`), in pico-dollars.
+    pub reported_picos: Option<u128>,
+}
+
+/// What is known while an answer is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens of output that were reported.
+    pub output_tokens: u64,
+    /// Bytes of generated text that were seen; there may be more.
+    pub text_bytes: u64,
+}
+
+/// Reads one answer, in pieces of any size. Keeps the figures and the beginning of the piece that is under way, never
+/// the answer.
+#[derive(Debug)]
+pub struct UsageReader {
+    format: AnswerFormat,
+    framing: Framing,
+    scanner: Scanner,
+    state: State,
+}
+
+impl UsageReader {
+    /// For an answer of this format with these headers.
+    pub fn new(format: AnswerFormat, headers: &HeaderMap) -> Self {
+        let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        let content_type = content_type.to_ascii_lowercase();
+        let framing = if content_type.starts_with(b"text/event-stream") {
+            Framing::Events(Events::new())
+        } else if content_type.starts_with(b"application/vnd.amazon.eventstream") {
+            Framing::Frames(Frames::default())
+        } else {
+            Framing::Plain
+        };
+        let state = State::new(format, headers, !matches!(framing, Framing::Plain));
+        Self { format, framing, scanner: Scanner::new(format::tree(format)), state }
+    }
+
+    /// Reads on.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.format == AnswerFormat::Silent {
+            return;
+        }
+        let Self { scanner, state, framing, .. } = self;
+        match framing {
+            Framing::Plain => scanner.push(bytes, &mut |found| state.document(found)),
+            Framing::Events(events) => events.push(bytes, &mut |piece| take(scanner, state, piece)),
+            Framing::Frames(frames) => frames.push(bytes, &mut |piece| take(scanner, state, piece)),
+        }
+    }
+
+    /// What is known so far.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            output_tokens: self.state.output_tokens(),
+            // An answer in one piece is not generated while it is read.
+            text_bytes: if matches!(self.framing, Framing::Plain) { 0 } else { self.scanner.text_bytes() },
+        }
+    }
+
+    /// The end of the answer.
+    pub fn finish(mut self) -> Reading {
+        let Self { scanner, state, framing, .. } = &mut self;
+        if let Framing::Events(events) = framing {
+            events.finish(&mut |piece| take(scanner, state, piece));
+        }
+        self.state.finish()
+    }
+}
+
+fn take(scanner: &mut Scanner, state: &mut State, piece: Piece<'_>) {
+    match piece {
+        Piece::Data(data) => scanner.push(data, &mut |found| state.document(found)),
+        Piece::End => scanner.reset(),
+        Piece::Done => {
+            scanner.reset();
+            state.done();
+        }
+    }
+}

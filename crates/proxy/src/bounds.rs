@@ -1,0 +1,183 @@
+//! What a request may come to: nothing but an activation for most keys, a bound in tokens and money for keys that
+//! have a limit on them.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::request::Parts;
+use till_core::demand::Demand;
+use till_core::denial::{Denial, DenialCode};
+use till_core::limit::Dimension;
+use till_core::time::Timestamp;
+use till_providers::bound::{BoundError, demand};
+use till_providers::price::{PriceContext, PriceTable};
+use till_providers::request::{self, Question, Refused, RequestFacts};
+use till_providers::usage::AnswerFormat;
+use till_store::KeyTerms;
+
+use crate::authenticate::Authenticated;
+use crate::facts::Facts;
+
+/// What a request asks of the ledger, and how its answer will be read.
+pub(crate) struct Plan {
+    pub(crate) demand: Demand,
+    pub(crate) measure: Measure,
+    /// Present when the request was bounded: what has to change in its body.
+    bounded: Option<RequestFacts>,
+}
+
+/// What is known of a request for reading what its answer says was used.
+pub(crate) struct Measure {
+    /// Name of the endpoint in the tables; `None` for one that is in none.
+    pub(crate) endpoint: Option<&'static str>,
+    pub(crate) format: AnswerFormat,
+    /// The provider documents that this costs nothing.
+    pub(crate) is_free: bool,
+    /// The model as the request names it, where that was read.
+    pub(crate) model: Option<String>,
+    pub(crate) context: PriceContext,
+    /// Whether the key has a limit that the answer counts against.
+    pub(crate) is_metered: bool,
+    /// Whether one of them is in money.
+    pub(crate) needs_price: bool,
+    /// How many answers the output cap applies to; `None` without a cap.
+    pub(crate) outputs: Option<u64>,
+    /// The stream has one chunk more than the client asked for.
+    pub(crate) strips_usage_chunk: bool,
+    pub(crate) prices: Arc<PriceTable>,
+    /// The moment whose prices hold.
+    pub(crate) at: Timestamp,
+}
+
+/// An output cap that was lowered, for the client.
+pub(crate) struct Clamped {
+    pub(crate) parameter: &'static str,
+    pub(crate) cap: u64,
+}
+
+impl Plan {
+    /// For a key without token and spend limits: its body is not needed.
+    pub(crate) fn counted(
+        key: &Authenticated,
+        request: &Parts,
+        facts: &Facts,
+        prices: &Arc<PriceTable>,
+    ) -> Self {
+        let row = request::endpoint(&key.key().provider, &request.method, &facts.path);
+        let measure = Measure {
+            endpoint: row.map(|row| row.name),
+            format: row.map_or(AnswerFormat::Silent, |row| row.answer),
+            is_free: row.is_some_and(|row| row.is_free),
+            model: None,
+            context: PriceContext::default(),
+            is_metered: false,
+            needs_price: false,
+            outputs: None,
+            strips_usage_chunk: false,
+            prices: Arc::clone(prices),
+            at: now(),
+        };
+        Self { demand: Demand::ONE_ACTIVATION, measure, bounded: None }
+    }
+
+    /// For a key with a token or spend limit.
+    ///
+    /// # Errors
+    /// `unbounded_request`, `unpriced_model` or `malformed_request`, naming what is at fault.
+    pub(crate) fn bounded(
+        key: &Authenticated,
+        request: &Parts,
+        facts: &Facts,
+        body: &[u8],
+        terms: &KeyTerms,
+        prices: &Arc<PriceTable>,
+    ) -> Result<Self, Denial> {
+        let needs_price = terms.limits().of(Dimension::Spend).is_some();
+        match Self::bound(key, request, facts, body, terms, prices, needs_price) {
+            Err(denial)
+                if terms.options().allow_unbounded
+                    && matches!(denial.code, DenialCode::UnboundedRequest | DenialCode::UnpricedModel) =>
+            {
+                let mut plan = Self::counted(key, request, facts, prices);
+                plan.measure.is_metered = true;
+                plan.measure.needs_price = needs_price;
+                Ok(plan)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn bound(
+        key: &Authenticated,
+        request: &Parts,
+        facts: &Facts,
+        body: &[u8],
+        terms: &KeyTerms,
+        prices: &Arc<PriceTable>,
+        needs_price: bool,
+    ) -> Result<Self, Denial> {
+        let provider = &key.key().provider;
+        let question = Question {
+            provider,
+            method: &request.method,
+            path: &facts.path,
+            query: facts.query.as_deref(),
+            headers: &request.headers,
+            body,
+        };
+        let asked = request::facts(&question, prices).map_err(refused)?;
+        let at = now();
+        let demand = if asked.is_free {
+            Demand::ONE_ACTIVATION
+        } else {
+            let price = asked.model.as_deref().and_then(|model| prices.find(provider.price_id(), model));
+            demand(&asked, price, needs_price, at, terms.options().clamp).map_err(|error| match error {
+                BoundError::Refused(refusal) => refused(refusal),
+                unpriced => Denial::new(DenialCode::UnpricedModel, unpriced.to_string()),
+            })?
+        };
+        let measure = Measure {
+            endpoint: Some(asked.endpoint),
+            format: asked.answer,
+            is_free: asked.is_free,
+            model: asked.model.clone(),
+            context: asked.context.clone(),
+            is_metered: true,
+            needs_price,
+            outputs: asked.output.as_ref().map(|output| output.outputs),
+            strips_usage_chunk: asked.strips_usage_chunk,
+            prices: Arc::clone(prices),
+            at,
+        };
+        Ok(Self { demand, measure, bounded: Some(asked) })
+    }
+
+    /// The body that the provider gets, if it is another one than the client's, and the cap that was lowered.
+    pub(crate) fn rewrite(&self, body: &[u8], steps: u64) -> (Option<Bytes>, Option<Clamped>) {
+        let Some(asked) = self.bounded.as_ref().filter(|asked| !asked.is_free) else {
+            return (None, None);
+        };
+        let cap = asked.output.as_ref().map(|_| steps);
+        let clamped = asked.output.as_ref().filter(|_| steps < self.demand.steps_wanted);
+        let clamped = clamped.map(|output| Clamped { parameter: output.parameter, cap: steps });
+        let is_unchanged = asked.edits.is_empty()
+            && asked.output.as_ref().is_none_or(|output| output.requested == Some(steps));
+        let rewritten = (!is_unchanged).then(|| Bytes::from(asked.rewrite(body, cap)));
+        (rewritten, clamped)
+    }
+}
+
+fn refused(refusal: Refused) -> Denial {
+    let code = match refusal {
+        Refused::Unbounded { .. } => DenialCode::UnboundedRequest,
+        Refused::Malformed(_) => DenialCode::MalformedRequest,
+    };
+    Denial::new(code, refusal.to_string())
+}
+
+/// The time of day, for prices and records.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

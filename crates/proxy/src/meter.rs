@@ -1,0 +1,252 @@
+//! Reads from an answer what was used, while it passes, and settles the hold when it ends.
+//!
+//! - What is not known is spent: a hold whose usage did not come is charged in full.
+//! - A hold is settled once, whichever way the answer ends.
+//! - Nothing is buffered: bytes that come in go out, except for the one chunk of a stream that the client did not
+//!   ask for.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::response::Parts;
+use till_core::demand::nanos_up;
+use till_core::denial::{Denial, DenialCode};
+use till_core::limit::Units;
+use till_providers::Provider;
+use till_providers::unbilled::is_unbilled;
+use till_providers::usage::{Charge, Reading, Unit, Usage, UsageChunkFilter, UsageReader};
+use till_store::{Hold, KeyEnded, Outcome, TokenCounts};
+
+use crate::bounds::{Measure, now};
+use crate::record::millis;
+
+/// The most text that one token stands for, in bytes. The longest entries of the public vocabularies (o200k_base and
+/// cl100k_base: runs of 128 spaces and dashes) have 128 bytes; twice that for those that are not public.
+const BYTES_PER_TOKEN_MAX: u64 = 256;
+
+/// Measures one answer.
+pub(crate) struct Meter {
+    hold: Hold,
+    measure: Measure,
+    provider: Provider,
+    status: StatusCode,
+    reader: UsageReader,
+    filter: Option<UsageChunkFilter>,
+    /// Where a provider that keeps to the cap must have stopped.
+    output_max: Option<OutputMax>,
+    started: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct OutputMax {
+    tokens: u64,
+    text_bytes: u64,
+}
+
+/// The provider puts out more than the cap that it was given.
+pub(crate) struct Exceeded;
+
+/// What an answer says that it cost.
+struct Cost {
+    tokens: u64,
+    /// `None` when a model in it has no price.
+    spend_nanos: Option<u64>,
+}
+
+impl Meter {
+    /// `parts` is the head of the answer; `started` when the request came.
+    pub(crate) fn begin(
+        mut hold: Hold,
+        measure: Measure,
+        provider: &Provider,
+        parts: &Parts,
+        started: Instant,
+    ) -> Self {
+        let reader = UsageReader::new(measure.format, &parts.headers);
+        let is_stream = is_event_stream(&parts.headers);
+        let filter = (measure.strips_usage_chunk && is_stream).then(UsageChunkFilter::new);
+        let output_max = measure.outputs.filter(|_| measure.is_metered).map(|outputs| {
+            let tokens = outputs.saturating_mul(hold.steps());
+            OutputMax { tokens, text_bytes: tokens.saturating_mul(BYTES_PER_TOKEN_MAX) }
+        });
+        if let Some(record) = hold.record_mut() {
+            record.status = Some(parts.status.as_u16());
+            record.first_byte_ms = Some(millis(started));
+            record.streamed = is_stream;
+        }
+        Self {
+            hold,
+            measure,
+            provider: provider.clone(),
+            status: parts.status,
+            reader,
+            filter,
+            output_max,
+            started,
+        }
+    }
+
+    /// Whether the answer is needed to its end although the client may be gone.
+    pub(crate) fn needs_the_end(&self) -> bool {
+        self.measure.is_metered && !self.measure.is_free
+    }
+
+    /// Whether bytes that come in may not go out.
+    pub(crate) fn shortens(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// Tells when the key ends.
+    pub(crate) fn key_ended(&self) -> KeyEnded {
+        self.hold.key_ended()
+    }
+
+    /// Takes what came of the answer and gives what is to be passed on.
+    ///
+    /// # Errors
+    /// The provider does not keep to its cap: the answer is to be cut.
+    pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, Exceeded> {
+        self.reader.push(&data);
+        if let Some(max) = self.output_max {
+            let progress = self.reader.progress();
+            if progress.output_tokens > max.tokens || progress.text_bytes > max.text_bytes {
+                return Err(Exceeded);
+            }
+        }
+        Ok(match &mut self.filter {
+            Some(filter) => filter.push(data),
+            None => data,
+        })
+    }
+
+    /// What was held back, once the answer has come to its end.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        self.filter.as_mut().map_or_else(Bytes::new, UsageChunkFilter::finish)
+    }
+
+    /// The answer is complete: settles at what was used.
+    pub(crate) fn finish(self) {
+        self.settle(true);
+    }
+
+    /// The answer ended early: what was held is spent, and more if more is known to have been used.
+    pub(crate) fn abandon(self) {
+        self.settle(false);
+    }
+
+    fn settle(self, is_whole: bool) {
+        let Self { mut hold, measure, provider, status, reader, started, .. } = self;
+        let reading = reader.finish();
+        let cost = cost(&measure, &provider, &reading);
+        let held = hold.units();
+        let reported = Units {
+            activations: held.activations,
+            tokens: cost.tokens,
+            spend_nanos: cost.spend_nanos.unwrap_or(0),
+        };
+        let nothing = Units { activations: held.activations, ..Units::default() };
+        let is_known = reading.is_complete && (cost.spend_nanos.is_some() || !measure.needs_price);
+        let (used, outcome) = if measure.is_free {
+            (nothing, Outcome::Free)
+        } else if !measure.is_metered {
+            // Nothing rests on it: what can be read is shown.
+            (reported, if is_known { Outcome::Complete } else { Outcome::Unmetered })
+        } else if is_whole && is_unbilled(&provider, status) {
+            (nothing, Outcome::Unbilled)
+        } else if is_whole && is_known && status.is_success() {
+            (reported, Outcome::Complete)
+        } else {
+            (most(held, reported), Outcome::Charged)
+        };
+        if let Some(record) = hold.record_mut() {
+            record.outcome = outcome;
+            record.latency_ms = millis(started);
+            record.price_version = cost.spend_nanos.map(|_| measure.prices.version().to_owned());
+            record.tokens = counts(&reading.charges);
+            if let Some(model) = reading.charges.first().and_then(|charge| charge.model.clone()) {
+                record.model = Some(model);
+            }
+        }
+        hold.settle(used);
+    }
+}
+
+/// Why a stream is cut whose provider does not keep to its cap.
+pub(crate) fn exceeded(provider: &Provider) -> Denial {
+    Denial::new(
+        DenialCode::UpstreamProtocol,
+        format!(
+            "{} put out more than the cap of this request allows, so the answer was cut off. What was set aside for it \
+             is spent.",
+            provider.id()
+        ),
+    )
+}
+
+/// Whether an answer is an event stream.
+pub(crate) fn is_event_stream(headers: &http::HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+}
+
+fn cost(measure: &Measure, provider: &Provider, reading: &Reading) -> Cost {
+    let mut tokens = 0_u64;
+    let mut picos = Some(0_u128);
+    for charge in &reading.charges {
+        tokens = tokens.saturating_add(charge.usage.tokens());
+        picos = picos.and_then(|picos| picos.checked_add(charge_picos(measure, provider, charge)?));
+    }
+    let picos = picos.filter(|_| !reading.charges.is_empty());
+    // What the provider itself says to have charged can only add to it.
+    let picos = picos.map(|picos| picos.max(reading.reported_picos.unwrap_or(0)));
+    // More than can be counted is more than any limit.
+    Cost { tokens, spend_nanos: picos.map(|picos| nanos_up(picos).unwrap_or(u64::MAX)) }
+}
+
+fn charge_picos(measure: &Measure, provider: &Provider, charge: &Charge) -> Option<u128> {
+    let named = [charge.model.as_deref(), measure.model.as_deref()];
+    let price =
+        named.into_iter().flatten().find_map(|model| measure.prices.find(provider.price_id(), model))?;
+    let mut context = measure.context.clone();
+    context.merge(&charge.context);
+    // Which of the two moments counts is the provider's business.
+    let at = |at| price.rates(&context, at).cost_picos(&charge.usage);
+    Some(at(measure.at).max(at(now())))
+}
+
+/// The greater of two amounts, per dimension.
+fn most(one: Units, other: Units) -> Units {
+    Units {
+        activations: one.activations.max(other.activations),
+        tokens: one.tokens.max(other.tokens),
+        spend_nanos: one.spend_nanos.max(other.spend_nanos),
+    }
+}
+
+/// The counts that a usage record has.
+fn counts(charges: &[Charge]) -> TokenCounts {
+    let mut all = Usage::default();
+    for charge in charges {
+        all.add_all(&charge.usage);
+    }
+    let sum = |units: &[Unit]| units.iter().fold(0_u64, |sum, unit| sum.saturating_add(all.count(*unit)));
+    TokenCounts {
+        input: all.count(Unit::InputTokens),
+        cache_read: all.count(Unit::CacheReadTokens),
+        cache_write: all.count(Unit::CacheWriteTokens),
+        output: all.count(Unit::OutputTokens),
+        reasoning: all.count(Unit::OutputReasoningTokens),
+        audio_input: all.count(Unit::InputAudioTokens),
+        audio_output: all.count(Unit::OutputAudioTokens),
+        image_input: all.count(Unit::InputImageTokens),
+        image_output: all.count(Unit::OutputImageTokens),
+        tool_calls: sum(&[
+            Unit::WebSearches,
+            Unit::SocialSearches,
+            Unit::StorageSearches,
+            Unit::CodeExecutions,
+        ]),
+    }
+}

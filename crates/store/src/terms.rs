@@ -1,0 +1,68 @@
+//! What of a key decides how its requests are treated before the ledger is asked: which limits it has, what it
+//! allows.
+//!
+//! They are read without the writer. So that nobody acts on old ones, a hold names the terms that it was made under
+//! and the writer compares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use till_core::key::KeyId;
+use till_core::limit::Limits;
+
+use crate::key::KeyOptions;
+
+/// The terms of one key, as of one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeyTerms {
+    pub(crate) key: KeyId,
+    /// Unlike that of all other terms of this process.
+    pub(crate) version: u64,
+    pub(crate) limits: Limits,
+    pub(crate) options: KeyOptions,
+}
+
+impl KeyTerms {
+    /// The limits of the key, and of what it depends on where these are stricter.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What it allows.
+    pub fn options(&self) -> KeyOptions {
+        self.options
+    }
+
+    /// Whether there is a limit in tokens or money.
+    pub fn is_metered(&self) -> bool {
+        self.limits.tokens.is_some() || self.limits.spend_nanos.is_some()
+    }
+}
+
+/// The map is split so that requests rarely wait for the writer.
+const SHARDS: usize = 16;
+
+/// Terms of the keys that are loaded.
+#[derive(Debug, Default)]
+pub(crate) struct TermsMap {
+    shards: [RwLock<HashMap<KeyId, Arc<KeyTerms>>>; SHARDS],
+}
+
+impl TermsMap {
+    pub(crate) fn find(&self, key: KeyId) -> Option<Arc<KeyTerms>> {
+        self.shard(key).read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    pub(crate) fn put(&self, terms: Arc<KeyTerms>) {
+        let mut shard = self.shard(terms.key).write().unwrap_or_else(PoisonError::into_inner);
+        shard.insert(terms.key, terms);
+    }
+
+    pub(crate) fn remove(&self, key: KeyId) {
+        self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    fn shard(&self, key: KeyId) -> &RwLock<HashMap<KeyId, Arc<KeyTerms>>> {
+        &self.shards[usize::from(key.0[0]) % SHARDS]
+    }
+}

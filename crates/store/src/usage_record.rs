@@ -1,0 +1,280 @@
+//! Records of calls, and sums over them.
+
+use std::net::IpAddr;
+
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::ledger::HoldId;
+use till_core::limit::Units;
+use till_core::time::Timestamp;
+
+/// What became of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRecord {
+    /// When it came.
+    pub at: Timestamp,
+    /// The id that the answer carries.
+    pub request_id: String,
+    /// Who called.
+    pub key: KeyId,
+    /// Id of the provider.
+    pub provider: String,
+    /// The HTTP method.
+    pub method: String,
+    /// Name of the endpoint; empty for one that is in no table.
+    pub endpoint: String,
+    /// The model, as the answer or else the request names it.
+    pub model: Option<String>,
+    /// The status of the provider's answer.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused, or why there is no answer of the provider.
+    pub denial: Option<DenialCode>,
+    /// What the answer says was used.
+    pub tokens: TokenCounts,
+    /// What the key was charged. Filled in by the store.
+    pub charged: Units,
+    /// Version of the price table that gave the cost; `None` without a price.
+    pub price_version: Option<String>,
+    /// From the request to the end of the answer, in milliseconds.
+    pub latency_ms: u64,
+    /// From the request to the head of the answer, in milliseconds.
+    pub first_byte_ms: Option<u64>,
+    /// Where the call came from.
+    pub client: Option<IpAddr>,
+    /// Whether the answer was an event stream.
+    pub streamed: bool,
+}
+
+/// Tokens and calls of tools by kind. Parts are counted in their whole too: cached input is input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenCounts {
+    /// Input.
+    pub input: u64,
+    /// Of it, read from a cache.
+    pub cache_read: u64,
+    /// Of it, written to a cache.
+    pub cache_write: u64,
+    /// Output.
+    pub output: u64,
+    /// Of it, reasoning.
+    pub reasoning: u64,
+    /// Of the input, audio.
+    pub audio_input: u64,
+    /// Of the output, audio.
+    pub audio_output: u64,
+    /// Of the input, images.
+    pub image_input: u64,
+    /// Of the output, images.
+    pub image_output: u64,
+    /// Tools that the provider ran.
+    pub tool_calls: u64,
+}
+
+impl TokenCounts {
+    /// How many kinds there are.
+    pub const KINDS: usize = 10;
+
+    /// The counts in the order of the fields.
+    pub fn to_array(self) -> [u64; Self::KINDS] {
+        [
+            self.input,
+            self.cache_read,
+            self.cache_write,
+            self.output,
+            self.reasoning,
+            self.audio_input,
+            self.audio_output,
+            self.image_input,
+            self.image_output,
+            self.tool_calls,
+        ]
+    }
+
+    /// The other way round.
+    pub fn from_array(counts: [u64; Self::KINDS]) -> Self {
+        let [
+            input,
+            cache_read,
+            cache_write,
+            output,
+            reasoning,
+            audio_input,
+            audio_output,
+            image_input,
+            image_output,
+            tool_calls,
+        ] = counts;
+        Self {
+            input,
+            cache_read,
+            cache_write,
+            output,
+            reasoning,
+            audio_input,
+            audio_output,
+            image_input,
+            image_output,
+            tool_calls,
+        }
+    }
+
+    /// Input and output together.
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The answer said what was used.
+    Complete,
+    /// What was used is not known: what was held is spent.
+    Charged,
+    /// The provider documents that such an answer is not billed.
+    Unbilled,
+    /// The provider documents that the endpoint costs nothing.
+    Free,
+    /// No limit depends on what was used, and the answer does not say it.
+    Unmetered,
+    /// Provably nothing was sent: what was held is given back.
+    Unsent,
+    /// till refused it.
+    Denied,
+    /// till ended without a stop while it was under way: what was held is spent.
+    Lost,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Complete,
+        Self::Charged,
+        Self::Unbilled,
+        Self::Free,
+        Self::Unmetered,
+        Self::Unsent,
+        Self::Denied,
+        Self::Lost,
+    ];
+
+    /// The word in answers and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Charged => "charged",
+            Self::Unbilled => "unbilled",
+            Self::Free => "free",
+            Self::Unmetered => "unmetered",
+            Self::Unsent => "unsent",
+            Self::Denied => "denied",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The outcome of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+    }
+}
+
+/// Which records to list, newest first. The default is the newest 100.
+#[derive(Clone, Debug)]
+pub struct UsageQuery {
+    /// Only records before this number.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+    /// Only those that fit.
+    pub filter: UsageFilter,
+    /// Only calls that ended so.
+    pub outcome: Option<Outcome>,
+}
+
+impl Default for UsageQuery {
+    fn default() -> Self {
+        Self { before: None, limit: 100, filter: UsageFilter::default(), outcome: None }
+    }
+}
+
+/// Which calls to look at.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    /// Only those of this key.
+    pub key: Option<KeyId>,
+    /// Only those of this provider.
+    pub provider: Option<String>,
+    /// Only those of this model.
+    pub model: Option<String>,
+    /// Only those at or after this moment. Sums know whole days, UTC.
+    pub since: Option<Timestamp>,
+    /// Only those before this moment.
+    pub until: Option<Timestamp>,
+}
+
+/// What to tell apart in sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageGroup {
+    /// Days, UTC.
+    pub day: bool,
+    /// Keys.
+    pub key: bool,
+    /// Providers.
+    pub provider: bool,
+    /// Models.
+    pub model: bool,
+    /// Endpoints.
+    pub endpoint: bool,
+}
+
+/// A sum over calls. What is not told apart is `None`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct UsageSum {
+    /// Days since 1970-01-01, UTC.
+    pub day: Option<u64>,
+    /// Whose calls.
+    pub key: Option<KeyId>,
+    /// Id of the provider.
+    pub provider: Option<String>,
+    /// The model; empty where it is not known.
+    pub model: Option<String>,
+    /// The endpoint; empty where it is not known.
+    pub endpoint: Option<String>,
+    /// Calls that were admitted.
+    pub calls: u64,
+    /// What their answers say was used. An amount above 2⁶⁴−1 is shown as 2⁶⁴−1.
+    pub tokens: TokenCounts,
+    /// What the keys were charged for them; shown as the tokens are.
+    pub charged: Units,
+}
+
+/// A hold that a process left open when it ended without a stop: it is spent, because what became of its request is
+/// not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrphanHold {
+    /// Its name.
+    pub id: HoldId,
+    /// Whose it was.
+    pub key: KeyId,
+    /// What is spent for it.
+    pub units: Units,
+    /// When it was granted.
+    pub at: Timestamp,
+}
+
+/// Milliseconds in a day.
+pub(crate) const DAY_MS: u64 = 86_400_000;
+
+/// The name of a hold for people: its start, and its number within it.
+pub fn hold_name(id: HoldId) -> String {
+    format!("hold_{}-{}", id.incarnation, id.number)
+}
+
+/// The hold of this name.
+pub fn parse_hold_name(name: &str) -> Option<HoldId> {
+    let (incarnation, number) = name.strip_prefix("hold_")?.split_once('-')?;
+    let id = HoldId { incarnation: incarnation.parse().ok()?, number: number.parse().ok()? };
+    (hold_name(id) == name).then_some(id)
+}

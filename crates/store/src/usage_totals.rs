@@ -1,0 +1,119 @@
+//! Adding up calls: the same for every backend.
+
+use std::collections::BTreeMap;
+
+use till_core::key::KeyId;
+use till_core::limit::Units;
+
+use crate::usage_record::{DAY_MS, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageRecord, UsageSum};
+
+/// How many amounts a total has: calls, tokens by kind, charges in three dimensions.
+pub(crate) const AMOUNTS: usize = 1 + TokenCounts::KINDS + 3;
+
+/// What totals are kept per.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TotalKey {
+    pub(crate) day: u64,
+    pub(crate) key: KeyId,
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    pub(crate) endpoint: String,
+}
+
+/// The amounts of one total, of any size.
+pub(crate) type Total = [u128; AMOUNTS];
+
+impl TotalKey {
+    /// The total that a record belongs to; `None` for a refused call, which is in the counts of denials.
+    pub(crate) fn of(record: &UsageRecord) -> Option<Self> {
+        (record.outcome != Outcome::Denied).then(|| Self {
+            day: record.at.0 / DAY_MS,
+            key: record.key,
+            provider: record.provider.clone(),
+            model: record.model.clone().unwrap_or_default(),
+            endpoint: record.endpoint.clone(),
+        })
+    }
+}
+
+/// One record as amounts.
+pub(crate) fn amounts(record: &UsageRecord) -> Total {
+    let mut total = [0; AMOUNTS];
+    let charged = record.charged;
+    let counts = [1].into_iter().chain(record.tokens.to_array()).chain([
+        charged.activations,
+        charged.tokens,
+        charged.spend_nanos,
+    ]);
+    for (amount, count) in total.iter_mut().zip(counts) {
+        *amount = count.into();
+    }
+    total
+}
+
+/// Adds amounts; stays at 2¹²⁸−1.
+pub(crate) fn add(total: &mut Total, more: &Total) {
+    for (amount, more) in total.iter_mut().zip(more) {
+        *amount = amount.saturating_add(*more);
+    }
+}
+
+/// The totals that a batch of records adds to.
+pub(crate) fn by_total<'a>(records: impl IntoIterator<Item = &'a UsageRecord>) -> BTreeMap<TotalKey, Total> {
+    let mut totals = BTreeMap::new();
+    for record in records {
+        if let Some(key) = TotalKey::of(record) {
+            add(totals.entry(key).or_insert([0; AMOUNTS]), &amounts(record));
+        }
+    }
+    totals
+}
+
+/// Sums of the totals that fit, told apart as asked for: newest day first, dearest first within it.
+pub(crate) fn sums(
+    totals: impl IntoIterator<Item = (TotalKey, Total)>,
+    group: UsageGroup,
+    filter: &UsageFilter,
+) -> Vec<UsageSum> {
+    let mut sums: BTreeMap<_, Total> = BTreeMap::new();
+    for (key, total) in totals.into_iter().filter(|(key, _)| fits(key, filter)) {
+        let place = (
+            group.day.then_some(key.day),
+            group.key.then_some(key.key),
+            group.provider.then_some(key.provider),
+            group.model.then_some(key.model),
+            group.endpoint.then_some(key.endpoint),
+        );
+        add(sums.entry(place).or_insert([0; AMOUNTS]), &total);
+    }
+    let mut sums: Vec<UsageSum> = sums
+        .into_iter()
+        .map(|((day, key, provider, model, endpoint), total)| {
+            let total = total.map(|amount| u64::try_from(amount).unwrap_or(u64::MAX));
+            let [calls, counts @ .., activations, tokens, spend_nanos] = total;
+            UsageSum {
+                day,
+                key,
+                provider,
+                model,
+                endpoint,
+                calls,
+                tokens: TokenCounts::from_array(counts),
+                charged: Units { activations, tokens, spend_nanos },
+            }
+        })
+        .collect();
+    sums.sort_by(|one, other| {
+        let dear = |sum: &UsageSum| (sum.day, sum.charged.spend_nanos, sum.charged.tokens, sum.calls);
+        dear(other).cmp(&dear(one))
+    });
+    sums
+}
+
+fn fits(key: &TotalKey, filter: &UsageFilter) -> bool {
+    filter.key.is_none_or(|wanted| wanted == key.key)
+        && filter.provider.as_ref().is_none_or(|wanted| *wanted == key.provider)
+        && filter.model.as_ref().is_none_or(|wanted| *wanted == key.model)
+        && filter.since.is_none_or(|since| key.day >= since.0 / DAY_MS)
+        && filter.until.is_none_or(|until| key.day < until.0.div_ceil(DAY_MS))
+}
