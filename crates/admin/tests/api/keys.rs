@@ -41,7 +41,7 @@ async fn till_ac_sends_and_reads_exactly_this() {
             "id": key["id"], "tenantId": "default", "provider": "openai", "origin": "https://api.openai.com",
             "status": "active", "maxActivations": 50, "usedActivations": 0, "maxTokens": null, "usedTokens": 0,
             "maxSpendCents": null, "usedSpendCents": 0, "maxSpendUsd": null, "usedSpendUsd": "0.00",
-            "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
+            "clamp": true, "dangerAllowUnbounded": false, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
             "metadata": metadata
         });
         assert_eq!(key, expected);
