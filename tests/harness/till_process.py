@@ -190,7 +190,7 @@ class Till:
         headers = {"authorization": f"Bearer {key or self.admin_key}"}
         return _HTTP.request(method, self.url + path, json=body, headers=headers)
 
-    def mint(self, provider: str = "openai", max_activations: int = 50, upstream_key: str = UPSTREAM_KEY, **fields: Any) -> Key:
+    def mint(self, provider: str = "openai", max_activations: int | None = 50, upstream_key: str = UPSTREAM_KEY, **fields: Any) -> Key:
         body = {"provider": provider, "upstream_key": upstream_key, "max_activations": max_activations, **fields}
         answer = self.admin("POST", "/admin/keys", body)
         assert answer.status_code in (200, 201), answer.text

@@ -219,7 +219,7 @@ struct ErrorJson {
     #[schema(example = "unsupported_field")]
     code: String,
     /// What is wrong and what to do. It never repeats a value that was sent.
-    #[schema(example = "`max_tokens` is not enforced by this version of till, so it is refused")]
+    #[schema(example = "`scope` is not enforced by this version of till, so it is refused")]
     message: String,
 }
 

@@ -84,6 +84,9 @@ struct StoreJson {
     commit_failures: u64,
     /// Requests that used more than was set aside for them.
     #[schema(example = 0)]
+    holds_exceeded: u64,
+    /// Requests that used more than a limit allows; their keys are stopped.
+    #[schema(example = 0)]
     overruns: u64,
     /// Operations that wait now.
     #[schema(example = 0)]
@@ -96,6 +99,7 @@ impl From<StoreStats> for StoreJson {
             batches: stats.batches,
             operations: stats.operations,
             commit_failures: stats.commit_failures,
+            holds_exceeded: stats.holds_exceeded,
             overruns: stats.overruns,
             queue_length: stats.queue_length,
         }

@@ -68,10 +68,10 @@ fn meterable(shared: &Shared, wanted: &KeyCreate) -> Result<(), ApiError> {
     if wanted.options.allow_unbounded || provider.is_some_and(|provider| !endpoints(provider).is_empty()) {
         return Ok(());
     }
-    for (dimension, field) in [(Dimension::Tokens, "max_tokens"), (Dimension::Spend, "max_spend_usd")] {
+    for (dimension, field) in [(Dimension::Tokens, "`max_tokens`"), (Dimension::Spend, "a limit in money")] {
         if wanted.limits.of(dimension).is_some() {
             let message = format!(
-                "`{field}` can't be enforced for `{}`: till does not know what its requests cost; use `max_activations`",
+                "{field} can't be enforced for `{}`: till does not know what its requests cost; use `max_activations`",
                 wanted.provider
             );
             return Err(ApiError::new(ErrorCode::InvalidField, message));

@@ -196,6 +196,16 @@ impl RequestFacts {
         }
     }
 
+    /// Lowers the bound of the input to what a tokenizer or the provider itself has counted, with its margin; `false`
+    /// when that is no better.
+    pub fn tighten(&mut self, counted: u64) -> bool {
+        let is_better = counted < self.input.count(Unit::InputTokens);
+        if is_better {
+            self.input.set(Unit::InputTokens, counted);
+        }
+        is_better
+    }
+
     /// The body that the provider gets, with this output cap.
     pub fn rewrite(&self, body: &[u8], cap: Option<u64>) -> Vec<u8> {
         let mut edits: Vec<Edit> = self.edits.clone();

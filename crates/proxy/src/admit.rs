@@ -17,6 +17,7 @@ use crate::connect::OutboundBody;
 use crate::facts::Facts;
 use crate::inspect::{RequestBody, refuse_field};
 use crate::record::{Record, millis};
+use crate::tighten::count_input;
 
 /// Proof that one request may be sent: its hold is on disk.
 ///
@@ -109,6 +110,8 @@ pub(crate) async fn admit(
         refuse_field(field, &bytes).inspect_err(count)?;
         body = read;
     }
+    // What the input was counted at, once its cheap bound did not fit.
+    let mut counted = None;
     loop {
         let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
         let (plan, bytes) = if terms.is_metered() {
@@ -117,16 +120,28 @@ pub(crate) async fn admit(
             }
             let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
             body = read;
-            let plan = Plan::bounded(key, request, facts, &bytes, &terms, &till.prices);
+            let plan = Plan::bounded(key, request, facts, &bytes, &terms, &till.prices, counted);
             (plan.inspect_err(count)?, bytes)
         } else {
             (Plan::counted(key, request, facts, &till.prices), Bytes::new())
         };
         record.asked_for(&plan.measure);
-        let mut hold = match till.store.hold(&terms, plan.demand, till.timeouts.budget).await {
+        let mut hold = match till.store.hold_uncounted(&terms, plan.demand, till.timeouts.budget).await {
             Ok(hold) => hold,
             // Somebody changed the key's limits just now: ask under the new ones.
             Err(HoldRefusal::TermsChanged) => continue,
+            Err(HoldRefusal::Denied(no)) => {
+                if counted.is_none() && does_not_fit(no.code) {
+                    counted = count_input(till, key, request, facts, &bytes, &plan, &terms).await;
+                    if counted.is_some() {
+                        continue;
+                    }
+                }
+                if no.code != DenialCode::InvalidKey && no.code != DenialCode::ShuttingDown {
+                    count(&no);
+                }
+                return Err(no);
+            }
             Err(refusal) => return Err(denial(refusal)),
         };
         hold.record(Box::new(record.usage(key.key().id)));
@@ -135,6 +150,11 @@ pub(crate) async fn admit(
         let (body, room) = body.into_outbound(rewritten);
         return Ok(Admitted { admission: Admission::new(hold, plan.measure), body, length, clamped, room });
     }
+}
+
+/// Whether a lower bound of the input could help.
+fn does_not_fit(code: DenialCode) -> bool {
+    matches!(code, DenialCode::TokensExhausted | DenialCode::SpendExhausted | DenialCode::ProjectExhausted)
 }
 
 /// What is done over a WebSocket is counted in messages only.

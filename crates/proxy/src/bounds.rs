@@ -92,9 +92,11 @@ impl Plan {
         body: &[u8],
         terms: &KeyTerms,
         prices: &Arc<PriceTable>,
+        counted: Option<u64>,
     ) -> Result<Self, Denial> {
         let needs_price = terms.limits().of(Dimension::Spend).is_some();
-        match Self::bound(key, request, facts, body, terms, prices, needs_price) {
+        let question = question(key, request, facts, body);
+        match Self::bound(&question, terms, prices, needs_price, counted) {
             Err(denial)
                 if terms.options().allow_unbounded
                     && matches!(denial.code, DenialCode::UnboundedRequest | DenialCode::UnpricedModel) =>
@@ -109,24 +111,17 @@ impl Plan {
     }
 
     fn bound(
-        key: &Authenticated,
-        request: &Parts,
-        facts: &Facts,
-        body: &[u8],
+        question: &Question<'_>,
         terms: &KeyTerms,
         prices: &Arc<PriceTable>,
         needs_price: bool,
+        counted: Option<u64>,
     ) -> Result<Self, Denial> {
-        let provider = &key.key().provider;
-        let question = Question {
-            provider,
-            method: &request.method,
-            path: &facts.path,
-            query: facts.query.as_deref(),
-            headers: &request.headers,
-            body,
-        };
-        let asked = request::facts(&question, prices).map_err(refused)?;
+        let provider = question.provider;
+        let mut asked = request::facts(question, prices).map_err(refused)?;
+        if let Some(counted) = counted {
+            asked.tighten(counted);
+        }
         let at = now();
         let demand = if asked.is_free {
             Demand::ONE_ACTIVATION
@@ -153,6 +148,17 @@ impl Plan {
         Ok(Self { demand, measure, bounded: Some(asked) })
     }
 
+    /// The model, where nothing but text is the input and a token of it costs something: then counting may help.
+    pub(crate) fn countable(&self) -> Option<&str> {
+        let asked = self.bounded.as_ref().filter(|asked| asked.is_plain_text && !asked.is_free)?;
+        asked.model.as_deref()
+    }
+
+    /// The bound of the input in tokens.
+    pub(crate) fn input_tokens(&self) -> u64 {
+        self.demand.tokens_fixed
+    }
+
     /// The body that the provider gets, if it is another one than the client's, and the cap that was lowered.
     pub(crate) fn rewrite(&self, body: &[u8], steps: u64) -> (Option<Bytes>, Option<Clamped>) {
         let Some(asked) = self.bounded.as_ref().filter(|asked| !asked.is_free) else {
@@ -165,6 +171,23 @@ impl Plan {
             && asked.output.as_ref().is_none_or(|output| output.requested == Some(steps));
         let rewritten = (!is_unchanged).then(|| Bytes::from(asked.rewrite(body, cap)));
         (rewritten, clamped)
+    }
+}
+
+/// The request as the tables read it.
+pub(crate) fn question<'a>(
+    key: &'a Authenticated,
+    request: &'a Parts,
+    facts: &'a Facts,
+    body: &'a [u8],
+) -> Question<'a> {
+    Question {
+        provider: &key.key().provider,
+        method: &request.method,
+        path: &facts.path,
+        query: facts.query.as_deref(),
+        headers: &request.headers,
+        body,
     }
 }
 

@@ -25,6 +25,7 @@ mod respond;
 mod route;
 mod self_check;
 mod server;
+mod tighten;
 mod watchdog;
 mod websocket;
 
@@ -53,6 +54,7 @@ use self::authenticate::Authenticator;
 use self::connect::Connector;
 use self::metrics::Metrics;
 use self::pool::Pool;
+use self::tighten::Counting;
 
 /// Answers requests for till itself: the control plane, wired in by the program so that the two planes don't
 /// know each other.
@@ -137,6 +139,7 @@ pub(crate) struct Inner {
     pub(crate) head_limits: HeadLimits,
     pub(crate) in_flight_max: u64,
     pub(crate) room_for_bodies: Arc<Semaphore>,
+    pub(crate) counting: Counting,
     pub(crate) log_requests: bool,
     pub(crate) request_ids: RequestIds,
     pub(crate) connections: TaskTracker,
@@ -164,6 +167,7 @@ impl Proxy {
             head_limits: config.head_limits,
             in_flight_max: config.in_flight_max as u64,
             room_for_bodies: Arc::new(inspect::room()),
+            counting: Counting::default(),
             log_requests: config.log_requests,
             request_ids: RequestIds::new()?,
             connections: TaskTracker::new(),

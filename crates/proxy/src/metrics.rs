@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) echoes_replaced: Counter,
     pub(crate) bytes_relayed: Counter,
     pub(crate) websocket_messages: Counter,
+    pub(crate) inputs_counted: Counter,
 }
 
 /// Only goes up.
@@ -95,7 +96,7 @@ impl Metrics {
             let count = count.load(Ordering::Relaxed);
             let _ = writeln!(page, "till_requests_refused_total{{code=\"{code}\"}} {count}");
         }
-        let rows: [(&str, &str, &str, &AtomicU64); 7] = [
+        let rows: [(&str, &str, &str, &AtomicU64); 8] = [
             ("till_client_connections_total", "counter", "Client connections accepted.", &self.connections.0),
             (
                 "till_client_connections_open",
@@ -132,6 +133,12 @@ impl Metrics {
                 "counter",
                 "WebSocket messages that started work.",
                 &self.websocket_messages.0,
+            ),
+            (
+                "till_inputs_counted_total",
+                "counter",
+                "Inputs whose tokens were counted because their cheap bound did not fit a limit.",
+                &self.inputs_counted.0,
             ),
         ];
         for (name, kind, help, value) in rows {

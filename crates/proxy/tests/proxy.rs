@@ -8,6 +8,7 @@ mod proxy {
     mod forwarding;
     mod hostile;
     mod metered;
+    mod recorded;
     mod rig;
     mod stopping;
     mod streams;

@@ -301,7 +301,7 @@ impl Store {
     }
 
     /// Sets units aside, durably. When they are only held by other requests it waits for those, for as long as
-    /// `patience`.
+    /// `patience`. A denial is counted.
     ///
     /// # Errors
     /// A denial, or the hold could not be made durable, or the terms are not those of the key any more: nothing may
@@ -310,6 +310,28 @@ impl Store {
     /// # Cancel safety
     /// If the future is dropped before it answers, the hold is voided.
     pub async fn hold(
+        &self,
+        terms: &Arc<KeyTerms>,
+        demand: Demand,
+        patience: Duration,
+    ) -> Result<Hold, HoldRefusal> {
+        let answer = self.hold_uncounted(terms, demand, patience).await;
+        if let Err(HoldRefusal::Denied(denial)) = &answer
+            && !matches!(denial.code, DenialCode::InvalidKey | DenialCode::ShuttingDown)
+        {
+            self.denial_record(terms.key, denial.code);
+        }
+        answer
+    }
+
+    /// As [`Store::hold`] for somebody who may ask again for less: a denial is not counted.
+    ///
+    /// # Errors
+    /// As [`Store::hold`].
+    ///
+    /// # Cancel safety
+    /// As [`Store::hold`].
+    pub async fn hold_uncounted(
         &self,
         terms: &Arc<KeyTerms>,
         demand: Demand,
@@ -324,7 +346,6 @@ impl Store {
         shared.queue.push(command).map_err(HoldRefusal::Unavailable)?;
         let answer = if needs_units(&demand) {
             let Ok(answer) = tokio::time::timeout(patience, answer).await else {
-                self.denial_record(terms.key, DenialCode::BudgetBusy);
                 return Err(HoldRefusal::Denied(busy_denial()));
             };
             answer

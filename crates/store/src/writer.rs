@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
 use till_core::demand::Demand;
-use till_core::denial::{Denial, DenialCode};
+use till_core::denial::Denial;
 use till_core::key::KeyId;
 use till_core::ledger::{self, AccountChain, AccountId, Closed, Ledger, Verdict};
 use till_core::limit::{Dimension, Units};
@@ -272,12 +272,7 @@ impl Writer {
         let grant = match self.ledger.ask(AccountChain::of_key(id), demand, contended, self.now) {
             Verdict::Granted(grant) => grant,
             Verdict::Busy => return Ok(None),
-            Verdict::Denied(denial) => {
-                if denial.code != DenialCode::InvalidKey {
-                    self.shared.denials.add(key, denial.code, self.now);
-                }
-                return Ok(Some(Err(HoldRefusal::Denied(denial))));
-            }
+            Verdict::Denied(denial) => return denied(denial),
         };
         self.dirty.insert(id);
         self.batch.holds_opened.push(grant.id);

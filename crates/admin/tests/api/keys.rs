@@ -224,5 +224,5 @@ async fn limits_in_tokens_and_money() {
     let unknown = json!({"provider": "github", "upstream_key": "sk-0123456789", "max_spend_usd": "1"});
     let answer = instance.create(&unknown).await;
     assert_eq!(answer.status, 400, "{}", answer.text);
-    assert!(answer.text.contains("`max_spend_usd` can't be enforced"), "{}", answer.text);
+    assert!(answer.text.contains("a limit in money can't be enforced"), "{}", answer.text);
 }

@@ -105,7 +105,7 @@ async fn bad_queries_are_refused_by_name() {
         ("/admin/usage?outcome=fine", "`outcome`"),
         ("/admin/usage?before=x", "`before`"),
         ("/admin/usage/summary?group_by=colour", "`group_by`"),
-        ("/admin/usage/summary?outcome=free", "\"outcome\""),
+        ("/admin/usage/summary?outcome=free", "`outcome`"),
         ("/admin/holds?before=7", "`before`"),
     ] {
         let message = instance.get(path).await.assert_error(400, "invalid_query");

@@ -106,11 +106,11 @@ impl UsageReader {
 
     /// What is known so far.
     pub fn progress(&self) -> Progress {
-        Progress {
-            output_tokens: self.state.output_tokens(),
-            // An answer in one piece is not generated while it is read.
-            text_bytes: if matches!(self.framing, Framing::Plain) { 0 } else { self.scanner.text_bytes() },
+        if matches!(self.framing, Framing::Plain) {
+            // An answer in one piece is not made while it is read: there is nothing to stop.
+            return Progress::default();
         }
+        Progress { output_tokens: self.state.output_tokens(), text_bytes: self.scanner.text_bytes() }
     }
 
     /// The end of the answer.

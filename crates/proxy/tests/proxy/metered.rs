@@ -486,3 +486,59 @@ async fn what_the_provider_gives_for_nothing_costs_nothing() {
     assert_eq!(rig.key(id).await.used.spend_nanos, 0);
     assert_eq!(rig.last_record(id).await.outcome, Outcome::Free);
 }
+
+#[tokio::test]
+async fn a_public_tokenizer_tightens_a_bound_that_does_not_fit() {
+    let upstream = Upstream::start(|_, _| json(&answer_with(USAGE))).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    // 40,000 bytes, but only about 8,000 tokens.
+    let story = "Once upon a time there was a proxy. ".repeat(1_111);
+    let asked = format!(
+        r#"{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"{story}"}}],"max_tokens":100}}"#
+    );
+    let limits = Limits { tokens: Some(20_000), ..Limits::default() };
+    let (token, id) = rig.mint_with("openai", limits, KeyOptions::default()).await;
+    let answer = post(&rig, &token, &asked).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(rig.proxy.metrics_text().contains("till_inputs_counted_total 1\n"));
+    assert_eq!(rig.key(id).await.used.tokens, 150);
+    // What does not fit however it is counted is refused.
+    let limits = Limits { tokens: Some(8_000), ..Limits::default() };
+    let (token, _) = rig.mint_with("openai", limits, KeyOptions::default()).await;
+    let answer = post(&rig, &token, &asked).await;
+    assert!(answer.status == 403 && answer.text().contains("tokens_exhausted"), "{}", answer.text());
+    assert_eq!(upstream.received().len(), 1);
+}
+
+#[tokio::test]
+async fn the_provider_counts_for_nothing_what_does_not_fit() {
+    let upstream = Upstream::start(|_, received| {
+        if received.target().ends_with("/count_tokens") {
+            return json(r#"{"input_tokens":8000}"#);
+        }
+        json(
+            r#"{"type":"message","model":"claude-haiku-4-5","stop_reason":"end_turn","content":[],"usage":{"input_tokens":8000,"output_tokens":5}}"#,
+        )
+    })
+    .await;
+    let rig = Rig::start(&[("anthropic", &upstream.url())], Options::default()).await;
+    let story = "Once upon a time there was a proxy. ".repeat(1_111);
+    let asked = format!(
+        r#"{{"model":"claude-haiku-4-5","messages":[{{"role":"user","content":"{story}"}}],"max_tokens":100,"stream":false}}"#
+    );
+    let limits = Limits { activations: Some(1), tokens: Some(20_000), ..Limits::default() };
+    let (token, id) = rig.mint_with("anthropic", limits, KeyOptions::default()).await;
+    let answer = rig.call(&token, "POST", "/v1/messages", &asked).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let received = upstream.received();
+    let targets: Vec<&str> = received.iter().map(Received::target).collect();
+    assert_eq!(targets, ["/v1/messages/count_tokens", "/v1/messages"]);
+    let question = body(&received[0]);
+    assert!(question.get("max_tokens").is_none() && question.get("stream").is_none(), "{question}");
+    let key = rig.key(id).await;
+    assert_eq!((key.used.activations, key.used.tokens), (1, 8_005), "the question is no activation");
+    // The key is used up: nothing is asked any more.
+    let answer = rig.call(&token, "POST", "/v1/messages", &asked).await;
+    assert!(answer.text().contains("activations_exhausted"), "{}", answer.text());
+    assert_eq!(upstream.received().len(), 2);
+}

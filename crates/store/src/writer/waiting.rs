@@ -75,7 +75,6 @@ impl Writer {
         };
         let queue = self.waiting.entry(key).or_default();
         if queue.len() >= PER_KEY_MAX || self.waiters >= TOTAL_MAX {
-            self.shared.denials.add(key, DenialCode::BudgetBusy, self.now);
             self.answers.push(Answer::Denied(reply, busy_denial()));
             return;
         }
