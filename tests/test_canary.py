@@ -57,7 +57,7 @@ def test_no_file_no_log_no_answer(till: Till, upstream: ScriptedUpstream, tmp_pa
                       ("status",), ("status", "--output", "json")):
         done = till.cli(*arguments, environment={"REAL_KEY": UPSTREAM_KEY})
         said.append((done.stdout + done.stderr).encode())
-    for fields in ({"max_activations": 0}, {"provider": "nobody"}, {"max_tokens": 5}, {"surprise": 1}, {"metadata": {"a": UPSTREAM_KEY}},
+    for fields in ({"max_activations": 0}, {"provider": "nobody"}, {"max_tokens": -5}, {"surprise": 1}, {"metadata": {"a": UPSTREAM_KEY}},
                    {"name": UPSTREAM_KEY}):
         body = {"provider": "openai", "upstream_key": UPSTREAM_KEY, "max_activations": 5, **fields}
         said.append(till.admin("POST", "/admin/keys", body).content)
