@@ -28,6 +28,10 @@ macro_rules! on_every_backend {
     };
 }
 
+// After the macro, which they use.
+mod usage;
+mod waiting;
+
 on_every_backend! {
     exactly_n_from_many_callers,
     counts_survive_a_restart,

@@ -1,5 +1,6 @@
-//! Tables for the rules one by one; `model` checks random schedules against a second implementation.
+//! Tables for the rules one by one; `model` and `ask` check random schedules against a second implementation.
 
+mod ask;
 mod model;
 
 use super::{

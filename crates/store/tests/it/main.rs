@@ -8,3 +8,4 @@ mod directory;
 mod fixture;
 mod kill;
 mod rollback;
+mod spend;
