@@ -96,8 +96,8 @@ fn dearest(facts: &RequestFacts, price: &ModelPrice, at: Timestamp) -> Result<(u
 fn fixed_picos(facts: &RequestFacts, rates: &Rates<'_>) -> Result<u128, Unit> {
     let input = facts.input.count(Unit::InputTokens);
     let mut picos = u128::from(rates.figure(Unit::Requests).map_or(0, |figure| figure.dearest(input)));
-    let mut parts = 0_u64;
     let text = rates.dearest(input, |unit| is_text_input(unit, facts.cache_write));
+    let mut kinds = Vec::new();
     for (part, cached) in [
         (Unit::InputAudioTokens, Unit::CacheAudioWriteTokens),
         (Unit::InputImageTokens, Unit::CacheImageWriteTokens),
@@ -106,12 +106,17 @@ fn fixed_picos(facts: &RequestFacts, rates: &Rates<'_>) -> Result<u128, Unit> {
         let count = facts.input.count(part);
         if count > 0 {
             let own = rates.dearest(input, |unit| unit == part || unit == cached);
-            let each = own.max(text).ok_or(part)?;
-            picos = picos.saturating_add(u128::from(each) * u128::from(count));
-            parts = parts.saturating_add(count);
+            kinds.push((own.max(text).ok_or(part)?, count));
         }
     }
-    let rest = input.saturating_sub(parts);
+    // It costs the most when as much of it as can be is of the dearest kind.
+    kinds.sort_unstable_by_key(|(each, _)| std::cmp::Reverse(*each));
+    let mut rest = input;
+    for (each, count) in kinds {
+        let count = count.min(rest);
+        rest -= count;
+        picos = picos.saturating_add(u128::from(each) * u128::from(count));
+    }
     if rest > 0 {
         picos = picos.saturating_add(u128::from(text.ok_or(Unit::InputTokens)?) * u128::from(rest));
     }

@@ -12,6 +12,7 @@ pub mod custom;
 pub mod denied;
 pub mod denied_field;
 mod json;
+pub mod neutral;
 pub mod paths;
 pub mod pattern;
 pub mod price;

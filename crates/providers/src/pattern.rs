@@ -47,21 +47,7 @@ impl Pattern {
     /// Whether the path, split where it has slashes of its own and in its own letter case, is one of those meant: for
     /// tables of what is allowed, where another spelling is another path.
     pub fn matches_exactly(&self, path: &Comparable) -> bool {
-        let segments = path.split_before_decoding.as_ref().unwrap_or(&path.split_after_decoding);
-        let mut segments = segments.iter();
-        for expected in self.0.split('/').skip(1) {
-            if expected == "**" {
-                return true;
-            }
-            let is_meant = |segment: &String| match expected.strip_prefix('*') {
-                Some(verb) => segment.len() > verb.len() && segment.ends_with(verb),
-                None => expected == segment,
-            };
-            if !segments.next().is_some_and(is_meant) {
-                return false;
-            }
-        }
-        segments.next().is_none()
+        matches_exactly(self.0, path)
     }
 
     fn matches_segments(&self, segments: &[String]) -> bool {
@@ -77,6 +63,25 @@ impl Pattern {
         }
         segments.next().is_none()
     }
+}
+
+/// [`Pattern::matches_exactly`] for a pattern from configuration.
+pub(crate) fn matches_exactly(pattern: &str, path: &Comparable) -> bool {
+    let segments = path.split_before_decoding.as_ref().unwrap_or(&path.split_after_decoding);
+    let mut segments = segments.iter();
+    for expected in pattern.split('/').skip(1) {
+        if expected == "**" {
+            return true;
+        }
+        let is_meant = |segment: &String| match expected.strip_prefix('*') {
+            Some(verb) => segment.len() > verb.len() && segment.ends_with(verb),
+            None => expected == segment,
+        };
+        if !segments.next().is_some_and(is_meant) {
+            return false;
+        }
+    }
+    segments.next().is_none()
 }
 
 fn matches_segment(expected: &str, segment: &str) -> bool {

@@ -6,6 +6,7 @@ use till_core::upstream::Placement;
 
 use crate::base_url::BaseUrl;
 use crate::denied::DeniedEndpoint;
+use crate::neutral::Neutral;
 use crate::paths::{EncodedSlash, PathTable};
 
 /// The shape of a provider's errors, so that its official SDK shows till's message.
@@ -84,6 +85,8 @@ pub struct Provider {
     /// Only looked at without a row.
     pub(crate) custom_encoded_slash: bool,
     pub(crate) is_custom: bool,
+    /// What configuration adds to the tables of endpoints.
+    pub(crate) neutral: Vec<Neutral>,
 }
 
 /// No table: paths of unknown APIs pass as they are.
@@ -214,6 +217,7 @@ impl Provider {
             row: Some(row),
             custom_encoded_slash: false,
             is_custom: false,
+            neutral: Vec::new(),
         }
     }
 }

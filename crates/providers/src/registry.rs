@@ -3,6 +3,7 @@
 use crate::base_url::{BaseUrl, BaseUrlError};
 use crate::builtin::ROWS;
 use crate::custom::{CustomProvider, CustomProviderError};
+use crate::neutral::{Neutral, NeutralError};
 use crate::provider::Provider;
 
 /// The providers by id.
@@ -106,6 +107,23 @@ impl Registry {
             }
         }
         self.providers.push(provider);
+        Ok(())
+    }
+
+    /// Adds a row to the tables of what a request to a provider may have without becoming dearer than its bound.
+    ///
+    /// # Errors
+    /// See [`NeutralError`].
+    pub fn add_neutral(&mut self, row: Neutral) -> Result<(), NeutralError> {
+        row.check()?;
+        let Some(position) = self.position(&row.provider) else {
+            return Err(NeutralError::UnknownProvider(row.provider));
+        };
+        let provider = &mut self.providers[position];
+        if provider.table_id().is_none() {
+            return Err(NeutralError::NoTable(row.provider));
+        }
+        provider.neutral.push(row);
         Ok(())
     }
 

@@ -153,7 +153,10 @@ pub struct Edit {
 /// # Errors
 /// See [`Refused`].
 pub fn facts(question: &Question<'_>, prices: &PriceTable) -> Result<RequestFacts, Refused> {
-    let row = endpoint(question.provider, question.method, question.path).ok_or_else(|| {
+    let configured = || {
+        question.provider.is_neutral_endpoint(question.method, question.path).then_some(&endpoint::CONFIGURED)
+    };
+    let row = endpoint(question.provider, question.method, question.path).or_else(configured).ok_or_else(|| {
         let what = format!("{} {}", question.method, question.path.as_str());
         let rule = "is not an endpoint whose cost till can bound. Ask whoever minted this key for one without a limit \
                     in tokens or money.";

@@ -139,9 +139,7 @@ pub(super) fn read(
             input.schema(&value, name)?;
         }
     }
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.input.set(Unit::InputImageTokens, input.image_tokens());
-    facts.is_plain_text = input.image_tokens() == 0;
+    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
     facts.cache_write = cache_write(body);
     tier_and_speed(body, price, &mut facts)?;
     let mut output = cap::find(body, &["max_tokens"], price.and_then(ModelPrice::max_output))?;

@@ -107,8 +107,7 @@ fn converse(
     if let Some(schema) = body.given("outputConfig") {
         input.schema(&schema, "outputConfig")?;
     }
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.input.set(Unit::InputImageTokens, input.image_tokens());
+    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
     if body.iter().any(|(_, value)| value.raw().contains("cachePoint")) {
         facts.cache_write = CacheWrite::OneHour;
     }
@@ -267,7 +266,7 @@ fn invoke(
         value.as_array().unwrap_or_default().iter().for_each(|_| input.message());
     }
     let mut facts = RequestFacts::metered(row);
-    facts.input.set(Unit::InputTokens, input.total());
+    input.finish(None, &mut facts)?;
     facts.model = Some(model);
     Ok(facts)
 }

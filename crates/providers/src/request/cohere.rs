@@ -142,8 +142,7 @@ fn finish(
         }
     }
     let mut facts = RequestFacts::metered(row);
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.is_plain_text = true;
+    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
     facts.output = Some(cap::find(body, &["max_tokens"], price.and_then(ModelPrice::max_output))?);
     facts.model = Some(model);
     Ok(facts)
@@ -191,8 +190,7 @@ fn embed(row: &'static Endpoint, question: &Question<'_>, _: &PriceTable) -> Res
         }
     }
     let mut facts = RequestFacts::metered(row);
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.input.set(Unit::InputImageTokens, input.image_tokens());
+    input.finish(None, &mut facts)?;
     facts.model = Some(cap::name_of_model(&body)?);
     Ok(facts)
 }

@@ -68,6 +68,9 @@ impl Endpoint {
     }
 }
 
+/// Stands for every endpoint that configuration says costs nothing.
+pub(super) static CONFIGURED: Endpoint = Endpoint::free(ANY, "/", "configured", "configuration");
+
 /// The rows of a provider, for documentation.
 pub fn endpoints(provider: &Provider) -> &'static [Endpoint] {
     match provider.table_id() {

@@ -177,9 +177,7 @@ fn generate(
         return Err(unbounded("serviceTier", "asks for a tier whose price is not known. Leave it out."));
     }
     let output = output(&body, &members, price, &mut input)?;
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.input.set(Unit::InputImageTokens, input.image_tokens());
-    facts.is_plain_text = input.image_tokens() == 0;
+    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
     facts.cache_write = CacheWrite::None;
     facts.output = Some(output);
     facts.model = Some(model);
@@ -330,17 +328,21 @@ fn tools(value: &Value<'_>, input: &mut InputBound) -> Result<(), Refused> {
 const EMBED: [&str; 7] =
     ["content", "model", "taskType", "title", "outputDimensionality", "embedContentConfig", "autoTruncate"];
 
-fn embed(row: &'static Endpoint, question: &Question<'_>, _: &PriceTable) -> Result<RequestFacts, Refused> {
+fn embed(
+    row: &'static Endpoint,
+    question: &Question<'_>,
+    prices: &PriceTable,
+) -> Result<RequestFacts, Refused> {
     let body = Object::parse(question.body)?;
     let mut input = InputBound::new(FACTOR);
     embed_one(&body, "", &mut input)?;
-    embedding(row, question, &input)
+    embedding(row, question, prices, input)
 }
 
 fn embed_many(
     row: &'static Endpoint,
     question: &Question<'_>,
-    _: &PriceTable,
+    prices: &PriceTable,
 ) -> Result<RequestFacts, Refused> {
     let body = Object::parse(question.body)?;
     let members = Members::of(&body, &["requests"], "")?;
@@ -357,7 +359,7 @@ fn embed_many(
         }
         embed_one(&object, &format!("{place}."), &mut input)?;
     }
-    embedding(row, question, &input)
+    embedding(row, question, prices, input)
 }
 
 fn embed_one(object: &Object<'_>, place: &str, input: &mut InputBound) -> Result<(), Refused> {
@@ -374,12 +376,13 @@ fn embed_one(object: &Object<'_>, place: &str, input: &mut InputBound) -> Result
 fn embedding(
     row: &'static Endpoint,
     question: &Question<'_>,
-    input: &InputBound,
+    prices: &PriceTable,
+    input: InputBound,
 ) -> Result<RequestFacts, Refused> {
     let mut facts = RequestFacts::metered(row);
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.input.set(Unit::InputImageTokens, input.image_tokens());
-    facts.is_plain_text = input.image_tokens() == 0;
-    facts.model = Some(model_of(question)?);
+    let model = model_of(question)?;
+    let price = prices.find(question.provider.price_id(), &model);
+    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
+    facts.model = Some(model);
     Ok(facts)
 }

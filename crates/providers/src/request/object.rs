@@ -130,15 +130,13 @@ impl<'a> Value<'a> {
         Self { raw, start: self.start + offset }
     }
 
-    /// The bytes of all text below, names included, decoded.
+    /// The bytes of all text below, names included, decoded, and of numbers and words that stand outside of strings.
     pub(crate) fn text_bytes(&self) -> u64 {
         let mut bytes = 0_u64;
         let mut rest = self.raw.as_bytes();
         let mut inside = false;
         while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
-            if inside {
-                bytes += at as u64;
-            }
+            bytes += if inside { at as u64 } else { scalar_bytes(&rest[..at]) };
             if rest[at] == b'"' {
                 inside = !inside;
                 rest = &rest[at + 1..];
@@ -151,7 +149,20 @@ impl<'a> Value<'a> {
                 rest = rest.get(at + 2..).unwrap_or_default();
             }
         }
-        bytes
+        bytes + scalar_bytes(rest)
+    }
+
+    /// Whether an object below has a member of this name, however it is written.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        // Only escapes can hide a name from a look at the bytes.
+        (self.raw.contains(name) || self.raw.contains('\\')) && self.has_member(name)
+    }
+
+    fn has_member(&self, name: &str) -> bool {
+        if let Some(object) = self.as_object() {
+            return object.iter().any(|(known, value)| known == name || value.has_member(name));
+        }
+        self.as_array().unwrap_or_default().iter().any(|item| item.has_member(name))
     }
 
     /// The bytes that its most generous rendering takes: every member and item on a line of its own, indented by four
@@ -184,6 +195,11 @@ impl<'a> Value<'a> {
             None => self.raw.len() as u64,
         })
     }
+}
+
+/// Bytes outside of strings that are neither blank nor punctuation.
+fn scalar_bytes(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| !b"{}[],: \t\r\n".contains(byte)).count() as u64
 }
 
 /// The bytes of a text in quotes with everything that can be escaped as `\uXXXX`.
@@ -262,14 +278,27 @@ mod tests {
     }
 
     #[test]
+    fn a_member_is_found_however_its_name_is_written() {
+        for (raw, expected) in [
+            (r#"{"ttl":1}"#, true),
+            (r#"[{"a":[{"\u0074tl":null}]}]"#, true),
+            (r#"{"a":"ttl","b":"\"ttl\":1"}"#, false),
+            ("[]", false),
+        ] {
+            assert_eq!(Value { raw, start: 0 }.mentions("ttl"), expected, "{raw}");
+        }
+    }
+
+    #[test]
     fn text_is_measured_decoded() {
         for (raw, bytes) in [
             (r#""Hello""#, 5),
-            (r#"{"role":"user","n":12}"#, 4 + 4 + 1),
+            (r#"{"role":"user","n":12}"#, 4 + 4 + 1 + 2),
+            (r#"[1, -2.5e3, {"a":[true, null]}]"#, 1 + 6 + 1 + 4 + 4),
             (r#""a\n\"b""#, 4),
             (r#""\u00e9""#, 3),
             (r#"["é",["é"]]"#, 4),
-            ("12", 0),
+            ("12", 2),
         ] {
             assert_eq!(Value { raw, start: 0 }.text_bytes(), bytes, "{raw}");
         }

@@ -3,14 +3,17 @@
 //! - Plain text: its bytes times a factor. A token of a byte-level vocabulary stands for a byte at least, so the factor
 //!   is 1; where the vocabulary is not public, or texts may be normalised before, it is 2.
 //! - Around the text: a constant per message and per request, for marks between them and prompts of the provider.
-//! - Descriptions of tools and schemas of answers are written anew by the provider, nobody says how: the bytes of the
-//!   most generous rendering, and a constant for the prompt that goes with them.
+//! - JSON that the provider writes anew, nobody says how (descriptions of tools, schemas of answers, arguments and
+//!   results of calls): the bytes of the most generous rendering. With tools or a schema comes a prompt: a constant.
 //! - Images: the documented maximum.
+//! - Files, and what the provider keeps from before: at most what the model takes in. That bounds a single pass of the
+//!   model, so it is no bound for what runs several (tools of the provider).
 //!
 //! The constants are at least twice what recorded traffic used (`tests/recorded_requests.rs`).
 
 use super::object::Value;
-use super::{Refused, unbounded};
+use super::{Refused, RequestFacts, unbounded};
+use crate::usage::Unit;
 
 /// Tokens around a message.
 pub(super) const PER_MESSAGE: u64 = 16;
@@ -21,18 +24,55 @@ pub(super) const PER_REQUEST: u64 = 128;
 /// Tokens of the prompt that goes with tools or a schema.
 pub(super) const PER_TOOLS: u64 = 2_048;
 
+/// Kinds of input that may have a price of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// Text and pictures of pages, as a document has them.
+    Document,
+    Audio,
+    /// Pictures and sound.
+    Video,
+    /// Any of them.
+    Any,
+}
+
+impl Medium {
+    /// By its media type, as in `audio/mpeg`.
+    pub(super) fn of(media_type: &str) -> Self {
+        match media_type.split('/').next().unwrap_or_default() {
+            "audio" => Self::Audio,
+            "video" => Self::Video,
+            "image" | "text" => Self::Document,
+            _ if media_type == "application/pdf" => Self::Document,
+            _ => Self::Any,
+        }
+    }
+
+    /// What its tokens may be billed as besides text.
+    fn units(self) -> &'static [Unit] {
+        match self {
+            Self::Document => &[Unit::InputImageTokens],
+            Self::Audio => &[Unit::InputAudioTokens],
+            Self::Video => &[Unit::InputVideoTokens, Unit::InputAudioTokens, Unit::InputImageTokens],
+            Self::Any => &[Unit::InputImageTokens, Unit::InputAudioTokens, Unit::InputVideoTokens],
+        }
+    }
+}
+
 /// A bound on the tokens of an input that is being put together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct InputBound {
     factor: u64,
     tokens: u64,
     has_tools: bool,
     images: u64,
+    /// Places of what has no size here, and what each may be.
+    unseen: Vec<(String, Medium)>,
 }
 
 impl InputBound {
     pub(super) fn new(factor: u64) -> Self {
-        Self { factor, tokens: PER_REQUEST, has_tools: false, images: 0 }
+        Self { factor, tokens: PER_REQUEST, has_tools: false, images: 0, unseen: Vec::new() }
     }
 
     /// Adds all text of a value.
@@ -61,15 +101,31 @@ impl InputBound {
         self.images = self.images.saturating_add(tokens);
     }
 
+    /// Adds what has no size here: a file by its name or in a form that would have to be decoded, or what the provider
+    /// keeps. All of it together is at most what the model takes in.
+    pub(super) fn unseen(&mut self, place: &str, medium: Medium) {
+        self.unseen.push((place.to_owned(), medium));
+    }
+
+    /// Adds JSON that the provider writes anew, such as the arguments of a call.
+    ///
+    /// # Errors
+    /// It is nested too deeply to be bounded.
+    pub(super) fn json(&mut self, value: &Value<'_>, name: &str) -> Result<(), Refused> {
+        let bytes = value.rendered_bytes().ok_or_else(|| {
+            unbounded(name, "is nested too deeply for its tokens to be bounded. Flatten it.")
+        })?;
+        self.bytes(bytes);
+        Ok(())
+    }
+
     /// Adds the description of a tool or the schema of an answer.
     ///
     /// # Errors
     /// It is nested too deeply to be bounded.
     pub(super) fn schema(&mut self, value: &Value<'_>, name: &str) -> Result<(), Refused> {
-        let bytes = value.rendered_bytes().ok_or_else(|| {
-            unbounded(name, "is nested too deeply for its tokens to be bounded. Flatten it.")
-        })?;
-        self.tokens(bytes.saturating_mul(self.factor).saturating_add(PER_MESSAGE));
+        self.json(value, name)?;
+        self.message();
         if !self.has_tools {
             self.has_tools = true;
             self.tokens(PER_TOOLS);
@@ -77,12 +133,29 @@ impl InputBound {
         Ok(())
     }
 
-    pub(super) fn total(&self) -> u64 {
-        self.tokens
-    }
-
-    /// Of them, those of images.
-    pub(super) fn image_tokens(&self) -> u64 {
-        self.images
+    /// Puts the bound into the facts of the request. `window` is how many tokens the model takes in.
+    ///
+    /// # Errors
+    /// It has input without a size, and how much the model takes in is not known.
+    pub(super) fn finish(self, window: Option<u64>, facts: &mut RequestFacts) -> Result<(), Refused> {
+        let mut tokens = self.tokens;
+        if self.images > 0 {
+            facts.input.set(Unit::InputImageTokens, self.images);
+        }
+        if let Some((place, _)) = self.unseen.first() {
+            let window = window.ok_or_else(|| {
+                let rule = "is input whose size only the provider knows, and how much this model takes in is not known. Send \
+                            it as text, or ask whoever runs this till instance to add `context_window` to a price of this \
+                            model.";
+                unbounded(place, rule)
+            })?;
+            tokens = tokens.max(window);
+            for unit in self.unseen.iter().flat_map(|(_, medium)| medium.units()) {
+                facts.input.set(*unit, tokens);
+            }
+        }
+        facts.is_plain_text = self.images == 0 && self.unseen.is_empty();
+        facts.input.set(Unit::InputTokens, tokens);
+        Ok(())
     }
 }

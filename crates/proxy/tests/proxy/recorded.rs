@@ -81,7 +81,8 @@ async fn charge_all(part: usize) {
         let expected = exchange.expected.as_ref().expect("filtered");
         let usage = expected.usage.as_ref().expect("filtered");
         let count = |name: &str| usage.get(name).copied().unwrap_or(0);
-        let is_different = DIFFERENT.iter().any(|part| exchange.id.contains(part) || exchange.provider == *part);
+        let is_different =
+            DIFFERENT.iter().any(|part| exchange.id.contains(part) || exchange.provider == *part);
         let limits =
             Limits { tokens: Some(1 << 40), spend_nanos: Some(TEN_THOUSAND_DOLLARS), ..Limits::default() };
         // What has no bound passes too: here it is the answers that matter.

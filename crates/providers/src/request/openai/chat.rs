@@ -6,7 +6,6 @@ use super::super::text::InputBound;
 use super::super::{CacheWrite, Edit, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::dialect::{Dialect, dialect};
 use crate::price::{ModelPrice, PriceTable};
-use crate::usage::Unit;
 
 /// Members that change nothing about what a request costs.
 const NEUTRAL: [&str; 29] = [
@@ -89,13 +88,12 @@ pub(super) fn chat(
             "web_search_options" | "search_parameters" | "plugins" | "models" | "preset" | "agent_id" => {
                 return Err(unbounded(name, RUNS_THERE));
             }
+            name if question.provider.is_neutral_field(name) => {}
             name => return Err(unbounded(name, UNKNOWN)),
         }
     }
     service_tier(&body, price, &mut facts)?;
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.input.set(Unit::InputImageTokens, input.image_tokens());
-    facts.is_plain_text = input.image_tokens() == 0;
+    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
     // Some providers write caches on their own, at a price where there is one.
     facts.cache_write = if question.body.windows(13).any(|window| window == b"cache_control") {
         CacheWrite::OneHour
@@ -300,8 +298,7 @@ pub(super) fn completions(
     if let Some(suffix) = body.given("suffix") {
         input.text(&suffix);
     }
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.is_plain_text = true;
+    input.finish(None, &mut facts)?;
     facts.cache_write = CacheWrite::FiveMinutes;
     let mut output = cap::find(&body, &["max_tokens"], price.and_then(ModelPrice::max_output))?;
     let count = |name: &str| body.given(name).map_or(Ok(1), |value| cap::whole(&value, name));

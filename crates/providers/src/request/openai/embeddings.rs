@@ -7,7 +7,6 @@ use super::super::{Question, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::chat::texts;
 use super::dialect::dialect;
 use crate::price::PriceTable;
-use crate::usage::Unit;
 
 const MEMBERS: [&str; 8] = [
     "dimensions",
@@ -36,8 +35,7 @@ pub(super) fn embeddings(
     if let Some(value) = body.given("input") {
         texts(&value, "input", &mut input)?;
     }
-    facts.input.set(Unit::InputTokens, input.total());
-    facts.is_plain_text = true;
+    input.finish(None, &mut facts)?;
     facts.model = Some(cap::name_of_model(&body)?);
     Ok(facts)
 }

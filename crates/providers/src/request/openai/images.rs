@@ -54,9 +54,10 @@ pub(super) fn images(
     if model.starts_with("dall-e") {
         facts.input.set(Unit::OutputImages, images);
     } else {
-        let each = IMAGE_TOKENS + count("partial_images", 0)?.saturating_mul(PARTIAL_IMAGE_TOKENS);
+        let partial = count("partial_images", 0)?.saturating_mul(PARTIAL_IMAGE_TOKENS);
+        let each = partial.saturating_add(IMAGE_TOKENS);
         let output = images.saturating_mul(each);
-        facts.input.set(Unit::InputTokens, input.total());
+        input.finish(None, &mut facts)?;
         facts.input.set(Unit::OutputTokens, output);
         facts.input.set(Unit::OutputImageTokens, output);
     }

@@ -2,12 +2,11 @@
 
 use super::super::endpoint::Endpoint;
 use super::super::object::{Object, Value};
-use super::super::text::InputBound;
+use super::super::text::{InputBound, Medium};
 use super::super::{CacheWrite, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::chat::{parts, service_tier};
 use super::dialect::{Dialect, dialect};
 use crate::price::{ModelPrice, PriceTable};
-use crate::usage::Unit;
 
 /// The lowest cap that is accepted: <https://platform.openai.com/docs/api-reference/responses/create>.
 const CAP_MIN: u64 = 16;
@@ -70,9 +69,11 @@ pub(super) fn responses(
         input.message();
         input.text(&instructions);
     }
-    let mut refers = body.given("previous_response_id").is_some();
+    if body.given("previous_response_id").is_some() {
+        input.unseen("previous_response_id", Medium::Document);
+    }
     if let Some(value) = body.given("input") {
-        refers |= items(&value, dialect, &model, &mut input)?;
+        items(&value, dialect, &model, &mut input)?;
     }
     if let Some(tools) = body.given("tools") {
         function_tools(&tools, "tools", &mut input)?;
@@ -80,21 +81,8 @@ pub(super) fn responses(
     if let Some(text) = body.given("text") {
         input.schema(&text, "text")?;
     }
-    let mut tokens = input.total();
-    if refers {
-        // What the provider keeps is not seen here; more than the model can take in, one pass can't have.
-        let window = price.and_then(ModelPrice::context_window).ok_or_else(|| {
-            unbounded(
-                "previous_response_id",
-                "refers to input at the provider, and how much this model takes in is not known. Send the input itself.",
-            )
-        })?;
-        tokens = tokens.max(window);
-    }
     service_tier(&body, price, &mut facts)?;
-    facts.input.set(Unit::InputTokens, tokens);
-    facts.input.set(Unit::InputImageTokens, input.image_tokens());
-    facts.is_plain_text = !refers && input.image_tokens() == 0;
+    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
     facts.cache_write = CacheWrite::FiveMinutes;
     let mut output = cap::find(&body, &["max_output_tokens"], price.and_then(ModelPrice::max_output))?;
     output.min = CAP_MIN;
@@ -103,17 +91,15 @@ pub(super) fn responses(
     Ok(facts)
 }
 
-/// The items of an input; whether any refers to what the provider keeps.
-fn items(value: &Value<'_>, dialect: &Dialect, model: &str, input: &mut InputBound) -> Result<bool, Refused> {
+fn items(value: &Value<'_>, dialect: &Dialect, model: &str, input: &mut InputBound) -> Result<(), Refused> {
     if value.is_str() {
         input.message();
         input.text(value);
-        return Ok(false);
+        return Ok(());
     }
     let items = value
         .as_array()
         .ok_or_else(|| Refused::Malformed("\"input\" must be a text or an array.".to_owned()))?;
-    let mut refers = false;
     for (index, item) in items.iter().enumerate() {
         let place = format!("input[{index}]");
         let object =
@@ -141,7 +127,7 @@ fn items(value: &Value<'_>, dialect: &Dialect, model: &str, input: &mut InputBou
                     None => input.text(item),
                 }
             }
-            Some("item_reference") => refers = true,
+            Some("item_reference") => input.unseen(&place, Medium::Document),
             Some(other) => {
                 let rule = "is a kind of input whose tokens can't be bounded. Ask whoever minted this key for one without \
                             a limit in tokens or money.";
@@ -149,7 +135,7 @@ fn items(value: &Value<'_>, dialect: &Dialect, model: &str, input: &mut InputBou
             }
         }
     }
-    Ok(refers)
+    Ok(())
 }
 
 fn function_tools(value: &Value<'_>, name: &str, input: &mut InputBound) -> Result<(), Refused> {
