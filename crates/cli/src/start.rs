@@ -190,6 +190,7 @@ impl Instance<'_> {
             head_limits: HeadLimits { bytes: settings.header_bytes_max, count: settings.header_count_max },
             in_flight_max: settings.in_flight_max,
             log_requests: settings.log_requests,
+            clock: now,
         };
         let proxy = Proxy::new(config, own)
             .map_err(|error| anyhow!("the operating system gives no randomness: {error}"))?;

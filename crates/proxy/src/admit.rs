@@ -120,10 +120,10 @@ pub(crate) async fn admit(
             }
             let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
             body = read;
-            let plan = Plan::bounded(key, request, facts, &bytes, &terms, &till.prices, counted);
+            let plan = Plan::bounded(key, request, facts, &bytes, &terms, till, counted);
             (plan.inspect_err(count)?, bytes)
         } else {
-            (Plan::counted(key, request, facts, &till.prices), Bytes::new())
+            (Plan::counted(key, request, facts, till), Bytes::new())
         };
         record.asked_for(&plan.measure);
         let mut hold = match till.store.hold_uncounted(&terms, plan.demand, till.timeouts.budget).await {

@@ -2,7 +2,6 @@
 //! have a limit on them.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -16,6 +15,7 @@ use till_providers::request::{self, Question, Refused, RequestFacts};
 use till_providers::usage::AnswerFormat;
 use till_store::KeyTerms;
 
+use crate::Inner;
 use crate::authenticate::Authenticated;
 use crate::facts::Facts;
 
@@ -48,6 +48,8 @@ pub(crate) struct Measure {
     pub(crate) prices: Arc<PriceTable>,
     /// The moment whose prices hold.
     pub(crate) at: Timestamp,
+    /// Tells the moment at which the answer has ended.
+    pub(crate) clock: fn() -> Timestamp,
 }
 
 /// An output cap that was lowered, for the client.
@@ -58,12 +60,7 @@ pub(crate) struct Clamped {
 
 impl Plan {
     /// For a key without token and spend limits: its body is not needed.
-    pub(crate) fn counted(
-        key: &Authenticated,
-        request: &Parts,
-        facts: &Facts,
-        prices: &Arc<PriceTable>,
-    ) -> Self {
+    pub(crate) fn counted(key: &Authenticated, request: &Parts, facts: &Facts, till: &Inner) -> Self {
         let row = request::endpoint(&key.key().provider, &request.method, &facts.path);
         let measure = Measure {
             endpoint: row.map(|row| row.name),
@@ -75,8 +72,9 @@ impl Plan {
             needs_price: false,
             outputs: None,
             strips_usage_chunk: false,
-            prices: Arc::clone(prices),
-            at: now(),
+            prices: Arc::clone(&till.prices),
+            at: (till.clock)(),
+            clock: till.clock,
         };
         Self { demand: Demand::ONE_ACTIVATION, measure, bounded: None }
     }
@@ -91,17 +89,17 @@ impl Plan {
         facts: &Facts,
         body: &[u8],
         terms: &KeyTerms,
-        prices: &Arc<PriceTable>,
+        till: &Inner,
         counted: Option<u64>,
     ) -> Result<Self, Denial> {
         let needs_price = terms.limits().of(Dimension::Spend).is_some();
         let question = question(key, request, facts, body);
-        match Self::bound(&question, terms, prices, needs_price, counted) {
+        match Self::bound(&question, terms, till, needs_price, counted) {
             Err(denial)
                 if terms.options().allow_unbounded
                     && matches!(denial.code, DenialCode::UnboundedRequest | DenialCode::UnpricedModel) =>
             {
-                let mut plan = Self::counted(key, request, facts, prices);
+                let mut plan = Self::counted(key, request, facts, till);
                 plan.measure.is_metered = true;
                 plan.measure.needs_price = needs_price;
                 Ok(plan)
@@ -113,16 +111,17 @@ impl Plan {
     fn bound(
         question: &Question<'_>,
         terms: &KeyTerms,
-        prices: &Arc<PriceTable>,
+        till: &Inner,
         needs_price: bool,
         counted: Option<u64>,
     ) -> Result<Self, Denial> {
+        let prices = &till.prices;
         let provider = question.provider;
         let mut asked = request::facts(question, prices).map_err(refused)?;
         if let Some(counted) = counted {
             asked.tighten(counted);
         }
-        let at = now();
+        let at = (till.clock)();
         let demand = if asked.is_free {
             Demand::ONE_ACTIVATION
         } else {
@@ -144,6 +143,7 @@ impl Plan {
             strips_usage_chunk: asked.strips_usage_chunk,
             prices: Arc::clone(prices),
             at,
+            clock: till.clock,
         };
         Ok(Self { demand, measure, bounded: Some(asked) })
     }
@@ -197,10 +197,4 @@ fn refused(refusal: Refused) -> Denial {
         Refused::Malformed(_) => DenialCode::MalformedRequest,
     };
     Denial::new(code, refusal.to_string())
-}
-
-/// The time of day, for prices and records.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

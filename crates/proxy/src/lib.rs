@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use till_core::time::Timestamp;
 use till_core::token::KeyRing;
 use till_providers::Registry;
 use till_providers::price::PriceTable;
@@ -117,6 +118,8 @@ pub struct ProxyConfig {
     pub in_flight_max: usize,
     /// Whether there is a log line per request.
     pub log_requests: bool,
+    /// The time of day, for prices and records.
+    pub clock: fn() -> Timestamp,
 }
 
 /// The data plane. Cheap to clone.
@@ -141,6 +144,7 @@ pub(crate) struct Inner {
     pub(crate) room_for_bodies: Arc<Semaphore>,
     pub(crate) counting: Counting,
     pub(crate) log_requests: bool,
+    pub(crate) clock: fn() -> Timestamp,
     pub(crate) request_ids: RequestIds,
     pub(crate) connections: TaskTracker,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -169,6 +173,7 @@ impl Proxy {
             room_for_bodies: Arc::new(inspect::room()),
             counting: Counting::default(),
             log_requests: config.log_requests,
+            clock: config.clock,
             request_ids: RequestIds::new()?,
             connections: TaskTracker::new(),
             stopping,

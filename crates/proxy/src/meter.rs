@@ -18,7 +18,7 @@ use till_providers::unbilled::is_unbilled;
 use till_providers::usage::{Charge, Reading, Unit, Usage, UsageChunkFilter, UsageReader};
 use till_store::{Hold, KeyEnded, Outcome, TokenCounts};
 
-use crate::bounds::{Measure, now};
+use crate::bounds::Measure;
 use crate::record::millis;
 
 /// The most text that one token stands for, in bytes. The longest entries of the public vocabularies (o200k_base and
@@ -213,7 +213,7 @@ fn charge_picos(measure: &Measure, provider: &Provider, charge: &Charge) -> Opti
     context.merge(&charge.context);
     // Which of the two moments counts is the provider's business.
     let at = |at| price.rates(&context, at).cost_picos(&charge.usage);
-    Some(at(measure.at).max(at(now())))
+    Some(at(measure.at).max(at((measure.clock)())))
 }
 
 /// The greater of two amounts, per dimension.

@@ -9,10 +9,11 @@ use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::redact::Redactor;
+use till_core::time::Timestamp;
 use till_core::token::SCOPED_KEY_PREFIX;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 
-use crate::bounds::{Measure, now};
+use crate::bounds::Measure;
 use crate::metrics::Metrics;
 
 macro_rules! log_request {
@@ -38,6 +39,7 @@ macro_rules! log_request {
 pub(crate) struct Record {
     metrics: Arc<Metrics>,
     is_logged: bool,
+    clock: fn() -> Timestamp,
     pub(crate) started: Instant,
     pub(crate) request_id: String,
     peer: SocketAddr,
@@ -62,6 +64,7 @@ impl Record {
     pub(crate) fn new(
         metrics: Arc<Metrics>,
         is_logged: bool,
+        clock: fn() -> Timestamp,
         request_id: String,
         peer: SocketAddr,
         method: Method,
@@ -73,6 +76,7 @@ impl Record {
         Self {
             metrics,
             is_logged,
+            clock,
             started: Instant::now(),
             request_id,
             peer,
@@ -110,7 +114,7 @@ impl Record {
     /// The beginning of a usage record: whoever knows more fills it in.
     pub(crate) fn usage(&self, key: KeyId) -> UsageRecord {
         UsageRecord {
-            at: now(),
+            at: (self.clock)(),
             request_id: self.request_id.clone(),
             key,
             provider: self.provider.clone().unwrap_or_default(),

@@ -73,6 +73,7 @@ pub(crate) async fn serve(
     let record = Record::new(
         Arc::clone(&till.metrics),
         till.log_requests,
+        till.clock,
         request_id.clone(),
         client.peer,
         request.method().clone(),

@@ -15,9 +15,6 @@ const SEED: u64 = 5;
 /// Far above what any of them costs.
 const TEN_THOUSAND_DOLLARS: u64 = 10_000_000_000_000;
 
-/// Where the documentation of the provider decides otherwise: see `docs/metering.md`.
-const DIFFERENT: [&str; 2] = ["advisor", "openrouter"];
-
 /// The answer, its body in pieces.
 fn answer(exchange: &Exchange, mut length: impl FnMut() -> usize) -> Vec<Step> {
     let head = format!(
@@ -52,6 +49,7 @@ async fn every_other_recorded_answer_is_charged_what_it_costs() {
 }
 
 /// Every second exchange, so that two processors have something to do.
+#[expect(clippy::print_stdout, reason = "what a test says about itself")]
 async fn charge_all(part: usize) {
     let Some(exchanges) = exchanges() else { return };
     println!("seed {SEED}");
@@ -81,8 +79,6 @@ async fn charge_all(part: usize) {
         let expected = exchange.expected.as_ref().expect("filtered");
         let usage = expected.usage.as_ref().expect("filtered");
         let count = |name: &str| usage.get(name).copied().unwrap_or(0);
-        let is_different =
-            DIFFERENT.iter().any(|part| exchange.id.contains(part) || exchange.provider == *part);
         let limits =
             Limits { tokens: Some(1 << 40), spend_nanos: Some(TEN_THOUSAND_DOLLARS), ..Limits::default() };
         // What has no bound passes too: here it is the answers that matter.
@@ -103,8 +99,13 @@ async fn charge_all(part: usize) {
             let record = rig.last_record(id).await;
             let key = rig.key(id).await;
             charged += 1;
-            if (record.tokens.input, record.tokens.output) != (count("input_tokens"), count("output_tokens"))
-            {
+            // Where the documentation of the provider decides otherwise (see `docs/metering.md`) it is never less: what
+            // another model did beside the first is billed too, and so is a cost that the provider itself states.
+            let is_more =
+                exchange.response.contains("\"iterations\"") || exchange.response.contains("\"cost\"");
+            let theirs = (count("input_tokens"), count("output_tokens"));
+            let ours = (record.tokens.input, record.tokens.output);
+            if ours != theirs && !(is_more && ours.0 >= theirs.0 && ours.1 >= theirs.1) {
                 wrong.push(format!("{}: {:?} instead of {usage:?}", exchange.id, record.tokens));
                 continue;
             }
@@ -112,8 +113,7 @@ async fn charge_all(part: usize) {
             priced += 1;
             let cost = key.used.spend_nanos - before;
             before = key.used.spend_nanos;
-            // DeepSeek's prices depend on the hour, and this is another one.
-            let is_explained = cost >= nanos && (is_different || exchange.provider == "deepseek");
+            let is_explained = is_more && cost >= nanos;
             let is_certain = record.outcome == Outcome::Complete;
             if !(is_certain && (cost == nanos || is_explained)) {
                 wrong.push(format!("{}: {cost} instead of {nanos}, {:?}", exchange.id, record.outcome));

@@ -11,6 +11,7 @@ use till_core::audit::{Actor, ActorKind};
 use till_core::key::KeyId;
 use till_core::limit::Limits;
 use till_core::secret::Secret;
+use till_core::time::Timestamp;
 use till_core::token::{IndexKey, KeyRing, MasterKey};
 use till_core::upstream::Upstream;
 use till_providers::Registry;
@@ -32,6 +33,12 @@ pub(super) struct Options {
     pub(super) in_flight_max: usize,
     pub(super) grace: Duration,
     pub(super) outbound_proxy: OutboundProxy,
+    pub(super) clock: fn() -> Timestamp,
+}
+
+/// Noon of 2026-11-22, UTC: some prices depend on the hour.
+pub(super) fn noon() -> Timestamp {
+    Timestamp(1_795_348_800_000)
 }
 
 impl Default for Options {
@@ -41,6 +48,7 @@ impl Default for Options {
             in_flight_max: 10_000,
             grace: Duration::from_secs(20),
             outbound_proxy: OutboundProxy::default(),
+            clock: noon,
         }
     }
 }
@@ -96,6 +104,7 @@ impl Rig {
             head_limits: till_proxy::HeadLimits::default(),
             in_flight_max: options.in_flight_max,
             log_requests: true,
+            clock: options.clock,
         };
         let proxy = Proxy::new(config, own_paths()).expect("randomness");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
