@@ -15,6 +15,7 @@ mod document;
 mod file;
 mod flags;
 mod mistake;
+mod neutral;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -168,6 +169,11 @@ impl Settings {
                 mistakes.extend(
                     errors.iter().map(|error| Mistake::new(&setting, &written.source, &error.to_string())),
                 );
+            }
+        }
+        for written in &written.neutral {
+            if let Err(error) = self.registry.add_neutral(written.row.clone()) {
+                mistakes.push(Mistake::new("neutral", &written.source, &error.to_string()));
             }
         }
         for (index, wanted) in self.provider_urls.iter().enumerate() {

@@ -45,6 +45,37 @@ auth = { basic = true }   # the upstream key is `user:password`
 The name is at most 32 lower-case letters, digits and `-`, a letter first. `till keys create --provider search …` makes a
 key for it, and `/proxy/search/…` is its path space.
 
+## Prices of your own
+
+Tables `[[prices]]` add prices or replace those of the built-in table; see [prices.md](prices.md).
+
+## What costs nothing by itself
+
+Under a limit in tokens or money till refuses what is in none of its tables, because it may make a request dearer than
+what is set aside for it. What a provider has added since this version was built can be allowed by a row in the
+configuration file, once you have read in the provider's documentation that it is not billed by itself:
+
+```toml
+[[neutral]]
+provider = "openai"
+field = "new_field"                  # a top-level member of JSON bodies
+
+[[neutral]]
+provider = "anthropic"
+beta = "new-feature-2026-12-01"      # a value of the header anthropic-beta
+
+[[neutral]]
+provider = "openai"
+tool = "new_client_tool"             # a type of tools that the client runs
+
+[[neutral]]
+provider = "mistral"
+endpoint = "GET /v1/things/*"        # a method and a path that cost nothing; `*` is one segment, `**` at the end is the rest
+```
+
+A row that is wrong lets a key go over its limit: till then charges what the answer says was used, raises an alarm and
+stops the key.
+
 ## Variables that are not settings
 
 | variable | meaning |

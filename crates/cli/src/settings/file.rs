@@ -1,4 +1,4 @@
-//! The configuration file: TOML whose keys are the settings, tables `[providers.NAME]` and `[[prices]]`.
+//! The configuration file: TOML whose keys are the settings, tables `[providers.NAME]`, `[[prices]]` and `[[neutral]]`.
 
 use std::path::Path;
 
@@ -8,12 +8,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::custom_provider::{self, WrittenProvider};
+use super::neutral::{self, WrittenNeutral};
 use super::written::{Entries, Entry};
 use super::{Mistake, Source, TABLE};
 
 /// The keys of the file that are no settings.
 const PROVIDERS: &str = "providers";
 const PRICES: &str = "prices";
+const NEUTRAL: &str = "neutral";
 
 /// What a configuration file says.
 #[derive(Default)]
@@ -21,6 +23,7 @@ pub(super) struct Contents {
     pub(super) entries: Entries,
     pub(super) custom_providers: Vec<WrittenProvider>,
     pub(super) prices: PriceFile,
+    pub(super) neutral: Vec<WrittenNeutral>,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -75,6 +78,10 @@ impl Reader<'_> {
         }
         if name == PRICES {
             self.read_prices(contents, &source);
+            return;
+        }
+        if name == NEUTRAL {
+            neutral::read_all(self, contents, &source, value.get_ref());
             return;
         }
         let Some(setting) =

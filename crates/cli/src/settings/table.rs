@@ -83,7 +83,7 @@ pub(crate) const TABLE: &[Setting] = &[
             },
         },
         section: FILES,
-        help: "Configuration file in TOML. Its keys are the names of these flags with `_` for `-`; tables `[providers.NAME]` add providers, tables `[[prices]]` add prices.",
+        help: "Configuration file in TOML. Its keys are the names of these flags with `_` for `-`; tables `[providers.NAME]` add providers, tables `[[prices]]` add prices, tables `[[neutral]]` say what costs nothing by itself.",
         apply: |settings, text| value::path(text).map(|path| settings.config = Some(path)),
     },
     Setting {

@@ -319,3 +319,25 @@ fn values() {
         assert!(count(text, 8, 9).is_err(), "{text}");
     }
 }
+
+#[test]
+fn rows_for_what_costs_nothing_are_read() {
+    const FILE: &str = "[[neutral]]\nprovider = \"openai\"\nfield = \"new_field\"\n\n[[neutral]]\nprovider = \"claude\"\nbeta = \"x\"\n";
+    Case::new().file(FILE).settings();
+    let check = |row: &str, expected: &str| {
+        let case = Case::new().file(&format!("listen = \"127.0.0.1:0\"\n[[neutral]]\n{row}\n"));
+        assert_eq!(case.mistakes(), [expected], "{row}");
+    };
+    let shape = "neutral (till.toml:2): must have `provider` and exactly one of `endpoint`, `field`, `tool` and `beta`, \
+                 each a string, and nothing else";
+    check("provider = \"openai\"", shape);
+    check("provider = \"openai\"\nfield = \"a\"\ntool = \"b\"", shape);
+    check("provider = \"openai\"\nfield = 1", shape);
+    check("field = \"a\"", shape);
+    check("provider = \"nobody\"\nfield = \"a\"", "neutral (till.toml:2): there is no provider \"nobody\"");
+    check("provider = \"openai\"\nfield = \"\"", "neutral (till.toml:2): a name must not be empty");
+    check(
+        "provider = \"openai\"\nendpoint = \"v1/x\"",
+        "neutral (till.toml:2): endpoint \"v1/x\" must be a method and a path, as in \"GET /v1/things/*\"",
+    );
+}

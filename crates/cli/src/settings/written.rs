@@ -7,6 +7,7 @@ use till_providers::price::PriceFile;
 
 use super::custom_provider::WrittenProvider;
 use super::file;
+use super::neutral::WrittenNeutral;
 use super::{Mistake, Setting, SettingFlags, TABLE};
 use crate::env::{self, Surroundings};
 
@@ -20,6 +21,7 @@ pub(crate) struct Written {
     pub(super) custom_providers: Vec<WrittenProvider>,
     /// From the configuration file.
     pub(super) prices: PriceFile,
+    pub(super) neutral: Vec<WrittenNeutral>,
     /// What is unknown or can't be read at all.
     pub(super) mistakes: Vec<Mistake>,
 }
@@ -143,6 +145,7 @@ impl Written {
                 self.file = contents.entries;
                 self.custom_providers = contents.custom_providers;
                 self.prices = contents.prices;
+                self.neutral = contents.neutral;
                 self.mistakes.extend(contents.mistakes);
             }
             Err(error) => {
