@@ -48,7 +48,7 @@ def test_quick_start(new_till, upstream: ScriptedUpstream, home: Path) -> None:
     till.data.parent.mkdir(parents=True)
     till.start()
     block = blocks(till)
-    assert set(block) == {"mint", "curl", "python"}
+    assert set(block) == {"mint", "dollars", "curl", "python"}
 
     def run(*command: str, **variables: str) -> str:
         environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(home), "NO_PROXY": "*"}
@@ -62,11 +62,18 @@ def test_quick_start(new_till, upstream: ScriptedUpstream, home: Path) -> None:
     assert "Hello from upstream" in run("bash", "-euc", block["curl"], SCOPED_KEY=key)
     assert run(sys.executable, "-c", block["python"], SCOPED_KEY=key).strip() == "Hello from upstream"
 
+    both = run("bash", "-euc", "shopt -s expand_aliases\n" + block["mint"] + block["dollars"])
+    dollars = re.findall(r"till_sk_\w+", both)[1]
+    assert "0.25" in both
+    answer = openai.OpenAI(base_url=f"{till.url}/v1", api_key=dollars).chat.completions.with_raw_response.create(
+        model="gpt-5-mini", messages=[{"role": "user", "content": "Say hello."}])
+    assert answer.headers["x-till-spend-remaining-usd"].startswith("0.2")
+
     client = openai.OpenAI(base_url=f"{till.url}/v1", api_key=key)
     messages = [{"role": "user", "content": "Say hello."}]
     for _ in range(LIMIT - 2):
         client.chat.completions.create(model="gpt-5-mini", messages=messages)
     with pytest.raises(openai.PermissionDeniedError, match=f"has used all {LIMIT} of its activations"):
         client.chat.completions.create(model="gpt-5-mini", messages=messages)
-    assert upstream.count == LIMIT
+    assert upstream.count == LIMIT + 1
     assert {request.header("authorization") for request in upstream.requests} == {f"Bearer {UPSTREAM_KEY}"}

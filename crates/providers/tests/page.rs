@@ -1,4 +1,4 @@
-//! `docs/providers.md` says what the code does: its tables are made here and compared.
+//! `docs/providers.md` and `docs/metering.md` say what the code does: their tables are made here and compared.
 //!
 //! After a change of the tables run the test once with `TILL_WRITE_DOCS=1` to bring the page up to date.
 
@@ -8,20 +8,28 @@ use std::path::PathBuf;
 use till_core::path::RawPath;
 use till_core::upstream::Placement;
 use till_providers::denied::DeniedReason;
+use till_providers::request::endpoints;
+use till_providers::unbilled::Unbilled;
 use till_providers::{Provider, Registry};
 
 #[test]
-fn the_page_is_up_to_date() {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/providers.md");
-    let page = std::fs::read_to_string(&file).expect("docs/providers.md exists");
+fn the_pages_are_up_to_date() {
     let registry = Registry::builtin();
-    let updated = with_section(&page, "providers", &providers(&registry));
-    let updated = with_section(&updated, "denied", &denied(&registry));
+    check("providers.md", &[("providers", providers(&registry)), ("denied", denied(&registry))]);
+    check("metering.md", &[("endpoints", endpoint_table(&registry)), ("unbilled", unbilled(&registry))]);
+}
+
+/// Compares the sections of a page, or writes them.
+fn check(name: &str, sections: &[(&str, String)]) {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    let page = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("docs/{name}: {error}"));
+    let updated =
+        sections.iter().fold(page.clone(), |page, (section, content)| with_section(&page, section, content));
     if std::env::var_os("TILL_WRITE_DOCS").is_some() {
-        std::fs::write(&file, &updated).expect("docs/providers.md can be written");
+        std::fs::write(&file, &updated).unwrap_or_else(|error| panic!("docs/{name}: {error}"));
     } else if page != updated {
         panic!(
-            "docs/providers.md is behind the code. Run: TILL_WRITE_DOCS=1 cargo test -p till-providers --test page"
+            "docs/{name} is behind the code. Run: TILL_WRITE_DOCS=1 cargo test -p till-providers --test page"
         );
     }
 }
@@ -78,6 +86,35 @@ fn denied(registry: &Registry) -> String {
         text.push('\n');
     }
     text.trim_end().to_owned() + "\n"
+}
+
+fn endpoint_table(registry: &Registry) -> String {
+    let mut text = String::new();
+    for provider in registry.iter() {
+        let rows = endpoints(provider);
+        if rows.is_empty() {
+            continue;
+        }
+        writeln!(text, "### {}\n", provider.name()).expect("a string takes everything");
+        text.push_str("| endpoint | name in records | costs | source |\n| --- | --- | --- | --- |\n");
+        for row in rows {
+            let costs = if row.is_free { "nothing" } else { "by usage" };
+            writeln!(text, "| {} | {} | {costs} | <{}> |", code(&row.pattern()), code(row.name), row.source)
+                .expect("a string takes everything");
+        }
+        text.push('\n');
+    }
+    text.trim_end().to_owned() + "\n"
+}
+
+fn unbilled(registry: &Registry) -> String {
+    let mut table = String::from("| provider | statuses | source |\n| --- | --- | --- |\n");
+    for row in Unbilled::all() {
+        let provider = registry.get(row.provider).expect("a known provider");
+        writeln!(table, "| {} | {} | <{}> |", provider.name(), row.statuses(), row.source)
+            .expect("a string takes everything");
+    }
+    table
 }
 
 fn ids(provider: &Provider) -> String {
