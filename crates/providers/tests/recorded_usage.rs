@@ -142,6 +142,30 @@ impl<'a> Answer<'a> {
         items.filter(|item| item["type"] == kind && !is_look(item)).count() as u64
     }
 
+    /// Whether a stream ends without what the documentation ends it with.
+    fn is_unfinished(&self, format: AnswerFormat) -> bool {
+        let ends = |document: &Value| {
+            let any = |list: &str, name: &str| {
+                let list = document[list].as_array().into_iter().flatten();
+                list.filter(|one| one[name].is_string()).count() > 0
+            };
+            match format {
+                AnswerFormat::OpenAiChat => any("choices", "finish_reason"),
+                AnswerFormat::Gemini => {
+                    any("candidates", "finishReason") || document["promptFeedback"]["blockReason"].is_string()
+                }
+                AnswerFormat::Anthropic => document["delta"]["stop_reason"].is_string(),
+                AnswerFormat::OpenAiResponses => {
+                    ["response.completed", "response.incomplete", "response.failed"]
+                        .iter()
+                        .any(|kind| document["type"] == *kind)
+                }
+                _ => true,
+            }
+        };
+        !self.documents.iter().any(ends)
+    }
+
     fn google_searches(&self) -> u64 {
         let candidates =
             self.documents.iter().filter_map(|document| document["candidates"].as_array()).flatten();
@@ -350,6 +374,16 @@ fn usage_and_price_are_those_of_an_independent_calculator() {
                 Some(unit) => theirs.set(unit, *count),
                 None => findings.wrong.push(format!("{}: {count} of the unknown unit {name}", exchange.id)),
             }
+        }
+        if format == AnswerFormat::Silent {
+            let reason = "the endpoint is not metered, so it is refused under a limit";
+            findings.differ(exchange, "tokens", theirs.tokens(), 0, reason);
+            continue;
+        }
+        if exchange.streamed && !reading.is_complete && Answer::of(exchange).is_unfinished(format) {
+            let reason = "the stream has no end, so that its figures may not be the last ones";
+            findings.differ(exchange, "tokens", theirs.tokens(), 0, reason);
+            continue;
         }
         let Some(first) = reading.charges.first().filter(|_| reading.is_complete) else {
             findings.wrong.push(format!("{} {}: {reading:?}", exchange.id, exchange.path));
