@@ -108,6 +108,8 @@ pub(crate) struct Writer {
     waiting: HashMap<KeyId, Waiters>,
     /// How many wait in all.
     waiters: usize,
+    /// Number of the batch that last cleared the places of those who left.
+    cleared: u64,
     /// Keys whose accounts changed, so that those who wait may be served.
     changed: HashSet<KeyId>,
     retention: Retention,
@@ -152,6 +154,7 @@ impl Writer {
             terms_version: 0,
             waiting: HashMap::new(),
             waiters: 0,
+            cleared: 0,
             changed: HashSet::new(),
             retention: Retention::new(usage_retention),
             number: 0,
