@@ -37,7 +37,7 @@ use crate::queue::Taken;
 use crate::start::{Started, raise};
 use crate::stats::count;
 use crate::terms::KeyTerms;
-use crate::usage_record::hold_name;
+use crate::usage_record::{UsageRecord, hold_name};
 use crate::witness::Witness;
 use retention::Retention;
 use waiting::Waiters;
@@ -120,6 +120,8 @@ pub(crate) struct Writer {
     dirty: HashSet<AccountId>,
     dirty_months: HashSet<Month>,
     closings: Vec<Closing>,
+    /// Records of refused calls in the batch.
+    denied: Vec<Arc<UsageRecord>>,
     answers: Vec<Answer>,
     revoked: Vec<KeyId>,
 }
@@ -163,6 +165,7 @@ impl Writer {
             dirty: HashSet::new(),
             dirty_months: HashSet::new(),
             closings: Vec::new(),
+            denied: Vec::new(),
             answers: Vec::new(),
             revoked: Vec::new(),
         }
@@ -408,9 +411,8 @@ impl Writer {
             return Ok(());
         }
         self.shared.denials.take(&mut self.batch.denials);
-        let mut denied = Vec::new();
-        self.shared.denied_records.take(&mut denied);
-        self.batch.usage.extend(denied.into_iter().map(Arc::new));
+        self.shared.denied_records.take(&mut self.denied);
+        self.batch.usage.extend(self.denied.iter().cloned());
         self.denials_due = None;
         if self.batch.is_empty() {
             return Ok(());
@@ -443,6 +445,7 @@ impl Writer {
         }
         self.batch.clear();
         self.closings.clear();
+        self.denied.clear();
         if self.ledger.accounts_loaded() > self.evict_above {
             self.evict();
         }
