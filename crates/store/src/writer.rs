@@ -320,34 +320,45 @@ impl Writer {
     /// limit is broken by it is stopped.
     fn report_excess(&mut self, closing: &Closing, closed: &Closed) {
         let (held, used) = (closed.hold.units, closing.used);
-        let exceeds = |id: &AccountId| {
-            self.ledger.account(*id).is_some_and(|account| {
-                let is_limited = |dimension: &Dimension| account.limits().of(*dimension).is_some();
-                let mut limited = Dimension::ALL.into_iter().filter(is_limited);
-                limited.any(|dimension| used.of(dimension) > held.of(dimension))
-            })
+        let is_limited = |dimension: Dimension| {
+            let mut accounts = closed.hold.accounts.iter().filter_map(|id| self.ledger.account(id));
+            accounts.any(|account| account.limits().of(dimension).is_some())
         };
-        let exceeded: Vec<AccountId> = closed.hold.accounts.iter().filter(exceeds).collect();
+        let exceeds = |dimension: &Dimension| used.of(*dimension) > held.of(*dimension);
+        let mut exceeded: Vec<&str> = Vec::new();
+        for dimension in Dimension::ALL.into_iter().filter(exceeds).filter(|one| is_limited(*one)) {
+            exceeded.push(dimension.as_str());
+        }
         if exceeded.is_empty() {
             return;
         }
         let detail = json!({
             "hold": hold_name(closing.id),
             "request": closing.record.as_ref().map(|record| &record.request_id),
+            "exceeded": exceeded,
             "held": units_json(held),
             "used": units_json(used),
         })
         .to_string();
-        count(&self.shared.counters.holds_exceeded, 1);
         let key = closed.hold.accounts.key();
-        tracing::error!(%key, %detail, "more was used than the provider was allowed to");
-        self.audit(&Actor::system(), "hold.exceeded", &key.to_string(), detail.clone());
+        if !self.may_be_unbounded(closed) {
+            count(&self.shared.counters.holds_exceeded, 1);
+            tracing::error!(%key, %detail, "more was used than the provider was allowed to");
+            self.audit(&Actor::system(), "hold.exceeded", &key.to_string(), detail.clone());
+        }
         for account in &closed.overrun {
             count(&self.shared.counters.overruns, 1);
             tracing::error!(key = %account, %detail, "more was used than a limit allows; the key is stopped");
             let account = account.to_string();
             self.audit(&Actor::system(), "ledger.overrun", &account, detail.clone());
         }
+    }
+
+    /// Whether nothing bounded the request, as its key allows: each of them uses more than was held for it.
+    fn may_be_unbounded(&self, closed: &Closed) -> bool {
+        let live = key_of(closed.hold.accounts.key()).and_then(|key| self.live.get(&key));
+        let held_nothing = closed.hold.units.tokens == 0 && closed.hold.units.spend_nanos == 0;
+        held_nothing && live.is_some_and(|live| live.terms.options.allow_unbounded)
     }
 
     /// Puts a key's account into memory; `false` when there is no such key.
