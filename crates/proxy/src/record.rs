@@ -13,7 +13,7 @@ use till_core::token::SCOPED_KEY_PREFIX;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 
 use crate::bounds::{Measure, now};
-use crate::metrics::Metrics;
+use crate::metrics::{InFlight, Metrics};
 
 macro_rules! log_request {
     ($level:ident, $record:expr) => {
@@ -37,6 +37,7 @@ macro_rules! log_request {
 /// What is known of a request while it is served; written out when it is dropped.
 pub(crate) struct Record {
     metrics: Arc<Metrics>,
+    pub(crate) in_flight: Arc<InFlight>,
     is_logged: bool,
     pub(crate) started: Instant,
     pub(crate) request_id: String,
@@ -61,17 +62,18 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(
         metrics: Arc<Metrics>,
+        in_flight: Arc<InFlight>,
         is_logged: bool,
         request_id: String,
         peer: SocketAddr,
         method: Method,
         path: &str,
     ) -> Self {
-        metrics.requests_in_flight.enter();
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
         Self {
             metrics,
+            in_flight,
             is_logged,
             started: Instant::now(),
             request_id,
@@ -143,7 +145,6 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.metrics.requests_in_flight.leave();
         self.metrics.bytes_relayed.add(self.bytes);
         self.metrics.echoes_replaced.add(self.echoes);
         match (self.denial, self.status) {
