@@ -55,10 +55,12 @@ impl Writer {
     /// A new demand: answered, or put at the end of its queue.
     pub(super) fn arrive(&mut self, terms: Arc<KeyTerms>, demand: Demand, reply: HoldReply) {
         let key = terms.key;
-        self.forget_those_who_left(key);
-        // What came back in this batch belongs to those who came before.
-        if self.changed.remove(&key) {
-            self.serve_key(key);
+        if !self.waiting.is_empty() {
+            self.forget_those_who_left(key);
+            // What came back in this batch belongs to those who came before.
+            if self.changed.remove(&key) {
+                self.serve_key(key);
+            }
         }
         let is_queued = self.waiting.get(&key).is_some_and(|queue| !queue.is_empty());
         let may_pass = !needs_units(&demand)
