@@ -165,7 +165,8 @@ impl Meter {
         if let Some(record) = hold.record_mut() {
             record.outcome = outcome;
             record.latency_ms = millis(started);
-            record.price_version = cost.spend_nanos.map(|_| measure.prices.version().to_owned());
+            let has_cost = cost.spend_nanos.is_some() || used.spend_nanos > 0;
+            record.price_version = has_cost.then(|| measure.prices.version().to_owned());
             record.tokens = counts(&reading.charges);
             let named = reading.charges.first().and_then(|charge| charge.model.clone());
             if let Some(model) = named.filter(|model| model.len() <= MODEL_BYTES_MAX) {

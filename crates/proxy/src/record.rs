@@ -4,15 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::request::Parts;
 use http::{Method, StatusCode};
 use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::redact::Redactor;
 use till_core::token::SCOPED_KEY_PREFIX;
+use till_providers::request::endpoint;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 
+use crate::authenticate::Authenticated;
 use crate::bounds::{Measure, now};
+use crate::facts::Facts;
 use crate::metrics::{InFlight, Metrics};
 
 macro_rules! log_request {
@@ -107,6 +111,12 @@ impl Record {
     pub(crate) fn asked_for(&mut self, measure: &Measure) {
         self.endpoint = measure.endpoint;
         self.model.clone_from(&measure.model);
+    }
+
+    /// Where the request goes, if nothing more can be known of it.
+    pub(crate) fn asked_at(&mut self, key: &Authenticated, request: &Parts, facts: &Facts) {
+        let row = endpoint(&key.key().provider, &request.method, &facts.path);
+        self.endpoint = row.map(|row| row.name);
     }
 
     /// The beginning of a usage record: whoever knows more fills it in.

@@ -11,45 +11,45 @@ use till_testkit::client::{Answer, Client};
 use till_testkit::upstream::{Received, Step, Upstream, chunk, chunked_head, json, respond};
 use tokio::sync::Semaphore;
 
-use super::rig::{Options, Rig, becomes, request, soon};
+use super::rig::{Options, Rig, request, soon};
 
-const CHAT: &str = "/v1/chat/completions";
-const EVENTS: &str = "content-type: text/event-stream\r\n";
+pub(super) const CHAT: &str = "/v1/chat/completions";
+pub(super) const EVENTS: &str = "content-type: text/event-stream\r\n";
 
 /// gpt-4o-mini costs $0.15 per million tokens of input and $0.60 of output: this is $0.000045.
-const USAGE: &str = r#""usage":{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150}"#;
-const USAGE_NANOS: u64 = 45_000;
+pub(super) const USAGE: &str = r#""usage":{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150}"#;
+pub(super) const USAGE_NANOS: u64 = 45_000;
 
-const HELLO: &str =
+pub(super) const HELLO: &str =
     r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}],"max_tokens":200}"#;
-const HELLO_STREAMED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}],"max_tokens":200,"stream":true}"#;
+pub(super) const HELLO_STREAMED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}],"max_tokens":200,"stream":true}"#;
 
-const DOLLAR: u64 = 1_000_000_000;
+pub(super) const DOLLAR: u64 = 1_000_000_000;
 
-fn answer_with(usage: &str) -> String {
+pub(super) fn answer_with(usage: &str) -> String {
     format!(
         r#"{{"id":"c","object":"chat.completion","model":"gpt-4o-mini-2024-07-18","choices":[{{"index":0,"message":{{"role":"assistant","content":"Hi"}},"finish_reason":"stop"}}],{usage}}}"#
     )
 }
 
-fn event(text: &str) -> Step {
+pub(super) fn event(text: &str) -> Step {
     chunk(format!("data: {text}\n\n").as_bytes())
 }
 
-fn delta(text: &str) -> Step {
+pub(super) fn delta(text: &str) -> Step {
     event(&format!(
         r#"{{"id":"c","object":"chat.completion.chunk","model":"gpt-4o-mini-2024-07-18","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}],"usage":null}}"#
     ))
 }
 
-fn usage_chunk() -> Step {
+pub(super) fn usage_chunk() -> Step {
     event(&format!(
         r#"{{"id":"c","object":"chat.completion.chunk","model":"gpt-4o-mini-2024-07-18","choices":[],{USAGE}}}"#
     ))
 }
 
 /// A streamed answer that goes on after its first event when the gate opens.
-fn gated_stream(gate: &Arc<Semaphore>) -> Vec<Step> {
+pub(super) fn gated_stream(gate: &Arc<Semaphore>) -> Vec<Step> {
     vec![
         chunked_head(EVENTS),
         delta("Hi"),
@@ -61,7 +61,7 @@ fn gated_stream(gate: &Arc<Semaphore>) -> Vec<Step> {
     ]
 }
 
-async fn post(rig: &Rig, token: &str, body: &str) -> Answer {
+pub(super) async fn post(rig: &Rig, token: &str, body: &str) -> Answer {
     rig.call(token, "POST", CHAT, body).await
 }
 
@@ -297,7 +297,7 @@ async fn hanging_up_before_the_answer_costs_what_it_costs() {
 }
 
 /// Waits until nothing of the key is under way any more.
-async fn settled(rig: &Rig, id: till_core::key::KeyId) {
+pub(super) async fn settled(rig: &Rig, id: till_core::key::KeyId) {
     let settled = async {
         loop {
             rig.becomes_idle().await;
@@ -541,119 +541,4 @@ async fn the_provider_counts_for_nothing_what_does_not_fit() {
     let answer = rig.call(&token, "POST", "/v1/messages", &asked).await;
     assert!(answer.text().contains("activations_exhausted"), "{}", answer.text());
     assert_eq!(upstream.received().len(), 2);
-}
-
-/// A client that hangs up early must not make room for the next request while the provider still works for it.
-#[tokio::test]
-async fn what_nobody_waits_for_any_more_is_still_in_flight() {
-    let gate = Arc::new(Semaphore::new(0));
-    let script_gate = Arc::clone(&gate);
-    let upstream = Upstream::start(move |_, _| {
-        let mut steps = vec![Step::Wait(Arc::clone(&script_gate))];
-        steps.extend(gated_stream(&script_gate));
-        steps
-    })
-    .await;
-    let rig = Rig::openai(&upstream.url()).await;
-    let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
-    let mut client = Client::connect(rig.address).await;
-    client.send(request(&token, "POST", CHAT, HELLO_STREAMED)).await;
-    becomes(|| !upstream.received().is_empty()).await;
-    drop(client);
-    becomes(|| rig.proxy.metrics_text().contains("till_client_connections_open 0\n")).await;
-    let in_flight = || rig.proxy.metrics_text().contains("till_requests_in_flight 1\n");
-    // The client's part is over at any moment now.
-    soon(async {
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    assert!(in_flight(), "before the head: {}", rig.proxy.metrics_text());
-    gate.add_permits(10);
-    settled(&rig, id).await;
-    assert_eq!(rig.key(id).await.used.spend_nanos, USAGE_NANOS);
-}
-
-/// A revoked key ends what is read on for it, and what was held is spent.
-#[tokio::test]
-async fn a_revocation_ends_what_is_read_on_for_nobody() {
-    let gate = Arc::new(Semaphore::new(0));
-    let script_gate = Arc::clone(&gate);
-    let upstream = Upstream::start(move |_, _| gated_stream(&script_gate)).await;
-    let rig = Rig::openai(&upstream.url()).await;
-    let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
-    let mut client = Client::connect(rig.address).await;
-    client.send(request(&token, "POST", CHAT, HELLO_STREAMED)).await;
-    client.head().await.expect("a head");
-    drop(client);
-    becomes(|| rig.proxy.metrics_text().contains("till_client_connections_open 0\n")).await;
-    rig.revoke(id).await;
-    settled(&rig, id).await;
-    let record = rig.last_record(id).await;
-    assert_eq!(record.outcome, Outcome::Charged);
-    assert!(record.charged.spend_nanos >= 200 * 600);
-}
-
-/// Bodies that are announced and do not come must not keep others out.
-#[tokio::test]
-async fn a_body_that_does_not_arrive_takes_no_room_from_others() {
-    let upstream = Upstream::start(|_, _| json(&answer_with(USAGE))).await;
-    let rig = Rig::openai(&upstream.url()).await;
-    let (token, _) = rig.mint_dollars("openai", DOLLAR).await;
-    let mut slow = Vec::new();
-    for number in 1..=12 {
-        let mut client = Client::connect(rig.address).await;
-        let head = format!(
-            "POST {CHAT} HTTP/1.1\r\nhost: till\r\nauthorization: Bearer {token}\r\ncontent-length: \
-             67108864\r\n\r\n{{\"model\""
-        );
-        client.send(head).await;
-        becomes(|| rig.proxy.metrics_text().contains(&format!("till_requests_in_flight {number}\n"))).await;
-        slow.push(client);
-    }
-    let answer = post(&rig, &token, HELLO).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-}
-
-/// Whatever somebody calls a model stays small where it is kept.
-#[tokio::test]
-async fn a_long_model_name_is_not_kept() {
-    let long = "m".repeat(10_000);
-    let said = answer_with(USAGE).replace("gpt-4o-mini-2024-07-18", &long);
-    let upstream = Upstream::start(move |_, _| json(&said)).await;
-    let rig = Rig::openai(&upstream.url()).await;
-    let limits = Limits { tokens: Some(1_000_000), ..Limits::default() };
-    let (token, id) = rig.mint_with("openai", limits, KeyOptions::default()).await;
-    for (asked, status) in [(HELLO, 200), (&HELLO.replace("gpt-4o-mini", &long), 400)] {
-        let answer = post(&rig, &token, asked).await;
-        assert_eq!(answer.status, status, "{}", answer.text());
-        let record = rig.last_record(id).await;
-        assert!(record.model.is_none_or(|model| model.len() <= 256), "{status}");
-    }
-}
-
-/// A key whose requests may be unbounded exceeds what was held with every one of them: that is no alarm.
-#[tokio::test]
-async fn a_request_that_may_be_unbounded_is_no_alarm() {
-    let upstream = Upstream::start(|_, _| json(&answer_with(USAGE))).await;
-    let rig = Rig::openai(&upstream.url()).await;
-    let limits = Limits { spend_nanos: Some(2 * USAGE_NANOS - 1), ..Limits::default() };
-    let options = KeyOptions { allow_unbounded: true, ..KeyOptions::default() };
-    let (token, id) = rig.mint_with("openai", limits, options).await;
-    let unknown_field = HELLO.replace("\"max_tokens\"", "\"spend_more\":true,\"max_tokens\"");
-    let audited = async |action: &str| {
-        rig.store.flush().await.expect("writable");
-        let audit = rig.store.audit_list(0, 1000).await.expect("readable");
-        audit.iter().filter(|entry| entry.action == action).count()
-    };
-    assert_eq!(post(&rig, &token, &unknown_field).await.status, 200);
-    assert_eq!((audited("hold.exceeded").await, audited("ledger.overrun").await), (0, 0));
-    // A limit that is broken is one.
-    assert_eq!(post(&rig, &token, &unknown_field).await.status, 200);
-    assert_eq!(rig.key(id).await.used.spend_nanos, 2 * USAGE_NANOS);
-    assert_eq!(audited("ledger.overrun").await, 1);
-    assert_eq!(post(&rig, &token, &unknown_field).await.status, 403);
-    let seen = rig.call(&token, "GET", "/key", "").await;
-    assert!(seen.text().contains("\"dangerAllowUnbounded\":true"), "{}", seen.text());
 }
