@@ -2,12 +2,14 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use till_core::denial::DenialCode;
 use till_core::limit::Limits;
+use till_proxy::Timeouts;
 use till_store::{KeyOptions, Outcome};
 use till_testkit::client::Client;
 use till_testkit::upstream::{Step, Upstream, chunked_head, json, respond};
@@ -18,7 +20,7 @@ use super::metered::{
     CHAT, DOLLAR, EVENTS, HELLO, HELLO_STREAMED, USAGE, USAGE_NANOS, answer_with, delta, event, gated_stream,
     post, settled, usage_chunk,
 };
-use super::rig::{Rig, becomes, request, soon};
+use super::rig::{Options, Rig, becomes, connections_end, request, soon};
 
 /// A client that hangs up early must not make room for the next request while the provider still works for it.
 #[tokio::test]
@@ -359,4 +361,37 @@ async fn what_till_says_of_itself_is_not_said_by_others() {
     assert!(answer.header("x-till-request-id").expect("ours").starts_with("req_"));
     assert_eq!(answer.header("x-till-clamped"), None);
     assert!(upstream.received()[0].header("x-till-clamped").is_empty());
+}
+
+/// Reading on has an end: when nothing comes any more, and when too much comes.
+#[tokio::test]
+async fn reading_on_for_nobody_is_bounded() {
+    let gate = Arc::new(Semaphore::new(0));
+    let stalled = Arc::new(Semaphore::new(0));
+    // A comment, which is no output.
+    let comment = format!(": {}\n\n", "x".repeat(1_000_000));
+    let piece = format!("{:x}\r\n{comment}\r\n", comment.len()).into_bytes();
+    for (name, last) in [
+        ("silence", Step::Wait(Arc::clone(&gate))),
+        ("flood", Step::Flood { piece, stalled: Arc::clone(&stalled) }),
+    ] {
+        let idle = if name == "silence" { Duration::from_millis(50) } else { Duration::from_secs(300) };
+        let upstream =
+            Upstream::start(move |_, _| vec![chunked_head(EVENTS), delta("Hi"), last.clone()]).await;
+        let timeouts = Timeouts { idle, ..Timeouts::default() };
+        let rig =
+            Rig::start(&[("openai", &upstream.url())], Options { timeouts, ..Options::default() }).await;
+        let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
+        let mut client = Client::connect(rig.address).await;
+        client.send(request(&token, "POST", CHAT, HELLO_STREAMED)).await;
+        client.head().await.expect("a head");
+        drop(client);
+        settled(&rig, id).await;
+        let record = rig.last_record(id).await;
+        assert_eq!(record.outcome, Outcome::Charged, "{name}");
+        assert!(record.charged.spend_nanos >= OUTPUT_NANOS, "{name}");
+        if name == "flood" {
+            connections_end(&upstream).await;
+        }
+    }
 }
