@@ -25,6 +25,9 @@ use crate::record::millis;
 /// cl100k_base: runs of 128 spaces and dashes) have 128 bytes; twice that for those that are not public.
 const BYTES_PER_TOKEN_MAX: u64 = 256;
 
+/// The longest name of a model that is taken from an answer into the records, in bytes; as for requests.
+const MODEL_BYTES_MAX: usize = 256;
+
 /// Measures one answer.
 pub(crate) struct Meter {
     hold: Hold,
@@ -162,9 +165,11 @@ impl Meter {
         if let Some(record) = hold.record_mut() {
             record.outcome = outcome;
             record.latency_ms = millis(started);
-            record.price_version = cost.spend_nanos.map(|_| measure.prices.version().to_owned());
+            let has_cost = cost.spend_nanos.is_some() || used.spend_nanos > 0;
+            record.price_version = has_cost.then(|| measure.prices.version().to_owned());
             record.tokens = counts(&reading.charges);
-            if let Some(model) = reading.charges.first().and_then(|charge| charge.model.clone()) {
+            let named = reading.charges.first().and_then(|charge| charge.model.clone());
+            if let Some(model) = named.filter(|model| model.len() <= MODEL_BYTES_MAX) {
                 record.model = Some(model);
             }
         }
