@@ -4,6 +4,7 @@ mod chat;
 mod dialect;
 mod embeddings;
 mod images;
+mod parts;
 mod responses;
 mod rows;
 
