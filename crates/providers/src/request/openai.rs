@@ -1,8 +1,10 @@
 //! OpenAI's API, and those that copy it.
 
+mod audio;
 mod chat;
 mod dialect;
 mod embeddings;
+mod form;
 mod images;
 mod parts;
 mod responses;
