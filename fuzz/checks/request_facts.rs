@@ -182,10 +182,24 @@ pub fn check(input: &[u8]) {
 /// The body as the documentation of the provider would have it, made without looking at places in it.
 fn expected(mut body: Value, facts: &RequestFacts, cap: u64) -> Value {
     let members = body.as_object_mut().expect("an object");
-    // At xAI the older name of the cap counts no reasoning.
-    let is_renamed = |edit: &Edit| edit.text == "\"max_completion_tokens\"";
+    // Some providers document one of the two names of the cap.
+    let is_renamed = |edit: &Edit| edit.text.starts_with("\"max_") && edit.text.ends_with("tokens\"");
     if facts.edits.iter().any(is_renamed) {
         members.remove("max_tokens");
+        members.remove("max_completion_tokens");
+    }
+    for edit in &facts.spend_edits {
+        let most = object_at(object_at(members, "provider"), "max_price");
+        // In place of a null it is the number alone.
+        if let Ok(number) = serde_json::from_str::<serde_json::Number>(&edit.text) {
+            let names = ["prompt", "completion"];
+            let name = names.into_iter().find(|name| most.get(*name).is_some_and(Value::is_null));
+            most.insert(name.expect("a null").to_owned(), number.into());
+            continue;
+        }
+        for name in ["prompt", "completion"].into_iter().filter(|name| edit.text.contains(name)) {
+            most.insert(name.to_owned(), number_after(&edit.text, name));
+        }
     }
     if facts.edits.iter().any(|edit| !is_renamed(edit)) {
         object_at(members, "stream_options").insert("include_usage".to_owned(), true.into());
@@ -211,6 +225,13 @@ fn expected(mut body: Value, facts: &RequestFacts, cap: u64) -> Value {
     body
 }
 
+/// The number of a member in a piece of JSON.
+fn number_after(text: &str, name: &str) -> Value {
+    let (_, after) = text.split_once(&format!("\"{name}\":")).expect("a member");
+    let end = after.find([',', '}']).unwrap_or(after.len());
+    serde_json::from_str(&after[..end]).expect("a number")
+}
+
 /// The object under a name, put there if there is none.
 fn object_at<'m>(members: &'m mut Map<String, Value>, name: &str) -> &'m mut Map<String, Value> {
     let value = members.entry(name).or_insert(Value::Null);
@@ -231,6 +252,7 @@ fn same(facts: &RequestFacts, again: &RequestFacts, cap: u64) {
     assert_eq!(again.cache_write, facts.cache_write);
     assert_eq!(format!("{:?}", again.context), format!("{:?}", facts.context));
     assert!(again.edits.is_empty(), "{:?}", again.edits);
+    assert!(again.spend_edits.is_empty(), "{:?}", again.spend_edits);
     assert!(!again.strips_usage_chunk, "the client would lose a chunk that it asked for");
     assert_eq!(again.output.is_some(), facts.output.is_some());
     if let (Some(again), Some(output)) = (&again.output, &facts.output) {

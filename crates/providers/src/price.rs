@@ -256,6 +256,12 @@ impl ModelPrice {
         self.source
     }
 
+    /// The newest price of a unit, as it is listed: without tiers.
+    pub fn listed(&self, unit: Unit) -> Option<u64> {
+        let figures = &self.prices.last()?.figures;
+        figures.iter().find(|(known, _)| *known == unit).map(|(_, figure)| figure.base)
+    }
+
     /// Whether any of its prices is for this unit.
     pub fn has_figure(&self, unit: Unit) -> bool {
         let variants = self.variants.iter().map(|variant| &variant.period);

@@ -91,6 +91,8 @@ pub struct RequestFacts {
     /// Changes that are made whatever cap is granted, such as asking for usage in a stream. In order, not
     /// overlapping.
     pub edits: Vec<Edit>,
+    /// Changes by which the provider enforces the known price. A key without a limit in money needs none of them.
+    pub spend_edits: Vec<Edit>,
     /// The stream will have one more chunk than the client asked for, with nothing but usage: to be taken out.
     pub strips_usage_chunk: bool,
 }
@@ -224,6 +226,7 @@ impl RequestFacts {
             output: None,
             context: PriceContext::default(),
             edits: Vec::new(),
+            spend_edits: Vec::new(),
             strips_usage_chunk: false,
         }
     }
@@ -240,7 +243,7 @@ impl RequestFacts {
 
     /// The body that the provider gets, with this output cap.
     pub fn rewrite(&self, body: &[u8], cap: Option<u64>) -> Vec<u8> {
-        let mut edits: Vec<Edit> = self.edits.clone();
+        let mut edits: Vec<Edit> = self.edits.iter().chain(&self.spend_edits).cloned().collect();
         if let (Some(output), Some(cap)) = (&self.output, cap) {
             edits.push(match &output.place {
                 CapPlace::Replace(range) => Edit { range: range.clone(), text: cap.to_string() },

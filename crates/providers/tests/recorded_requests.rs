@@ -225,15 +225,21 @@ fn only_the_cap_and_the_usage_change() {
             let found = take(&mut after, output.parameter);
             assert_eq!(found, Some(Value::from(17)), "{}", exchange.id);
             take(&mut before, output.parameter);
-            // At xAI the older name of the cap counts no reasoning, so it is renamed.
-            if output.parameter == "max_completion_tokens" {
-                take(&mut before, "max_tokens");
-            }
+            // Some providers document one of its two names, so the other one is renamed.
+            take(&mut before, "max_tokens");
+            take(&mut before, "max_completion_tokens");
             rewritten += 1;
         }
         for body in [&mut before, &mut after] {
             if let Some(body) = body.as_object_mut() {
                 body.remove("stream_options");
+                // OpenRouter gets the price that it may choose a provider at.
+                if let Some(provider) = body.get_mut("provider").and_then(Value::as_object_mut) {
+                    provider.remove("max_price");
+                    if provider.is_empty() {
+                        body.remove("provider");
+                    }
+                }
                 // A place for the cap that was empty before.
                 body.retain(|name, value| {
                     !(name == "generationConfig" || name == "inferenceConfig")

@@ -5,6 +5,7 @@ use super::super::object::{Object, Value};
 use super::super::text::{InputBound, Medium};
 use super::super::{CacheWrite, Edit, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::dialect::{Dialect, dialect};
+use super::openrouter::cap_price;
 use super::parts::Reader;
 use crate::price::{ModelPrice, PriceTable};
 use crate::provider::Provider;
@@ -120,6 +121,9 @@ pub(super) fn chat(
         }
     }
     facts.unbounded_spend = reader.audio.take().and_then(|place| unpriced_audio(&place, price));
+    if dialect.id == "openrouter" {
+        cap_price(&body, price, &mut facts)?;
+    }
     service_tier(&body, price, &mut facts)?;
     input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
     // Some providers write caches on their own, at a price where there is one.

@@ -12,6 +12,8 @@ pub(super) struct Dialect {
     pub(super) id: &'static str,
     /// Names of the output cap of chat completions; the first is the one that is put in.
     pub(super) caps: &'static [&'static str],
+    /// Whether only the first of them is documented to cap everything that is billed: the other one is renamed.
+    pub(super) renames_cap: bool,
     /// See [`text`](super::super::text).
     pub(super) factor: u64,
     /// The most tokens of an image.
@@ -55,6 +57,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "openai",
         caps: NEW_FIRST,
+        renames_cap: false,
         factor: 1,
         image: OPENAI_IMAGE,
         parses_files: false,
@@ -65,6 +68,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "azure-openai",
         caps: NEW_FIRST,
+        renames_cap: false,
         factor: 1,
         image: OPENAI_IMAGE,
         parses_files: false,
@@ -74,7 +78,8 @@ static DIALECTS: [Dialect; 13] = [
     },
     Dialect {
         id: "mistral",
-        caps: &["max_tokens"],
+        caps: OLD_FIRST,
+        renames_cap: true,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -85,6 +90,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "groq",
         caps: NEW_FIRST,
+        renames_cap: false,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -95,6 +101,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "together",
         caps: OLD_FIRST,
+        renames_cap: true,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -113,6 +120,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "fireworks",
         caps: OLD_FIRST,
+        renames_cap: false,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -136,7 +144,8 @@ static DIALECTS: [Dialect; 13] = [
     },
     Dialect {
         id: "deepseek",
-        caps: &["max_tokens"],
+        caps: OLD_FIRST,
+        renames_cap: true,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -147,6 +156,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "xai",
         caps: NEW_FIRST,
+        renames_cap: true,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -157,6 +167,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "openrouter",
         caps: OLD_FIRST,
+        renames_cap: false,
         factor: 2,
         image: ANY_IMAGE,
         // <https://openrouter.ai/docs/features/multimodal/pdfs>: by default through OCR at a price per page, if the
@@ -191,6 +202,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "cerebras",
         caps: NEW_FIRST,
+        renames_cap: true,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -200,7 +212,8 @@ static DIALECTS: [Dialect; 13] = [
     },
     Dialect {
         id: "zai",
-        caps: &["max_tokens"],
+        caps: OLD_FIRST,
+        renames_cap: true,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -211,6 +224,7 @@ static DIALECTS: [Dialect; 13] = [
     Dialect {
         id: "huggingface",
         caps: OLD_FIRST,
+        renames_cap: true,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -220,7 +234,8 @@ static DIALECTS: [Dialect; 13] = [
     },
     Dialect {
         id: "perplexity",
-        caps: &["max_tokens"],
+        caps: OLD_FIRST,
+        renames_cap: true,
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
@@ -295,9 +310,10 @@ impl Dialect {
         }
     }
 
-    /// The output cap of a chat request. xAI documents that `max_completion_tokens` counts reasoning, and says nothing of
-    /// `max_tokens`, which it calls deprecated (<https://docs.x.ai/docs/api-reference#chat-completions>), so that is
-    /// renamed.
+    /// The output cap of a chat request. Of two names, some providers document one, and may pass over the other; xAI
+    /// and Cerebras document of `max_completion_tokens` alone that it counts reasoning
+    /// (<https://docs.x.ai/docs/api-reference#chat-completions>,
+    /// <https://inference-docs.cerebras.ai/api-reference/chat-completions>).
     pub(super) fn cap(
         &self,
         bytes: &[u8],
@@ -306,7 +322,7 @@ impl Dialect {
         facts: &mut RequestFacts,
     ) -> Result<OutputCap, Refused> {
         let mut output = cap::find(body, self.caps, price.and_then(ModelPrice::max_output))?;
-        if self.id == "xai" && output.parameter != self.caps[0] {
+        if self.renames_cap && output.parameter != self.caps[0] {
             let value = body.get(output.parameter);
             if let Some(range) = value.and_then(|value| name_before(bytes, value.range().start)) {
                 facts.edits.push(Edit { range, text: format!("\"{}\"", self.caps[0]) });

@@ -8,6 +8,7 @@ use super::super::text::{InputBound, Medium};
 use super::super::{CacheWrite, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::chat::{answer_format, service_tier, unpriced_audio};
 use super::dialect::dialect;
+use super::openrouter::cap_price;
 use super::parts::Reader;
 use crate::price::{ModelPrice, PriceTable};
 use crate::provider::Provider;
@@ -94,6 +95,9 @@ pub(super) fn responses(
         reader.any(&choice, "tool_choice")?;
     }
     facts.unbounded_spend = reader.audio.take().and_then(|place| unpriced_audio(&place, price));
+    if dialect.id == "openrouter" {
+        cap_price(&body, price, &mut facts)?;
+    }
     if let Some(tools) = body.given("tools") {
         function_tools(&tools, "tools", question.provider, &mut input)?;
     }

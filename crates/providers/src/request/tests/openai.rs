@@ -404,6 +404,75 @@ fn the_cap_of_xai_is_the_one_that_counts_reasoning() {
     assert_eq!(refused("xai", CHAT, &search("auto")), "search_parameters");
 }
 
+/// Each provider gets the name of the cap that it documents.
+#[test]
+fn the_other_name_of_the_cap_is_renamed() {
+    for (provider, path, given, expected) in [
+        ("mistral", CHAT, "max_completion_tokens", "max_tokens"),
+        ("together", CHAT, "max_completion_tokens", "max_tokens"),
+        ("deepseek", CHAT, "max_completion_tokens", "max_tokens"),
+        ("perplexity", "/chat/completions", "max_completion_tokens", "max_tokens"),
+        ("cerebras", CHAT, "max_tokens", "max_completion_tokens"),
+        ("groq", "/openai/v1/chat/completions", "max_tokens", "max_tokens"),
+        ("openai", CHAT, "max_tokens", "max_tokens"),
+        ("fireworks", "/inference/v1/chat/completions", "max_completion_tokens", "max_completion_tokens"),
+    ] {
+        let body = format!(r#"{{"{given}":77,"model":"sonar","messages":[]}}"#);
+        let after = passes(provider, path, &body).rewrite(body.as_bytes(), Some(33));
+        let after = String::from_utf8(after).expect("text");
+        assert_eq!(after, format!(r#"{{"{expected}":33,"model":"sonar","messages":[]}}"#), "{provider}");
+    }
+    let both = r#"{"max_completion_tokens":7,"max_tokens":7,"model":"grok-4","messages":[]}"#;
+    assert!(refused("xai", CHAT, both).contains("max_tokens"));
+}
+
+/// It may choose among providers of different prices.
+#[test]
+fn openrouter_gets_the_known_price_as_its_highest() {
+    let path = "/api/v1/chat/completions";
+    let known = r#""max_price":{"prompt":0.15,"completion":0.6}"#;
+    for (more, expected) in [
+        (String::new(), format!(r#","provider":{{{known}}}"#)),
+        (r#","provider":null"#.to_owned(), format!(r#","provider":{{{known}}}"#)),
+        (r#","provider":{}"#.to_owned(), format!(r#","provider":{{{known}}}"#)),
+        (
+            r#","provider":{"order":["azure"],"sort":"throughput"}"#.to_owned(),
+            format!(r#","provider":{{"order":["azure"],"sort":"throughput",{known}}}"#),
+        ),
+        (r#","provider":{"max_price":{}}"#.to_owned(), format!(r#","provider":{{{known}}}"#)),
+        (
+            r#","provider":{"max_price":{"prompt":0.1,"completion":null}}"#.to_owned(),
+            r#","provider":{"max_price":{"prompt":0.1,"completion":0.6}}"#.to_owned(),
+        ),
+        (
+            r#","provider":{"max_price":{"prompt":"0.15"}}"#.to_owned(),
+            r#","provider":{"max_price":{"prompt":"0.15","completion":0.6}}"#.to_owned(),
+        ),
+    ] {
+        let body = |more: &str| format!(r#"{{"model":"openai/gpt-4o-mini","messages":[]{more}}}"#);
+        let facts = passes("openrouter", path, &body(&more));
+        let after = String::from_utf8(facts.rewrite(body(&more).as_bytes(), None)).expect("text");
+        assert_eq!(after, body(&expected), "{more}");
+        assert_eq!(in_money("openrouter", &facts), Ok(()), "{more}");
+    }
+    let priced = |prompt: &str| {
+        let provider = format!(r#"{{"max_price":{{"prompt":{prompt},"completion":0.1}}}}"#);
+        let body = format!(r#"{{"model":"openai/gpt-4o-mini","messages":[],"provider":{provider}}}"#);
+        ask("openrouter", path, &body)
+    };
+    for prompt in ["0.16", "0.1500001", "\"1\"", "18446744073709"] {
+        let facts = priced(prompt).expect("bounded in tokens");
+        let refused = in_money("openrouter", &facts);
+        assert_eq!(refused, Err("provider.max_price.prompt".to_owned()), "{prompt}");
+    }
+    for prompt in ["-1", "1e9", "\"\"", "[]", "18446744073709551616"] {
+        assert!(matches!(priced(prompt), Err(Refused::Malformed(_))), "{prompt}");
+    }
+    // Nothing is known of its price.
+    let body = r#"{"model":"nobody/knows","messages":[]}"#;
+    assert!(passes("openrouter", path, body).spend_edits.is_empty());
+}
+
 #[test]
 fn perplexity_is_bounded_where_it_searches_once() {
     let path = "/chat/completions";
