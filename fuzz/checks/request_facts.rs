@@ -14,7 +14,7 @@ use till_providers::registry::Registry;
 use till_providers::request::{Edit, Question, Refused, RequestFacts, facts};
 
 /// Provider and path of every endpoint that is metered. New ones go to the end: the corpus counts on the order.
-pub const ENDPOINTS: [(&str, &str); 69] = [
+pub const ENDPOINTS: [(&str, &str); 70] = [
     ("openai", "/v1/chat/completions"),
     ("openai", "/v1/responses"),
     ("openai", "/v1/responses/compact"),
@@ -84,6 +84,7 @@ pub const ENDPOINTS: [(&str, &str); 69] = [
     ("openrouter", "/api/v1/embeddings"),
     ("cerebras", "/v1/completions"),
     ("perplexity", "/v1/embeddings"),
+    ("mistral", "/v1/ocr"),
 ];
 
 /// Caps that are granted: one that is in no corpus file, and the highest.

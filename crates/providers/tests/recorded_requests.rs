@@ -187,6 +187,7 @@ fn the_hold_was_a_bound() {
     assert!(held > 0);
 }
 
+#[expect(clippy::print_stdout, reason = "the report is for whoever runs the test")]
 fn report(refusals: &BTreeMap<String, usize>, ratios: &mut BTreeMap<&str, Ratios>) {
     println!("refused, because nothing bounds them: {}", refusals.values().sum::<usize>());
     for (reason, count) in refusals {

@@ -6,6 +6,7 @@ mod dialect;
 mod embeddings;
 mod form;
 mod images;
+mod ocr;
 mod openrouter;
 mod parts;
 mod responses;

@@ -61,6 +61,10 @@ const RUNS: [&str; 14] = [
     "moderation",
 ];
 
+/// The most tokens of a prompt that Mistral puts in front: twice the longest documented one, which is for reasoning
+/// (<https://docs.mistral.ai/capabilities/reasoning>).
+const OWN_PROMPT: u64 = 1_024;
+
 /// Why a prediction has no bound: <https://platform.openai.com/docs/guides/predicted-outputs#limitations>.
 const PREDICTED: &str = "is billed as output where it turns out to be wrong, beyond the cap. Leave it out.";
 
@@ -112,6 +116,8 @@ pub(super) fn chat(
             "tool_choice" | "function_call" => reader.any(&value, name)?,
             // Texts that the model may cite: <https://console.groq.com/docs/api-reference#chat-create>.
             "documents" if dialect.id == "groq" => reader.any(&value, name)?,
+            // Mistral puts a prompt of its own in front.
+            "prompt_mode" | "safe_prompt" if dialect.id == "mistral" => reader.input.tokens(OWN_PROMPT),
             name if dialect.caps.contains(&name) || dialect.is_neutral(name, &value) => {}
             name if NEUTRAL.contains(&name) => {}
             name if question.provider.is_neutral_field(name) => {}
@@ -160,7 +166,11 @@ pub(super) fn service_tier(
     if !is_plain && !is_priced {
         return Err(unbounded("service_tier", "asks for a tier whose price is not known. Leave it out."));
     }
-    facts.context.set("service_tier", tier);
+    // A cheaper tier may be answered by the plain one: "This response value may be different from the value set in the
+    // parameter" (<https://platform.openai.com/docs/api-reference/chat/create>). The answer tells.
+    if tier != "flex" {
+        facts.context.set("service_tier", tier);
+    }
     Ok(())
 }
 
@@ -216,7 +226,9 @@ pub(super) fn unpriced_audio(place: &str, price: Option<&ModelPrice>) -> Option<
 }
 
 fn tools(value: &Value<'_>, provider: &Provider, input: &mut InputBound) -> Result<(), Refused> {
-    for (index, tool) in value.as_array().unwrap_or_default().iter().enumerate() {
+    let tools = value.as_array();
+    let tools = tools.ok_or_else(|| Refused::Malformed("\"tools\" must be an array.".to_owned()))?;
+    for (index, tool) in tools.iter().enumerate() {
         let object = tool.as_object();
         let given = |name: &str| object.as_ref().and_then(|tool| tool.given(name));
         let kind = given("type").and_then(|kind| kind.as_str());

@@ -83,7 +83,7 @@ static DIALECTS: [Dialect; 13] = [
         factor: 2,
         image: ANY_IMAGE,
         parses_files: false,
-        also: &["random_seed", "safe_prompt", "prompt_mode"],
+        also: &["min_tokens", "random_seed"],
         asks_for_usage: false,
         agents: &[],
     },
@@ -273,6 +273,12 @@ impl Dialect {
     /// The most tokens of an image for a model, at a level of detail if one is named.
     pub(super) fn image_tokens(&self, model: &str, detail: Option<&str>) -> u64 {
         if model.contains("4o-mini") {
+            return GPT_4O_MINI_IMAGE;
+        }
+        // A deployment has any name.
+        if self.id == "azure-openai"
+            && !["gpt-", "o1", "o3", "o4"].iter().any(|start| model.starts_with(start))
+        {
             return GPT_4O_MINI_IMAGE;
         }
         let is_older = model == "gpt-5" || OLDER.iter().any(|start| model.starts_with(start));

@@ -236,7 +236,9 @@ fn function_tools(
     provider: &Provider,
     input: &mut InputBound,
 ) -> Result<(), Refused> {
-    for (index, tool) in value.as_array().unwrap_or_default().iter().enumerate() {
+    let tools = value.as_array();
+    let tools = tools.ok_or_else(|| Refused::Malformed(format!("{name:?} must be an array.")))?;
+    for (index, tool) in tools.iter().enumerate() {
         let place = format!("{name}[{index}]");
         let object = tool.as_object();
         let given = |name: &str| object.as_ref().and_then(|tool| tool.given(name));

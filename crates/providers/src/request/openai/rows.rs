@@ -7,6 +7,7 @@ use super::audio::{speech, transcriptions};
 use super::chat::{chat, completions};
 use super::embeddings::embeddings;
 use super::images::{edits, images};
+use super::ocr::ocr;
 use super::responses::{responses, uncapped};
 use crate::usage::AnswerFormat::{OpenAiChat, OpenAiResponses, Silent};
 
@@ -276,6 +277,7 @@ static MISTRAL: &[Endpoint] = rows![
         "https://docs.mistral.ai/api/endpoint/fim"
     ),
     embeddings!("/v1", MISTRAL_PRICING),
+    Endpoint::metered("/v1/ocr", "ocr", Silent, ocr, MISTRAL_PRICING),
     speech!("/v1", "https://docs.mistral.ai/api/endpoint/audio/speech"),
     heard!("/v1", "transcriptions", Silent, "https://docs.mistral.ai/capabilities/audio_transcription"),
     Endpoint::free(ANY, "/v1/files", "files", "https://docs.mistral.ai/api/endpoint/files"),

@@ -193,6 +193,10 @@ fn tools_that_the_client_runs_pass_and_others_do_not() {
         let refused = refused("openai", RESPONSES, &body(tool));
         assert!(refused.starts_with("tools[0]"), "{tool}: {refused}");
     }
+    // A list of one, without the list.
+    let alone = r#"{"model":"gpt-5","tools":{"type":"web_search"}}"#;
+    assert!(refused("openai", RESPONSES, alone).contains("tools"));
+    assert!(refused("openai", CHAT, &chat(r#","tools":{"type":"web_search"}"#)).contains("tools"));
     // A grammar is shown to the model.
     let grammar =
         format!(r#"{{"type":"custom","name":"f","format":{{"definition":"{}"}}}}"#, "x".repeat(9_000));
@@ -546,6 +550,42 @@ fn completions_without_a_cap_keep_the_default_of_their_provider() {
 }
 
 #[test]
+fn pages_that_are_read_are_bounded_by_their_list() {
+    let ask_for = |more: &str| {
+        let document = r#"{"type":"document_url","document_url":"https://x"}"#;
+        passes(
+            "mistral",
+            "/v1/ocr",
+            &format!(r#"{{"model":"mistral-ocr-latest","document":{document}{more}}}"#),
+        )
+    };
+    let facts = ask_for(r#","pages":[0,7],"document_annotation_format":{"type":"json_schema"}"#);
+    assert_eq!(facts.input.count(Unit::InputDocumentPages), 2);
+    assert_eq!(facts.input.count(Unit::InputAnnotatedDocumentPages), 2);
+    assert_eq!(in_money("mistral", &facts), Ok(()));
+    for pages in ["", r#","pages":"0-1000""#, r#","pages":["0-1000"]"#, r#","pages":[[0]]"#] {
+        assert_eq!(in_money("mistral", &ask_for(pages)), Err("pages".to_owned()), "{pages}");
+    }
+    let empty = r#"{"model":"mistral-ocr-latest","document":{"type":"document_url"},"pages":[]}"#;
+    assert!(refused("mistral", "/v1/ocr", empty).contains("pages"));
+    let image = r#"{"model":"mistral-ocr-latest","document":{"type":"image_url","image_url":"https://x"}}"#;
+    assert_eq!(passes("mistral", "/v1/ocr", image).input.count(Unit::InputDocumentPages), 1);
+}
+
+/// A tier that is cheaper may be answered by the plain one.
+#[test]
+fn a_cheaper_tier_is_held_at_the_plain_price() {
+    let nanos = |tier: &str| {
+        let body = format!(r#"{{"model":"gpt-5","messages":[],"max_tokens":1000{tier}}}"#);
+        let facts = passes("openai", CHAT, &body);
+        let demand = demand(&facts, PRICES.find("openai", "gpt-5"), true, AT, true).expect("a demand");
+        demand.units(1_000).expect("countable").spend_nanos
+    };
+    assert_eq!(nanos(r#","service_tier":"flex""#), nanos(""));
+    assert!(nanos(r#","service_tier":"priority""#) > nanos(""));
+}
+
+#[test]
 fn images_in_their_original_size_are_held_at_more() {
     let image = |model: &str, detail: &str| {
         let part = format!(r#"{{"type":"image_url","image_url":{{"url":"data:","detail":"{detail}"}}}}"#);
@@ -556,6 +596,10 @@ fn images_in_their_original_size_are_held_at_more() {
     assert!(image("gpt-5.4", "high") >= 6_150);
     assert!(image("gpt-5-mini", "auto") < 24_600);
     assert!(image("gpt-4o-mini", "low") >= 48_169);
+    // Whatever model is behind the name of a deployment.
+    let body = chat_part("mine", r#"{"type":"image_url","image_url":{"url":"data:"}}"#);
+    let deployed = passes("azure-openai", "/openai/v1/chat/completions", &body);
+    assert!(deployed.input.count(Unit::InputImageTokens) >= 48_169);
 }
 
 /// A method and a path, and whether the endpoint is free, metered or unknown.
@@ -584,7 +628,7 @@ fn endpoints_are_free_metered_or_unknown_on_purpose() {
         (Method::POST, "openai", "/v1/realtime/calls", None),
         (Method::GET, "openrouter", "/api/v1/credits", Some(true)),
         (Method::POST, "openrouter", "/api/v1/credits", None),
-        (Method::POST, "mistral", "/v1/ocr", None),
+        (Method::POST, "mistral", "/v1/ocr", Some(false)),
         (Method::POST, "xai", "/v1/images/generations", None),
         (Method::POST, "perplexity", "/v1/embeddings", Some(false)),
     ] {
