@@ -24,6 +24,12 @@ pub(super) const PER_REQUEST: u64 = 128;
 /// Tokens of the prompt that goes with tools or a schema.
 pub(super) const PER_TOOLS: u64 = 2_048;
 
+/// A maximum of a model that nothing in the request enforces, and 5 % more: price tables round, and 1,000,000 stands for
+/// 1,047,576 (gpt-4.1) or 1,048,576, 128,000 for 131,072.
+pub(super) fn with_room(most: u64) -> u64 {
+    most.saturating_add(most.div_ceil(20))
+}
+
 /// Kinds of input that may have a price of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Medium {
@@ -149,7 +155,7 @@ impl InputBound {
                             model.";
                 unbounded(place, rule)
             })?;
-            tokens = tokens.max(window);
+            tokens = tokens.max(with_room(window));
             for unit in self.unseen.iter().flat_map(|(_, medium)| medium.units()) {
                 facts.input.set(*unit, tokens);
             }

@@ -2,7 +2,7 @@
 
 use super::super::endpoint::Endpoint;
 use super::super::object::Object;
-use super::super::text::{InputBound, Medium};
+use super::super::text::{InputBound, Medium, with_room};
 use super::super::{Question, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::form::{Field, Form};
 use crate::price::{ModelPrice, PriceTable};
@@ -124,7 +124,7 @@ pub(super) fn transcriptions(
     input.bytes(form.iter().filter(|field| is_text(field.name)).map(Field::len).sum());
     input.unseen("file", Medium::Audio);
     input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
-    facts.input.set(Unit::OutputTokens, output);
+    facts.input.set(Unit::OutputTokens, with_room(output));
     Ok(facts)
 }
 

@@ -60,6 +60,9 @@ fn input_without_a_size_is_bounded_by_the_window() {
         assert!(held >= window, "{provider} {body}: {held}");
         assert!(!facts.is_plain_text, "{body}");
     }
+    // The table has a million for the 1,047,576 that it takes in.
+    let file = chat_part("gpt-4.1", r#"{"type":"file","file":{"file_id":"f"}}"#);
+    assert!(input_of("openai", CHAT, &file) >= 1_047_576);
     // Nobody knows what this model takes in.
     let file = chat_part("nobody", r#"{"type":"file","file":{"file_id":"f"}}"#);
     assert_eq!(refused("openai", CHAT, &file), "messages[0].content[0]");
@@ -74,7 +77,7 @@ fn input_without_a_size_is_bounded_by_the_window() {
 fn audio_needs_a_price_of_its_own_under_a_limit_in_money() {
     let audio = |model: &str| chat_part(model, r#"{"type":"input_audio","input_audio":{"data":"AAAA"}}"#);
     let facts = passes("openai", CHAT, &audio("gpt-audio"));
-    assert_eq!(facts.input.count(Unit::InputAudioTokens), 128_000);
+    assert_eq!(facts.input.count(Unit::InputAudioTokens), 134_400);
     assert_eq!(in_money("openai", &facts), Ok(()));
     // Its row has a price for text alone, a sixteenth of that of audio.
     let facts = passes("openai", CHAT, &audio("gpt-4o-audio-preview"));
@@ -253,8 +256,8 @@ fn speech_that_is_billed_by_tokens_is_bounded_by_what_the_model_takes_in() {
     let fields = [FILE, (r#"name="model""#, "gpt-4o-transcribe"), (r#"name="prompt""#, "Hi")];
     let facts = hear(TRANSCRIPTIONS, &form(&fields)).expect("bounded");
     assert_eq!(facts.model.as_deref(), Some("gpt-4o-transcribe"));
-    assert_eq!(facts.input.count(Unit::InputAudioTokens), 16_000);
-    assert_eq!(facts.input.tokens(), 18_000);
+    assert_eq!(facts.input.count(Unit::InputAudioTokens), 16_800);
+    assert_eq!(facts.input.tokens(), 16_800 + 2_100);
     assert_eq!(in_money("openai", &facts), Ok(()));
     assert_eq!(facts.rewrite(form(&fields).as_bytes(), None), form(&fields).into_bytes());
     // Cut into parts, each is a run of its own.
@@ -344,6 +347,27 @@ fn forms_that_can_be_read_in_two_ways_are_refused() {
     assert!(ask_with("openai", TRANSCRIPTIONS, &[], &good).is_err());
     let unknown = form(&[FILE, (r#"name="model""#, "gpt-4o-transcribe"), (r#"name="new""#, "x")]);
     assert!(matches!(hear(TRANSCRIPTIONS, &unknown), Err(Refused::Unbounded { what, .. }) if what == "new"));
+}
+
+proptest! {
+    /// No form makes the reading panic, and a name is never read where another one stands.
+    #[test]
+    fn any_form_is_read_or_refused(
+        bytes in proptest::collection::vec(any::<u8>(), 0..60),
+        pieces in proptest::collection::vec(0..12_usize, 0..14),
+    ) {
+        const PIECES: [&str; 12] = [
+            "--b", "--b--", "\r\n", "\n", "\r\n\r\n", "\r\n--b\r\n", ": ", ";",
+            "Content-Disposition: form-data; name=\"model\"", "name=\"file\"; filename=\"a\"", "\"", "whisper-1",
+        ];
+        let mut body: String = pieces.into_iter().map(|piece| PIECES[piece]).collect();
+        body += &String::from_utf8_lossy(&bytes);
+        let _ = hear(TRANSCRIPTIONS, &body);
+        let whole = form(&[FILE, (r#"name="prompt""#, &body), (r#"name="model""#, "gpt-4o-transcribe")]);
+        if let Ok(facts) = hear(TRANSCRIPTIONS, &whole) {
+            prop_assert_eq!(facts.model.as_deref(), Some("gpt-4o-transcribe"));
+        }
+    }
 }
 
 #[test]
