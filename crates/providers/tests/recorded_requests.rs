@@ -8,6 +8,7 @@ use serde_json::Value;
 use till_core::path::{FinalPath, RawPath};
 use till_core::time::Timestamp;
 use till_providers::bound::{BoundError, demand};
+use till_providers::count::{tokenise, with_margin};
 use till_providers::price::PriceTable;
 use till_providers::request::{Question, Refused, RequestFacts, facts};
 use till_providers::{Provider, Registry};
@@ -115,6 +116,7 @@ fn the_hold_was_a_bound() {
     let mut ratios: BTreeMap<&str, Ratios> = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut held = 0;
+    let mut tokenised = 0;
     for exchange in exchanges.iter().filter(|exchange| exchange.status == 200) {
         let asked = Asked::of(exchange, &registry);
         let mut refuse = |what: &str| {
@@ -166,6 +168,14 @@ fn the_hold_was_a_bound() {
         if nanos.is_some_and(|nanos| units.spend_nanos < nanos) {
             wrong.push(format!("{}: {units:?} held, {nanos:?} cost", exchange.id));
         }
+        // Where the tokenizer of the model is public, its count with its margin is set aside instead of bytes.
+        let model = facts.model.as_deref().unwrap_or_default();
+        if let Some(count) = tokenise(asked.provider, model, &asked.body).filter(|_| facts.is_plain_text) {
+            tokenised += 1;
+            if with_margin(count) < input {
+                wrong.push(format!("{}: {count} tokens counted, {input} used", exchange.id));
+            }
+        }
         let ratios = ratios.entry(asked.provider.id()).or_default();
         let hundredths = |held: u64, used: u64| held.saturating_mul(100).checked_div(used);
         ratios.whole.extend(hundredths(units.tokens, input + output));
@@ -182,6 +192,7 @@ fn the_hold_was_a_bound() {
             }
         }
     }
+    println!("{held} held, {tokenised} of them tokenised too");
     report(&refusals, &mut ratios);
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(held > 0);
