@@ -117,7 +117,7 @@ pub(super) fn chat(
             // Texts that the model may cite: <https://console.groq.com/docs/api-reference#chat-create>.
             "documents" if dialect.id == "groq" => reader.any(&value, name)?,
             // Mistral puts a prompt of its own in front.
-            "prompt_mode" | "safe_prompt" if dialect.id == "mistral" => reader.input.tokens(OWN_PROMPT),
+            "prompt_mode" | "safe_prompt" if dialect.id == "mistral" => reader.input.hidden(OWN_PROMPT),
             name if dialect.caps.contains(&name) || dialect.is_neutral(name, &value) => {}
             name if NEUTRAL.contains(&name) => {}
             name if question.provider.is_neutral_field(name) => {}

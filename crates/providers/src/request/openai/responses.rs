@@ -279,7 +279,7 @@ fn function_tools(
 const CLIENT_TOOL: u64 = 4_096;
 
 fn client_tool(tool: &Value<'_>, place: &str, input: &mut InputBound) -> Result<(), Refused> {
-    input.tokens(CLIENT_TOOL);
+    input.hidden(CLIENT_TOOL);
     input.schema(tool, place)
 }
 

@@ -200,6 +200,9 @@ fn tools_that_the_client_runs_pass_and_others_do_not() {
     let alone = r#"{"model":"gpt-5","tools":{"type":"web_search"}}"#;
     assert!(refused("openai", RESPONSES, alone).contains("tools"));
     assert!(refused("openai", CHAT, &chat(r#","tools":{"type":"web_search"}"#)).contains("tools"));
+    // The description that the provider has of it is counted by no tokenizer.
+    assert!(!passes("openai", RESPONSES, &body(r#"{"type":"apply_patch"}"#)).is_plain_text);
+    assert!(passes("openai", RESPONSES, &body(r#"{"type":"function","name":"f"}"#)).is_plain_text);
     // A grammar is shown to the model.
     let grammar =
         format!(r#"{{"type":"custom","name":"f","format":{{"definition":"{}"}}}}"#, "x".repeat(9_000));
