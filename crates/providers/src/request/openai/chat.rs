@@ -61,8 +61,8 @@ const RUNS: [&str; 14] = [
     "moderation",
 ];
 
-/// The most tokens of a prompt that Mistral puts in front: twice the longest documented one, which is for reasoning
-/// (<https://docs.mistral.ai/capabilities/reasoning>).
+/// Tokens of a prompt that Mistral puts in front (<https://docs.mistral.ai/api>: "Assignment to actual SPs is handled
+/// internally"). Its length is not documented.
 const OWN_PROMPT: u64 = 1_024;
 
 /// Why a prediction has no bound: <https://platform.openai.com/docs/guides/predicted-outputs#limitations>.
