@@ -42,6 +42,9 @@ pub fn demand(
     at: Timestamp,
     clamp: bool,
 ) -> Result<Demand, BoundError> {
+    if let Some(refused) = facts.unbounded_spend.as_ref().filter(|_| needs_price) {
+        return Err(BoundError::Refused(refused.clone()));
+    }
     let tokens_fixed = facts.input.tokens();
     let (picos_fixed, picos_each) = match price {
         None if needs_price => {

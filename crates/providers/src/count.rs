@@ -69,15 +69,23 @@ pub fn counted(answer: &[u8]) -> Option<u64> {
 
 /// Tokens of a whole request body that is text only, by OpenAI's public tokenizer; `None` for models whose tokenizer
 /// is not public and for long bodies. The JSON around the text counts too: it has more tokens than what the provider
-/// puts around each message (<https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken>). Takes
-/// milliseconds, and about 150 of them the first time.
+/// puts around each message (<https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken>). Tools and schemas
+/// are written anew, nobody says how, so they count a second time, indented: of `[1,1,1]` a line for each number has
+/// more tokens. Takes milliseconds, and about 150 of them the first time.
 pub fn tokenise(provider: &Provider, model: &str, body: &[u8]) -> Option<u64> {
     if !is_tokenisable(provider, model, body) {
         return None;
     }
     let text = std::str::from_utf8(body).ok()?;
-    u64::try_from(encoding(model)?.encode_ordinary(text).len()).ok()
+    let encoding = encoding(model)?;
+    let members: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let rendered = RENDERED.iter().filter_map(|name| serde_json::to_string_pretty(members.get(*name)?).ok());
+    let again: usize = rendered.map(|text| encoding.encode_ordinary(&text).len()).sum();
+    u64::try_from(encoding.encode_ordinary(text).len() + again).ok()
 }
+
+/// Members that the provider writes anew for the model.
+const RENDERED: [&str; 5] = ["functions", "response_format", "text", "tool_choice", "tools"];
 
 /// Whether [`tokenise`] has an answer.
 pub fn is_tokenisable(provider: &Provider, model: &str, body: &[u8]) -> bool {

@@ -256,6 +256,19 @@ impl ModelPrice {
         self.source
     }
 
+    /// The newest price of a unit, as it is listed: without tiers.
+    pub fn listed(&self, unit: Unit) -> Option<u64> {
+        let figures = &self.prices.last()?.figures;
+        figures.iter().find(|(known, _)| *known == unit).map(|(_, figure)| figure.base)
+    }
+
+    /// Whether any of its prices is for this unit.
+    pub fn has_figure(&self, unit: Unit) -> bool {
+        let variants = self.variants.iter().map(|variant| &variant.period);
+        let mut figures = self.prices.iter().chain(variants).flat_map(|period| &period.figures);
+        figures.any(|(known, _)| *known == unit)
+    }
+
     /// The prices for requests of this kind at this time.
     pub fn rates(&self, context: &PriceContext, at: Timestamp) -> Rates<'_> {
         let active = self.prices.iter().rev().find(|period| period.constraint.holds(at));

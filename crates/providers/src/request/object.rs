@@ -190,16 +190,26 @@ impl<'a> Value<'a> {
             }
             return Some(bytes);
         }
-        Some(match self.as_str() {
-            Some(text) => escaped_bytes(&text),
-            None => self.raw.len() as u64,
-        })
+        match self.as_str() {
+            Some(text) => Some(escaped_bytes(&text).max(embedded_bytes(&text, depth)?)),
+            None => Some(self.raw.len() as u64),
+        }
     }
 }
 
 /// Bytes outside of strings that are neither blank nor punctuation.
 fn scalar_bytes(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| !b"{}[],: \t\r\n".contains(byte)).count() as u64
+}
+
+/// The bytes of the most generous rendering of JSON that stands in a text, as arguments of calls do: a provider may
+/// read it and write it anew. 0 for any other text.
+fn embedded_bytes(text: &str, depth: usize) -> Option<u64> {
+    let text = text.trim();
+    if !text.starts_with(['{', '[']) || json::parse(text.as_bytes()).is_err() {
+        return Some(0);
+    }
+    Value { raw: text, start: 0 }.rendered(depth + 1)
 }
 
 /// The bytes of a text in quotes with everything that can be escaped as `\uXXXX`.
@@ -312,6 +322,12 @@ mod tests {
         let bound = Value { raw: schema, start: 0 }.rendered_bytes().expect("not deep");
         let pretty = serde_json::to_string_pretty(&value).expect("JSON").replace('é', "\\u00e9");
         assert!(bound >= pretty.len() as u64, "{bound} {}", pretty.len());
+        // Arguments of a call are JSON in a text.
+        let text = r#""{\"a\":[1,2,3]}""#;
+        let inner = r#"{"a":[1,2,3]}"#;
+        let bytes = |raw| Value { raw, start: 0 }.rendered_bytes().expect("not deep");
+        assert!(bytes(text) >= bytes(inner), "{} {}", bytes(text), bytes(inner));
+        assert!(bytes(r#""[no JSON""#) < 16);
         let deep = "[".repeat(70) + &"]".repeat(70);
         assert_eq!(Value { raw: &deep, start: 0 }.rendered_bytes(), None);
     }
