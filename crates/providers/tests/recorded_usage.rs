@@ -272,8 +272,6 @@ impl Findings {
             return;
         }
         let [first, others @ ..] = &reading.charges[..] else { return };
-        let seen = Charge { usage: plain.clone(), context: PriceContext::default(), ..first.clone() };
-        let seen_nanos = cost(prices, provider, &seen).and_then(nanos_up);
         let mut reasons = Vec::new();
         for other in others {
             let model = other.model.as_deref().unwrap_or_default();
@@ -283,26 +281,32 @@ impl Findings {
             ));
         }
         if tokens.is_some_and(|tokens| stated > tokens) {
-            reasons.push(
-                "the provider states what it charged: https://openrouter.ai/docs/use-cases/usage-accounting"
-                    .to_owned(),
-            );
-        }
-        if cost(prices, provider, &Charge { context: PriceContext::default(), ..first.clone() })
-            != cost(prices, provider, first)
-        {
-            let tier =
-                first.context.value("service_tier").or(first.context.value("speed")).unwrap_or_default();
-            reasons
-                .push(format!("the answer says that it was served as {tier}, which has prices of its own"));
+            let source = "https://openrouter.ai/docs/use-cases/usage-accounting";
+            reasons.push(format!("the provider states what it charged: {source}"));
         }
         if *plain != first.usage {
             let id = format!("{provider} {}", exchange.id);
             let counted = self.disagreements.iter().filter(|found| found.id == id);
             reasons.extend(counted.map(|found| found.reason.clone()));
         }
+        let price = |context: &PriceContext| {
+            let seen = Charge { usage: plain.clone(), context: context.clone(), ..first.clone() };
+            cost(prices, provider, &seen).and_then(nanos_up)
+        };
+        // The calculator was not told how the request was served.
+        let (served, untold) = (price(&first.context), price(&PriceContext::default()));
+        if served != untold && !is_close(served, theirs, plain) {
+            let values = ["service_tier", "speed"].map(|name| first.context.value(name).unwrap_or_default());
+            reasons
+                .push(format!("the answer says how it was served, which has prices of its own: {values:?}"));
+        }
+        let mut seen = [served, untold].into_iter().filter(|seen| is_close(*seen, theirs, plain)).peekable();
+        let is_equal = seen.peek().is_some();
+        if seen.all(|seen| seen != Some(theirs)) {
+            reasons.push("a price with more places than pico-dollars have is rounded up".to_owned());
+        }
         match ours {
-            Some(ours) if seen_nanos == Some(theirs) && !reasons.is_empty() => {
+            Some(ours) if is_equal && !reasons.is_empty() => {
                 self.differ(exchange, "nano-dollars", theirs, ours, &reasons.join("; "));
             }
             _ => self.wrong.push(format!(
@@ -311,6 +315,14 @@ impl Findings {
             )),
         }
     }
+}
+
+/// Whether a price is the calculator's, but for less than a pico-dollar per unit: some prices are thirds of a cent, and
+/// whole pico-dollars, rounded up, in the table.
+fn is_close(ours: Option<u64>, theirs: u64, usage: &Usage) -> bool {
+    let units: u128 = usage.iter().map(|(_, count)| u128::from(count)).sum();
+    let most = nanos_up(units).unwrap_or(u64::MAX);
+    ours.is_some_and(|ours| ours >= theirs && ours - theirs <= most)
 }
 
 fn format(exchange: &Exchange) -> AnswerFormat {
