@@ -195,6 +195,11 @@ impl Writer {
         } else {
             Some(self.denials_due.unwrap_or_else(|| Instant::now() + DENIAL_WAIT))
         };
+        if self.stale {
+            // Nothing else can be done before the store works again, and what is due meanwhile stays due.
+            self.retry_due = Some(self.retry_due.unwrap_or_else(|| Instant::now() + RETRY_WAIT));
+            return self.retry_due;
+        }
         let raise = self.used_since_raise.then(|| self.raised_at + RAISE_EVERY);
         [self.denials_due, self.retry_due, raise, self.retention.due()].into_iter().flatten().min()
     }
