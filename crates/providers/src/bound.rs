@@ -72,7 +72,10 @@ pub fn demand(
         demand.picos_per_step = u128::from(picos_each).saturating_mul(output.outputs.into());
         let wanted = output.requested.or(output.default).unwrap_or(STEPS_DEFAULT).max(1);
         // More than the model can put out is never used.
-        demand.steps_wanted = output.default.map_or(wanted, |most| wanted.min(most)).max(output.min);
+        let wanted = output.default.map_or(wanted, |most| wanted.min(most));
+        // A client that asks for less than the lowest cap knows better: it is never raised above what it asks for.
+        let asks_for_less = output.requested.is_some_and(|requested| requested < output.min);
+        demand.steps_wanted = if asks_for_less { wanted } else { wanted.max(output.min) };
         demand.steps_min =
             if clamp { output.min.max(STEPS_MIN).min(demand.steps_wanted) } else { demand.steps_wanted };
     }
