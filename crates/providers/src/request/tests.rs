@@ -243,8 +243,6 @@ fn what_is_not_known_or_works_on_its_own_is_refused_by_name() {
             "tools[0].type",
         ),
         ("anthropic", "/v1/messages/batches", "{}".to_owned(), "POST /v1/messages/batches"),
-        ("google", GEMINI, gemini(r#","cachedContent":"c""#), "cachedContent"),
-        ("google", GEMINI, gemini(r#","cached_content":"c""#), "cached_content"),
         ("google", GEMINI, gemini(r#","tools":[{"googleSearch":{}}]"#), "tools[0].googleSearch"),
         ("google", GEMINI, gemini(r#","tools":{"code_execution":{}}"#), "tools[0].code_execution"),
         (
@@ -254,18 +252,6 @@ fn what_is_not_known_or_works_on_its_own_is_refused_by_name() {
             "generationConfig.speechConfig",
         ),
         ("google", GEMINI, gemini(r#","serviceTier":"priority""#), "serviceTier"),
-        (
-            "google",
-            GEMINI,
-            r#"{"contents":[{"parts":[{"file_data":{"file_uri":"x"}}]}]}"#.to_owned(),
-            "contents[0].parts[0].file_data",
-        ),
-        (
-            "google",
-            GEMINI,
-            r#"{"contents":{"parts":[{"inlineData":{"mimeType":"video/mp4","data":""}}]}}"#.to_owned(),
-            "contents.parts[0].inlineData",
-        ),
         (
             "cohere",
             "/v1/chat",
@@ -303,9 +289,9 @@ fn what_is_not_known_or_works_on_its_own_is_refused_by_name() {
         ),
         (
             "bedrock",
-            "/model/meta.llama3-8b-instruct-v1:0/invoke",
+            "/model/writer.palmyra-x5-v1:0/invoke",
             r#"{"prompt":"x"}"#.to_owned(),
-            "meta.llama3",
+            "writer.palmyra",
         ),
     ] {
         let refused = refused(provider, path, &body);
