@@ -6,11 +6,13 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
 use tiktoken_rs::CoreBPE;
 
 use crate::provider::Provider;
-use crate::request::Question;
+use crate::request::{Question, bedrock_model};
 
 /// The longest body that is tokenised here, in bytes: longer ones keep the processor busy for too long.
 pub const TOKENISED_MAX: usize = 1024 * 1024;
@@ -29,54 +31,146 @@ pub fn with_margin(count: u64) -> u64 {
     count.saturating_add((count / 20).max(512))
 }
 
-/// Members of a Messages request that count as input, as the token counting endpoint takes them:
-/// <https://platform.claude.com/docs/en/api/messages-count-tokens>.
-const ANTHROPIC_MEMBERS: [&str; 8] =
-    ["messages", "model", "output_config", "output_format", "system", "thinking", "tool_choice", "tools"];
+/// Members of a Messages request that count as input, as the token counting endpoint takes them. It "accepts the same
+/// structured list of inputs", with tools, images and documents, and "is free to use"
+/// (<https://platform.claude.com/docs/en/build-with-claude/token-counting>).
+const ANTHROPIC: &[&str] = &[
+    "cache_control",
+    "context_management",
+    "messages",
+    "model",
+    "output_config",
+    "output_format",
+    "system",
+    "thinking",
+    "tool_choice",
+    "tools",
+];
+
+/// Those of a request to Gemini, whose `countTokens` takes the whole of it
+/// (<https://ai.google.dev/api/tokens#method:-models.counttokens>).
+const GOOGLE: &[&str] = &[
+    "cachedContent",
+    "cached_content",
+    "contents",
+    "generationConfig",
+    "generation_config",
+    "systemInstruction",
+    "system_instruction",
+    "toolConfig",
+    "tool_config",
+    "tools",
+];
+
+/// Those of a request to Converse. Schemas of answers are none of them
+/// (<https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseTokensRequest.html>).
+const CONVERSE: &[&str] = &["additionalModelRequestFields", "messages", "system", "toolConfig"];
+
+/// Those of a request to OpenAI's Responses
+/// (<https://developers.openai.com/api/docs/guides/token-counting>).
+const RESPONSES: &[&str] = &[
+    "conversation",
+    "input",
+    "instructions",
+    "model",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "reasoning",
+    "text",
+    "tool_choice",
+    "tools",
+    "truncation",
+];
 
 impl CountRequest {
-    /// The request that counts the input of another one; `None` where the provider has no such endpoint.
+    /// The request that counts the input of another one; `None` where the provider has no endpoint that counts all of it.
+    /// Images, documents and tools are counted too.
     pub fn of(question: &Question<'_>) -> Option<Self> {
         let path = question.path.as_str();
         match question.provider.table_id()? {
             "anthropic" if path == "/v1/messages" => {
-                let mut body: Map<String, Value> = serde_json::from_slice(question.body).ok()?;
-                body.retain(|name, _| ANTHROPIC_MEMBERS.contains(&name.as_str()));
-                Some(Self { path: "/v1/messages/count_tokens".to_owned(), body: to_bytes(&body.into()) })
+                Some(Self::to("/v1/messages/count_tokens".to_owned(), &members(question, ANTHROPIC)?.into()))
             }
-            // <https://ai.google.dev/api/tokens#method:-models.counttokens>
+            "openai" if path == "/v1/responses" => {
+                Some(Self::to("/v1/responses/input_tokens".to_owned(), &members(question, RESPONSES)?.into()))
+            }
             "google" => {
                 let (model, verb) = path.rsplit_once(':')?;
                 if verb != "generateContent" && verb != "streamGenerateContent" {
                     return None;
                 }
-                let mut body: Map<String, Value> = serde_json::from_slice(question.body).ok()?;
+                let mut body = members(question, GOOGLE)?;
                 let (_, name) = model.rsplit_once('/')?;
                 body.insert("model".to_owned(), format!("models/{name}").into());
-                let body = Map::from_iter([("generateContentRequest".to_owned(), body.into())]);
-                Some(Self { path: format!("{model}:countTokens"), body: to_bytes(&body.into()) })
+                Some(Self::to(format!("{model}:countTokens"), &json!({ "generateContentRequest": body })))
             }
+            "bedrock" => Self::of_bedrock(question),
             _ => None,
         }
     }
+
+    /// Only for Claude, and only under the name of the model itself, without the region of a profile
+    /// (<https://docs.aws.amazon.com/bedrock/latest/userguide/count-tokens.html>).
+    fn of_bedrock(question: &Question<'_>) -> Option<Self> {
+        let model = bedrock_model(question).ok()?;
+        let model = &model[model.find("anthropic.")?..];
+        let (_, verb) = question.path.as_str().rsplit_once('/')?;
+        let input = match verb {
+            "converse" | "converse-stream" => {
+                let all: Map<String, Value> = serde_json::from_slice(question.body).ok()?;
+                if all.get("outputConfig").is_some_and(|config| !config.is_null()) {
+                    return None;
+                }
+                json!({ "converse": members(question, CONVERSE)? })
+            }
+            "invoke" | "invoke-with-response-stream" => {
+                json!({ "invokeModel": { "body": STANDARD.encode(question.body) } })
+            }
+            _ => return None,
+        };
+        let path = format!("/model/{}/count-tokens", model.replace(':', "%3A"));
+        Some(Self::to(path, &json!({ "input": input })))
+    }
+
+    fn to(path: String, body: &Value) -> Self {
+        Self { path, body: body.to_string().into_bytes() }
+    }
+}
+
+/// These members of a body.
+fn members(question: &Question<'_>, known: &[&str]) -> Option<Map<String, Value>> {
+    let mut body: Map<String, Value> = serde_json::from_slice(question.body).ok()?;
+    body.retain(|name, _| known.contains(&name.as_str()));
+    Some(body)
 }
 
 /// The figure in the answer to a [`CountRequest`].
 pub fn counted(answer: &[u8]) -> Option<u64> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
-    ["input_tokens", "totalTokens"].into_iter().find_map(|name| answer.get(name)?.as_u64())
+    ["input_tokens", "totalTokens", "inputTokens"].into_iter().find_map(|name| answer.get(name)?.as_u64())
 }
+
+/// What the provider tells a model beside descriptions of tools or schemas of answers. Nothing is documented; recorded
+/// requests with tools used up to 175 tokens more than their bodies have.
+const TOOL_PROMPT_TOKENS: u64 = 512;
+
+/// Members of a body with which such a prompt comes.
+const TOOL_MEMBERS: [&str; 4] = ["tools", "functions", "response_format", "text"];
 
 /// Tokens of a whole request body that is text only, by OpenAI's public tokenizer; `None` for models whose tokenizer
 /// is not public and for long bodies. The JSON around the text counts too: it has more tokens than what the provider
-/// puts around each message (<https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken>). Takes
-/// milliseconds, and about 150 of them the first time.
+/// puts around each message (<https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken>) and each tool.
+/// Takes milliseconds, and about 150 of them the first time.
 pub fn tokenise(provider: &Provider, model: &str, body: &[u8]) -> Option<u64> {
     if !is_tokenisable(provider, model, body) {
         return None;
     }
     let text = std::str::from_utf8(body).ok()?;
-    u64::try_from(encoding(model)?.encode_ordinary(text).len()).ok()
+    let members: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let has_tools = TOOL_MEMBERS.iter().any(|name| members.get(*name).is_some_and(|value| !value.is_null()));
+    let prompt = if has_tools { TOOL_PROMPT_TOKENS } else { 0 };
+    let tokens = u64::try_from(encoding(model)?.encode_ordinary(text).len()).ok()?;
+    Some(tokens.saturating_add(prompt))
 }
 
 /// Whether [`tokenise`] has an answer.
@@ -120,8 +214,4 @@ fn encoding(model: &str) -> Option<&'static CoreBPE> {
         Family::O200k => O200K.as_ref(),
         Family::Cl100k => CL100K.as_ref(),
     }
-}
-
-fn to_bytes(value: &Value) -> Vec<u8> {
-    value.to_string().into_bytes()
 }

@@ -287,12 +287,7 @@ fn what_is_not_known_or_works_on_its_own_is_refused_by_name() {
             "{}".to_owned(),
             "model",
         ),
-        (
-            "bedrock",
-            "/model/writer.palmyra-x5-v1:0/invoke",
-            r#"{"prompt":"x"}"#.to_owned(),
-            "writer.palmyra",
-        ),
+        ("bedrock", "/model/writer.palmyra-x5-v1:0/invoke", r#"{"prompt":"x"}"#.to_owned(), "writer.palmyra"),
     ] {
         let refused = refused(provider, path, &body);
         assert!(refused.starts_with(what), "{provider} {body}: {refused:?} instead of {what:?}");
