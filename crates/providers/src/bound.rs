@@ -13,6 +13,13 @@ const STEPS_MIN: u64 = 16;
 /// The cap of a request that names none, for a model whose maximum is not known. Every model can put out so much.
 const STEPS_DEFAULT: u64 = 4_096;
 
+/// Parts of the input that may have prices of their own, also where they go into a cache and come out of one.
+const PARTS: [(Unit, Unit, Unit); 3] = [
+    (Unit::InputAudioTokens, Unit::CacheAudioWriteTokens, Unit::CacheAudioReadTokens),
+    (Unit::InputImageTokens, Unit::CacheImageWriteTokens, Unit::CacheImageReadTokens),
+    (Unit::InputVideoTokens, Unit::InputVideoTokens, Unit::CacheVideoReadTokens),
+];
+
 /// Why a request has no bound.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BoundError {
@@ -101,14 +108,10 @@ fn fixed_picos(facts: &RequestFacts, rates: &Rates<'_>) -> Result<u128, Unit> {
     let mut picos = u128::from(rates.figure(Unit::Requests).map_or(0, |figure| figure.dearest(input)));
     let text = rates.dearest(input, |unit| is_text_input(unit, facts.cache_write));
     let mut kinds = Vec::new();
-    for (part, cached) in [
-        (Unit::InputAudioTokens, Unit::CacheAudioWriteTokens),
-        (Unit::InputImageTokens, Unit::CacheImageWriteTokens),
-        (Unit::InputVideoTokens, Unit::InputVideoTokens),
-    ] {
+    for (part, write, read) in PARTS {
         let count = facts.input.count(part);
         if count > 0 {
-            let own = rates.dearest(input, |unit| unit == part || unit == cached);
+            let own = rates.dearest(input, |unit| unit == part || unit == write || unit == read);
             kinds.push((own.max(text).ok_or(part)?, count));
         }
     }
