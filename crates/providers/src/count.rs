@@ -215,3 +215,104 @@ fn encoding(model: &str) -> Option<&'static CoreBPE> {
         Family::Cl100k => CL100K.as_ref(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+    use serde_json::{Value, json};
+    use till_core::path::{FinalPath, RawPath};
+
+    use super::{CountRequest, counted, with_margin};
+    use crate::Registry;
+    use crate::request::Question;
+
+    /// Where a request is counted, and with which body.
+    fn asked(provider: &str, path: &str, body: &Value) -> Option<(String, Value)> {
+        let registry = Registry::builtin();
+        let provider = registry.get(provider).expect("built in");
+        let raw = RawPath::parse(path.as_bytes()).expect("a path");
+        let path: FinalPath = provider.final_path(&raw).expect("a good path");
+        let body = body.to_string().into_bytes();
+        let question = Question {
+            provider,
+            method: &Method::POST,
+            path: &path,
+            query: None,
+            headers: &HeaderMap::new(),
+            body: &body,
+        };
+        let request = CountRequest::of(&question)?;
+        Some((request.path, serde_json::from_slice(&request.body).expect("JSON")))
+    }
+
+    #[test]
+    fn all_that_is_input_is_counted_and_nothing_else_is_sent() {
+        let image = json!([{ "type": "image", "source": { "type": "file", "file_id": "f" } }]);
+        let message = json!([{ "role": "user", "content": image }]);
+        let body = json!({ "model": "m", "messages": message, "max_tokens": 9, "stream": true, "tools": [] });
+        let expected = json!({ "model": "m", "messages": message, "tools": [] });
+        let messages = asked("anthropic", "/v1/messages", &body);
+        assert_eq!(messages, Some(("/v1/messages/count_tokens".to_owned(), expected)));
+
+        let body =
+            json!({ "model": "m", "input": "Hi", "previous_response_id": "r", "max_output_tokens": 9 });
+        let expected = json!({ "model": "m", "input": "Hi", "previous_response_id": "r" });
+        let responses = asked("openai", "/v1/responses", &body);
+        assert_eq!(responses, Some(("/v1/responses/input_tokens".to_owned(), expected)));
+
+        let body =
+            json!({ "contents": [], "system_instruction": {}, "cachedContent": "c", "serviceTier": "flex" });
+        let (path, asked_for) =
+            asked("google", "/v1beta/models/gemini-x:streamGenerateContent", &body).expect("counted");
+        assert_eq!(path, "/v1beta/models/gemini-x:countTokens");
+        assert_eq!(
+            asked_for,
+            json!({ "generateContentRequest": { "contents": [], "system_instruction": {}, "cachedContent": "c",
+                "model": "models/gemini-x" } })
+        );
+    }
+
+    #[test]
+    fn bedrock_counts_for_claude_under_its_own_name() {
+        let body = json!({ "messages": [], "toolConfig": { "tools": [] }, "inferenceConfig": {} });
+        let path = "/model/us.anthropic.claude-sonnet-4-20250514-v1%3A0/converse-stream";
+        let (path, asked_for) = asked("bedrock", path, &body).expect("counted");
+        assert_eq!(path, "/model/anthropic.claude-sonnet-4-20250514-v1%3A0/count-tokens");
+        assert_eq!(
+            asked_for,
+            json!({ "input": { "converse": { "messages": [], "toolConfig": { "tools": [] } } } })
+        );
+
+        let body = json!({ "anthropic_version": "bedrock-2023-05-31" });
+        let path = "/model/anthropic.claude-haiku-4-5-20251001-v1:0/invoke";
+        let (_, asked_for) = asked("bedrock", path, &body).expect("counted");
+        let encoded = asked_for.pointer("/input/invokeModel/body").and_then(Value::as_str).expect("a body");
+        assert_eq!(encoded, "eyJhbnRocm9waWNfdmVyc2lvbiI6ImJlZHJvY2stMjAyMy0wNS0zMSJ9");
+    }
+
+    #[test]
+    fn what_nothing_counts_in_full_is_not_counted() {
+        let schema = json!({ "messages": [], "outputConfig": { "textFormat": {} } });
+        for (provider, path, body) in [
+            ("openai", "/v1/chat/completions", json!({ "model": "m" })),
+            ("anthropic", "/v1/messages/batches", json!({})),
+            ("google", "/v1beta/models/m:embedContent", json!({})),
+            ("bedrock", "/model/anthropic.claude-haiku-4-5-20251001-v1:0/converse", schema),
+            ("bedrock", "/model/amazon.nova-lite-v1:0/converse", json!({})),
+            ("groq", "/openai/v1/chat/completions", json!({})),
+        ] {
+            assert_eq!(asked(provider, path, &body), None, "{provider} {path}");
+        }
+    }
+
+    #[test]
+    fn an_estimate_is_never_held_as_it_is() {
+        assert_eq!((with_margin(0), with_margin(100_000), with_margin(u64::MAX)), (512, 105_000, u64::MAX));
+        for answer in [r#"{"input_tokens":7}"#, r#"{"totalTokens":7,"x":1}"#, r#"{"inputTokens":7}"#] {
+            assert_eq!(counted(answer.as_bytes()), Some(7), "{answer}");
+        }
+        for answer in ["", "7", r#"{"input_tokens":-7}"#, r#"{"input_tokens":"7"}"#, r#"{"error":{}}"#] {
+            assert_eq!(counted(answer.as_bytes()), None, "{answer}");
+        }
+    }
+}

@@ -3,13 +3,15 @@
 mod betas;
 mod blocks;
 
+use till_core::time::Timestamp;
+
 pub(super) use self::betas::Betas;
 pub(super) use self::blocks::Blocks;
 use super::endpoint::{Endpoint, LOOK, POST};
 use super::object::{Object, Value};
 use super::{CacheWrite, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
-use crate::price::{ModelPrice, PriceTable};
-use crate::usage::AnswerFormat;
+use crate::price::{ModelPrice, PriceContext, PriceTable};
+use crate::usage::{AnswerFormat, Unit};
 
 pub(super) static ENDPOINTS: [Endpoint; 4] = [
     Endpoint::metered(
@@ -76,12 +78,24 @@ const SHORT: [&str; 9] =
     ["claude-instant", "claude-v", "claude-2", "claude-3", "-4-0", "-4-1", "-4-2", "-4-5", "-4@"];
 
 /// How much a model takes in.
-pub(super) fn window(model: &str, price: Option<&ModelPrice>, is_long: bool) -> Option<u64> {
+///
+/// # Errors
+/// It is asked to take in more than usual, which costs more per token, and the price of that is not known.
+pub(super) fn window(model: &str, price: Option<&ModelPrice>, betas: Betas) -> Result<Option<u64>, Refused> {
     let known = price.and_then(ModelPrice::context_window);
-    if is_long || !SHORT.iter().any(|part| model.contains(part)) {
-        return Some(known.unwrap_or_default().max(LONG_WINDOW));
+    if !SHORT.iter().any(|part| model.contains(part)) {
+        return Ok(Some(known.unwrap_or_default().max(LONG_WINDOW)));
     }
-    known
+    if !betas.has_long_input {
+        return Ok(known);
+    }
+    let rates = price.map(|price| price.rates(&PriceContext::default(), Timestamp(0)));
+    let figure = rates.and_then(|rates| rates.figure(Unit::InputTokens));
+    if figure.is_some_and(|figure| figure.tiers.is_empty()) {
+        let rule = "asks for a longer input, whose price is not known for this model. Leave it out.";
+        return Err(unbounded("anthropic-beta \"context-1m\"", rule));
+    }
+    Ok(Some(known.unwrap_or_default().max(LONG_WINDOW)))
 }
 
 fn messages(
@@ -133,7 +147,7 @@ pub(super) fn read(
     if let Some(format) = body.given("output_format") {
         blocks.input.schema(&format, "output_format")?;
     }
-    blocks.input.finish(window(&model, price, betas.has_long_input), &mut facts)?;
+    blocks.input.finish(window(&model, price, betas)?, &mut facts)?;
     facts.cache_write = cache_write(body);
     tier_and_speed(body, price, &mut facts)?;
     let mut output = cap::find(body, &["max_tokens"], price.and_then(ModelPrice::max_output))?;

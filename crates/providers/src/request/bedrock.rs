@@ -5,6 +5,7 @@ mod invoke;
 
 use std::borrow::Cow;
 
+use super::anthropic::Betas;
 use super::endpoint::{Endpoint, POST};
 use super::{Question, RUNS_THERE, Refused, RequestFacts, anthropic, unbounded};
 use crate::price::ModelPrice;
@@ -72,11 +73,11 @@ pub(crate) fn model_of(question: &Question<'_>) -> Result<String, Refused> {
 }
 
 /// How much a model takes in.
-fn window(model: &str, price: Option<&ModelPrice>, has_long_input: bool) -> Option<u64> {
+fn window(model: &str, price: Option<&ModelPrice>, betas: Betas) -> Result<Option<u64>, Refused> {
     if model.contains("claude") {
-        return anthropic::window(model, price, has_long_input);
+        return anthropic::window(model, price, betas);
     }
-    price.and_then(ModelPrice::context_window)
+    Ok(price.and_then(ModelPrice::context_window))
 }
 
 /// Sets the service tier. Where there is no price for `flex`, which is cheaper, the usual one is held

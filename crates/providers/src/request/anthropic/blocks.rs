@@ -12,6 +12,10 @@ const FACTOR: u64 = 2;
 /// (<https://platform.claude.com/docs/en/build-with-claude/vision>), doubled.
 const IMAGE_TOKENS: u64 = 9_568;
 
+/// With citations comes a prompt, of which nothing is documented but that it is small
+/// (<https://platform.claude.com/docs/en/build-with-claude/citations>).
+const CITATION_TOKENS: u64 = 1_024;
+
 /// Tools that the client runs, with tokens of their own beside their description: `computer` 735, `text_editor` 700,
 /// `bash` 245 (<https://platform.claude.com/docs/en/about-claude/pricing#tool-use-pricing>), all doubled.
 const CLIENT_TOOLS: [(&str, u64); 4] =
@@ -160,6 +164,9 @@ impl<'a> Blocks<'a> {
             block.as_object().ok_or_else(|| Refused::Malformed(format!("{place} must be an object.")))?;
         let kind = object.given("type").and_then(|kind| kind.as_str()).unwrap_or_default();
         self.input.message();
+        if object.given("citations").is_some_and(|citations| citations.mentions("enabled")) {
+            self.input.tokens(CITATION_TOKENS);
+        }
         match kind.as_ref() {
             // A signature seals what was thought, of which the text may be a summary. Both are counted.
             "text" | "thinking" | "redacted_thinking" | "tool_use" | "tool_removal" => {

@@ -48,9 +48,9 @@ pub(super) fn converse(
     tier_and_speed(&body, price, &mut facts)?;
     let mut blocks = anthropic::Blocks::new(question.provider);
     let mut output = output(&body, price, &["maxTokens", "temperature", "topP", "stopSequences"])?;
-    let mut has_long_input = false;
+    let mut betas = anthropic::Betas::default();
     if let Some(fields) = body.given("additionalModelRequestFields") {
-        has_long_input = additional(question, &fields, &mut blocks, &mut output)?;
+        betas = additional(question, &fields, &mut blocks, &mut output)?;
     }
     let mut input = blocks.input;
     conversation(&body, question, &mut input)?;
@@ -63,7 +63,7 @@ pub(super) fn converse(
             }
         }
     }
-    input.finish(window(&model, price, has_long_input), &mut facts)?;
+    input.finish(window(&model, price, betas)?, &mut facts)?;
     if body.iter().any(|(_, value)| value.mentions("cachePoint")) {
         facts.cache_write = CacheWrite::OneHour;
     }
@@ -163,14 +163,13 @@ pub(super) fn nested(
     cap::find(&config, caps, default)
 }
 
-/// Fields that go to the model as they are: those of Anthropic's and Amazon's that are understood. Whether it takes in
-/// more than usual.
+/// Fields that go to the model as they are: those of Anthropic's and Amazon's that are understood.
 fn additional(
     question: &Question<'_>,
     fields: &Value<'_>,
     blocks: &mut anthropic::Blocks<'_>,
     output: &mut OutputCap,
-) -> Result<bool, Refused> {
+) -> Result<anthropic::Betas, Refused> {
     const PLACE: &str = "additionalModelRequestFields";
     let malformed = || Refused::Malformed(format!("{PLACE:?} must be an object."));
     let fields = fields.as_object().ok_or_else(malformed)?;
@@ -196,7 +195,7 @@ fn additional(
             name => return Err(unbounded(&format!("{PLACE}.{name}"), UNKNOWN)),
         }
     }
-    Ok(betas.has_long_input)
+    Ok(betas)
 }
 
 /// At Nova's highest effort, the cap must not be given

@@ -94,7 +94,7 @@ fn nova(
     let mut facts = RequestFacts::metered(row);
     let mut input = InputBound::new(FACTOR);
     converse::conversation(body, question, &mut input)?;
-    input.finish(window(&model, price, false), &mut facts)?;
+    input.finish(window(&model, price, anthropic::Betas::default())?, &mut facts)?;
     if body.iter().any(|(_, value)| value.mentions("cachePoint")) {
         facts.cache_write = super::super::CacheWrite::OneHour;
     }
@@ -158,7 +158,7 @@ fn chat(
         }
         input.schema(tool, &format!("tools[{index}]"))?;
     }
-    input.finish(window(&model, price, false), &mut facts)?;
+    input.finish(window(&model, price, anthropic::Betas::default())?, &mut facts)?;
     let mut output = cap::find(body, family.caps, price.and_then(ModelPrice::max_output))?;
     if let Some(choices) = body.given("n") {
         output.outputs = cap::whole(&choices, "n")?.max(1);
