@@ -6,6 +6,7 @@ mod bedrock;
 mod bounds;
 mod cohere;
 mod google;
+mod names;
 
 use std::sync::LazyLock;
 
@@ -33,6 +34,9 @@ const MESSAGES: &str = "/v1/messages";
 const RESPONSES: &str = "/v1/responses";
 const GEMINI: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const CONVERSE: &str = "/model/anthropic.claude-3-haiku-20240307-v1:0/converse";
+const NOVA: &str = "/model/us.amazon.nova-lite-v1:0/invoke";
+const LLAMA: &str = "/model/us.meta.llama3-3-70b-instruct-v1:0/invoke";
+const EMBED: &str = "/v1beta/models/gemini-embedding-2:batchEmbedContents";
 const INVOKE: &str = "/model/anthropic.claude-3-haiku-20240307-v1:0/invoke";
 
 fn ask_with(
@@ -532,7 +536,7 @@ proptest! {
     /// No body makes the reading panic, and what passes can be rewritten into JSON again.
     #[test]
     fn any_body_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80), more in "[\\[\\]{}:,\"a-z0-9\\\\ ]{0,60}") {
-        for (provider, path) in [("openai", CHAT), ("openai", RESPONSES), ("anthropic", MESSAGES), ("google", GEMINI), ("cohere", "/v1/chat"), ("cohere", "/v2/rerank"), ("bedrock", CONVERSE), ("bedrock", INVOKE)] {
+        for (provider, path) in [("openai", CHAT), ("openai", RESPONSES), ("anthropic", MESSAGES), ("google", GEMINI), ("cohere", "/v1/chat"), ("cohere", "/v2/rerank"), ("cohere", "/v2/chat"), ("bedrock", CONVERSE), ("bedrock", INVOKE), ("bedrock", NOVA), ("bedrock", LLAMA), ("google", EMBED)] {
             let _ = ask(provider, path, &String::from_utf8_lossy(&bytes));
             for body in [format!(r#"{{"model":"m",{more}}}"#), format!(r#"{{"model":"m","messages":[{more}]}}"#)] {
                 if let Ok(facts) = ask(provider, path, &body) {

@@ -42,7 +42,7 @@ fn names_of_models_in_bedrock() {
     }
 }
 
-const NOVA: &str = "/model/us.amazon.nova-lite-v1:0/converse";
+const LITE: &str = "/model/us.amazon.nova-lite-v1:0/converse";
 
 /// The body of a request with one block.
 fn block(block: &str) -> String {
@@ -58,7 +58,7 @@ fn documents_and_media_of_converse_are_bounded() {
         r#""audio":{"format":"mp3","source":{"bytes":""}}"#,
         r#""toolResult":{"toolUseId":"t","content":[{"video":{"source":{"bytes":""}}}]}"#,
     ] {
-        assert_eq!(passes("bedrock", NOVA, &block(given)).input.count(Unit::InputTokens), 300_000, "{given}");
+        assert_eq!(passes("bedrock", LITE, &block(given)).input.count(Unit::InputTokens), 300_000, "{given}");
     }
     for given in [
         r#""document":{"format":"txt","name":"a","source":{"bytes":"SGVsbG8="}}"#,
@@ -66,13 +66,13 @@ fn documents_and_media_of_converse_are_bounded() {
         r#""guardContent":{"text":{"text":"Hello"}}"#,
         r#""toolUse":{"toolUseId":"t","name":"f","input":{},"type":"server_tool_use"}"#,
     ] {
-        assert!(passes("bedrock", NOVA, &block(given)).input.count(Unit::InputTokens) < 2_000, "{given}");
+        assert!(passes("bedrock", LITE, &block(given)).input.count(Unit::InputTokens) < 2_000, "{given}");
     }
     let image = block(r#""\u0069mage":{"format":"png","source":{"s3Location":{"uri":"s3://a"}}}"#);
-    assert!(passes("bedrock", NOVA, &image).input.count(Unit::InputImageTokens) >= 8_192);
-    assert!(refused("bedrock", NOVA, &block(r#""neverHeardOf":{}"#)).starts_with("messages[0].content[0]"));
+    assert!(passes("bedrock", LITE, &image).input.count(Unit::InputImageTokens) >= 8_192);
+    assert!(refused("bedrock", LITE, &block(r#""neverHeardOf":{}"#)).starts_with("messages[0].content[0]"));
     let system = r#"{"toolConfig":{"tools":[{"systemTool":{"name":"nova_grounding"}}]}}"#;
-    assert_eq!(refused("bedrock", NOVA, system), "toolConfig.tools[0].systemTool");
+    assert_eq!(refused("bedrock", LITE, system), "toolConfig.tools[0].systemTool");
 }
 
 #[test]
@@ -80,17 +80,17 @@ fn tiers_pass_where_they_have_a_price() {
     let tier = |tier: &str| format!(r#"{{"serviceTier":{{"type":"{tier}"}}}}"#);
     let lite = "/model/us.amazon.nova-2-lite-v1:0/converse";
     for (path, name, expected) in [
-        (NOVA, "default", Some(None)),
-        (NOVA, "flex", Some(None)),
-        (NOVA, "priority", None),
-        (NOVA, "reserved", None),
+        (LITE, "default", Some(None)),
+        (LITE, "flex", Some(None)),
+        (LITE, "priority", None),
+        (LITE, "reserved", None),
         (lite, "reserved", None),
     ] {
         let answer = ask("bedrock", path, &tier(name));
         let context = answer.as_ref().ok().map(|facts| facts.context.value("service_tier"));
         assert_eq!(context, expected, "{path} {name}");
     }
-    passes("bedrock", NOVA, r#"{"performanceConfig":{"latency":"standard"}}"#);
+    passes("bedrock", LITE, r#"{"performanceConfig":{"latency":"standard"}}"#);
 }
 
 #[test]

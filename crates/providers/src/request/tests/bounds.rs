@@ -16,7 +16,7 @@ fn a_model_without_a_price_has_no_bound_in_money() {
     assert_eq!(strict.steps_min, 4_096);
 }
 
-const NOVA: &str = "/model/amazon.nova-2-lite-v1:0/converse";
+const PRIORITY: &str = "/model/amazon.nova-2-lite-v1:0/converse";
 
 /// How many [`priced`] has.
 const PRICED: usize = 23;
@@ -58,7 +58,7 @@ fn priced() -> Vec<(&'static str, &'static str, String)> {
         ("anthropic", MESSAGES, fast.to_owned()),
         ("openai", CHAT, r#"{"model":"gpt-5","messages":[],"service_tier":"priority"}"#.to_owned()),
         ("openai", CHAT, r#"{"model":"gpt-5","messages":[],"service_tier":"flex"}"#.to_owned()),
-        ("bedrock", NOVA, r#"{"serviceTier":{"type":"priority"}}"#.to_owned()),
+        ("bedrock", PRIORITY, r#"{"serviceTier":{"type":"priority"}}"#.to_owned()),
     ]
 }
 
