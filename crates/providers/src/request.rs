@@ -23,6 +23,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
 use till_core::path::FinalPath;
 
+pub(crate) use self::bedrock::model_of as bedrock_model;
 use self::endpoint::Content;
 pub use self::endpoint::{Endpoint, endpoint, endpoints};
 use crate::price::{PriceContext, PriceTable};

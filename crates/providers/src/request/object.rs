@@ -154,15 +154,21 @@ impl<'a> Value<'a> {
 
     /// Whether an object below has a member of this name, however it is written.
     pub(crate) fn mentions(&self, name: &str) -> bool {
-        // Only escapes can hide a name from a look at the bytes.
-        (self.raw.contains(name) || self.raw.contains('\\')) && self.has_member(name)
+        self.any_member(name, &|_| true)
     }
 
-    fn has_member(&self, name: &str) -> bool {
-        if let Some(object) = self.as_object() {
-            return object.iter().any(|(known, value)| known == name || value.has_member(name));
+    /// Whether an object below has a member of this name, however it is written, for whose value something holds.
+    pub(crate) fn any_member(&self, name: &str, holds: &impl Fn(&Self) -> bool) -> bool {
+        // Only escapes can hide a name from a look at the bytes.
+        if !self.raw.contains(name) && !self.raw.contains('\\') {
+            return false;
         }
-        self.as_array().unwrap_or_default().iter().any(|item| item.has_member(name))
+        if let Some(object) = self.as_object() {
+            return object
+                .iter()
+                .any(|(known, value)| (known == name && holds(&value)) || value.any_member(name, holds));
+        }
+        self.as_array().unwrap_or_default().iter().any(|item| item.any_member(name, holds))
     }
 
     /// The bytes that its most generous rendering takes: every member and item on a line of its own, indented by four
@@ -297,6 +303,10 @@ mod tests {
         ] {
             assert_eq!(Value { raw, start: 0 }.mentions("ttl"), expected, "{raw}");
         }
+        let long =
+            |raw| Value { raw, start: 0 }.any_member("ttl", &|ttl| ttl.as_str().as_deref() != Some("5m"));
+        assert!(long(r#"[{"ttl":"5m"},{"ttl":"1h"}]"#) && long(r#"{"ttl":5}"#));
+        assert!(!long(r#"[{"ttl":"5m"},{"ttl":"\u0035m"}]"#));
     }
 
     #[test]
