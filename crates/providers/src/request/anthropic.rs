@@ -193,10 +193,9 @@ fn clears_only(management: &Value<'_>) -> Result<(), Refused> {
 /// The longest time for which something in the body is to be kept.
 fn cache_write(body: &Object<'_>) -> CacheWrite {
     let mentions = |member: &str| body.iter().any(|(name, value)| name == member || value.mentions(member));
-    let is_long = |ttl: &Value<'_>| ttl.as_str().as_deref() != Some("5m");
     if !mentions("cache_control") {
         CacheWrite::None
-    } else if body.iter().any(|(_, value)| value.any_member("ttl", &is_long)) {
+    } else if body.iter().any(|(_, value)| value.any_member("ttl", |ttl| ttl.as_deref() != Some("5m"))) {
         CacheWrite::OneHour
     } else {
         CacheWrite::FiveMinutes

@@ -65,10 +65,6 @@ const IMAGE_TOKENS: u64 = 4_480;
 /// (<https://ai.google.dev/gemini-api/docs/image-understanding>); doubled, and more.
 const TILED_IMAGE_TOKENS: u64 = 16_384;
 
-/// An image that is put out has at most 2,520 tokens, and an answer at most ten of them
-/// (<https://ai.google.dev/gemini-api/docs/image-generation>). Nothing says that the output cap holds for them too.
-const OUTPUT_IMAGES_TOKENS: u64 = 10 * 2_520;
-
 /// Beginnings of names of models that are asked with text and answer with what they charge tokens for. The others make
 /// videos, music or research, at prices per piece.
 const TALKING: [&str; 3] = ["gemini-", "gemma-", "learnlm-"];
@@ -226,8 +222,10 @@ fn generate(
     service_tier(&members, price, &mut facts)?;
     let output = output(&body, &members, price, &mut input)?;
     input.finish(window(price), &mut facts)?;
-    if output.also.contains(&Unit::OutputImageTokens) {
-        facts.input.set(Unit::OutputTokens, OUTPUT_IMAGES_TOKENS.saturating_mul(output.outputs));
+    if let Some(most) = drawn(&output, price)? {
+        facts.input.set(Unit::OutputTokens, most);
+        facts.model = Some(model);
+        return Ok(facts);
     }
     facts.cache_write = CacheWrite::None;
     facts.output = Some(output);
@@ -256,9 +254,9 @@ fn service_tier(
     Ok(())
 }
 
-/// The cap stands in `generationConfig`. It holds for thoughts and answer together: with a cap of 1,500, 1,232 tokens
-/// of thoughts left room for 264 of the answer (<https://github.com/googleapis/python-genai/issues/2062> measures the
-/// same), whatever `thinkingConfig` says.
+/// The cap stands in `generationConfig`. It holds for thoughts and answer together, whatever `thinkingConfig` says: with
+/// a cap of 1,500, 1,232 tokens of thoughts left room for 264 of the answer, and a recorded cap of 5 ended an answer
+/// after 2 tokens of thoughts.
 fn output(
     body: &Object<'_>,
     members: &Members<'_>,
@@ -320,6 +318,26 @@ fn output(
     Ok(output)
 }
 
+/// The most tokens of an answer with images or videos; `None` for one without. Nothing says that the cap holds for them:
+/// how many there are is "limited to 32,768 output tokens", which is all that the model can put out
+/// (<https://docs.cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-understanding>).
+fn drawn(output: &OutputCap, price: Option<&ModelPrice>) -> Result<Option<u64>, Refused> {
+    let is_drawn = |unit: &&Unit| matches!(unit, Unit::OutputImageTokens | Unit::OutputVideoTokens);
+    let Some(unit) = output.also.iter().find(is_drawn) else { return Ok(None) };
+    let is_priced = price.is_some_and(|price| is_put_out(price, *unit));
+    let most = price.and_then(ModelPrice::max_output).filter(|_| is_priced).ok_or_else(|| {
+        let rule =
+            "ask for images of a model of which it is not known what they cost and how many there can be.";
+        unbounded("generationConfig.responseModalities", rule)
+    })?;
+    Ok(Some(most.saturating_mul(output.outputs)))
+}
+
+/// Whether a model has a price for something that it puts out.
+fn is_put_out(price: &ModelPrice, unit: Unit) -> bool {
+    price.rates(&PriceContext::default(), Timestamp(0)).figure(unit).is_some()
+}
+
 /// What comes out besides text. A model that can put out more does so unless it is asked for text alone.
 fn modalities(given: Option<&Value<'_>>, price: Option<&ModelPrice>) -> Result<Vec<Unit>, Refused> {
     let mut also = Vec::new();
@@ -343,10 +361,9 @@ fn modalities(given: Option<&Value<'_>>, price: Option<&ModelPrice>) -> Result<V
     if list.is_empty()
         && let Some(price) = price
     {
-        let rates = price.rates(&PriceContext::default(), Timestamp(0));
         [Unit::OutputImageTokens, Unit::OutputAudioTokens, Unit::OutputVideoTokens]
             .into_iter()
-            .filter(|unit| rates.figure(*unit).is_some())
+            .filter(|unit| is_put_out(price, *unit))
             .for_each(add);
     }
     Ok(also)

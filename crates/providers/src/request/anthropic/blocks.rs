@@ -255,7 +255,11 @@ impl<'a> Blocks<'a> {
     /// request gives (<https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-search-tool>).
     fn reference(&mut self, object: &Object<'_>, member: &str) {
         let name = object.given(member).and_then(|name| name.as_str()).unwrap_or_default();
-        let mut of_name = self.given.iter().filter(|(known, _)| *known == name).map(|(_, tokens)| *tokens);
+        self.refer(&name);
+    }
+
+    fn refer(&mut self, name: &str) {
+        let mut of_name = self.given.iter().filter(|(known, _)| known == name).map(|(_, tokens)| *tokens);
         let most = || self.given.iter().map(|(_, tokens)| *tokens).max();
         let tokens = of_name.next().or_else(most).unwrap_or_default();
         self.input.tokens(tokens);
@@ -291,15 +295,9 @@ impl<'a> Blocks<'a> {
 
     /// Adds the descriptions of all tools that something refers to.
     fn references(&mut self, value: &Value<'_>) {
-        if !value.mentions("tool_name") {
-            return;
-        }
-        if let Some(object) = value.as_object() {
-            if object.given("tool_name").is_some() {
-                self.reference(&object, "tool_name");
-            }
-            object.iter().for_each(|(_, value)| self.references(&value));
-        }
-        value.as_array().unwrap_or_default().iter().for_each(|item| self.references(item));
+        value.any_member("tool_name", |name| {
+            self.refer(&name.unwrap_or_default());
+            false
+        });
     }
 }

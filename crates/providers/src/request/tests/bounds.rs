@@ -117,7 +117,10 @@ proptest! {
         usage.set(Unit::OutputTokens, capped + fixed);
         usage.set(Unit::OutputReasoningTokens, share(capped, reasoning));
         for unit in facts.output.iter().flat_map(|output| &output.also) {
-            usage.set(*unit, share(capped - share(capped, reasoning), drawn) + fixed);
+            usage.set(*unit, share(capped - share(capped, reasoning), drawn));
+        }
+        if fixed > 0 {
+            usage.set(Unit::OutputImageTokens, share(fixed, drawn));
         }
         prop_assert!(usage.tokens() <= units.tokens, "{provider} {model}: {units:?} {usage:?}");
         let picos = price.rates(&facts.context, Timestamp(AT.0 + later)).cost_picos(&usage);

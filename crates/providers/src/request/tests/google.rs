@@ -1,6 +1,7 @@
 //! Requests to Gemini.
 
 use super::*;
+use crate::price::PriceContext;
 
 /// The API takes a single value for a list, as it does for `contents`.
 #[test]
@@ -88,19 +89,27 @@ fn history_of_tools_passes_and_what_is_not_known_does_not() {
 }
 
 #[test]
-fn images_come_beside_the_cap() {
+fn images_are_bounded_by_what_the_model_can_put_out() {
     let image = "/v1beta/models/gemini-2.5-flash-image:generateContent";
-    for body in [
-        "{}",
-        r#"{"generationConfig":{"candidateCount":1}}"#,
-        r#"{"generationConfig":{"responseModalities":["TEXT","IMAGE"]}}"#,
+    for (body, most) in [
+        ("{}", 32_768),
+        (r#"{"generationConfig":{"maxOutputTokens":9,"candidateCount":2}}"#, 65_536),
+        (r#"{"generationConfig":{"responseModalities":["TEXT","IMAGE"]}}"#, 32_768),
     ] {
         let facts = passes("google", image, body);
-        assert!(facts.input.count(Unit::OutputTokens) >= 10 * 1_290, "{body}");
-        assert_eq!(facts.output.expect("an output").also, [Unit::OutputImageTokens], "{body}");
+        assert_eq!((facts.input.count(Unit::OutputTokens), facts.output), (most, None), "{body}");
+        let price = PRICES.find("google", "gemini-2.5-flash-image").expect("a price");
+        let demand = demand(&passes("google", image, body), Some(price), true, AT, true).expect("a demand");
+        let each =
+            price.rates(&PriceContext::default(), AT).figure(Unit::OutputImageTokens).expect("a price").base;
+        assert!(demand.picos_fixed >= u128::from(each) * u128::from(most), "{body}");
     }
     let text = passes("google", image, r#"{"generationConfig":{"responseModalities":["TEXT"]}}"#);
     assert_eq!((text.input.count(Unit::OutputTokens), text.output.expect("an output").also), (0, Vec::new()));
+    let other = r#"{"generationConfig":{"responseModalities":["IMAGE"]}}"#;
+    assert!(refused("google", GEMINI, other).starts_with("generationConfig.responseModalities"));
+    let omni = passes("google", "/v1beta/models/gemini-omni-1.1-flash:generateContent", "{}");
+    assert_eq!(omni.input.count(Unit::OutputTokens), 65_536);
 }
 
 #[test]
