@@ -95,8 +95,11 @@ pub fn demand(
 /// What everything but the capped output, and a token of that output, can cost, whenever within a day it is billed.
 fn dearest(facts: &RequestFacts, price: &ModelPrice, at: Timestamp) -> Result<(u128, u64), Unit> {
     let mut most = (0, 0);
-    for at in price.moments(at) {
-        let rates = price.rates(&facts.context, at);
+    let contexts: Vec<_> = std::iter::once(&facts.context).chain(&facts.other_contexts).collect();
+    for (at, context) in
+        price.moments(at).into_iter().flat_map(|at| contexts.iter().map(move |one| (at, one)))
+    {
+        let rates = price.rates(context, at);
         most.0 = most.0.max(fixed_picos(facts, &rates)?);
         if let Some(output) = &facts.output {
             most.1 = most.1.max(output_picos(facts, output, &rates)?);

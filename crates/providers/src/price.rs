@@ -288,7 +288,10 @@ impl ModelPrice {
                 figures.push((*unit, figure));
             }
         }
-        Rates::new(figures)
+        // "a 1.1x multiplier on all token pricing categories" for being served in the United States alone:
+        // <https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing>.
+        let token_tenths = if context.value("inference_geo") == Some("us") { 11 } else { 10 };
+        Rates::new(figures, token_tenths)
     }
 
     /// This moment, and those within a day from it at which other prices begin to hold: what is asked now may be billed

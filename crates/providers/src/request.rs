@@ -81,6 +81,9 @@ pub struct RequestFacts {
     pub input: Usage,
     /// Why nothing bounds what it costs, where its tokens are bounded: a limit in money refuses it.
     pub unbounded_spend: Option<Refused>,
+    /// What the price may depend on instead of `context`, because the account at the provider decides it: its default
+    /// service tier, the place where it is served.
+    pub other_contexts: Vec<PriceContext>,
     /// Whether the input is nothing but text, so that a tokenizer can count it.
     pub is_plain_text: bool,
     /// The dearest cache entry that the request may write.
@@ -222,6 +225,7 @@ impl RequestFacts {
             answer: row.answer,
             input: Usage::default(),
             unbounded_spend: None,
+            other_contexts: Vec::new(),
             is_plain_text: false,
             cache_write: CacheWrite::None,
             output: None,

@@ -375,6 +375,25 @@ fn the_tier_is_the_one_at_which_it_was_served() {
     }
 }
 
+/// Where Claude was served is in the usage, and what that costs is in the price.
+#[test]
+fn the_place_of_an_answer_is_read_and_paid() {
+    let cost = |geo: &str| {
+        let answer = format!(
+            r#"{{"type":"message","model":"claude-opus-4-6","stop_reason":"end_turn","usage":{{"input_tokens":100,"output_tokens":10{geo}}}}}"#
+        );
+        let reading = read(AnswerFormat::Anthropic, "application/json", [answer.as_bytes()]);
+        let charge = &reading.charges[0];
+        let table = till_providers::price::PriceTable::builtin();
+        let price = table.find("anthropic", charge.model.as_deref().expect("a model")).expect("a price");
+        price.rates(&charge.context, till_core::time::Timestamp(0)).cost_picos(&charge.usage)
+    };
+    let plain = cost("");
+    assert_eq!(cost(r#","inference_geo":"global""#), plain);
+    assert_eq!(cost(r#","inference_geo":"not_available""#), plain);
+    assert_eq!(cost(r#","inference_geo":"us""#), plain * 11 / 10);
+}
+
 #[test]
 fn what_only_looks_like_usage_is_none() {
     const USAGE: &str =

@@ -15,6 +15,7 @@ use till_core::token::SCOPED_KEY_PREFIX;
 use till_providers::request::endpoint;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 
+use crate::Inner;
 use crate::authenticate::Authenticated;
 use crate::bounds::Measure;
 use crate::facts::Facts;
@@ -67,10 +68,7 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(
-        metrics: Arc<Metrics>,
-        in_flight: Arc<InFlight>,
-        is_logged: bool,
-        clock: fn() -> Timestamp,
+        till: &Arc<Inner>,
         request_id: String,
         peer: SocketAddr,
         method: Method,
@@ -78,11 +76,12 @@ impl Record {
     ) -> Self {
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
+        let is_logged = till.log_requests;
         Self {
-            metrics,
-            in_flight,
+            metrics: Arc::clone(&till.metrics),
+            in_flight: till.in_flight(),
             is_logged,
-            clock,
+            clock: till.clock,
             started: Instant::now(),
             request_id,
             peer,

@@ -70,16 +70,8 @@ pub(crate) async fn serve(
     let violation = client.state.violation().filter(|_| request.headers().contains_key(REFUSED_MARK));
     // What follows on such a connection was not checked: see the front door.
     let closes = violation.is_some() || has_token(request.headers(), &header::UPGRADE, "websocket");
-    let record = Record::new(
-        Arc::clone(&till.metrics),
-        till.in_flight(),
-        till.log_requests,
-        till.clock,
-        request_id.clone(),
-        client.peer,
-        request.method().clone(),
-        request.uri().path(),
-    );
+    let record =
+        Record::new(&till, request_id.clone(), client.peer, request.method().clone(), request.uri().path());
     let mut response = match violation {
         Some(Violation { code, message }) => {
             let denial = Denial::new(*code, format!("This request is refused: {message}."));

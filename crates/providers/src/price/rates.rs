@@ -8,12 +8,24 @@ use crate::usage::{Unit, Usage};
 pub struct Rates<'a> {
     /// Parts before what contains them.
     figures: Vec<(Unit, &'a Figure)>,
+    /// Tokens cost so many tenths of what the figures say.
+    token_tenths: u64,
 }
 
 impl<'a> Rates<'a> {
-    pub(super) fn new(mut figures: Vec<(Unit, &'a Figure)>) -> Self {
+    pub(super) fn new(mut figures: Vec<(Unit, &'a Figure)>, token_tenths: u64) -> Self {
         figures.sort_by_key(|(unit, _)| std::cmp::Reverse(unit.depth()));
-        Self { figures }
+        Self { figures, token_tenths }
+    }
+
+    /// A price with what is added to it, rounded up.
+    fn with_surcharge(&self, unit: Unit, picos: u64) -> u64 {
+        let is_token = unit.is_input_token() || unit.is_output_token();
+        if !is_token || self.token_tenths == 10 {
+            return picos;
+        }
+        let tenths = u128::from(picos) * u128::from(self.token_tenths);
+        u64::try_from(tenths.div_ceil(10)).unwrap_or(u64::MAX)
     }
 
     /// The price of a unit, if it has one of its own.
@@ -40,7 +52,8 @@ impl<'a> Rates<'a> {
             let parts = rests.iter().filter(|(part, _)| unit.contains(*part)).map(|(_, rest)| *rest);
             let rest = parts.fold(count, u64::saturating_sub);
             rests.push((*unit, rest));
-            picos = picos.saturating_add(u128::from(figure.at(input_tokens)) * u128::from(rest));
+            let each = self.with_surcharge(*unit, figure.at(input_tokens));
+            picos = picos.saturating_add(u128::from(each) * u128::from(rest));
         }
         picos
     }
@@ -49,6 +62,6 @@ impl<'a> Rates<'a> {
     /// of input; `None` if none of them has a price.
     pub fn dearest(&self, input_tokens_max: u64, asked: impl Fn(Unit) -> bool) -> Option<u64> {
         let asked = self.figures.iter().filter(|(unit, _)| asked(*unit));
-        asked.map(|(_, figure)| figure.dearest(input_tokens_max)).max()
+        asked.map(|(unit, figure)| self.with_surcharge(*unit, figure.dearest(input_tokens_max))).max()
     }
 }

@@ -225,10 +225,22 @@ fn tier_and_speed(
         }
         facts.context.set("speed", speed);
     }
-    // Where a request is served costs a tenth more in the United States alone:
-    // <https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing>.
-    if text("inference_geo")?.is_some_and(|geo| geo != "global") {
-        return Err(unbounded("inference_geo", "asks for a place whose price is not known. Leave it out."));
+    // To be served in the United States alone costs a tenth more; what holds if nothing is said is a setting of the
+    // workspace: <https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing>.
+    match text("inference_geo")?.as_deref() {
+        Some("global") => {}
+        Some("us") => facts.context.set("inference_geo", "us"),
+        Some(_) => {
+            return Err(unbounded(
+                "inference_geo",
+                "asks for a place whose price is not known. Leave it out.",
+            ));
+        }
+        None => {
+            let mut dearer = facts.context.clone();
+            dearer.set("inference_geo", "us");
+            facts.other_contexts.push(dearer);
+        }
     }
     Ok(())
 }

@@ -219,7 +219,7 @@ fn what_is_not_known_or_works_on_its_own_is_refused_by_name() {
         ("anthropic", MESSAGES, messages(r#","mcp_servers":[]"#), "mcp_servers"),
         ("anthropic", MESSAGES, messages(r#","container":"c""#), "container"),
         ("anthropic", MESSAGES, messages(r#","new_thing":1"#), "new_thing"),
-        ("anthropic", MESSAGES, messages(r#","inference_geo":"us""#), "inference_geo"),
+        ("anthropic", MESSAGES, messages(r#","inference_geo":"mars""#), "inference_geo"),
         (
             "anthropic",
             MESSAGES,

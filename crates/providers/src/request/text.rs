@@ -170,7 +170,7 @@ impl InputBound {
                             model.";
                 unbounded(place, rule)
             })?;
-            tokens = tokens.max(with_room(window));
+            tokens = tokens.max(window);
             for unit in self.unseen.iter().flat_map(|(_, medium)| medium.units()) {
                 facts.input.set(*unit, tokens);
             }

@@ -123,7 +123,7 @@ pub(super) fn transcriptions(
     let is_text = |name: &str| !name.starts_with("file") && !name.starts_with("known_speaker_references");
     input.bytes(form.iter().filter(|field| is_text(field.name)).map(Field::len).sum());
     input.unseen("file", Medium::Audio);
-    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
+    input.finish(price.and_then(ModelPrice::context_window).map(with_room), &mut facts)?;
     facts.input.set(Unit::OutputTokens, with_room(output));
     Ok(facts)
 }

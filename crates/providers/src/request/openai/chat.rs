@@ -2,7 +2,7 @@
 
 use super::super::endpoint::Endpoint;
 use super::super::object::{Object, Value};
-use super::super::text::{InputBound, Medium};
+use super::super::text::{InputBound, Medium, with_room};
 use super::super::{CacheWrite, Edit, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::dialect::{Dialect, dialect};
 use super::openrouter::cap_price;
@@ -131,7 +131,7 @@ pub(super) fn chat(
         cap_price(&body, price, &mut facts)?;
     }
     service_tier(&body, price, &mut facts)?;
-    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
+    input.finish(price.and_then(ModelPrice::context_window).map(with_room), &mut facts)?;
     // Some providers write caches on their own, at a price where there is one.
     facts.cache_write = if is_cached_longer { CacheWrite::OneHour } else { CacheWrite::FiveMinutes };
     let mut output = dialect.cap(question.body, &body, price, &mut facts)?;
@@ -158,8 +158,20 @@ pub(super) fn service_tier(
     price: Option<&ModelPrice>,
     facts: &mut RequestFacts,
 ) -> Result<(), Refused> {
-    let Some(tier) = body.given("service_tier") else { return Ok(()) };
-    let tier = tier.as_str().unwrap_or_default();
+    let tier = body.given("service_tier").map(|tier| tier.as_str().unwrap_or_default());
+    let tier = tier.unwrap_or("auto".into());
+    // "If set to 'auto', then the request will be processed with the service tier configured in the Project settings"
+    // (<https://platform.openai.com/docs/api-reference/chat/create>), which may be the dearer one.
+    let has_priority =
+        price.is_some_and(|price| price.variants("service_tier").any(|known| known == "priority"));
+    if tier == "auto" && has_priority {
+        let mut dearer = facts.context.clone();
+        dearer.set("service_tier", "priority");
+        facts.other_contexts.push(dearer);
+    }
+    if body.given("service_tier").is_none() {
+        return Ok(());
+    }
     let is_plain =
         matches!(tier.as_ref(), "auto" | "default" | "on_demand" | "standard" | "flex" | "standard_only");
     let is_priced = price.is_none_or(|price| price.variants("service_tier").any(|known| known == tier));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::super::endpoint::Endpoint;
 use super::super::object::{Object, Value};
-use super::super::text::{InputBound, Medium};
+use super::super::text::{InputBound, Medium, with_room};
 use super::super::{CacheWrite, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::chat::{answer_format, service_tier, unpriced_audio};
 use super::dialect::dialect;
@@ -105,7 +105,7 @@ pub(super) fn responses(
         answer_format(&format, &mut input)?;
     }
     service_tier(&body, price, &mut facts)?;
-    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
+    input.finish(price.and_then(ModelPrice::context_window).map(with_room), &mut facts)?;
     facts.cache_write = CacheWrite::FiveMinutes;
     let mut output = cap::find(&body, &["max_output_tokens"], price.and_then(ModelPrice::max_output))?;
     output.min = CAP_MIN;

@@ -226,3 +226,17 @@ fn values_of_the_wrong_kind_say_nothing() {
     let other = refused("anthropic", MESSAGES, &messages(r#","output_config":{"never_heard_of":1}"#));
     assert_eq!(other, "output_config.never_heard_of");
 }
+
+/// To be served in one country costs a tenth more, and a workspace may do so if nothing is said.
+#[test]
+fn where_it_is_served_is_in_the_price() {
+    let picos = |geo: &str| {
+        let facts = passes("anthropic", MESSAGES, &messages(&format!(r#","max_tokens":1000{geo}"#)));
+        let price = PRICES.find("anthropic", "claude-sonnet-4-5");
+        let demand = demand(&facts, price, true, AT, true).expect("a demand");
+        (demand.picos_fixed, demand.picos_per_step)
+    };
+    let global = picos(r#","inference_geo":"global""#);
+    let dearer = (global.0 * 11 / 10, global.1 * 11 / 10);
+    assert_eq!((picos(""), picos(r#","inference_geo":"us""#)), (dearer, dearer));
+}

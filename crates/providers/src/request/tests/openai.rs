@@ -599,7 +599,7 @@ fn pages_that_are_read_are_bounded_by_their_list() {
     assert_eq!(passes("mistral", "/v1/ocr", image).input.count(Unit::InputDocumentPages), 1);
 }
 
-/// A tier that is cheaper may be answered by the plain one.
+/// A tier that is cheaper may be answered by the plain one; without a tier that of the project counts, which may be dearer.
 #[test]
 fn a_cheaper_tier_is_held_at_the_plain_price() {
     let nanos = |tier: &str| {
@@ -608,8 +608,14 @@ fn a_cheaper_tier_is_held_at_the_plain_price() {
         let demand = demand(&facts, PRICES.find("openai", "gpt-5"), true, AT, true).expect("a demand");
         demand.units(1_000).expect("countable").spend_nanos
     };
-    assert_eq!(nanos(r#","service_tier":"flex""#), nanos(""));
-    assert!(nanos(r#","service_tier":"priority""#) > nanos(""));
+    let (flex, plain, priority) = (
+        nanos(r#","service_tier":"flex""#),
+        nanos(r#","service_tier":"default""#),
+        nanos(r#","service_tier":"priority""#),
+    );
+    assert_eq!(flex, plain);
+    assert!(priority > plain);
+    assert_eq!((nanos(""), nanos(r#","service_tier":"auto""#)), (priority, priority));
 }
 
 #[test]

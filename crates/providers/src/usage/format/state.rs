@@ -41,6 +41,8 @@ pub(in crate::usage) struct State {
     model: Option<String>,
     tier: Option<String>,
     speed: Option<String>,
+    /// Where it was served.
+    geo: Option<String>,
     /// The newest figures; an error once any could not be read.
     usage: Result<Usage, Unreadable>,
     /// Anthropic's, which come in two events that complete each other.
@@ -77,6 +79,7 @@ impl State {
             model: None,
             tier: None,
             speed: None,
+            geo: None,
             usage: Ok(Usage::default()),
             merged: Map::new(),
             others: Vec::new(),
@@ -214,6 +217,7 @@ impl State {
         let text = |name: &str| self.merged.get(name).and_then(Value::as_str).map(str::to_owned);
         self.tier = text("service_tier").or(self.tier.take());
         self.speed = text("speed").or(self.speed.take());
+        self.geo = text("inference_geo").or(self.geo.take());
         match anthropic_others(&self.merged, self.model.as_deref()) {
             Ok(others) => self.others = others,
             Err(error) => self.usage = Err(error),
@@ -375,6 +379,9 @@ impl State {
         }
         if let Some(speed) = self.speed {
             context.set("speed", speed);
+        }
+        if let Some(geo) = self.geo {
+            context.set("inference_geo", geo);
         }
         let mut charges = vec![Charge { model: self.model, usage, context }];
         charges.extend(self.others);
