@@ -65,6 +65,19 @@ fn every_price_is_found_under_its_own_name() {
     assert!(seen > 3_000, "{seen}");
 }
 
+#[test]
+fn every_key_of_a_row_is_documented() {
+    let document = include_str!("../../../../docs/prices.md");
+    let (_, table) = document.split_once("| key | what it is |").expect("it has a table of keys");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let documented: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    let mut keys: Vec<&str> = PriceFile::keys().collect();
+    let mut sorted = documented.clone();
+    keys.sort_unstable();
+    sorted.sort_unstable();
+    assert_eq!(sorted, keys);
+}
+
 /// Reads rows in the form of JSON.
 fn rows(json: &str) -> Result<PriceFile, String> {
     let rows = serde_json::from_str(json).expect("JSON");
