@@ -60,10 +60,9 @@ pub(super) fn chat(usage: &Object) -> Result<Usage, Unreadable> {
         ],
     )?;
     // Mistral charges audio by its length, <https://docs.mistral.ai/api/#tag/chat>. Without any it may be an empty object.
-    if let Some(seconds) =
-        usage.get("prompt_audio_seconds").and_then(|seconds| decimal(seconds, 3, Rounding::Up))
-    {
-        counts.set(Unit::InputAudioMillis, u64::try_from(seconds).map_err(|_| Unreadable)?);
+    if let Some(seconds) = usage.get("prompt_audio_seconds").filter(|seconds| seconds.is_number()) {
+        let millis = decimal(seconds, 3, Rounding::Up).and_then(|millis| u64::try_from(millis).ok());
+        counts.set(Unit::InputAudioMillis, millis.ok_or(Unreadable)?);
     }
     if ["search_context_size", "num_search_queries", "citation_tokens"]
         .iter()
