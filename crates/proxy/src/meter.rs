@@ -53,7 +53,7 @@ pub(crate) struct Exceeded;
 /// What an answer says that it cost.
 struct Cost {
     tokens: u64,
-    /// `None` when a model in it has no price.
+    /// `None` when a model in it has no price, and the provider does not say what it charged.
     spend_nanos: Option<u64>,
 }
 
@@ -204,8 +204,8 @@ fn cost(measure: &Measure, provider: &Provider, reading: &Reading) -> Cost {
         picos = picos.and_then(|picos| picos.checked_add(charge_picos(measure, provider, charge)?));
     }
     let picos = picos.filter(|_| !reading.charges.is_empty());
-    // What the provider itself says to have charged can only add to it.
-    let picos = picos.map(|picos| picos.max(reading.reported_picos.unwrap_or(0)));
+    // What the provider itself says to have charged can only add to it. Without a price it is all there is.
+    let picos = picos.max(reading.reported_picos);
     // More than can be counted is more than any limit.
     Cost { tokens, spend_nanos: picos.map(|picos| nanos_up(picos).unwrap_or(u64::MAX)) }
 }

@@ -395,3 +395,22 @@ async fn reading_on_for_nobody_is_bounded() {
         }
     }
 }
+
+/// A key whose requests may be unbounded may use a model without a price; what the provider says that it cost counts.
+#[tokio::test]
+async fn what_the_provider_says_to_have_charged_counts_without_a_price() {
+    let said = r#"{"id":"c","model":"model-of-tomorrow","choices":[],"usage":{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,"cost":0.0123}}"#;
+    let silent = said.replace(",\"cost\":0.0123", "");
+    let upstream = Upstream::start(move |number, _| json(if number == 0 { said } else { &silent })).await;
+    let rig = Rig::start(&[("openrouter", &upstream.url())], Options::default()).await;
+    let limits = Limits { spend_nanos: Some(DOLLAR), ..Limits::default() };
+    let options = KeyOptions { allow_unbounded: true, ..KeyOptions::default() };
+    let (token, id) = rig.mint_with("openrouter", limits, options).await;
+    let asked = HELLO.replace("gpt-4o-mini", "model-of-tomorrow");
+    for (outcome, nanos) in [(Outcome::Complete, 12_300_000), (Outcome::Charged, 0)] {
+        let answer = rig.call(&token, "POST", "/api/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let record = rig.last_record(id).await;
+        assert_eq!((record.outcome, record.charged.spend_nanos), (outcome, nanos));
+    }
+}
