@@ -258,7 +258,7 @@ async fn a_compressed_request_is_refused_where_it_has_to_be_read() {
 async fn a_rewritten_body_has_its_own_length() {
     let upstream = Upstream::start(|_, _| json(&answer_with(USAGE))).await;
     let rig = Rig::openai(&upstream.url()).await;
-    let (token, _) = rig.mint_dollars("openai", 100_000).await;
+    let (token, _) = rig.mint_dollars("openai", 150_000).await;
     let (first, second) = HELLO.split_at(20);
     let chunked = format!(
         "POST {CHAT} HTTP/1.1\r\nhost: till\r\nauthorization: Bearer {token}\r\ncontent-type: \

@@ -20,7 +20,7 @@ use crate::usage::{Unit, Usage};
 const QUERIES_MAX: usize = 256;
 
 /// The members of a usage of Anthropic's that are looked at; any number of others must not pile up.
-const ANTHROPIC_NAMES: [&str; 10] = [
+const ANTHROPIC_NAMES: [&str; 11] = [
     "input_tokens",
     "output_tokens",
     "cache_creation_input_tokens",
@@ -30,6 +30,7 @@ const ANTHROPIC_NAMES: [&str; 10] = [
     "output_tokens_details",
     "iterations",
     "service_tier",
+    "inference_geo",
     "speed",
 ];
 
