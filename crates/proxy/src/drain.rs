@@ -51,9 +51,9 @@ impl Drains {
         &self.key.provider
     }
 
-    /// Reads on in a task of its own if that is needed, and there is time for it; otherwise the answer ends here.
+    /// Reads on in a task of its own if that is needed; otherwise the answer ends here.
     pub(crate) fn take_over(&self, live: Live) {
-        let needed = live.needs_the_end() && *self.till.stage.borrow() < Stage::Cutting;
+        let needed = live.needs_the_end();
         match Handle::try_current() {
             Ok(runtime) if needed => {
                 runtime.spawn(self.till.connections.track_future(self.clone().read_on(live)));

@@ -12,7 +12,7 @@ use till_core::limit::Limits;
 use till_proxy::Timeouts;
 use till_store::{KeyOptions, Outcome};
 use till_testkit::client::Client;
-use till_testkit::upstream::{Step, Upstream, chunked_head, json, respond};
+use till_testkit::upstream::{Step, Upstream, chunk, chunked_head, json, respond};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -413,4 +413,40 @@ async fn what_the_provider_says_to_have_charged_counts_without_a_price() {
         let record = rig.last_record(id).await;
         assert_eq!((record.outcome, record.charged.spend_nanos), (outcome, nanos));
     }
+}
+
+/// Some providers leave out the blank line behind the last event: what was held back for it comes at the end.
+#[tokio::test]
+async fn a_stream_may_end_in_the_middle_of_an_event() {
+    for last in ["data: [DONE]", "data: {\"choices\":[{\"delta\":{\"content\":\"!\"}}]}\n", "data"] {
+        let upstream = Upstream::start(move |_, _| {
+            vec![chunked_head(EVENTS), delta("Hi"), usage_chunk(), chunk(last.as_bytes()), chunk(b"")]
+        })
+        .await;
+        let rig = Rig::openai(&upstream.url()).await;
+        let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
+        let answer = post(&rig, &token, HELLO_STREAMED).await;
+        assert!(answer.is_complete && answer.text().ends_with(last), "{}", answer.text());
+        assert!(!answer.text().contains("prompt_tokens"), "{}", answer.text());
+        settled(&rig, id).await;
+        assert!(rig.key(id).await.used.spend_nanos >= USAGE_NANOS);
+    }
+}
+
+/// A provider that says itself that it is beyond its cap is not read on until it stops.
+#[tokio::test]
+async fn a_stream_that_reports_more_than_its_cap_is_cut() {
+    let gate = Arc::new(Semaphore::new(0));
+    let upstream = Upstream::start(move |_, _| {
+        let beyond = r#"{"id":"c","model":"gpt-4o-mini","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":201,"total_tokens":210}}"#;
+        vec![chunked_head(EVENTS), delta("Hi"), event(beyond), Step::Wait(Arc::clone(&gate))]
+    })
+    .await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
+    let answer = soon(post(&rig, &token, HELLO_STREAMED)).await;
+    assert!(answer.is_complete && answer.text().contains("upstream_protocol"), "{}", answer.text());
+    let record = rig.last_record(id).await;
+    assert_eq!(record.outcome, Outcome::Charged);
+    assert!(record.charged.spend_nanos >= OUTPUT_NANOS + 600);
 }

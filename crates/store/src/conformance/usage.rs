@@ -525,12 +525,15 @@ async fn old_records_go_and_their_sums_stay(place: &impl Place) {
     let bounds = Bounds { loaded_max: LOADED_MAX, usage_retention: Some(DAY) };
     let store = place.start_within(bounds);
     let mut more = 0;
-    while all_records(&store).await.iter().any(|record| record.request_id == "old") {
-        // Calls go on meanwhile.
-        call_at(&store, key, now, "new").await;
-        more += 1;
-        store.flush().await.unwrap();
-    }
+    let old_ones_go = async {
+        while all_records(&store).await.iter().any(|record| record.request_id == "old") {
+            // Calls go on meanwhile.
+            call_at(&store, key, now, "new").await;
+            more += 1;
+            store.flush().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), old_ones_go).await.expect("they go");
     let records = all_records(&store).await;
     assert_eq!(records.len(), 1 + more);
     only(&records, "young");
