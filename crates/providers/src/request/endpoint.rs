@@ -81,9 +81,11 @@ impl Endpoint {
         Self { content, ..self }
     }
 
-    /// Method and path as people write them.
+    /// Methods and path as people write them. Where GET is meant, HEAD is too.
     pub fn pattern(&self) -> String {
-        format!("{} {}", self.methods[0], self.pattern.0)
+        let methods: Vec<&str> =
+            self.methods.iter().filter(|method| **method != Method::HEAD).map(Method::as_str).collect();
+        format!("{} {}", methods.join(", "), self.pattern.0)
     }
 }
 
