@@ -73,7 +73,7 @@ def metered(request: pytest.FixtureRequest):
 
 @pytest.fixture
 def shop(new_till, metered: MeteredUpstream) -> Till:
-    return new_till({name: metered.url for name in MODELS}, flags=("--log-requests", "off")).start()
+    return new_till({name: f"{metered.url},bills-alike" for name in MODELS}, flags=("--log-requests", "off")).start()
 
 
 @pytest.mark.timeout(180)

@@ -186,7 +186,12 @@ impl Settings {
                     &format!("names provider `{}` twice", wanted.provider),
                 ));
             }
-            let outcome = self.registry.repoint(&wanted.provider, wanted.url.as_str(), wanted.accept_sealed);
+            let outcome = self
+                .registry
+                .repoint(&wanted.provider, wanted.url.as_str(), wanted.accept_sealed)
+                .and_then(|()| {
+                    if wanted.bills_alike { self.registry.bills_alike(&wanted.provider) } else { Ok(()) }
+                });
             if written.custom_providers.iter().any(|custom| custom.provider.id == wanted.provider) {
                 // It is there, or it is missing because of a mistake that is reported already.
                 continue;

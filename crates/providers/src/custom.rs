@@ -175,6 +175,7 @@ impl CustomProvider {
                 row: None,
                 custom_encoded_slash: self.allow_encoded_slash,
                 is_custom: true,
+                bills_alike: false,
                 neutral: Vec::new(),
             }),
             _ => Err(errors),

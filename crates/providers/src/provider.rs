@@ -78,6 +78,8 @@ pub struct Provider {
     pub(crate) base_url: Option<BaseUrl>,
     pub(crate) placement: Placement,
     pub(crate) accepts_sealed: bool,
+    /// What answers at another address than the provider's own bills as the provider does.
+    pub(crate) bills_alike: bool,
     /// The version that the configured base URL ends with, for paths that have none.
     pub(crate) default_version: Option<&'static str>,
     /// `None` for a custom provider at a host that no row knows.
@@ -174,6 +176,13 @@ impl Provider {
         self.accepts_sealed
     }
 
+    /// Whether what the provider says about its bills holds for what answers here: it is at its own address, or the
+    /// operator who pointed it elsewhere said so.
+    pub(crate) fn bills_as_documented(&self) -> bool {
+        let own = self.row.zip(self.base_url.as_ref()).is_some_and(|(row, url)| row.owns(url.host()));
+        !self.is_custom && (own || self.bills_alike)
+    }
+
     /// Whether it comes from configuration.
     pub fn is_custom(&self) -> bool {
         self.is_custom
@@ -213,6 +222,7 @@ impl Provider {
             base_url,
             placement: row.placement.to_placement(),
             accepts_sealed: false,
+            bills_alike: false,
             default_version: None,
             row: Some(row),
             custom_encoded_slash: false,

@@ -82,6 +82,19 @@ impl Registry {
         Ok(())
     }
 
+    /// Says that what a provider was pointed to bills as the provider itself does: what that documents as not billed is
+    /// not charged.
+    ///
+    /// # Errors
+    /// An unknown provider.
+    pub fn bills_alike(&mut self, id: &str) -> Result<(), RepointError> {
+        let Some(position) = self.position(id) else {
+            return Err(RepointError::UnknownProvider { id: id.to_owned(), known: self.known() });
+        };
+        self.providers[position].bills_alike = true;
+        Ok(())
+    }
+
     /// Adds a provider from configuration.
     ///
     /// One at the host of a built-in provider is that provider under another name: it gets the same path

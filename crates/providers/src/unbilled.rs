@@ -93,7 +93,7 @@ impl Unbilled {
 
 /// Whether a complete answer with this status costs nothing.
 pub fn is_unbilled(provider: &Provider, status: StatusCode) -> bool {
-    if provider.is_custom() {
+    if !provider.bills_as_documented() {
         return false;
     }
     let row = ROWS.iter().find(|row| provider.table_id() == Some(row.provider));
@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn only_what_is_documented_costs_nothing() {
-        let registry = Registry::builtin();
+        let mut registry = Registry::builtin();
+        registry.repoint("azure-openai", "https://x.openai.azure.com", false).expect("a good URL");
         for (provider, status, expected) in [
             ("openai", 429, true),
             ("openai", 400, true),
@@ -137,6 +138,19 @@ mod tests {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(is_unbilled(provider, status), expected, "{} {status}", provider.id());
         }
+    }
+
+    /// A gateway may bill what the provider does not.
+    #[test]
+    fn the_table_is_about_the_providers_themselves() {
+        let mut registry = Registry::builtin();
+        let is_free = |registry: &Registry| {
+            is_unbilled(registry.get("openai").expect("built in"), StatusCode::TOO_MANY_REQUESTS)
+        };
+        registry.repoint("openai", "http://127.0.0.1:9000", false).expect("a good URL");
+        assert!(!is_free(&registry));
+        registry.bills_alike("openai").expect("a known provider");
+        assert!(is_free(&registry));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use till_core::limit::Dimension;
 use till_core::time::Timestamp;
 use till_providers::bound::{BoundError, demand};
 use till_providers::price::{PriceContext, PriceTable};
-use till_providers::request::{self, Question, Refused, RequestFacts};
+use till_providers::request::{self, OutputCap, Question, Refused, RequestFacts};
 use till_providers::usage::AnswerFormat;
 use till_store::KeyTerms;
 
@@ -170,7 +170,9 @@ impl Plan {
             return (None, None);
         };
         let cap = asked.output.as_ref().map(|_| steps);
-        let clamped = asked.output.as_ref().filter(|_| steps < self.demand.steps_wanted);
+        // Against what the client asked for: more than the model can put out is lowered too.
+        let wanted = |output: &OutputCap| output.requested.unwrap_or(self.demand.steps_wanted);
+        let clamped = asked.output.as_ref().filter(|output| steps < wanted(output));
         let clamped = clamped.map(|output| Clamped { parameter: output.parameter, cap: steps });
         let is_unchanged = asked.edits.is_empty()
             && asked.output.as_ref().is_none_or(|output| output.requested == Some(steps));

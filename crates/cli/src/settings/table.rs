@@ -163,7 +163,8 @@ pub(crate) const TABLE: &[Setting] = &[
         default: Fallback::Unset("every provider at its own address"),
         section: NETWORK,
         help: "Sends a provider's requests elsewhere: to a gateway, an on-premises server or a test. \
-               With `,accept-sealed` keys that were made for the old address are served too, which sends their upstream keys to the new one.",
+               With `,accept-sealed` keys that were made for the old address are served too, which sends their upstream keys to the new one. With `,bills-alike` answers that the provider documents as not billed \
+               are not charged there either.",
         apply: |settings, text| value::provider_url(text).map(|url| settings.provider_urls.push(url)),
     },
     Setting {

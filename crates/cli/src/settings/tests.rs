@@ -115,6 +115,9 @@ fn a_list_comes_whole_from_one_place() {
         ids(Case::new().file(file).variables(&variables)),
         [("mistral".to_owned(), false), ("cohere".to_owned(), false)]
     );
+    let both =
+        Case::new().file("provider_url = \"openai=http://a:1,bills-alike,accept-sealed\"\n").settings();
+    assert!(both.provider_urls[0].bills_alike && both.provider_urls[0].accept_sealed);
     let flags = [("provider-url", "xai=http://e:5")];
     assert_eq!(ids(Case::new().file(file).variables(&variables).flags(&flags)), [("xai".to_owned(), false)]);
     assert_eq!(ids(Case::new().file("provider_url = \"openai=http://a:1\"")), [("openai".to_owned(), false)]);

@@ -61,7 +61,7 @@ impl Kind {
             Self::Directory => "path of a directory".to_owned(),
             Self::Address => "IP address and port, such as `127.0.0.1:4100` or `[::1]:0`".to_owned(),
             Self::ProviderUrls => {
-                "`openai=http://127.0.0.1:9000`, with `,accept-sealed` if wanted; may be given more than once"
+                "`openai=http://127.0.0.1:9000`, with `,accept-sealed` and `,bills-alike` if wanted; may be given more than once"
                     .to_owned()
             }
             Self::Duration => "a number with `ms`, `s`, `m` or `h`, such as `30s`".to_owned(),
@@ -109,6 +109,7 @@ pub(crate) struct ProviderUrl {
     pub(crate) url: BaseUrl,
     /// Whether keys that were sealed for another address are served too.
     pub(crate) accept_sealed: bool,
+    pub(crate) bills_alike: bool,
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
@@ -185,14 +186,19 @@ pub(super) fn log_level(text: &str) -> Result<LevelFilter, String> {
 
 pub(super) fn provider_url(text: &str) -> Result<ProviderUrl, String> {
     let (provider, rest) = text.split_once('=').ok_or_else(|| expected(text, &Kind::ProviderUrls.rule()))?;
-    let (url, accept_sealed) = match rest.split_once(',') {
-        None => (rest, false),
-        Some((url, "accept-sealed")) => (url, true),
-        Some((_, option)) => return Err(format!("`{option}` is no option; the only one is `accept-sealed`")),
-    };
+    let mut parts = rest.split(',');
+    let url = parts.next().unwrap_or_default();
+    let (mut accept_sealed, mut bills_alike) = (false, false);
+    for option in parts {
+        match option {
+            "accept-sealed" => accept_sealed = true,
+            "bills-alike" => bills_alike = true,
+            _ => return Err(format!("`{option}` is no option; these are `accept-sealed` and `bills-alike`")),
+        }
+    }
     let parsed =
         url.parse::<BaseUrl>().map_err(|error| format!("the URL of `{provider}` is refused: {error}"))?;
-    Ok(ProviderUrl { provider: provider.to_owned(), url: parsed, accept_sealed })
+    Ok(ProviderUrl { provider: provider.to_owned(), url: parsed, accept_sealed, bills_alike })
 }
 
 fn expected(text: &str, rule: &str) -> String {

@@ -356,6 +356,30 @@ async fn refusals_of_the_provider_cost_an_activation_and_no_money() {
     }
 }
 
+/// What stands at another address than the provider's own may bill what the provider does not.
+#[tokio::test]
+async fn a_gateway_is_paid_for_what_it_refuses() {
+    let upstream =
+        Upstream::start(|_, _| respond("429 Too Many Requests", "content-type: application/json\r\n", b"{}"))
+            .await;
+    let options = Options { bills_alike: false, ..Options::default() };
+    let rig = Rig::start(&[("openai", &upstream.url())], options).await;
+    let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
+    assert_eq!(post(&rig, &token, HELLO).await.status, 429);
+    assert_eq!(rig.last_record(id).await.outcome, Outcome::Charged);
+    assert!(rig.key(id).await.used.spend_nanos >= 200 * 600);
+}
+
+#[tokio::test]
+async fn more_than_the_model_can_put_out_is_lowered_and_said() {
+    let upstream = Upstream::start(|_, _| json(&answer_with(USAGE))).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint_dollars("openai", DOLLAR).await;
+    let answer = post(&rig, &token, &HELLO.replace("200", "2000000")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-till-clamped"), Some("max_tokens=16384"));
+}
+
 #[tokio::test]
 async fn a_provider_that_ignores_the_cap_is_cut() {
     let flood = format!(

@@ -34,6 +34,8 @@ pub(super) struct Options {
     pub(super) grace: Duration,
     pub(super) outbound_proxy: OutboundProxy,
     pub(super) clock: fn() -> Timestamp,
+    /// Whether the scripted upstream bills as the provider does.
+    pub(super) bills_alike: bool,
 }
 
 /// Noon of 2026-11-22, UTC: some prices depend on the hour.
@@ -49,6 +51,7 @@ impl Default for Options {
             grace: Duration::from_secs(20),
             outbound_proxy: OutboundProxy::default(),
             clock: noon,
+            bills_alike: true,
         }
     }
 }
@@ -91,6 +94,9 @@ impl Rig {
         let mut registry = Registry::builtin();
         for (id, url, accept_sealed) in repointed {
             registry.repoint(id, url, accept_sealed).expect("a good URL");
+            if options.bills_alike {
+                registry.bills_alike(id).expect("a known provider");
+            }
         }
         let registry = Arc::new(registry);
         let config = ProxyConfig {
