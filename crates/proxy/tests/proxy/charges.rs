@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::metered::{
-    CHAT, DOLLAR, EVENTS, HELLO, HELLO_STREAMED, USAGE, USAGE_NANOS, answer_with, delta, event, gated_stream,
-    post, settled, usage_chunk,
+    CHAT, DOLLAR, EVENTS, Gated, HELLO, HELLO_STREAMED, USAGE, USAGE_NANOS, answer_with, delta, event,
+    gated_stream, post, settled, usage_chunk,
 };
 use super::rig::{Options, Rig, becomes, connections_end, request, soon};
 
@@ -284,14 +284,7 @@ async fn a_rewritten_body_has_its_own_length() {
 
 #[tokio::test]
 async fn who_hangs_up_while_waiting_is_gone() {
-    let gate = Arc::new(Semaphore::new(0));
-    let script_gate = Arc::clone(&gate);
-    let upstream = Upstream::start(move |_, _| {
-        let mut steps = vec![Step::Wait(Arc::clone(&script_gate))];
-        steps.extend(json(&answer_with(USAGE)));
-        steps
-    })
-    .await;
+    let Gated { upstream, gate, .. } = Gated::start(usize::MAX).await;
     let rig = Rig::openai(&upstream.url()).await;
     let (token, id) = rig.mint_dollars("openai", 200_000).await;
     let mut first = Client::connect(rig.address).await;

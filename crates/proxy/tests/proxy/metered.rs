@@ -61,6 +61,30 @@ pub(super) fn gated_stream(gate: &Arc<Semaphore>) -> Vec<Step> {
     ]
 }
 
+/// An upstream whose first answers wait at a gate.
+pub(super) struct Gated {
+    pub(super) upstream: Upstream,
+    /// Lets one answer through per permit.
+    pub(super) gate: Arc<Semaphore>,
+    /// Has a permit for each request that came.
+    pub(super) arrived: Arc<Semaphore>,
+}
+
+impl Gated {
+    /// So many answers wait.
+    pub(super) async fn start(waiting: usize) -> Self {
+        let (gate, arrived) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (script_gate, script_arrived) = (Arc::clone(&gate), Arc::clone(&arrived));
+        let upstream = Upstream::start(move |number, _| {
+            script_arrived.add_permits(1);
+            let wait = (number < waiting).then(|| Step::Wait(Arc::clone(&script_gate)));
+            wait.into_iter().chain(json(&answer_with(USAGE))).collect()
+        })
+        .await;
+        Self { upstream, gate, arrived }
+    }
+}
+
 pub(super) async fn post(rig: &Rig, token: &str, body: &str) -> Answer {
     rig.call(token, "POST", CHAT, body).await
 }
@@ -274,16 +298,7 @@ async fn hanging_up_costs_what_reading_on_costs() {
 
 #[tokio::test]
 async fn hanging_up_before_the_answer_costs_what_it_costs() {
-    let gate = Arc::new(Semaphore::new(0));
-    let arrived = Arc::new(Semaphore::new(0));
-    let (script_gate, script_arrived) = (Arc::clone(&gate), Arc::clone(&arrived));
-    let upstream = Upstream::start(move |_, _| {
-        script_arrived.add_permits(1);
-        let mut steps = vec![Step::Wait(Arc::clone(&script_gate))];
-        steps.extend(json(&answer_with(USAGE)));
-        steps
-    })
-    .await;
+    let Gated { upstream, gate, arrived } = Gated::start(usize::MAX).await;
     let rig = Rig::openai(&upstream.url()).await;
     let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
     let mut client = Client::connect(rig.address).await;
@@ -424,16 +439,7 @@ async fn a_provider_that_reports_more_than_was_held_stops_the_key() {
 
 #[tokio::test]
 async fn a_request_waits_for_units_that_are_only_held() {
-    let gate = Arc::new(Semaphore::new(0));
-    let arrived = Arc::new(Semaphore::new(0));
-    let (script_gate, script_arrived) = (Arc::clone(&gate), Arc::clone(&arrived));
-    let upstream = Upstream::start(move |number, _| {
-        script_arrived.add_permits(1);
-        let mut steps = if number == 0 { vec![Step::Wait(Arc::clone(&script_gate))] } else { Vec::new() };
-        steps.extend(json(&answer_with(USAGE)));
-        steps
-    })
-    .await;
+    let Gated { upstream, gate, arrived } = Gated::start(1).await;
     let rig = Arc::new(Rig::openai(&upstream.url()).await);
     // The first request alone takes nearly everything.
     let (token, id) = rig.mint_dollars("openai", 200_000).await;
@@ -457,16 +463,7 @@ async fn a_request_waits_for_units_that_are_only_held() {
 
 #[tokio::test]
 async fn waiting_has_an_end() {
-    let gate = Arc::new(Semaphore::new(0));
-    let arrived = Arc::new(Semaphore::new(0));
-    let (script_gate, script_arrived) = (Arc::clone(&gate), Arc::clone(&arrived));
-    let upstream = Upstream::start(move |_, _| {
-        script_arrived.add_permits(1);
-        let mut steps = vec![Step::Wait(Arc::clone(&script_gate))];
-        steps.extend(json(&answer_with(USAGE)));
-        steps
-    })
-    .await;
+    let Gated { upstream, gate, arrived } = Gated::start(usize::MAX).await;
     let timeouts = Timeouts { budget: Duration::from_millis(50), ..Timeouts::default() };
     let options = Options { timeouts, ..Options::default() };
     let rig = Arc::new(Rig::start(&[("openai", &upstream.url())], options).await);
