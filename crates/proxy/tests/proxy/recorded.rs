@@ -40,9 +40,6 @@ fn answer(exchange: &Exchange, mut length: impl FnMut() -> usize) -> Vec<Step> {
     vec![Step::Send(bytes)]
 }
 
-/// Longer answers do not go through one byte at a time here, which would take minutes; in `till-providers` they do.
-const BYTE_BY_BYTE_MAX: usize = 8 * 1024;
-
 #[tokio::test]
 async fn every_recorded_answer_is_charged_what_it_costs() {
     charge_all(0).await;
@@ -90,8 +87,7 @@ async fn charge_all(part: usize) {
         // What has no bound passes too: here it is the answers that matter.
         let options = KeyOptions { allow_unbounded: true, ..KeyOptions::default() };
         let (token, id) = rig.mint_with(&exchange.provider, limits, options).await;
-        let most = if exchange.response.len() > BYTE_BY_BYTE_MAX { 64 } else { 1 };
-        let pieces: [&mut dyn FnMut() -> usize; 2] = [&mut || most, &mut || 1 + random.below(900)];
+        let pieces: [&mut dyn FnMut() -> usize; 2] = [&mut || 1, &mut || 1 + random.below(900)];
         let mut before = 0;
         for length in pieces {
             *script.lock().expect("no panic") = answer(exchange, length);
