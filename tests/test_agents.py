@@ -60,6 +60,7 @@ base_url = "URL/v1"
 env_key = "TILL_KEY"
 wire_api = "responses"
 """
+NO_SEARCH = 'web_search = "disabled"\n'
 CUSTOM_NO_RETRIES = CUSTOM + "request_max_retries = 0\nstream_max_retries = 0\n"
 
 
@@ -118,6 +119,19 @@ def test_codex_turn_over_http(sdk_till: Till, aimock: AiMock, tmp_path: Path) ->
     assert [(line["method"], line["status"]) for line in calls] == [("POST", 200)]
     assert aimock.count("200", "/v1/responses") == before + 1
     assert sdk_till.key(key.id)["usedActivations"] == 1
+
+
+def test_agents_under_a_limit_in_dollars(sdk_till: Till, aimock: AiMock, tmp_path: Path) -> None:
+    """What they really send, tools and all, has a bound. Codex must not ask for the search that OpenAI runs, whose cost
+    nothing bounds; it falls back to HTTP when its WebSocket is refused."""
+    key = sdk_till.mint("anthropic", max_activations=None, max_spend_usd="5")
+    done = claude(sdk_till, key.token, tmp_path / "claude")
+    assert (done.returncode, done.stdout.strip()) == (0, mock.TEXT), done.stdout + done.stderr
+    for config in (NO_SEARCH + CUSTOM, NO_SEARCH + BUILT_IN):
+        key = sdk_till.mint("openai", max_activations=None, max_spend_usd="5")
+        done = codex(sdk_till, key.token, tmp_path, config)
+        assert done.returncode == 0 and mock.TEXT in done.stdout, done.stdout + done.stderr
+        assert 0 < float(sdk_till.key(key.id)["usedSpendUsd"]) < 5
 
 
 def test_codex_built_in_dead_key(sdk_till: Till, aimock: AiMock, tmp_path: Path) -> None:

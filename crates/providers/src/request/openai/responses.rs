@@ -20,8 +20,10 @@ const HIDDEN: &str = "stands for a model, tools and texts that only the provider
 const CAP_MIN: u64 = 16;
 
 /// Members that change nothing about what a request costs, or are read below.
-const MEMBERS: [&str; 28] = [
+const MEMBERS: [&str; 29] = [
     "background",
+    // Codex: names its session and turn.
+    "client_metadata",
     "conversation",
     "include",
     "input",
@@ -184,6 +186,8 @@ fn message(object: &Object<'_>, place: &str, reader: &mut Reader<'_>) -> Result<
         match name {
             "content" => reader.content(&value, &place)?,
             "role" | "type" | "status" | "id" | "phase" | "name" => reader.any(&value, &place)?,
+            // Codex sends it with each message. Counted as if the model saw it.
+            "internal_chat_message_metadata_passthrough" => reader.any(&value, &place)?,
             _ => return Err(unbounded(&place, UNKNOWN)),
         }
     }
