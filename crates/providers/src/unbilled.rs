@@ -92,7 +92,13 @@ impl Unbilled {
 }
 
 /// Whether a complete answer with this status costs nothing.
-pub fn is_unbilled(provider: &Provider, status: StatusCode) -> bool {
+pub fn is_unbilled(provider: &Provider, endpoint: Option<&str>, status: StatusCode) -> bool {
+    // Moderation may hold back an image that was made already, and that is a 400 too:
+    // <https://platform.openai.com/docs/guides/image-generation>.
+    let is_image = endpoint.is_some_and(|name| name.starts_with("images."));
+    if is_image && status == StatusCode::BAD_REQUEST {
+        return false;
+    }
     if !provider.bills_as_documented() {
         return false;
     }
@@ -136,8 +142,21 @@ mod tests {
         ] {
             let provider = registry.get(provider).expect("built in");
             let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(is_unbilled(provider, status), expected, "{} {status}", provider.id());
+            assert_eq!(
+                is_unbilled(provider, Some("chat.completions"), status),
+                expected,
+                "{} {status}",
+                provider.id()
+            );
         }
+    }
+
+    #[test]
+    fn an_image_may_be_made_and_held_back() {
+        let registry = Registry::builtin();
+        let provider = registry.get("openai").expect("built in");
+        let is_free = |status| is_unbilled(provider, Some("images.generations"), status);
+        assert!(!is_free(StatusCode::BAD_REQUEST) && is_free(StatusCode::TOO_MANY_REQUESTS));
     }
 
     /// A gateway may bill what the provider does not.
@@ -145,7 +164,7 @@ mod tests {
     fn the_table_is_about_the_providers_themselves() {
         let mut registry = Registry::builtin();
         let is_free = |registry: &Registry| {
-            is_unbilled(registry.get("openai").expect("built in"), StatusCode::TOO_MANY_REQUESTS)
+            is_unbilled(registry.get("openai").expect("built in"), None, StatusCode::TOO_MANY_REQUESTS)
         };
         registry.repoint("openai", "http://127.0.0.1:9000", false).expect("a good URL");
         assert!(!is_free(&registry));

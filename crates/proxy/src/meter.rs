@@ -155,7 +155,7 @@ impl Meter {
         } else if !measure.is_metered {
             // Nothing rests on it: what can be read is shown.
             (reported, if is_known { Outcome::Complete } else { Outcome::Unmetered })
-        } else if is_whole && is_unbilled(&provider, status) {
+        } else if is_whole && is_unbilled(&provider, measure.endpoint, status) {
             (nothing, Outcome::Unbilled)
         } else if is_whole && is_known && status.is_success() {
             (reported, Outcome::Complete)
