@@ -7,6 +7,7 @@ mod admit;
 mod authenticate;
 mod body;
 mod bounds;
+mod client_address;
 mod connect;
 mod credentials;
 mod decode;
