@@ -19,6 +19,7 @@ mod inspect;
 mod meter;
 mod metrics;
 mod pool;
+mod proxy_protocol;
 mod record;
 mod relay;
 mod request;
