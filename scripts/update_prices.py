@@ -4,7 +4,10 @@
 Run as `python3 scripts/update_prices.py`. It makes a virtual environment in a temporary directory and installs two
 packages from PyPI into it: `genai-prices` (MIT), whose figures are taken for every model that it has, and `litellm`
 (MIT), of which only the table inside the wheel is read: prices of models that `genai-prices` lacks, and how many
-tokens a model takes in and puts out. What the two say differently is printed, for a person to look at.
+tokens a model takes in and puts out. What was added, what was left out, where the two differ and which figures were
+rounded up is printed, for a person to look at.
+
+A price in the file is a whole number of pico-dollars (10^-12 USD) per unit; per hour for lengths of time.
 
 With `--expected` it also writes what `genai-prices` computes for some usages, which the tests compare with:
 crates/providers/tests/fixtures/prices.json.
@@ -81,11 +84,33 @@ LITELLM_UNITS = {
     "input_cost_per_request": "requests",
 }
 
+# What a row of litellm's table must be for to be taken, where it says. Its other rows are no models, or sell something
+# that till does not let through under a limit.
+LITELLM_MODES = ("chat", "responses", "completion", "embedding", "rerank", "audio_speech", "audio_transcription",
+                 "realtime", "image_generation", "image_edit")  # fmt: skip
+
 # Fields that say nothing about what a request costs that till lets through, or that are another way to say the same.
 LITELLM_HARMLESS = re.compile(
     r"search_context_cost_per_query|google_maps_grounding_cost_per_query|_batches$|code_interpreter|file_search|"
     r"vector_store|computer_use|guardrail|cache_hit$|above_12hr|explicit_cache_read"
 )
+
+# genai-prices has these two in its code, not in its data: Groq bills ten seconds at least, <https://groq.com/pricing>.
+AUDIO_MILLIS_MIN = {"groq/whisper-large-v3": 10_000, "groq/whisper-large-v3-turbo": 10_000}
+
+# The moment for which the expected prices are, half of them within half a day of it.
+NOON = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
+
+# Providers of which every model is among the expected prices whose price depends on the hour or what is asked for.
+SPECIAL = ("anthropic", "deepseek", "google", "openai", "openrouter", "perplexity")
+
+CONTEXTS = [
+    *[{"service_tier": tier} for tier in ("default", "priority", "flex", "fast", "scale", "on_demand", "auto")],
+    *[{"speed": speed} for speed in ("standard", "fast")],
+    {"route": "mistral/eu"},
+    {"search_type": "fast"},
+    {},
+]
 
 CLIFF = re.compile(r"_above_(\d+)k_tokens")
 TIERS = ("priority", "flex", "ultrafast", "balanced")
@@ -116,13 +141,17 @@ class Rounded:
         self.figures = 0
         self.up: list[str] = []
 
-    def picos(self, dollars: Decimal, per: int, where: str) -> int:
+    def picos(self, dollars: Decimal, per: int | Decimal, where: str) -> int:
         self.figures += 1
         exact = dollars * 10**12 / per
         whole = int(exact.to_integral_value(rounding="ROUND_CEILING"))
         if whole != exact:
-            self.up.append(f"{where}: {dollars} / {per} = {exact} -> {whole}")
+            self.up.append(f"{where}: {exact.normalize():f} -> {whole}")
         return whole
+
+    def take(self, other: "Rounded") -> None:
+        self.figures += other.figures
+        self.up += other.up
 
 
 ROUNDED = Rounded()
@@ -130,8 +159,8 @@ ROUNDED = Rounded()
 
 def write(directory: Path, expected: bool) -> None:
     providers = genai_providers()
-    table = litellm_table(next(directory.glob("litellm-*.whl")))
-    bounds = add_litellm(providers, table)
+    add_huggingface(providers)
+    bounds = add_litellm(providers, litellm_table(next(directory.glob("litellm-*.whl"))))
     data = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "sources": [
@@ -149,13 +178,13 @@ def write(directory: Path, expected: bool) -> None:
             lines = [json.dumps(model, separators=(",", ":")) for model in provider["models"]]
             file.write(",\n".join(lines) + "\n]}" + ("," if number + 1 < len(providers) else "") + "\n")
         file.write("]}\n")
-    print(f"{len(providers)} providers, {sum(len(provider['models']) for provider in providers)} models")
-    print(f"{bounds} models have a known maximum of output")
-    print(f"{len(ROUNDED.up)} of {ROUNDED.figures} figures are no whole pico-dollars per unit and were rounded up:")
+    models = sum(len(provider["models"]) for provider in providers)
+    print(f"\n{len(providers)} providers, {models} models, {bounds} of them with a known maximum of output")
+    print(f"\n{len(ROUNDED.up)} of {ROUNDED.figures} figures are no whole pico-dollars and were rounded up:")
     for line in ROUNDED.up:
         print("  " + line)
     if expected:
-        write_expected(providers)
+        write_expected()
 
 
 def genai_providers() -> list[dict]:
@@ -167,9 +196,15 @@ def genai_providers() -> list[dict]:
         for model in provider.models:
             where = f"{provider.id}/{model.id}"
             row = {"id": model.id, "match": clause(model.match)}
+            if where in AUDIO_MILLIS_MIN:
+                row["audio_millis_min"] = AUDIO_MILLIS_MIN[where]
             if model.context_window:
                 row["window"] = model.context_window
             row["prices"] = prices_of(model.prices, where)
+            if model.id.endswith(":free"):
+                # genai-prices gives these no prices, and models whose prices it does not know neither.
+                for price in row["prices"]:
+                    price["per_unit"] = price["per_unit"] or {"input_tokens": 0, "output_tokens": 0}
             variants = [variant_of(variant, where) for variant in model.price_variants or []]
             # Work done in batches is refused, so it has no price.
             variants = [variant for variant in variants if variant["when"].get("processing") != "batch"]
@@ -179,6 +214,27 @@ def genai_providers() -> list[dict]:
         fallback = [OURS.get(name, name) for name in provider.fallback_model_providers or []]
         result.append({"id": OURS.get(provider.id, provider.id), "fallback": fallback, "models": models})
     return result
+
+
+def add_huggingface(providers: list[dict]) -> None:
+    """The router of Hugging Face sells the models of its partners, each of which is a provider of genai-prices. A
+    request chooses the partner with `model:partner`; without one, nobody says at what price it is served."""
+    models = []
+    for provider in providers:
+        partner = provider["id"].removeprefix("huggingface_")
+        if partner == provider["id"]:
+            continue
+        for model in provider["models"]:
+            match = {"any": [name + ":" + partner for name in exact(model["match"])]}
+            models.append(model | {"id": f"{model['id']}:{partner}".lower(), "match": match})
+    providers.append({"id": "huggingface", "fallback": [], "models": models})
+
+
+def exact(match) -> list[str]:
+    """The parts of a clause that are names in full."""
+    if isinstance(match, dict):
+        return [name for part in match.get("any", []) for name in exact(part)]
+    return [match] if match.startswith("=") else []
 
 
 def clause(match):
@@ -235,14 +291,15 @@ def minutes(time: datetime.time) -> int:
 def figures(prices, where: str) -> dict:
     from genai_prices.data_units import unit_data
 
-    by_price_key = {unit["price_key"]: (key, unit["per"]) for key, unit in unit_data.items()}
+    by_price_key = {unit["price_key"]: (key, Decimal(unit["per"])) for key, unit in unit_data.items()}
     result = {}
     for key, value in prices.__dict__.items():
         if value is None or key.startswith("_"):
             continue
         unit, per = by_price_key[key]
         if unit.endswith("_seconds"):
-            unit, per = unit.replace("_seconds", "_millis"), per * 1000
+            # Counted in milliseconds, with a price per hour.
+            unit, per = unit.replace("_seconds", "_millis"), per / 3600
         if hasattr(value, "tiers"):
             tiers = [[tier.start, ROUNDED.picos(tier.price, per, f"{where} {key}")] for tier in value.tiers]
             result[unit] = [ROUNDED.picos(value.base, per, f"{where} {key}"), *tiers]
@@ -284,17 +341,15 @@ def add_litellm(providers: list[dict], table: dict) -> int:
     known = {provider["id"]: provider for provider in providers}
     outputs: dict[int, Counter] = defaultdict(Counter)
     windows: dict[int, Counter] = defaultdict(Counter)
-    found, added, left_out, different = {}, Counter(), Counter(), []
+    found, added, left_out, different = {}, Counter(), defaultdict(list), {}
     new: dict[str, list[dict]] = defaultdict(list)
     for key, entry in table.items():
         ours = LITELLM_OURS.get(entry.get("litellm_provider"))
         if ours is None:
             continue
-        name = key.lower()
-        for prefix in (entry["litellm_provider"] + "/", ours + "/", "azure/", "azure_ai/", "gemini/", "bedrock/"):
-            name = name.removeprefix(prefix)
+        name = litellm_name(key, entry["litellm_provider"])
         if "/" in name and ours in ("bedrock", "azure-openai", "openai", "google"):
-            left_out["regional or commitment names"] += 1
+            left_out["names of regions or commitments"].append(key)
             continue
         model = find(known, ours, name)
         if model is not None:
@@ -303,11 +358,12 @@ def add_litellm(providers: list[dict], table: dict) -> int:
                 outputs[id(model)][entry["max_output_tokens"]] += 1
             if isinstance(entry.get("max_input_tokens"), int):
                 windows[id(model)][entry["max_input_tokens"]] += 1
-            different += differences(ours, name, model, entry)
+            if line := differences(model, entry):
+                different[f"{ours} {name}"] = line
             continue
         row, reason = litellm_model(ours, name, entry)
         if row is None:
-            left_out[reason] += 1
+            left_out[reason].append(key)
         elif all(other["id"] != name for other in new[ours]):
             new[ours].append(row)
             added[ours] += 1
@@ -317,36 +373,58 @@ def add_litellm(providers: list[dict], table: dict) -> int:
             if counts and field not in model:
                 model[field] = max(counts, key=lambda value, counts=counts: (counts[value], value))
     for ours, models in new.items():
-        if ours not in known:
-            known[ours] = {"id": ours, "fallback": [], "models": []}
-            providers.append(known[ours])
         known[ours]["models"] += sorted(models, key=lambda model: model["id"])
-    print(f"added from litellm: {dict(added)}")
-    print(f"left out: {dict(left_out)}")
-    print(f"{len(different)} figures differ between the two tables (genai-prices counts):")
-    for line in different:
-        print("  " + line)
+    print(f"{added.total()} models that genai-prices lacks were added from litellm:")
+    print("  " + ", ".join(f"{ours} {count}" for ours, count in sorted(added.items())))
+    print(f"\n{sum(map(len, left_out.values()))} rows of litellm were left out:")
+    for reason, keys in sorted(left_out.items()):
+        print(f"  {reason}: {len(keys)}, such as {keys[0]}")
+    print(f"\n{len(different)} names have other prices in litellm, dollars per million (the first one counts):")
+    for name, line in sorted(different.items()):
+        print(f"  {name}: {line}")
     return sum("output" in model for provider in providers for model in provider["models"])
 
 
-def differences(ours: str, name: str, model: dict, entry: dict) -> list[str]:
-    lines = []
+def litellm_name(key: str, provider: str) -> str:
+    """The name of a model as its provider has it: litellm puts its own word for the provider in front."""
+    name = key.lower()
+    for prefix in (provider, *LITELLM_OURS, *LITELLM_OURS.values()):
+        if name.startswith(prefix + "/") and LITELLM_OURS.get(prefix, prefix) == LITELLM_OURS[provider]:
+            return name.removeprefix(prefix + "/")
+    return name
+
+
+def differences(model: dict, entry: dict) -> str:
     today = days(datetime.datetime.now(datetime.UTC).date())
-    active = [price for price in model["prices"] if price.get("from", 0) <= today and "hours" not in price]
-    per_unit = (active or model["prices"])[-1]["per_unit"]
-    for field in ("input_cost_per_token", "output_cost_per_token"):
+    active = [price for price in model["prices"] if price.get("from", 0) <= today]
+    # Prices of hours of the day come after one that always holds.
+    last = max((number for number, price in enumerate(active) if "hours" not in price), default=0)
+    words = []
+    for field, word in (
+        ("input_cost_per_token", "input"),
+        ("cache_read_input_token_cost", "cached"),
+        ("output_cost_per_token", "output"),
+    ):
         if field not in entry:
             continue
         theirs = Decimal(str(entry[field])) * 10**12
-        figure = per_unit.get(LITELLM_UNITS[field], 0)
-        figure = figure[0] if isinstance(figure, list) else figure
-        if abs(theirs - figure) > 1:
-            lines.append(f"{ours}/{name} {field}: {figure} and {theirs.normalize():f} pico-dollars")
-    return lines
+        figures = [price["per_unit"].get(LITELLM_UNITS[field]) for price in active[last:]]
+        figures = [figure[0] if isinstance(figure, list) else figure for figure in figures]
+        if word == "cached" and None in figures:
+            # Cached input costs what other input costs.
+            continue
+        if all(abs(theirs - (figure or 0)) > 1 for figure in figures):
+            shown = " or ".join(dict.fromkeys(f"{Decimal(figure or 0) / 10**6:f}" for figure in figures))
+            words.append(f"{word} {shown} and {(theirs / 10**6).normalize():f}")
+    return ", ".join(words)
 
 
 def litellm_model(ours: str, name: str, entry: dict):
+    mode = entry.get("mode")
+    if mode not in LITELLM_MODES:
+        return None, f"of the kind {mode}"
     plain, cliffs, tiers = {}, defaultdict(list), defaultdict(dict)
+    rounded = Rounded()
     for field, value in entry.items():
         if "cost" not in field or value in (None, 0) and field not in ("input_cost_per_token", "output_cost_per_token"):
             continue
@@ -359,7 +437,7 @@ def litellm_model(ours: str, name: str, entry: dict):
         unit = LITELLM_UNITS.get(base)
         if unit is None or not isinstance(value, (int, Decimal)):
             return None, f"a price that is not understood: {field}"
-        picos = ROUNDED.picos(Decimal(value), 1, f"litellm {ours}/{name} {field}")
+        picos = rounded.picos(Decimal(value), 1, f"litellm {ours}/{name} {field}")
         if tier:
             # Beyond a threshold the dearest holds for the whole tier: only ever too much.
             tiers[tier][unit] = max(picos, tiers[tier].get(unit, 0))
@@ -371,6 +449,14 @@ def litellm_model(ours: str, name: str, entry: dict):
         return None, "no price"
     if entry.get("tiered_pricing"):
         return None, "tiered pricing of a kind that is not understood"
+    # Zeros may stand for what nobody knew.
+    if not any(plain.values()):
+        return None, "prices that are all zero"
+    if mode in ("chat", "responses", "completion") and not plain.get("output_tokens"):
+        return None, "no price of output"
+    if mode.startswith("image") and not {"output_images", "output_image_tokens"} & plain.keys():
+        return None, "no price of images"
+    ROUNDED.take(rounded)
     per_unit = {unit: [picos, *sorted(cliffs[unit])] if unit in cliffs else picos for unit, picos in plain.items()}
     row = {"id": name, "match": "=" + name, "prices": [{"per_unit": per_unit}], "source": "litellm"}
     if isinstance(entry.get("max_input_tokens"), int):
@@ -382,45 +468,69 @@ def litellm_model(ours: str, name: str, entry: dict):
     return row, None
 
 
-def write_expected(ours: list[dict]) -> None:
-    """What genai-prices says about some usages of some models."""
-    from genai_prices import Usage, calc_price
+def write_expected() -> None:
+    """What genai-prices says about some usages of some models, and about some names that are no models."""
     from genai_prices.data import providers
 
     random.seed(3)
-    at = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
-    names = {theirs: OURS.get(theirs, theirs) for theirs in (provider.id for provider in providers)}
     rows = []
     for provider in providers:
-        for model in random.sample(provider.models, min(8, len(provider.models))):
-            name = next(iter(equal_names(model.match)), None)
-            if name is None:
-                continue
-            for scale in (1_000, 300_000):
-                usage = {"input_tokens": random.randrange(scale), "output_tokens": random.randrange(1, scale)}
-                usage["cache_read_tokens"] = random.randrange(usage["input_tokens"] // 3 + 1)
-                usage["cache_write_tokens"] = random.randrange(usage["input_tokens"] // 3 + 1)
-                usage["output_reasoning_tokens"] = random.randrange(usage["output_tokens"])
-                usage["input_audio_tokens"] = 0
-                context = {"service_tier": random.choice(["default", "priority", "flex"])}
-                try:
-                    price = calc_price(
-                        Usage(**usage),
-                        name,
-                        provider_id=provider.id,
-                        genai_request_timestamp=at,
-                        price_context=context,
-                    )
-                except (LookupError, ValueError):
-                    continue
-                picos = price.total_price * 10**12
-                row = {"provider": names[provider.id], "model": name, "tier": context["service_tier"]}
-                rows.append(row | {"usage": usage, "picos": f"{picos.normalize():f}"})
+        many = random.sample(provider.models, min(6, len(provider.models)))
+        # Of prices that depend on something, all.
+        many += [
+            model for model in provider.models
+            if (model.price_variants or isinstance(model.prices, list)) and provider.id in SPECIAL
+        ]  # fmt: skip
+        for model in many:
+            for name in list(equal_names(model.match))[:1]:
+                rows += [expected_row(provider, name, scale) for scale in (1_000, 300_000)]
+                # Dated names, other letters, and names that no clause or the wrong one may take.
+                changed = random.choice(("{}-20251211", "{}-20250231", "x{}", "{}x", "{}-tts", "openai/{}", "{}:0"))
+                rows.append(expected_row(provider, changed.format(name).title(), 1_000))
+        if provider.fallback_model_providers:
+            rows += [expected_row(provider, name, 300_000) for name in ("gpt-5.5", "claude-opus-5-5") for _ in range(4)]
+        if provider.id in ("groq", "mistral"):
+            names = ("whisper-large-v3", "whisper-large-v3-turbo", "voxtral-small-latest")
+            rows += [expected_row(provider, name, 1_000) for name in names for _ in range(4)]
+    rows = [row for row in rows if row]
     EXPECTED.parent.mkdir(parents=True, exist_ok=True)
     with EXPECTED.open("w") as file:
-        lines = ",\n".join(json.dumps(row) for row in rows)
-        file.write(f'{{"at":{int(at.timestamp() * 1000)},"rows":[\n{lines}\n]}}\n')
-    print(f"{len(rows)} expected prices")
+        file.write("[\n" + ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows) + "\n]\n")
+    print(f"\n{len(rows)} expected prices, {sum(row['picos'] is None for row in rows)} of them none")
+
+
+def expected_row(provider, name: str, scale: int) -> dict | None:
+    from genai_prices import Usage, calc_price
+
+    usage = {"input_tokens": random.randrange(scale), "output_tokens": random.randrange(1, scale)}
+    usage["cache_read_tokens"] = random.randrange(usage["input_tokens"] // 3 + 1)
+    usage["cache_write_tokens"] = random.randrange(usage["input_tokens"] // 3 + 1)
+    usage["cache_write_1h_tokens"] = random.randrange(usage["cache_write_tokens"] + 1)
+    usage["output_reasoning_tokens"] = random.randrange(usage["output_tokens"])
+    is_spoken = any(word in name.lower() for word in ("whisper", "voxtral", "live", "voice", "transcribe"))
+    millis = random.choice((0, 3_000, random.randrange(10**6))) if is_spoken else 0
+    context = random.choice(CONTEXTS)
+    at = NOON + datetime.timedelta(minutes=random.choice((0, random.randrange(-720, 720))))
+    row = {
+        "provider": OURS.get(provider.id, provider.id),
+        "model": name,
+        "at": int(at.timestamp() * 1000),
+        "context": context,
+        "usage": {},
+    }
+    seconds = Decimal(millis) / 1000
+    asked = Usage(**usage, audio_seconds=seconds, input_audio_seconds=seconds)
+    try:
+        price = calc_price(
+            asked, name, provider_id=provider.id, genai_request_timestamp=at, price_context=context
+        )
+    except LookupError:
+        return row | {"picos": None}
+    except ValueError:
+        return None
+    used = usage | {"audio_millis": millis, "input_audio_millis": millis}
+    used = {unit: count for unit, count in used.items() if count}
+    return row | {"usage": used, "picos": f"{(price.total_price * 10**12).normalize():f}"}
 
 
 def equal_names(match):

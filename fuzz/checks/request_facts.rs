@@ -3,7 +3,7 @@
 //!
 //! Input: a byte for the endpoint, `A` being the first of [`ENDPOINTS`]; the body.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value};
 use till_core::path::{FinalPath, RawPath};
 use till_core::time::Timestamp;
@@ -11,10 +11,10 @@ use till_providers::bound::demand;
 use till_providers::price::PriceTable;
 use till_providers::provider::Provider;
 use till_providers::registry::Registry;
-use till_providers::request::{Question, Refused, RequestFacts, facts};
+use till_providers::request::{Edit, Question, Refused, RequestFacts, facts};
 
 /// Provider and path of every endpoint that is metered. New ones go to the end: the corpus counts on the order.
-pub const ENDPOINTS: [(&str, &str); 46] = [
+pub const ENDPOINTS: [(&str, &str); 70] = [
     ("openai", "/v1/chat/completions"),
     ("openai", "/v1/responses"),
     ("openai", "/v1/responses/compact"),
@@ -61,6 +61,30 @@ pub const ENDPOINTS: [(&str, &str); 46] = [
     ("huggingface", "/novita/v3/openai/chat/completions"),
     ("perplexity", "/chat/completions"),
     ("perplexity", "/v1/chat/completions"),
+    ("openai", "/v1/images/edits"),
+    ("openai", "/v1/audio/transcriptions"),
+    ("openai", "/v1/audio/translations"),
+    ("azure-openai", "/openai/v1/audio/speech"),
+    ("azure-openai", "/openai/v1/audio/transcriptions"),
+    ("azure-openai", "/openai/v1/audio/translations"),
+    ("azure-openai", "/openai/v1/images/generations"),
+    ("azure-openai", "/openai/v1/images/edits"),
+    ("mistral", "/v1/fim/completions"),
+    ("mistral", "/v1/audio/speech"),
+    ("mistral", "/v1/audio/transcriptions"),
+    ("groq", "/openai/v1/responses"),
+    ("groq", "/openai/v1/audio/speech"),
+    ("groq", "/openai/v1/audio/transcriptions"),
+    ("groq", "/openai/v1/audio/translations"),
+    ("together", "/v1/audio/transcriptions"),
+    ("together", "/v1/audio/translations"),
+    ("fireworks", "/inference/v1/responses"),
+    ("deepseek", "/beta/completions"),
+    ("openrouter", "/api/v1/responses"),
+    ("openrouter", "/api/v1/embeddings"),
+    ("cerebras", "/v1/completions"),
+    ("perplexity", "/v1/embeddings"),
+    ("mistral", "/v1/ocr"),
 ];
 
 /// Caps that are granted: one that is in no corpus file, and the highest.
@@ -98,8 +122,18 @@ impl Place<'static> {
         Self { provider, path: provider.final_path(&raw).expect("a good path"), prices }
     }
 
+    /// Whether the endpoint hears audio, in a form. The boundary is `x`.
+    fn takes_forms(&self) -> bool {
+        let path = self.path.as_str();
+        path.ends_with("/audio/transcriptions") || path.ends_with("/audio/translations")
+    }
+
     fn facts(&self, body: &[u8]) -> Result<RequestFacts, Refused> {
-        let headers = HeaderMap::new();
+        let mut headers = HeaderMap::new();
+        if self.takes_forms() {
+            let form = HeaderValue::from_static("multipart/form-data; boundary=x");
+            headers.insert(http::header::CONTENT_TYPE, form);
+        }
         let question = Question {
             provider: self.provider,
             method: &Method::POST,
@@ -131,6 +165,10 @@ pub fn check(input: &[u8]) {
     }
     for cap in CAPS {
         let rewritten = facts.rewrite(body, facts.output.as_ref().map(|_| cap));
+        if place.takes_forms() {
+            assert_eq!(rewritten, body, "a form passes as it is");
+            continue;
+        }
         let before: Value = serde_json::from_slice(body).expect("what was understood is JSON");
         let after: Value = serde_json::from_slice(&rewritten)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&rewritten)));
@@ -145,7 +183,26 @@ pub fn check(input: &[u8]) {
 /// The body as the documentation of the provider would have it, made without looking at places in it.
 fn expected(mut body: Value, facts: &RequestFacts, cap: u64) -> Value {
     let members = body.as_object_mut().expect("an object");
-    if !facts.edits.is_empty() {
+    // Some providers document one of the two names of the cap.
+    let is_renamed = |edit: &Edit| edit.text.starts_with("\"max_") && edit.text.ends_with("tokens\"");
+    if facts.edits.iter().any(is_renamed) {
+        members.remove("max_tokens");
+        members.remove("max_completion_tokens");
+    }
+    for edit in &facts.spend_edits {
+        let most = object_at(object_at(members, "provider"), "max_price");
+        // In place of a null it is the number alone.
+        if let Ok(number) = serde_json::from_str::<serde_json::Number>(&edit.text) {
+            let names = ["prompt", "completion"];
+            let name = names.into_iter().find(|name| most.get(*name).is_some_and(Value::is_null));
+            most.insert(name.expect("a null").to_owned(), number.into());
+            continue;
+        }
+        for name in ["prompt", "completion"].into_iter().filter(|name| edit.text.contains(name)) {
+            most.insert(name.to_owned(), number_after(&edit.text, name));
+        }
+    }
+    if facts.edits.iter().any(|edit| !is_renamed(edit)) {
         object_at(members, "stream_options").insert("include_usage".to_owned(), true.into());
     }
     let Some(output) = &facts.output else { return body };
@@ -169,6 +226,13 @@ fn expected(mut body: Value, facts: &RequestFacts, cap: u64) -> Value {
     body
 }
 
+/// The number of a member in a piece of JSON.
+fn number_after(text: &str, name: &str) -> Value {
+    let (_, after) = text.split_once(&format!("\"{name}\":")).expect("a member");
+    let end = after.find([',', '}']).unwrap_or(after.len());
+    serde_json::from_str(&after[..end]).expect("a number")
+}
+
 /// The object under a name, put there if there is none.
 fn object_at<'m>(members: &'m mut Map<String, Value>, name: &str) -> &'m mut Map<String, Value> {
     let value = members.entry(name).or_insert(Value::Null);
@@ -189,6 +253,7 @@ fn same(facts: &RequestFacts, again: &RequestFacts, cap: u64) {
     assert_eq!(again.cache_write, facts.cache_write);
     assert_eq!(format!("{:?}", again.context), format!("{:?}", facts.context));
     assert!(again.edits.is_empty(), "{:?}", again.edits);
+    assert!(again.spend_edits.is_empty(), "{:?}", again.spend_edits);
     assert!(!again.strips_usage_chunk, "the client would lose a chunk that it asked for");
     assert_eq!(again.output.is_some(), facts.output.is_some());
     if let (Some(again), Some(output)) = (&again.output, &facts.output) {

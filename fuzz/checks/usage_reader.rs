@@ -22,8 +22,9 @@ pub const FORMATS: [AnswerFormat; 8] = [
     AnswerFormat::BedrockInvoke,
 ];
 
-/// How long a repeated answer is.
-const LONG: usize = 1024 * 1024;
+/// How long a repeated answer is: long enough that keeping it would go beyond [`KEPT_MAX`], and no longer, as it takes
+/// most of the time.
+const LONG: usize = 256 * 1024;
 
 /// What the reader may come to when it is written out for debugging: one value of the length that it keeps, each byte
 /// of which takes five, and little else.

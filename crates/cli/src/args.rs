@@ -307,6 +307,8 @@ pub(crate) enum PricesCommand {
             help_heading = "Output"
         )]
         form: ListForm,
+        #[command(flatten)]
+        directories: DirectoryFlags,
     },
     /// Show everything that is known about what a model costs
     #[command(
@@ -319,6 +321,8 @@ pub(crate) enum PricesCommand {
         #[arg(long, value_name = "ID")]
         provider: Option<String>,
         #[command(flatten)]
+        directories: DirectoryFlags,
+        #[command(flatten)]
         output: Output,
     },
     /// Check prices that were added, or a file of them, and show what they change
@@ -330,6 +334,8 @@ pub(crate) enum PricesCommand {
         /// A file of prices in TOML; without it, those that are in effect
         #[arg(value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        directories: DirectoryFlags,
         #[command(flatten)]
         output: Output,
     },

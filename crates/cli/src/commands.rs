@@ -37,14 +37,14 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         Command::Holds(HoldsCommand::Forgive { id, connection, output }) => {
             holds::forgive(&id, &connection, output, surroundings)
         }
-        Command::Prices(PricesCommand::List { provider, form }) => {
-            prices::list(provider.as_deref(), form, surroundings)
+        Command::Prices(PricesCommand::List { provider, form, directories }) => {
+            prices::list(provider.as_deref(), form, &directories, surroundings)
         }
-        Command::Prices(PricesCommand::Show { model, provider, output }) => {
-            prices::show(&model, provider.as_deref(), output, surroundings)
+        Command::Prices(PricesCommand::Show { model, provider, directories, output }) => {
+            prices::show(&model, provider.as_deref(), &directories, output, surroundings)
         }
-        Command::Prices(PricesCommand::Check { file, output }) => {
-            prices::check(file.as_deref(), output, surroundings)
+        Command::Prices(PricesCommand::Check { file, directories, output }) => {
+            prices::check(file.as_deref(), &directories, output, surroundings)
         }
         Command::Prices(PricesCommand::Update { file, directories, output }) => {
             prices::update(&file, &directories, output, surroundings)

@@ -59,12 +59,18 @@ pub(crate) fn write_new_secret(path: &Path, secret: &Secret) -> anyhow::Result<(
     write().with_context(|| format!("can't write {}", path.display()))
 }
 
-/// Puts a text in the place of a file, all at once.
+/// Puts a text in the place of a file, all at once, and makes it durable.
 pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let new = path.with_extension("new");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, path))
-        .with_context(|| format!("can't write {}", path.display()))
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        // Before the rename: after a crash there is the old text or the new one, never an empty file.
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_parent(path)
+    };
+    write().with_context(|| format!("can't write {}", path.display()))
 }
 
 /// A new name in a directory is durable when the directory is.

@@ -37,6 +37,7 @@ pub(crate) use value::{LogFormat, ProviderUrl};
 pub(crate) use written::{Source, Written};
 
 use crate::env::Surroundings;
+use crate::prices;
 
 /// What the program runs on. Every field is checked; the fields stand in the order of [`TABLE`].
 #[derive(Clone, Debug, Default)]
@@ -119,6 +120,8 @@ impl Settings {
         }
         settings.fill_registry(written, &mut mistakes);
         settings.prices = written.prices.clone();
+        let unknown = prices::unknown_providers(&settings.prices, &settings.registry);
+        mistakes.extend(unknown.iter().map(|mistake| Mistake::bare("prices provider", &mistake.rule)));
         settings.check_together(&mut mistakes);
         (settings, mistakes)
     }

@@ -13,6 +13,13 @@ const STEPS_MIN: u64 = 16;
 /// The cap of a request that names none, for a model whose maximum is not known. Every model can put out so much.
 const STEPS_DEFAULT: u64 = 4_096;
 
+/// Parts of the input that may have prices of their own, also where they go into a cache and come out of one.
+const PARTS: [(Unit, Unit, Unit); 3] = [
+    (Unit::InputAudioTokens, Unit::CacheAudioWriteTokens, Unit::CacheAudioReadTokens),
+    (Unit::InputImageTokens, Unit::CacheImageWriteTokens, Unit::CacheImageReadTokens),
+    (Unit::InputVideoTokens, Unit::InputVideoTokens, Unit::CacheVideoReadTokens),
+];
+
 /// Why a request has no bound.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BoundError {
@@ -42,6 +49,9 @@ pub fn demand(
     at: Timestamp,
     clamp: bool,
 ) -> Result<Demand, BoundError> {
+    if let Some(refused) = facts.unbounded_spend.as_ref().filter(|_| needs_price) {
+        return Err(BoundError::Refused(refused.clone()));
+    }
     let tokens_fixed = facts.input.tokens();
     let (picos_fixed, picos_each) = match price {
         None if needs_price => {
@@ -72,7 +82,10 @@ pub fn demand(
         demand.picos_per_step = u128::from(picos_each).saturating_mul(output.outputs.into());
         let wanted = output.requested.or(output.default).unwrap_or(STEPS_DEFAULT).max(1);
         // More than the model can put out is never used.
-        demand.steps_wanted = output.default.map_or(wanted, |most| wanted.min(most)).max(output.min);
+        let wanted = output.default.map_or(wanted, |most| wanted.min(most));
+        // A client that asks for less than the lowest cap knows better: it is never raised above what it asks for.
+        let asks_for_less = output.requested.is_some_and(|requested| requested < output.min);
+        demand.steps_wanted = if asks_for_less { wanted } else { wanted.max(output.min) };
         demand.steps_min =
             if clamp { output.min.max(STEPS_MIN).min(demand.steps_wanted) } else { demand.steps_wanted };
     }
@@ -82,8 +95,11 @@ pub fn demand(
 /// What everything but the capped output, and a token of that output, can cost, whenever within a day it is billed.
 fn dearest(facts: &RequestFacts, price: &ModelPrice, at: Timestamp) -> Result<(u128, u64), Unit> {
     let mut most = (0, 0);
-    for at in price.moments(at) {
-        let rates = price.rates(&facts.context, at);
+    let contexts: Vec<_> = std::iter::once(&facts.context).chain(&facts.other_contexts).collect();
+    for (at, context) in
+        price.moments(at).into_iter().flat_map(|at| contexts.iter().map(move |one| (at, one)))
+    {
+        let rates = price.rates(context, at);
         most.0 = most.0.max(fixed_picos(facts, &rates)?);
         if let Some(output) = &facts.output {
             most.1 = most.1.max(output_picos(facts, output, &rates)?);
@@ -98,14 +114,10 @@ fn fixed_picos(facts: &RequestFacts, rates: &Rates<'_>) -> Result<u128, Unit> {
     let mut picos = u128::from(rates.figure(Unit::Requests).map_or(0, |figure| figure.dearest(input)));
     let text = rates.dearest(input, |unit| is_text_input(unit, facts.cache_write));
     let mut kinds = Vec::new();
-    for (part, cached) in [
-        (Unit::InputAudioTokens, Unit::CacheAudioWriteTokens),
-        (Unit::InputImageTokens, Unit::CacheImageWriteTokens),
-        (Unit::InputVideoTokens, Unit::InputVideoTokens),
-    ] {
+    for (part, write, read) in PARTS {
         let count = facts.input.count(part);
         if count > 0 {
-            let own = rates.dearest(input, |unit| unit == part || unit == cached);
+            let own = rates.dearest(input, |unit| unit == part || unit == write || unit == read);
             kinds.push((own.max(text).ok_or(part)?, count));
         }
     }

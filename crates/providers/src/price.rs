@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use till_core::time::Timestamp;
 
-pub use overrides::{PriceFile, PriceFileError, PriceRow};
+pub use overrides::{AskedPrices, PriceFile, PriceMistake, PriceRow};
 pub use rates::Rates;
 
 use crate::usage::Unit;
@@ -61,12 +61,12 @@ pub struct PriceTable {
 }
 
 /// The prices of one provider.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ProviderPrices {
-    /// Whose models it sells too, under the same names and prices.
-    fallback: Vec<String>,
-    /// The first whose clause holds counts.
+    /// The first whose clause holds counts. Behind its own are those of providers whose models it sells too.
     models: Vec<ModelPrice>,
+    /// How many of them are its own.
+    own: usize,
     /// Where an exact name is found without looking at every clause.
     exact: HashMap<String, usize>,
 }
@@ -81,6 +81,8 @@ pub struct ModelPrice {
     /// The last one in force counts; the first one if none is.
     prices: Vec<Period>,
     variants: Vec<Variant>,
+    /// The shortest audio that is billed, in milliseconds.
+    audio_millis_min: u64,
     source: Source,
 }
 
@@ -120,13 +122,23 @@ struct Variant {
     period: Period,
 }
 
-/// Pico-dollars per unit.
+/// Pico-dollars per unit; for lengths of time, which are counted in milliseconds, pico-dollars per hour. See
+/// [`units_per_figure`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Figure {
     /// The price up to the first threshold.
     pub base: u64,
     /// Thresholds in tokens of input, rising, and the price of *all* units above each.
     pub tiers: Vec<(u64, u64)>,
+}
+
+/// For how many units a figure is the price: an hour of milliseconds, otherwise one. The usual prices per hour are no
+/// whole pico-dollars per millisecond.
+pub fn units_per_figure(unit: Unit) -> u64 {
+    match unit {
+        Unit::AudioMillis | Unit::InputAudioMillis | Unit::OutputAudioMillis => 3_600_000,
+        _ => 1,
+    }
 }
 
 impl Figure {
@@ -152,18 +164,22 @@ impl PriceTable {
         data::builtin()
     }
 
-    /// The table with rows of configuration in front of its own.
+    /// The table with rows of configuration in front of its own. Each replaces all prices of a model, and of its bounds
+    /// those that it names.
     pub fn with_overrides(mut self, file: &PriceFile) -> Self {
         if file.prices.is_empty() {
             return self;
         }
         for row in file.prices.iter().rev() {
-            let provider = self.providers.entry(row.provider.clone()).or_insert_with(|| ProviderPrices {
-                fallback: Vec::new(),
-                models: Vec::new(),
-                exact: HashMap::new(),
-            });
-            provider.models.insert(0, row.to_model());
+            let mut model = row.to_model();
+            if let Some(known) = self.find(&row.provider, &row.model) {
+                // Another price does not change what the model can do.
+                model.context_window = model.context_window.or(known.context_window);
+                model.max_output = model.max_output.or(known.max_output);
+            }
+            let provider = self.providers.entry(row.provider.clone()).or_default();
+            provider.models.insert(0, model);
+            provider.own += 1;
         }
         for provider in self.providers.values_mut() {
             provider.index();
@@ -186,27 +202,29 @@ impl PriceTable {
         } else {
             model
         };
-        self.find_exactly(provider, model).or_else(|| {
-            let dashed = matching::with_dashed_date(model)?;
-            self.find_exactly(provider, &dashed)
-        })
-    }
-
-    fn find_exactly(&self, provider: &str, model: &str) -> Option<&ModelPrice> {
         let provider = self.providers.get(provider)?;
-        provider.find(model).or_else(|| {
-            let others = provider.fallback.iter().filter_map(|id| self.providers.get(id));
-            others.into_iter().find_map(|other| other.find(model))
-        })
+        provider.find(model).or_else(|| provider.find(&matching::with_dashed_dates(model)?))
     }
 
-    /// Every model with the id of its provider, in the order of the table within each provider.
+    /// Whether there is a price of any model of a provider.
+    pub fn has_provider(&self, provider: &str) -> bool {
+        self.providers.contains_key(provider)
+    }
+
+    /// The names of models of a provider that the table has in full, those of others that it sells too among them.
+    pub fn names(&self, provider: &str) -> impl Iterator<Item = &str> {
+        let models = self.providers.get(provider).map_or(&[][..], |provider| &provider.models[..]);
+        models.iter().flat_map(|model| std::iter::once(model.id()).chain(model.clause.names()))
+    }
+
+    /// Every model with the id of its provider, in the order of the table within each provider. A model that a provider
+    /// sells too stands only at its own.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &ModelPrice)> {
         let mut providers: Vec<_> = self.providers.iter().collect();
         providers.sort_unstable_by_key(|(id, _)| id.as_str());
-        providers
-            .into_iter()
-            .flat_map(|(id, provider)| provider.models.iter().map(move |model| (id.as_str(), model)))
+        providers.into_iter().flat_map(|(id, provider)| {
+            provider.models[..provider.own].iter().map(move |model| (id.as_str(), model))
+        })
     }
 }
 
@@ -256,6 +274,19 @@ impl ModelPrice {
         self.source
     }
 
+    /// The newest price of a unit, as it is listed: without tiers.
+    pub fn listed(&self, unit: Unit) -> Option<u64> {
+        let figures = &self.prices.last()?.figures;
+        figures.iter().find(|(known, _)| *known == unit).map(|(_, figure)| figure.base)
+    }
+
+    /// Whether any of its prices is for this unit.
+    pub fn has_figure(&self, unit: Unit) -> bool {
+        let variants = self.variants.iter().map(|variant| &variant.period);
+        let mut figures = self.prices.iter().chain(variants).flat_map(|period| &period.figures);
+        figures.any(|(known, _)| *known == unit)
+    }
+
     /// The prices for requests of this kind at this time.
     pub fn rates(&self, context: &PriceContext, at: Timestamp) -> Rates<'_> {
         let active = self.prices.iter().rev().find(|period| period.constraint.holds(at));
@@ -275,7 +306,16 @@ impl ModelPrice {
                 figures.push((*unit, figure));
             }
         }
-        Rates::new(figures)
+        // "a 1.1x multiplier on all token pricing categories" for being served in the United States alone:
+        // <https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing>.
+        let token_tenths = if context.value("inference_geo") == Some("us") { 11 } else { 10 };
+        Rates::new(figures, self.audio_millis_min, token_tenths)
+    }
+
+    /// The times of day at which there are prices of their own: from the first to before the second minute of the day,
+    /// UTC; over midnight if the second is lower.
+    pub fn hours(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.prices.iter().filter_map(|period| period.constraint.hours())
     }
 
     /// This moment, and those within a day from it at which other prices begin to hold: what is asked now may be billed

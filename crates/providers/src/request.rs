@@ -23,6 +23,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
 use till_core::path::FinalPath;
 
+pub(crate) use self::bedrock::model_of as bedrock_model;
+use self::endpoint::Content;
 pub use self::endpoint::{Endpoint, endpoint, endpoints};
 use crate::price::{PriceContext, PriceTable};
 use crate::provider::Provider;
@@ -77,6 +79,11 @@ pub struct RequestFacts {
     /// [`Unit::InputTokens`] is the bound of all input; parts with a price of their own (audio, images) are bounds
     /// within it.
     pub input: Usage,
+    /// Why nothing bounds what it costs, where its tokens are bounded: a limit in money refuses it.
+    pub unbounded_spend: Option<Refused>,
+    /// What the price may depend on instead of `context`, because the account at the provider decides it: its default
+    /// service tier, the place where it is served.
+    pub other_contexts: Vec<PriceContext>,
     /// Whether the input is nothing but text, so that a tokenizer can count it.
     pub is_plain_text: bool,
     /// The dearest cache entry that the request may write.
@@ -88,6 +95,8 @@ pub struct RequestFacts {
     /// Changes that are made whatever cap is granted, such as asking for usage in a stream. In order, not
     /// overlapping.
     pub edits: Vec<Edit>,
+    /// Changes by which the provider enforces the known price. A key without a limit in money needs none of them.
+    pub spend_edits: Vec<Edit>,
     /// The stream will have one more chunk than the client asked for, with nothing but usage: to be taken out.
     pub strips_usage_chunk: bool,
 }
@@ -165,16 +174,41 @@ pub fn facts(question: &Question<'_>, prices: &PriceTable) -> Result<RequestFact
     let Some(read) = row.read else {
         return Ok(RequestFacts::free(row));
     };
-    if let Some(content_type) = question.headers.get(CONTENT_TYPE) {
-        let content_type = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
-        let kind = content_type.split(';').next().unwrap_or_default().trim();
-        if kind != "application/json" {
-            return Err(Refused::Malformed(format!(
-                "The body of this request must be JSON and its Content-Type \"application/json\", not {kind:?}."
-            )));
-        }
+    let kind = question.content_type().map(|(kind, _)| kind);
+    // A body without a type is JSON, as every provider reads it.
+    let (fits, expected) = match row.content {
+        Content::Json => (
+            kind.as_deref().is_none_or(|kind| kind == JSON),
+            "JSON and its Content-Type \"application/json\"",
+        ),
+        Content::Form => (
+            kind.as_deref() == Some(FORM),
+            "a form with a file in it and its Content-Type \"multipart/form-data\"",
+        ),
+        Content::JsonOrForm => (
+            kind.as_deref().is_none_or(|kind| kind == JSON || kind == FORM),
+            "JSON or a form, its Content-Type \"application/json\" or \"multipart/form-data\"",
+        ),
+    };
+    if !fits {
+        let kind = kind.unwrap_or_default();
+        return Err(Refused::Malformed(format!(
+            "The body of this request must be {expected}, not {kind:?}."
+        )));
     }
     read(row, question, prices)
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "multipart/form-data";
+
+impl Question<'_> {
+    /// The media type of the body in lower case and what stands behind it, if a type is named.
+    fn content_type(&self) -> Option<(String, &str)> {
+        let text = self.headers.get(CONTENT_TYPE)?.to_str().unwrap_or_default();
+        let (kind, parameters) = text.split_once(';').unwrap_or((text, ""));
+        Some((kind.trim().to_ascii_lowercase(), parameters))
+    }
 }
 
 impl RequestFacts {
@@ -190,11 +224,14 @@ impl RequestFacts {
             is_free: false,
             answer: row.answer,
             input: Usage::default(),
+            unbounded_spend: None,
+            other_contexts: Vec::new(),
             is_plain_text: false,
             cache_write: CacheWrite::None,
             output: None,
             context: PriceContext::default(),
             edits: Vec::new(),
+            spend_edits: Vec::new(),
             strips_usage_chunk: false,
         }
     }
@@ -211,7 +248,7 @@ impl RequestFacts {
 
     /// The body that the provider gets, with this output cap.
     pub fn rewrite(&self, body: &[u8], cap: Option<u64>) -> Vec<u8> {
-        let mut edits: Vec<Edit> = self.edits.clone();
+        let mut edits: Vec<Edit> = self.edits.iter().chain(&self.spend_edits).cloned().collect();
         if let (Some(output), Some(cap)) = (&self.output, cap) {
             edits.push(match &output.place {
                 CapPlace::Replace(range) => Edit { range: range.clone(), text: cap.to_string() },

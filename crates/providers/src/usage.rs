@@ -8,6 +8,7 @@ mod format;
 mod framing;
 mod reader;
 mod scanner;
+mod tally;
 mod unit;
 
 pub use chunk_filter::UsageChunkFilter;

@@ -8,7 +8,7 @@ use till_providers::usage::AnswerFormat::{
     self, Anthropic, BedrockConverse, BedrockInvoke, Cohere, Gemini, OpenAiChat, OpenAiResponses, Silent,
 };
 use till_providers::usage::Unit::{self, *};
-use till_providers::usage::{Reading, Usage, UsageReader};
+use till_providers::usage::{Charge, Reading, Usage, UsageReader};
 
 const JSON: &str = "application/json";
 const SSE: &str = "text/event-stream; charset=utf-8";
@@ -72,6 +72,13 @@ const GEMINI: &[(Unit, u64)] = &[
 
 const COHERE: &[(Unit, u64)] = &[(InputTokens, 5), (OutputTokens, 6)];
 
+/// A search and a look at a page: only the search is charged.
+const SEARCHED: &[(Unit, u64)] =
+    &[(InputTokens, 900), (OutputTokens, 80), (WebSearches, 1), (StorageSearches, 1)];
+
+/// Two searches, one of them named again, and one without a text.
+const GROUNDED: &[(Unit, u64)] = &[(InputTokens, 9), (OutputTokens, 5), (WebSearches, 2)];
+
 const ROWS: &[Row] = &[
     row!(
         "chat.json",
@@ -132,6 +139,61 @@ const ROWS: &[Row] = &[
             (OutputTokens, 5)
         ])
     ),
+    row!("chat-usage-in-every-chunk.sse", OpenAiChat, SSE, Some(&[(InputTokens, 9), (OutputTokens, 3)])),
+    row!("chat-two-choices.sse", OpenAiChat, SSE, Some(&[(InputTokens, 9), (OutputTokens, 6)])),
+    row!(
+        "mistral-audio.json",
+        OpenAiChat,
+        JSON,
+        Some(&[(InputTokens, 21), (OutputTokens, 4), (InputAudioMillis, 7_000)])
+    ),
+    row!("responses-searches.json", OpenAiResponses, JSON, Some(SEARCHED)),
+    row!("responses-searches.sse", OpenAiResponses, SSE, Some(SEARCHED)),
+    row!("responses-searches-one-by-one.sse", OpenAiResponses, SSE, Some(SEARCHED)),
+    row!(
+        "images.json",
+        OpenAiResponses,
+        JSON,
+        Some(&[
+            (InputTokens, 50),
+            (InputTextTokens, 10),
+            (InputImageTokens, 40),
+            (OutputTokens, 1056),
+            (OutputImageTokens, 1056)
+        ])
+    ),
+    row!(
+        "transcription.json",
+        OpenAiResponses,
+        JSON,
+        Some(&[(InputTokens, 14), (InputAudioTokens, 14), (OutputTokens, 45)])
+    ),
+    row!("transcription-by-length.json", OpenAiResponses, JSON, Some(&[(AudioMillis, 1_100)])),
+    row!("gemini-grounded.json", Gemini, JSON, Some(GROUNDED)),
+    row!("gemini-grounded.sse", Gemini, SSE, Some(GROUNDED)),
+    row!(
+        "gemini-grounded-by-prompt.json",
+        Gemini,
+        JSON,
+        Some(&[(InputTokens, 9), (OutputTokens, 5), (WebSearches, 1)])
+    ),
+    row!("gemini-blocked.sse", Gemini, SSE, Some(&[(InputTokens, 8)])),
+    row!("gemini-two-candidates.sse", Gemini, SSE, Some(&[(InputTokens, 8), (OutputTokens, 6)])),
+    row!(
+        "gemini-embedding.json",
+        Gemini,
+        JSON,
+        Some(&[(InputTokens, 12), (InputTextTokens, 2), (InputAudioTokens, 10)])
+    ),
+    row!("cohere-embed-image.json", Cohere, JSON, Some(&[(InputTokens, 203), (InputImageTokens, 200)])),
+    row!("titan.json", BedrockInvoke, JSON, Some(&[(InputTokens, 5), (OutputTokens, 62)])),
+    row!(
+        "nova.json",
+        BedrockInvoke,
+        JSON,
+        Some(&[(InputTokens, 7), (CacheReadTokens, 2), (OutputTokens, 3)])
+    ),
+    row!("anthropic.json", BedrockInvoke, JSON, Some(MESSAGE)),
 ];
 
 #[test]
@@ -200,6 +262,136 @@ fn what_another_model_did_is_beside_it() {
         })
         .collect();
     assert_eq!(charges, [(Some("m-1"), 10, 25), (Some("m-2"), 40, 60)]);
+}
+
+/// The models and tokens of all charges.
+fn charges(reading: &Reading) -> Vec<(Option<&str>, u64, u64)> {
+    let charge = |charge: &Charge| (charge.usage.count(InputTokens), charge.usage.count(OutputTokens));
+    reading.charges.iter().map(|one| (one.model.as_deref(), charge(one).0, charge(one).1)).collect()
+}
+
+/// A compaction is beside the figures at the top, by the model that answers; a model that stepped in is not, and what
+/// the model that was asked did before is.
+#[test]
+fn iterations_that_are_not_in_the_sum_are_beside_it() {
+    let with = |iterations: &str| {
+        let answer = format!(
+            r#"{{"model":"m-1","usage":{{"input_tokens":10,"output_tokens":25,"iterations":[{iterations}]}}}}"#
+        );
+        whole(Anthropic, JSON, &answer)
+    };
+    let tokens = r#""input_tokens":40,"output_tokens":60"#;
+    for (iterations, others) in [
+        (format!(r#"{{"type":"message",{tokens}}},{{"type":"message",{tokens}}}"#), vec![]),
+        (
+            format!(r#"{{"type":"compaction",{tokens}}},{{"type":"message",{tokens}}}"#),
+            vec![(Some("m-1"), 40, 60)],
+        ),
+        (
+            format!(
+                r#"{{"type":"message","model":"m-0",{tokens}}},{{"type":"fallback_message","model":"m-1",{tokens}}}"#
+            ),
+            vec![(Some("m-0"), 40, 60)],
+        ),
+        (format!(r#"{{"type":"new","cache_read_input_tokens":2,{tokens}}}"#), vec![(Some("m-1"), 42, 60)]),
+        (String::new(), vec![]),
+    ] {
+        let reading = with(&iterations);
+        assert!(reading.is_complete);
+        let mut expected = vec![(Some("m-1"), 10, 25)];
+        expected.extend(others);
+        assert_eq!(charges(&reading), expected, "{iterations}");
+    }
+    assert!(!with(r#"{"type":"compaction","input_tokens":-1,"output_tokens":1}"#).is_complete);
+    assert!(!with("7").is_complete);
+}
+
+#[test]
+fn the_first_event_of_a_message_is_not_the_last() {
+    let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":1}}}"#;
+    let stop = r#"{"type":"message_stop"}"#;
+    let delta = r#"{"type":"message_delta","delta":{"stop_reason":null},"usage":{"output_tokens":5}}"#;
+    let read = |events: &[&str]| {
+        let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        whole(Anthropic, SSE, &stream)
+    };
+    assert!(!read(&[start]).is_complete);
+    assert!(!read(&[start, stop]).is_complete);
+    assert!(!read(&[start, delta]).is_complete);
+    assert_eq!(charges(&read(&[start, delta, stop])), [(None, 7, 5)]);
+    assert!(read(&[start, delta, stop]).is_complete);
+}
+
+#[test]
+fn a_chat_without_its_output_is_not_final() {
+    let choices = r#""choices":[{"index":0,"finish_reason":"stop"}]"#;
+    assert!(!whole(OpenAiChat, JSON, &format!(r#"{{{choices},"usage":{{"prompt_tokens":3}}}}"#)).is_complete);
+    // An embedding has none.
+    let usage = r#""usage":{"prompt_tokens":3,"total_tokens":3}"#;
+    assert!(whole(OpenAiChat, JSON, &format!(r#"{{"data":[{{"index":0}}],{usage}}}"#)).is_complete);
+}
+
+#[test]
+fn figures_without_counts_and_empty_ones_change_nothing() {
+    let last = r#"{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":3,"trafficType":"ON_DEMAND"}}"#;
+    let stream = format!("data: {{\"usageMetadata\":{{\"trafficType\":\"ON_DEMAND\"}}}}\n\ndata: {last}\n\n");
+    assert_eq!(counts(&whole(Gemini, SSE, &stream)).expect("final").count(InputTokens), 3);
+    let stream = include_str!("fixtures/usage/chat.sse").replace("\"usage\":null", "\"usage\":{}");
+    assert_eq!(counts(&whole(OpenAiChat, SSE, &stream)).expect("final").count(InputTokens), 19);
+}
+
+#[test]
+fn the_tier_is_the_one_at_which_it_was_served() {
+    let usage = r#""usage":{"prompt_tokens":1,"completion_tokens":1,"input_tokens":1,"output_tokens":1,"inputTokens":1"#;
+    for (format, header, answer, expected) in [
+        (OpenAiChat, None, format!(r#"{{"service_tier":"flex",{usage}}}}}"#), Some("flex")),
+        (OpenAiResponses, None, format!(r#"{{"service_tier":"priority",{usage}}}}}"#), Some("priority")),
+        (OpenAiResponses, None, format!(r#"{{"service_tier":null,{usage}}}}}"#), None),
+        (Anthropic, None, format!(r#"{{{usage},"service_tier":"batch"}}}}"#), Some("batch")),
+        (BedrockConverse, None, format!(r#"{{{usage}}},"serviceTier":{{"type":"flex"}}}}"#), Some("flex")),
+        (BedrockInvoke, Some("x-amzn-bedrock-service-tier"), format!("{{{usage}}}}}"), Some("header")),
+        (
+            Gemini,
+            Some("x-gemini-service-tier"),
+            r#"{"usageMetadata":{"promptTokenCount":1}}"#.to_owned(),
+            Some("header"),
+        ),
+        (
+            Gemini,
+            Some("x-gemini-service-tier"),
+            r#"{"usageMetadata":{"promptTokenCount":1,"serviceTier":"SERVICE_TIER_FLEX"}}"#.to_owned(),
+            Some("flex"),
+        ),
+    ] {
+        let mut headers = HeaderMap::new();
+        if let Some(name) = header {
+            headers.insert(HeaderName::from_static(name), "header".parse().expect("a value"));
+        }
+        let mut reader = UsageReader::new(format, &headers);
+        reader.push(answer.as_bytes());
+        let reading = reader.finish();
+        assert!(reading.is_complete, "{answer}");
+        assert_eq!(reading.charges[0].context.value("service_tier"), expected, "{answer}");
+    }
+}
+
+/// Where Claude was served is in the usage, and what that costs is in the price.
+#[test]
+fn the_place_of_an_answer_is_read_and_paid() {
+    let cost = |geo: &str| {
+        let answer = format!(
+            r#"{{"type":"message","model":"claude-opus-4-6","stop_reason":"end_turn","usage":{{"input_tokens":100,"output_tokens":10{geo}}}}}"#
+        );
+        let reading = read(AnswerFormat::Anthropic, "application/json", [answer.as_bytes()]);
+        let charge = &reading.charges[0];
+        let table = till_providers::price::PriceTable::builtin();
+        let price = table.find("anthropic", charge.model.as_deref().expect("a model")).expect("a price");
+        price.rates(&charge.context, till_core::time::Timestamp(0)).cost_picos(&charge.usage)
+    };
+    let plain = cost("");
+    assert_eq!(cost(r#","inference_geo":"global""#), plain);
+    assert_eq!(cost(r#","inference_geo":"not_available""#), plain);
+    assert_eq!(cost(r#","inference_geo":"us""#), plain * 11 / 10);
 }
 
 #[test]
@@ -325,6 +517,35 @@ fn frames_of_invoke_model() {
     let found = counts(&reading).unwrap_or_else(|| panic!("{reading:?}"));
     assert_eq!((found.count(InputTokens), found.count(OutputTokens)), (7, 5));
     assert_eq!(read(BedrockInvoke, FRAMES, stream.chunks(1)), reading);
+    for cut in 0..stream.len() {
+        let ended = read(BedrockInvoke, FRAMES, [&stream[..cut]]);
+        assert!(!ended.is_complete || ended == reading, "{cut}");
+    }
+}
+
+/// The metrics have sums; for how long the cache keeps what was written is in the model's own figures.
+#[test]
+fn frames_of_invoke_model_with_a_cache() {
+    let wrap = |inner: &str| {
+        let bytes = base64::engine::general_purpose::STANDARD.encode(inner);
+        frame(&format!(r#"{{"bytes":"{bytes}"}}"#))
+    };
+    let own = r#"{"type":"message_start","message":{"usage":{"input_tokens":7,"cache_creation_input_tokens":20,"cache_creation":{"ephemeral_1h_input_tokens":20},"output_tokens":1}}}"#;
+    let delta = r#"{"type":"message_delta","usage":{"output_tokens":5}}"#;
+    let metrics = |output: u64| {
+        format!(
+            r#"{{"type":"message_stop","amazon-bedrock-invocationMetrics":{{"inputTokenCount":7,"outputTokenCount":{output},"cacheWriteInputTokenCount":20}}}}"#
+        )
+    };
+    for (output, written_for_an_hour) in [(5, 20), (6, 0)] {
+        let stream = [wrap(own), wrap(delta), wrap(&metrics(output))].concat();
+        let found = counts(&read(BedrockInvoke, FRAMES, [&stream[..]])).expect("final");
+        assert_eq!((found.count(InputTokens), found.count(OutputTokens)), (27, output));
+        assert_eq!(
+            (found.count(CacheWriteTokens), found.count(CacheWrite1hTokens)),
+            (20, written_for_an_hour)
+        );
+    }
 }
 
 #[test]
@@ -344,6 +565,30 @@ fn headers_of_invoke_model() {
     assert_eq!(counts(&read(&[(input, "7")])).expect("final").count(InputTokens), 7);
     for rows in [&[(input, "-7")][..], &[(output, "5")], &[(input, "7"), (output, "many")]] {
         assert!(!read(rows).is_complete, "{rows:?}");
+    }
+}
+
+/// A body may say more than the headers, or nothing that anybody knows how to read.
+#[test]
+fn bodies_of_invoke_model_beside_its_headers() {
+    for (body, expected) in [
+        (r#"{"usage":{"seconds":3}}"#, &[(InputTokens, 7), (OutputTokens, 5)][..]),
+        (r#"{"usage":{"input_tokens":"7"}}"#, &[(InputTokens, 7), (OutputTokens, 5)]),
+        (r#"{"inputTextTokenCount":6}"#, &[(InputTokens, 7), (OutputTokens, 5)]),
+        (
+            r#"{"usage":{"input_tokens":7,"output_tokens":5,"cache_read_input_tokens":9}}"#,
+            &[(InputTokens, 16), (OutputTokens, 5), (CacheReadTokens, 9)],
+        ),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amzn-bedrock-input-token-count", "7".parse().expect("a value"));
+        headers.insert("x-amzn-bedrock-output-token-count", "5".parse().expect("a value"));
+        let mut reader = UsageReader::new(BedrockInvoke, &headers);
+        reader.push(body.as_bytes());
+        let found = counts(&reader.finish()).unwrap_or_else(|| panic!("{body}"));
+        for (unit, count) in expected {
+            assert_eq!(found.count(*unit), *count, "{body} {}", unit.as_str());
+        }
     }
 }
 

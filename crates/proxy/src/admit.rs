@@ -121,7 +121,11 @@ pub(crate) async fn admit(
             let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
             body = read;
             let plan = Plan::bounded(key, request, facts, &bytes, &terms, till, counted);
-            (plan.inspect_err(count)?, bytes)
+            let plan = plan.inspect_err(|denial| {
+                record.asked_at(key, request, facts);
+                count(denial);
+            });
+            (plan?, bytes)
         } else {
             (Plan::counted(key, request, facts, till), Bytes::new())
         };
@@ -144,7 +148,10 @@ pub(crate) async fn admit(
             }
             Err(refusal) => return Err(denial(refusal)),
         };
-        hold.record(Box::new(record.usage(key.key().id)));
+        let mut usage = record.usage(key.key().id);
+        // Until the answer says more, what is held is the cost.
+        usage.price_version = (hold.units().spend_nanos > 0).then(|| till.prices.version().to_owned());
+        hold.record(Box::new(usage));
         let (rewritten, clamped) = plan.rewrite(&bytes, hold.steps());
         let length = rewritten.as_ref().map(Bytes::len);
         let (body, room) = body.into_outbound(rewritten);

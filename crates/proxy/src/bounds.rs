@@ -118,6 +118,10 @@ impl Plan {
         let prices = &till.prices;
         let provider = question.provider;
         let mut asked = request::facts(question, prices).map_err(refused)?;
+        if !needs_price {
+            // They bound what is paid, not what is used.
+            asked.spend_edits.clear();
+        }
         if let Some(counted) = counted {
             asked.tighten(counted);
         }
@@ -148,10 +152,11 @@ impl Plan {
         Ok(Self { demand, measure, bounded: Some(asked) })
     }
 
-    /// The model, where nothing but text is the input and a token of it costs something: then counting may help.
-    pub(crate) fn countable(&self) -> Option<&str> {
-        let asked = self.bounded.as_ref().filter(|asked| asked.is_plain_text && !asked.is_free)?;
-        asked.model.as_deref()
+    /// The model, and whether its input is nothing but text, where a token of it costs something: then counting may
+    /// help.
+    pub(crate) fn countable(&self) -> Option<(&str, bool)> {
+        let asked = self.bounded.as_ref().filter(|asked| !asked.is_free)?;
+        Some((asked.model.as_deref()?, asked.is_plain_text))
     }
 
     /// The bound of the input in tokens.

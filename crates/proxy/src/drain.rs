@@ -8,10 +8,12 @@ use std::time::Duration;
 use till_providers::Provider;
 use tokio::runtime::Handle;
 
-use crate::Inner;
 use crate::authenticate::VerifiedKey;
 use crate::forward::Forwarded;
+use crate::metrics::InFlight;
 use crate::relay::{Live, open};
+use crate::server::reached;
+use crate::{Inner, Stage};
 
 /// How long one answer is read on, at most: longer than official SDKs wait for one (600 s).
 const TIME_MAX: Duration = Duration::from_secs(900);
@@ -24,6 +26,8 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(crate) struct Drains {
     till: Arc<Inner>,
     key: Arc<VerifiedKey>,
+    /// The request is served for as long as its answer is read.
+    _in_flight: Arc<InFlight>,
     /// Between two pieces of an answer.
     pub(crate) idle: Duration,
 }
@@ -32,13 +36,14 @@ pub(crate) struct Drains {
 enum End {
     /// The answer is complete.
     Whole,
-    /// It broke off, was too long or too slow, or the key ended.
+    /// It broke off, was too long or too slow, the key ended, or the server stops.
     Early,
 }
 
 impl Drains {
-    pub(crate) fn new(till: &Arc<Inner>, key: &Arc<VerifiedKey>) -> Self {
-        Self { till: Arc::clone(till), key: Arc::clone(key), idle: till.timeouts.idle }
+    pub(crate) fn new(till: &Arc<Inner>, key: &Arc<VerifiedKey>, in_flight: Arc<InFlight>) -> Self {
+        let idle = till.timeouts.idle;
+        Self { till: Arc::clone(till), key: Arc::clone(key), _in_flight: in_flight, idle }
     }
 
     /// Whose answers these are.
@@ -46,9 +51,9 @@ impl Drains {
         &self.key.provider
     }
 
-    /// Reads on in a task of its own if that is needed; otherwise the answer ends here.
+    /// Reads on in a task of its own if that is needed, and there is time for it; otherwise the answer ends here.
     pub(crate) fn take_over(&self, live: Live) {
-        let needed = live.needs_the_end();
+        let needed = live.needs_the_end() && *self.till.stage.borrow() < Stage::Cutting;
         match Handle::try_current() {
             Ok(runtime) if needed => {
                 runtime.spawn(self.till.connections.track_future(self.clone().read_on(live)));
@@ -60,7 +65,12 @@ impl Drains {
     /// As [`Drains::take_over`], for an answer of which only the head is there. Whoever calls it runs in a task that
     /// nobody waits for.
     pub(crate) async fn read_answer(self, forwarded: Forwarded) {
-        match open(forwarded, &self.key.provider, self.idle, false).await {
+        let mut stage = self.till.stage.clone();
+        let opened = tokio::select! {
+            opened = open(forwarded, &self.key.provider, self.idle, false) => opened,
+            () = reached(&mut stage, Stage::Cutting) => return,
+        };
+        match opened {
             Ok((_, live, _)) if live.needs_the_end() => self.read_on(live).await,
             Ok((_, live, _)) => live.abandon(),
             // What was held is spent with what was dropped.
@@ -69,18 +79,18 @@ impl Drains {
     }
 
     async fn read_on(self, mut live: Live) {
-        self.till.metrics.requests_in_flight.enter();
         let mut key_ended = live.unwatch();
+        let mut stage = self.till.stage.clone();
         let end = tokio::select! {
             end = read(&mut live, self.idle) => end,
             _ = key_ended.wait() => End::Early,
             () = tokio::time::sleep(TIME_MAX) => End::Early,
+            () = reached(&mut stage, Stage::Cutting) => End::Early,
         };
         match end {
             End::Whole => live.finish(),
             End::Early => live.abandon(),
         }
-        self.till.metrics.requests_in_flight.leave();
     }
 }
 

@@ -20,7 +20,7 @@ const BODY_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// All bodies that are in memory at once, in bytes.
 const TOTAL_BYTES_MAX: u32 = 512 * 1024 * 1024;
 
-/// Room is taken in pieces of this size while a body of unknown length arrives.
+/// Room is taken in pieces of this size while a body arrives.
 const ROOM_STEP: u32 = 64 * 1024;
 
 /// The room for all bodies.
@@ -89,7 +89,9 @@ async fn collect(room: &Arc<Semaphore>, mut body: Incoming) -> Result<(Bytes, Ow
     if known.is_some_and(|length| length > u64::from(BODY_BYTES_MAX)) {
         return Err(too_large());
     }
-    let first = known.map_or(ROOM_STEP, |length| u32::try_from(length).expect("below the maximum"));
+    // Room is taken for what has arrived: an announced length is only a promise.
+    let first =
+        known.map_or(ROOM_STEP, |length| u32::try_from(length).map_or(ROOM_STEP, |n| n.min(ROOM_STEP)));
     let mut permit = take_room(room, first)?;
     let mut bytes = BytesMut::with_capacity(first as usize);
     while let Some(frame) = body.frame().await {

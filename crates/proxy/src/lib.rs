@@ -55,7 +55,7 @@ pub use self::server::{DrainReport, ServerTls};
 
 use self::authenticate::Authenticator;
 use self::connect::Connector;
-use self::metrics::Metrics;
+use self::metrics::{InFlight, Metrics};
 use self::pool::Pool;
 use self::tighten::Counting;
 
@@ -128,7 +128,18 @@ pub struct ProxyConfig {
 #[derive(Clone)]
 pub struct Proxy {
     inner: Arc<Inner>,
-    stop: Arc<watch::Sender<bool>>,
+    stop: Arc<watch::Sender<Stage>>,
+}
+
+/// How far the server has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It serves.
+    Serving,
+    /// Nothing new begins; what is under way may finish.
+    Stopping,
+    /// Time is over: whatever is still under way ends now, and what it holds is charged.
+    Cutting,
 }
 
 /// What every request shares.
@@ -148,8 +159,11 @@ pub(crate) struct Inner {
     pub(crate) log_requests: bool,
     pub(crate) clock: fn() -> Timestamp,
     pub(crate) request_ids: RequestIds,
+    /// What a stop waits for.
     pub(crate) connections: TaskTracker,
-    pub(crate) stopping: watch::Receiver<bool>,
+    /// Requests, and what is read on for nobody: the end of a stop waits until all of them have let go.
+    pub(crate) requests: TaskTracker,
+    pub(crate) stage: watch::Receiver<Stage>,
 }
 
 impl Proxy {
@@ -160,7 +174,7 @@ impl Proxy {
     pub fn new(config: ProxyConfig, own: OwnPaths) -> Result<Self, getrandom::Error> {
         let connector = Connector::new(config.upstream_tls, &config.outbound_proxy, config.timeouts.connect);
         let pool = Pool::new(connector);
-        let (stop, stopping) = watch::channel(false);
+        let (stop, stage) = watch::channel(Stage::Serving);
         let inner = Inner {
             authenticator: Authenticator::new(config.keys, Arc::clone(&config.registry), Arc::clone(&pool)),
             registry: config.registry,
@@ -178,7 +192,8 @@ impl Proxy {
             clock: config.clock,
             request_ids: RequestIds::new()?,
             connections: TaskTracker::new(),
-            stopping,
+            requests: TaskTracker::new(),
+            stage,
         };
         Ok(Self { inner: Arc::new(inner), stop: Arc::new(stop) })
     }
@@ -186,6 +201,13 @@ impl Proxy {
     /// Counters as Prometheus text.
     pub fn metrics_text(&self) -> String {
         self.inner.metrics.render(self.inner.pool.idle())
+    }
+}
+
+impl Inner {
+    /// Counts a request as being served, until the last clone of this is dropped.
+    pub(crate) fn in_flight(&self) -> Arc<InFlight> {
+        Arc::new(InFlight::enter(Arc::clone(&self.metrics), self.requests.token()))
     }
 }
 

@@ -25,6 +25,9 @@ use crate::record::millis;
 /// cl100k_base: runs of 128 spaces and dashes) have 128 bytes; twice that for those that are not public.
 const BYTES_PER_TOKEN_MAX: u64 = 256;
 
+/// The longest name of a model that is taken from an answer into the records, in bytes; as for requests.
+const MODEL_BYTES_MAX: usize = 256;
+
 /// Measures one answer.
 pub(crate) struct Meter {
     hold: Hold,
@@ -50,7 +53,7 @@ pub(crate) struct Exceeded;
 /// What an answer says that it cost.
 struct Cost {
     tokens: u64,
-    /// `None` when a model in it has no price.
+    /// `None` when a model in it has no price, and the provider does not say what it charged.
     spend_nanos: Option<u64>,
 }
 
@@ -162,9 +165,11 @@ impl Meter {
         if let Some(record) = hold.record_mut() {
             record.outcome = outcome;
             record.latency_ms = millis(started);
-            record.price_version = cost.spend_nanos.map(|_| measure.prices.version().to_owned());
+            let has_cost = cost.spend_nanos.is_some() || used.spend_nanos > 0;
+            record.price_version = has_cost.then(|| measure.prices.version().to_owned());
             record.tokens = counts(&reading.charges);
-            if let Some(model) = reading.charges.first().and_then(|charge| charge.model.clone()) {
+            let named = reading.charges.first().and_then(|charge| charge.model.clone());
+            if let Some(model) = named.filter(|model| model.len() <= MODEL_BYTES_MAX) {
                 record.model = Some(model);
             }
         }
@@ -199,8 +204,8 @@ fn cost(measure: &Measure, provider: &Provider, reading: &Reading) -> Cost {
         picos = picos.and_then(|picos| picos.checked_add(charge_picos(measure, provider, charge)?));
     }
     let picos = picos.filter(|_| !reading.charges.is_empty());
-    // What the provider itself says to have charged can only add to it.
-    let picos = picos.map(|picos| picos.max(reading.reported_picos.unwrap_or(0)));
+    // What the provider itself says to have charged can only add to it. Without a price it is all there is.
+    let picos = picos.max(reading.reported_picos);
     // More than can be counted is more than any limit.
     Cost { tokens, spend_nanos: picos.map(|picos| nanos_up(picos).unwrap_or(u64::MAX)) }
 }

@@ -4,9 +4,11 @@
 //! labels, so that an attacker can't make the page grow.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use till_core::denial::DenialCode;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// What happened to requests since the start.
 #[derive(Default)]
@@ -50,6 +52,25 @@ impl Gauge {
 
     pub(crate) fn leave(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that is being served, by whichever tasks, until this is dropped.
+pub(crate) struct InFlight {
+    metrics: Arc<Metrics>,
+    _token: TaskTrackerToken,
+}
+
+impl InFlight {
+    pub(crate) fn enter(metrics: Arc<Metrics>, token: TaskTrackerToken) -> Self {
+        metrics.requests_in_flight.enter();
+        Self { metrics, _token: token }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.metrics.requests_in_flight.leave();
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::request::Parts;
 use http::{Method, StatusCode};
 use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
@@ -11,10 +12,14 @@ use till_core::limit::Units;
 use till_core::redact::Redactor;
 use till_core::time::Timestamp;
 use till_core::token::SCOPED_KEY_PREFIX;
+use till_providers::request::endpoint;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 
+use crate::Inner;
+use crate::authenticate::Authenticated;
 use crate::bounds::Measure;
-use crate::metrics::Metrics;
+use crate::facts::Facts;
+use crate::metrics::{InFlight, Metrics};
 
 macro_rules! log_request {
     ($level:ident, $record:expr) => {
@@ -38,6 +43,7 @@ macro_rules! log_request {
 /// What is known of a request while it is served; written out when it is dropped.
 pub(crate) struct Record {
     metrics: Arc<Metrics>,
+    pub(crate) in_flight: Arc<InFlight>,
     is_logged: bool,
     clock: fn() -> Timestamp,
     pub(crate) started: Instant,
@@ -62,21 +68,20 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(
-        metrics: Arc<Metrics>,
-        is_logged: bool,
-        clock: fn() -> Timestamp,
+        till: &Arc<Inner>,
         request_id: String,
         peer: SocketAddr,
         method: Method,
         path: &str,
     ) -> Self {
-        metrics.requests_in_flight.enter();
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
+        let is_logged = till.log_requests;
         Self {
-            metrics,
+            metrics: Arc::clone(&till.metrics),
+            in_flight: till.in_flight(),
             is_logged,
-            clock,
+            clock: till.clock,
             started: Instant::now(),
             request_id,
             peer,
@@ -109,6 +114,12 @@ impl Record {
     pub(crate) fn asked_for(&mut self, measure: &Measure) {
         self.endpoint = measure.endpoint;
         self.model.clone_from(&measure.model);
+    }
+
+    /// Where the request goes, if nothing more can be known of it.
+    pub(crate) fn asked_at(&mut self, key: &Authenticated, request: &Parts, facts: &Facts) {
+        let row = endpoint(&key.key().provider, &request.method, &facts.path);
+        self.endpoint = row.map(|row| row.name);
     }
 
     /// The beginning of a usage record: whoever knows more fills it in.
@@ -147,7 +158,6 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.metrics.requests_in_flight.leave();
         self.metrics.bytes_relayed.add(self.bytes);
         self.metrics.echoes_replaced.add(self.echoes);
         match (self.denial, self.status) {

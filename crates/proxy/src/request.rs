@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -17,9 +16,8 @@ use till_core::limit::Limits;
 use till_core::money::Dollars;
 use till_core::path::RawPath;
 use till_providers::{Dialect, Provider};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::Inner;
 use crate::admit::{Admission, Admitted, admit};
 use crate::authenticate::Authenticated;
 use crate::body::{AnswerBody, Kind};
@@ -36,7 +34,9 @@ use crate::relay::{open, relay};
 use crate::respond;
 use crate::route::{Route, route};
 use crate::self_check::self_check;
+use crate::server::reached;
 use crate::websocket;
+use crate::{Inner, Stage};
 
 /// The connection that a request came in on.
 pub(crate) struct Client {
@@ -70,15 +70,8 @@ pub(crate) async fn serve(
     let violation = client.state.violation().filter(|_| request.headers().contains_key(REFUSED_MARK));
     // What follows on such a connection was not checked: see the front door.
     let closes = violation.is_some() || has_token(request.headers(), &header::UPGRADE, "websocket");
-    let record = Record::new(
-        Arc::clone(&till.metrics),
-        till.log_requests,
-        till.clock,
-        request_id.clone(),
-        client.peer,
-        request.method().clone(),
-        request.uri().path(),
-    );
+    let record =
+        Record::new(&till, request_id.clone(), client.peer, request.method().clone(), request.uri().path());
     let mut response = match violation {
         Some(Violation { code, message }) => {
             let denial = Denial::new(*code, format!("This request is refused: {message}."));
@@ -163,13 +156,13 @@ async fn pass(
             return Err(Refusal { denial, dialect, record });
         }
     };
-    let Admitted { admission, body, length, clamped, room: _room } = admitted;
+    let Admitted { admission, body, length, clamped, room } = admitted;
     let remaining = admission.remaining();
     let is_head = parts.method == Method::HEAD;
     let client_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let answered = async {
         let request = outbound(key.key(), &facts, parts, body, length)?;
-        send(till, &key, request, admission, record.started).await
+        send(till, &key, request, admission, room, &record).await
     };
     let forwarded = match answered.await {
         Ok(forwarded) => forwarded,
@@ -189,7 +182,7 @@ async fn pass(
         let opened = open(forwarded, &key.key().provider, till.timeouts.idle, is_head).await;
         match opened {
             Ok(opened) => {
-                let drains = Drains::new(till, key.key());
+                let drains = Drains::new(till, key.key(), Arc::clone(&record.in_flight));
                 let response = relay(opened, &key.key().redactor, dialect, drains, record);
                 response.map(|relay| Kind::Relay(Box::new(relay)))
             }
@@ -201,25 +194,34 @@ async fn pass(
 }
 
 /// Stage 4. Where the answer counts against a limit it is awaited although the client may go away meanwhile: what
-/// it says was used is what the key pays.
+/// it says was used is what the key pays. It is in flight for as long, and keeps its room for the body.
 async fn send(
     till: &Arc<Inner>,
     key: &Authenticated,
     request: Request<OutboundBody>,
     admission: Admission,
-    started: Instant,
+    room: Option<OwnedSemaphorePermit>,
+    record: &Record,
 ) -> Result<Forwarded, Denial> {
+    let started = record.started;
     let first_byte = till.timeouts.first_byte;
     if !admission.is_metered() {
         return forward(&till.pool, &till.metrics, key.key(), request, admission, first_byte, started).await;
     }
     let (reply, answer) = oneshot::channel();
+    let drains = Drains::new(till, key.key(), Arc::clone(&record.in_flight));
     let (till_, key) = (Arc::clone(till), Arc::clone(key.key()));
     tokio::spawn(till.connections.track_future(async move {
         let till = till_;
-        let outcome = forward(&till.pool, &till.metrics, &key, request, admission, first_byte, started).await;
+        let mut stage = till.stage.clone();
+        let outcome = tokio::select! {
+            outcome = forward(&till.pool, &till.metrics, &key, request, admission, first_byte, started) => outcome,
+            // The admission is dropped: it spends what it holds if something may have been sent.
+            () = reached(&mut stage, Stage::Cutting) => return,
+        };
+        drop(room);
         if let Err(Ok(forwarded)) = reply.send(outcome) {
-            Drains::new(&till, &key).read_answer(forwarded).await;
+            drains.read_answer(forwarded).await;
         }
     }));
     answer.await.unwrap_or_else(|_| Err(Denial::new(DenialCode::ShuttingDown, "till is shutting down.")))

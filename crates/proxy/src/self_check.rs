@@ -55,6 +55,8 @@ fn render(record: &KeyRecord) -> Value {
             "maxSpendUsd": limits.spend_nanos.map(dollars),
             "usedSpendUsd": dollars(used.spend_nanos),
             "remainingSpendUsd": left(limits.spend_nanos, used.spend_nanos).map(dollars),
+            "clamp": record.options.clamp,
+            "dangerAllowUnbounded": record.options.allow_unbounded,
         }
     })
 }

@@ -18,13 +18,16 @@ use tokio_rustls::TlsAcceptor;
 use crate::front::{ConnectionState, FrontDoor, FrontTimeouts, Protocol};
 use crate::pool::Pool;
 use crate::request::{Client, serve};
-use crate::{Inner, Proxy};
+use crate::{Inner, Proxy, Stage};
 
 /// Streams that one HTTP/2 connection may have open.
 const HTTP2_STREAMS_MAX: u32 = 256;
 
 /// How long to wait after accepting failed, which is nearly always for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long what is cut may take to let go. It waits for nothing, so this is only used up by a fault.
+const CUT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Certificates of the listener, replaceable while it runs.
 pub struct ServerTls(RwLock<Arc<rustls::ServerConfig>>);
@@ -84,11 +87,16 @@ impl Proxy {
         }
         drop(listener);
         till.metrics.stopping();
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stage::Stopping);
         till.connections.close();
         let _ = tokio::time::timeout(grace, till.connections.wait()).await;
         let cut = till.connections.len();
+        self.stop.send_replace(Stage::Cutting);
         tasks.shutdown().await;
+        // Whoever closes the store next must find every hold settled: what is open then looks like a crash.
+        till.requests.close();
+        let all_settled = async { tokio::join!(till.connections.wait(), till.requests.wait()) };
+        let _ = tokio::time::timeout(CUT_TIME_MAX, all_settled).await;
         sweeper.abort();
         DrainReport { cut }
     }
@@ -133,10 +141,10 @@ where
     let state = Arc::new(ConnectionState::default());
     let timeouts = FrontTimeouts { head: till.timeouts.client_head, idle: till.timeouts.client_idle };
     let mut door = FrontDoor::new(socket, till.head_limits, timeouts, Arc::clone(&state));
-    let mut stopping = till.stopping.clone();
+    let mut stage = till.stage.clone();
     let protocol = tokio::select! {
         protocol = door.detect() => protocol?,
-        () = stopped(&mut stopping) => return Ok(()),
+        () = reached(&mut stage, Stage::Stopping) => return Ok(()),
     };
     let client = Arc::new(Client { peer, state });
     let service = service_fn(|request| {
@@ -151,7 +159,7 @@ where
                 .half_close(false)
                 .serve_connection(TokioIo::new(door), service)
                 .with_upgrades();
-            drive(connection, |connection| connection.graceful_shutdown(), stopping).await
+            drive(connection, |connection| connection.graceful_shutdown(), stage).await
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -160,7 +168,7 @@ where
                 .max_header_list_size(u32::try_from(till.head_limits.bytes).unwrap_or(u32::MAX))
                 .keep_alive_interval(till.timeouts.client_idle)
                 .serve_connection(TokioIo::new(door), service);
-            drive(connection, |connection| connection.graceful_shutdown(), stopping).await
+            drive(connection, |connection| connection.graceful_shutdown(), stage).await
         }
     }
 }
@@ -169,7 +177,7 @@ where
 async fn drive<C>(
     connection: C,
     graceful_shutdown: impl FnOnce(Pin<&mut C>),
-    mut stopping: watch::Receiver<bool>,
+    mut stage: watch::Receiver<Stage>,
 ) -> Result<(), ConnectionError>
 where
     C: Future<Output = hyper::Result<()>>,
@@ -177,14 +185,14 @@ where
     let mut connection = pin!(connection);
     tokio::select! {
         outcome = connection.as_mut() => return outcome.map_err(Into::into),
-        () = stopped(&mut stopping) => {}
+        () = reached(&mut stage, Stage::Stopping) => {}
     }
     graceful_shutdown(connection.as_mut());
     connection.await.map_err(Into::into)
 }
 
-/// Ready once the server is told to stop.
-pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+/// Ready once the server has come so far.
+pub(crate) async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
     // An error means that the server itself is gone, which is the same.
-    let _ = stopping.wait_for(|stop| *stop).await;
+    let _ = stage.wait_for(|stage| *stage >= wanted).await;
 }

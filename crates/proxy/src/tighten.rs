@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Method};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
@@ -80,14 +80,14 @@ pub(crate) async fn count_input(
     plan: &Plan,
     terms: &Arc<KeyTerms>,
 ) -> Option<u64> {
-    let model = plan.countable()?;
+    let (model, is_plain_text) = plan.countable()?;
     // With its margin no count is lower.
     if plan.input_tokens() <= with_margin(0) {
         return None;
     }
     let _place = till.counting.places.try_acquire().ok()?;
     let provider = &key.key().provider;
-    let count = if is_tokenisable(provider, model, body) {
+    let count = if is_plain_text && is_tokenisable(provider, model, body) {
         let (provider, model, body) = (provider.clone(), model.to_owned(), body.clone());
         tokio::task::spawn_blocking(move || tokenise(&provider, &model, &body)).await.ok()??
     } else {
@@ -115,7 +115,11 @@ async fn ask(till: &Inner, key: &Arc<VerifiedKey>, request: &Parts, wanted: Coun
     let path = key.provider.final_path(&raw).ok()?;
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = Method::POST;
+    // What names the version of the API counts for the question too; what was about the other body does not.
     parts.headers = request.headers.clone();
+    for about_the_body in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, ACCEPT, TRAILER] {
+        parts.headers.remove(about_the_body);
+    }
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let length = wanted.body.len();
     let facts = Facts { path, query: None, websocket: None };

@@ -24,13 +24,13 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-use crate::Inner;
 use crate::admit::take_hold;
 use crate::authenticate::Authenticated;
 use crate::forward::{Forwarded, clean_answer};
 use crate::record::Record;
 use crate::relay::redact_headers;
-use crate::server::stopped;
+use crate::server::reached;
+use crate::{Inner, Stage};
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -63,7 +63,8 @@ pub(crate) fn open(
     headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
     headers.insert(http::header::UPGRADE, http::HeaderValue::from_static("websocket"));
     let tracker = till.connections.clone();
-    tracker.spawn(async move {
+    let mut stage = till.stage.clone();
+    let session = async move {
         let sockets = tokio::try_join!(client, hyper::upgrade::on(upstream));
         let Ok((client, upstream)) = sockets else {
             return;
@@ -75,6 +76,13 @@ pub(crate) fn open(
             WebSocketStream::from_raw_socket(TokioIo::new(upstream), Role::Client, Some(config)).await;
         let session = Session { till, key, protocol, paid: Some(hold), record };
         session.run(client, upstream).await;
+    };
+    tracker.spawn(async move {
+        tokio::select! {
+            () = session => {}
+            // Dropped as it is: what it holds is spent.
+            () = reached(&mut stage, Stage::Cutting) => {}
+        }
     });
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -135,11 +143,11 @@ impl Session {
     /// reading holds nothing up.
     async fn run(mut self, mut client: Socket, mut upstream: Socket) {
         let mut key_ended = self.paid.as_ref().expect("just opened").key_ended();
-        let mut stopping = self.till.stopping.clone();
+        let mut stage = self.till.stage.clone();
         let end = tokio::select! {
             biased;
             denial = key_ended.wait() => End::KeyEnded(denial),
-            () = stopped(&mut stopping) => End::Stopping,
+            () = reached(&mut stage, Stage::Stopping) => End::Stopping,
             end = self.relay(&mut client, &mut upstream) => end,
         };
         self.record.cut = Some(end.as_str());

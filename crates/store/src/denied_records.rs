@@ -2,7 +2,7 @@
 //! fill the disk. All of them are in the counts of denials.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
@@ -31,7 +31,8 @@ impl DeniedRecords {
     /// Keeps the record, if there is room for it. `true` when it is the first that waits.
     pub(crate) fn add(&self, record: UsageRecord) -> bool {
         let mut state = self.lock();
-        if state.minute != record.at.minute() {
+        // One that was patient before it was refused comes late, and counts as of now.
+        if state.minute < record.at.minute() {
             state.minute = record.at.minute();
             state.seen.clear();
         }
@@ -48,8 +49,16 @@ impl DeniedRecords {
     }
 
     /// Moves everything into `to`.
-    pub(crate) fn take(&self, to: &mut Vec<UsageRecord>) {
-        to.append(&mut self.lock().waiting);
+    pub(crate) fn take(&self, to: &mut Vec<Arc<UsageRecord>>) {
+        to.extend(self.lock().waiting.drain(..).map(Arc::new));
+    }
+
+    /// Takes back what could not be written. It was counted when it came.
+    pub(crate) fn put_back(&self, from: &mut Vec<Arc<UsageRecord>>) {
+        let mut state = self.lock();
+        let room = WAITING_MAX.saturating_sub(state.waiting.len());
+        state.waiting.extend(from.drain(..).take(room).map(Arc::unwrap_or_clone));
+        from.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -81,6 +81,7 @@ impl Hold {
     pub fn void(mut self) {
         if let Some(record) = &mut self.record {
             record.outcome = Outcome::Unsent;
+            record.price_version = None;
         }
         self.close(Units::default());
     }

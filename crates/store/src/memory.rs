@@ -48,6 +48,8 @@ pub(crate) struct Disk {
     pub(crate) denials: Vec<DenialCount>,
     months: BTreeMap<Month, u128>,
     pub(crate) usage: BTreeMap<u64, UsageRecord>,
+    /// Records that are deleted: sums know them.
+    usage_gone: Vec<UsageRecord>,
     usage_last: u64,
 }
 
@@ -125,7 +127,8 @@ impl Backend for MemoryBackend {
         let mut disk = self.medium.disk();
         let old = disk.usage.iter().filter(|(_, record)| record.at < before).map(|(seq, _)| *seq);
         let old: Vec<u64> = old.take(limit as usize).collect();
-        old.iter().for_each(|seq| drop(disk.usage.remove(seq)));
+        let gone: Vec<UsageRecord> = old.iter().filter_map(|seq| disk.usage.remove(seq)).collect();
+        disk.usage_gone.extend(gone);
         Ok(old.len() as u64)
     }
 
@@ -321,7 +324,7 @@ impl Reader for MemoryReader {
 
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {
         let disk = self.0.disk();
-        Ok(sums(by_total(disk.usage.values()), group, filter))
+        Ok(sums(by_total(disk.usage.values().chain(&disk.usage_gone)), group, filter))
     }
 
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError> {

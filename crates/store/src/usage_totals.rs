@@ -25,12 +25,17 @@ pub(crate) type Total = [u128; AMOUNTS];
 
 impl TotalKey {
     /// The total that a record belongs to; `None` for a refused call, which is in the counts of denials.
+    ///
+    /// Sums are kept for ever, so a name counts only if the provider knows it or the key paid for it: otherwise
+    /// somebody could fill the disk with names that he makes up.
     pub(crate) fn of(record: &UsageRecord) -> Option<Self> {
+        let is_paid = record.charged.tokens > 0 || record.charged.spend_nanos > 0;
+        let is_known = is_paid || record.status.is_some_and(|status| (200..300).contains(&status));
         (record.outcome != Outcome::Denied).then(|| Self {
             day: record.at.0 / DAY_MS,
             key: record.key,
             provider: record.provider.clone(),
-            model: record.model.clone().unwrap_or_default(),
+            model: record.model.clone().filter(|_| is_known).unwrap_or_default(),
             endpoint: record.endpoint.clone(),
         })
     }

@@ -37,7 +37,7 @@ use crate::queue::Taken;
 use crate::start::{Started, raise};
 use crate::stats::count;
 use crate::terms::KeyTerms;
-use crate::usage_record::hold_name;
+use crate::usage_record::{UsageRecord, hold_name};
 use crate::witness::Witness;
 use retention::Retention;
 use waiting::Waiters;
@@ -108,6 +108,8 @@ pub(crate) struct Writer {
     waiting: HashMap<KeyId, Waiters>,
     /// How many wait in all.
     waiters: usize,
+    /// Number of the batch that last cleared the places of those who left.
+    cleared: u64,
     /// Keys whose accounts changed, so that those who wait may be served.
     changed: HashSet<KeyId>,
     retention: Retention,
@@ -118,6 +120,8 @@ pub(crate) struct Writer {
     dirty: HashSet<AccountId>,
     dirty_months: HashSet<Month>,
     closings: Vec<Closing>,
+    /// Records of refused calls in the batch.
+    denied: Vec<Arc<UsageRecord>>,
     answers: Vec<Answer>,
     revoked: Vec<KeyId>,
 }
@@ -152,6 +156,7 @@ impl Writer {
             terms_version: 0,
             waiting: HashMap::new(),
             waiters: 0,
+            cleared: 0,
             changed: HashSet::new(),
             retention: Retention::new(usage_retention),
             number: 0,
@@ -160,6 +165,7 @@ impl Writer {
             dirty: HashSet::new(),
             dirty_months: HashSet::new(),
             closings: Vec::new(),
+            denied: Vec::new(),
             answers: Vec::new(),
             revoked: Vec::new(),
         }
@@ -189,6 +195,11 @@ impl Writer {
         } else {
             Some(self.denials_due.unwrap_or_else(|| Instant::now() + DENIAL_WAIT))
         };
+        if self.stale {
+            // Nothing else can be done before the store works again, and what is due meanwhile stays due.
+            self.retry_due = Some(self.retry_due.unwrap_or_else(|| Instant::now() + RETRY_WAIT));
+            return self.retry_due;
+        }
         let raise = self.used_since_raise.then(|| self.raised_at + RAISE_EVERY);
         [self.denials_due, self.retry_due, raise, self.retention.due()].into_iter().flatten().min()
     }
@@ -314,34 +325,45 @@ impl Writer {
     /// limit is broken by it is stopped.
     fn report_excess(&mut self, closing: &Closing, closed: &Closed) {
         let (held, used) = (closed.hold.units, closing.used);
-        let exceeds = |id: &AccountId| {
-            self.ledger.account(*id).is_some_and(|account| {
-                let is_limited = |dimension: &Dimension| account.limits().of(*dimension).is_some();
-                let mut limited = Dimension::ALL.into_iter().filter(is_limited);
-                limited.any(|dimension| used.of(dimension) > held.of(dimension))
-            })
+        let is_limited = |dimension: Dimension| {
+            let mut accounts = closed.hold.accounts.iter().filter_map(|id| self.ledger.account(id));
+            accounts.any(|account| account.limits().of(dimension).is_some())
         };
-        let exceeded: Vec<AccountId> = closed.hold.accounts.iter().filter(exceeds).collect();
+        let exceeds = |dimension: &Dimension| used.of(*dimension) > held.of(*dimension);
+        let mut exceeded: Vec<&str> = Vec::new();
+        for dimension in Dimension::ALL.into_iter().filter(exceeds).filter(|one| is_limited(*one)) {
+            exceeded.push(dimension.as_str());
+        }
         if exceeded.is_empty() {
             return;
         }
         let detail = json!({
             "hold": hold_name(closing.id),
             "request": closing.record.as_ref().map(|record| &record.request_id),
+            "exceeded": exceeded,
             "held": units_json(held),
             "used": units_json(used),
         })
         .to_string();
-        count(&self.shared.counters.holds_exceeded, 1);
         let key = closed.hold.accounts.key();
-        tracing::error!(%key, %detail, "more was used than the provider was allowed to");
-        self.audit(&Actor::system(), "hold.exceeded", &key.to_string(), detail.clone());
+        if !self.may_be_unbounded(closed) {
+            count(&self.shared.counters.holds_exceeded, 1);
+            tracing::error!(%key, %detail, "more was used than the provider was allowed to");
+            self.audit(&Actor::system(), "hold.exceeded", &key.to_string(), detail.clone());
+        }
         for account in &closed.overrun {
             count(&self.shared.counters.overruns, 1);
             tracing::error!(key = %account, %detail, "more was used than a limit allows; the key is stopped");
             let account = account.to_string();
             self.audit(&Actor::system(), "ledger.overrun", &account, detail.clone());
         }
+    }
+
+    /// Whether nothing bounded the request, as its key allows: each of them uses more than was held for it.
+    fn may_be_unbounded(&self, closed: &Closed) -> bool {
+        let live = key_of(closed.hold.accounts.key()).and_then(|key| self.live.get(&key));
+        let held_nothing = closed.hold.units.tokens == 0 && closed.hold.units.spend_nanos == 0;
+        held_nothing && live.is_some_and(|live| live.terms.options.allow_unbounded)
     }
 
     /// Puts a key's account into memory; `false` when there is no such key.
@@ -405,9 +427,8 @@ impl Writer {
             return Ok(());
         }
         self.shared.denials.take(&mut self.batch.denials);
-        let mut denied = Vec::new();
-        self.shared.denied_records.take(&mut denied);
-        self.batch.usage.extend(denied.into_iter().map(Arc::new));
+        self.shared.denied_records.take(&mut self.denied);
+        self.batch.usage.extend(self.denied.iter().cloned());
         self.denials_due = None;
         if self.batch.is_empty() {
             return Ok(());
@@ -440,6 +461,7 @@ impl Writer {
         }
         self.batch.clear();
         self.closings.clear();
+        self.denied.clear();
         if self.ledger.accounts_loaded() > self.evict_above {
             self.evict();
         }

@@ -47,7 +47,8 @@ pub struct Exchange {
 pub struct Expected {
     /// Why it says nothing.
     pub error: Option<String>,
-    /// Counts by unit.
+    /// Counts by unit; lengths of time in milliseconds.
+    #[serde(default, deserialize_with = "counts")]
     pub usage: Option<BTreeMap<String, u64>>,
     /// The model that answered.
     pub model: Option<String>,
@@ -69,16 +70,33 @@ impl Exchange {
 impl Expected {
     /// The price in nano-dollars, rounded up.
     pub fn nanos(&self) -> Option<u64> {
-        let text = self.price_usd.as_deref()?;
-        let (number, exponent) = text.split_once(['E', 'e']).unwrap_or((text, "0"));
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let digits: u128 = format!("{whole}{fraction}").parse().expect("digits");
-        let exponent: i32 = exponent.parse().expect("an exponent");
-        let shift = 9 + exponent - i32::try_from(fraction.len()).expect("few digits");
-        let power = 10_u128.pow(shift.unsigned_abs());
-        let nanos = if shift >= 0 { digits * power } else { digits.div_ceil(power) };
-        Some(u64::try_from(nanos).expect("a price"))
+        self.price_usd.as_deref().map(|text| scaled(text, 9))
     }
+}
+
+/// A decimal number in units of 10 to the power of minus `places`, rounded up.
+fn scaled(text: &str, places: i32) -> u64 {
+    let (number, exponent) = text.split_once(['E', 'e']).unwrap_or((text, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits: u128 = format!("{whole}{fraction}").parse().expect("digits");
+    let exponent: i32 = exponent.parse().expect("an exponent");
+    let shift = places + exponent - i32::try_from(fraction.len()).expect("few digits");
+    let power = 10_u128.pow(shift.unsigned_abs());
+    let units = if shift >= 0 { digits * power } else { digits.div_ceil(power) };
+    u64::try_from(units).expect("a number that is in use")
+}
+
+/// Counts, of which those of seconds may have a fraction.
+fn counts<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, u64>>, D::Error> {
+    let counts = Option::<BTreeMap<String, serde_json::Number>>::deserialize(from)?;
+    let whole = |(name, number): (String, serde_json::Number)| match name.strip_suffix("_seconds") {
+        Some(name) => Some((format!("{name}_millis"), scaled(&number.to_string(), 3))),
+        None => number.as_u64().map(|count| (name, count)),
+    };
+    let counts = counts.map(|counts| counts.into_iter().map(whole).collect::<Option<_>>());
+    counts
+        .map(|counts| counts.ok_or_else(|| serde::de::Error::custom("a count is no whole number")))
+        .transpose()
 }
 
 /// The exchanges; `None`, and a word about it, when there are none here.

@@ -110,9 +110,13 @@ fn hand_over(key: &Value, providers: &Value, base_url: &str) -> String {
         Some(variable) => format!("export {variable}={scoped_key}"),
         None => format!("curl {base_url}/proxy/{id}/… -H 'Authorization: Bearer {scoped_key}'"),
     };
+    let unbounded = match key["dangerAllowUnbounded"] == true {
+        true => " Requests that nothing bounds may exceed that.",
+        false => "",
+    };
     output_lines(&[
         &format!(
-            "Scoped key {} for {id}, good for {}. It is shown only this once:",
+            "Scoped key {} for {id}, good for {}.{unbounded} It is shown only this once:",
             text(&key["id"]),
             limits(key)
         ),
@@ -205,6 +209,11 @@ mod tests {
             ["export ANTHROPIC_BASE_URL=https://till.example", "export ANTHROPIC_API_KEY=till_sk_x"],
         );
         check("mistral", ["# base URL: https://till.example", "export MISTRAL_API_KEY=till_sk_x"]);
+        let mut key = json!({"id": "key_1", "provider": "openai", "scopedKey": "till_sk_x", "maxTokens": 9});
+        let says = |key: &serde_json::Value| hand_over(key, &providers, "https://till.example");
+        assert!(!says(&key).contains("exceed"), "{}", says(&key));
+        key["dangerAllowUnbounded"] = json!(true);
+        assert!(says(&key).contains("good for 9 tokens. Requests that nothing bounds may exceed that."));
         let curl = "curl https://till.example/proxy/mine/… -H 'Authorization: Bearer till_sk_x'";
         check("mine", ["# base URL: https://till.example", curl]);
     }

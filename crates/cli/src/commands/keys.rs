@@ -41,7 +41,7 @@ pub(crate) fn list(
             used(key, "Activations"),
             used(key, "Tokens"),
             spent(key),
-            text(&key["status"]),
+            state(key),
             minute(&key["lastUsedAt"]),
         ]);
     }
@@ -102,7 +102,7 @@ fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
         ("id", text(&key["id"])),
         ("provider", text(&key["provider"])),
         ("origin", text(&key["origin"])),
-        ("status", text(&key["status"])),
+        ("status", state(key)),
         ("activations used", used(key, "Activations")),
         ("tokens used", used(key, "Tokens")),
         ("spent", spent(key)),
@@ -143,6 +143,12 @@ fn spent(key: &Value) -> String {
     }
 }
 
+/// The status, and what nobody should overlook who reads the limits.
+fn state(key: &Value) -> String {
+    let status = text(&key["status"]);
+    if key["dangerAllowUnbounded"] == true { format!("{status}, unbounded") } else { status }
+}
+
 /// A time to the minute, which is as much as a list has room for.
 pub(super) fn minute(time: &Value) -> String {
     match time.as_str().and_then(|time| time.get(..16)) {
@@ -153,7 +159,7 @@ pub(super) fn minute(time: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{minute, path, spent, used};
+    use super::{minute, path, spent, state, used};
     use serde_json::json;
 
     #[test]
@@ -162,6 +168,10 @@ mod tests {
         assert_eq!((used(&key, "Tokens"), spent(&key)), ("12/50".to_owned(), "$0.01/$5.00".to_owned()));
         let key = json!({"usedTokens": 12, "maxTokens": null, "usedSpendUsd": "0.00", "maxSpendUsd": null});
         assert_eq!((used(&key, "Tokens"), spent(&key)), ("12".to_owned(), "$0.00".to_owned()));
+        let mut key = json!({"status": "active", "dangerAllowUnbounded": false});
+        assert_eq!(state(&key), "active");
+        key["dangerAllowUnbounded"] = json!(true);
+        assert_eq!(state(&key), "active, unbounded");
         assert_eq!(minute(&json!("2026-01-31T08:05:12.031Z")), "2026-01-31 08:05Z");
         assert_eq!(minute(&json!(null)), "-");
         assert_eq!(path("../account"), "/admin/keys/..%2Faccount");

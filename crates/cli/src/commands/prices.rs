@@ -1,13 +1,15 @@
 //! `till prices list`, `show`, `check` and `update`. No server is asked.
 
+mod near;
+mod shown;
+
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 use till_core::money::Dollars;
 use till_core::time::Timestamp;
-use till_providers::price::{Figure, ModelPrice, PriceContext, PriceFile, PriceTable};
+use till_providers::price::{ModelPrice, PriceContext, PriceFile, PriceRow, PriceTable, Source};
 use till_providers::usage::{Unit, Usage};
 
 use crate::args::{Form, ListForm, Output};
@@ -16,37 +18,81 @@ use crate::exit::Usage as WrongUsage;
 use crate::local_file;
 use crate::output::{self, Table};
 use crate::prices;
-use crate::settings::{DirectoryFlags, SettingFlags, Settings, Written};
+use crate::settings::{DirectoryFlags, Settings, Written};
 
 pub(crate) fn list(
     provider: Option<&str>,
     form: ListForm,
+    directories: &DirectoryFlags,
     surroundings: &Surroundings,
 ) -> anyhow::Result<()> {
-    let settings = settings(&SettingFlags::default(), surroundings)?;
+    let settings = settings(directories, surroundings)?;
     let table = prices::table(&settings)?;
-    let wanted = provider.map(|id| price_id(&settings, id));
+    let wanted = provider.map(|id| price_id(&settings, &table, id)).transpose()?;
+    let is_wanted = |id: &str| match &wanted {
+        Some(wanted) => wanted == id,
+        // The table has more providers than till speaks for; custom ones may have their names.
+        None => settings.registry.iter().any(|provider| provider.price_id() == id),
+    };
+    // A row that configuration stands before has no effect.
+    let is_replaced = |id: &str, price: &ModelPrice| {
+        let counts = table.find(id, price.id()).unwrap_or(price);
+        counts.source() == Source::Override && !std::ptr::eq(counts, price)
+    };
     let rows: Vec<(&str, &ModelPrice)> =
-        table.iter().filter(|(id, _)| wanted.as_deref().is_none_or(|wanted| wanted == *id)).collect();
-    if rows.is_empty() {
-        let id = provider.unwrap_or_default();
-        return Err(WrongUsage(format!("there are no prices of a provider `{id}`")).into());
-    }
-    let columns = ["PROVIDER", "MODEL", "INPUT", "CACHED", "OUTPUT", "WINDOW", "MAX OUTPUT", "SOURCE"];
+        table.iter().filter(|(id, price)| is_wanted(id) && !is_replaced(id, price)).collect();
     match form {
         ListForm::Json => {
-            let models: Vec<Value> = rows.iter().map(|(id, price)| describe(id, price)).collect();
+            let models: Vec<Value> = rows.iter().map(|(id, price)| shown::json(id, price, now())).collect();
             output::json(&json!({"version": table.version(), "models": models}))?;
         }
         ListForm::Csv => {
+            let columns = [
+                "provider",
+                "model",
+                "input",
+                "cache_read",
+                "cache_write",
+                "output",
+                "context_window",
+                "max_output",
+                "source",
+            ];
             output::csv(&columns.map(str::to_owned))?;
-            rows.iter().try_for_each(|(id, price)| output::csv(&cells(id, price)))?;
+            for (id, price) in rows {
+                let tokens = |bound: Option<u64>| bound.map_or_else(String::new, |tokens| tokens.to_string());
+                output::csv(&[
+                    id.to_owned(),
+                    price.id().to_owned(),
+                    per_million(price, Unit::InputTokens).unwrap_or_default(),
+                    per_million(price, Unit::CacheReadTokens).unwrap_or_default(),
+                    per_million(price, Unit::CacheWriteTokens).unwrap_or_default(),
+                    per_million(price, Unit::OutputTokens).unwrap_or_default(),
+                    tokens(price.context_window()),
+                    tokens(price.max_output()),
+                    price.source().as_str().to_owned(),
+                ])?;
+            }
         }
         ListForm::Table => {
-            let mut shown = Table::new(&columns, &[1, 0]);
-            rows.iter().for_each(|(id, price)| shown.row(cells(id, price)));
+            let mut shown =
+                Table::new(&["PROVIDER", "MODEL", "INPUT", "CACHED", "OUTPUT", "SOURCE"], &[1, 0]);
+            for (id, price) in rows {
+                let cell = |unit| per_million(price, unit).unwrap_or_else(|| "-".to_owned());
+                shown.row([
+                    id.to_owned(),
+                    price.id().to_owned(),
+                    cell(Unit::InputTokens),
+                    cell(Unit::CacheReadTokens),
+                    cell(Unit::OutputTokens),
+                    price.source().as_str().to_owned(),
+                ]);
+            }
             shown.print()?;
-            output::line(&format!("Dollars per million tokens. Prices of {}.", table.version()))?;
+            output::line(&format!(
+                "Dollars per million tokens, prices {}. `till prices show MODEL` has tiers and thresholds.",
+                table.version()
+            ))?;
         }
     }
     Ok(())
@@ -55,25 +101,25 @@ pub(crate) fn list(
 pub(crate) fn show(
     model: &str,
     provider: Option<&str>,
+    directories: &DirectoryFlags,
     output: Output,
     surroundings: &Surroundings,
 ) -> anyhow::Result<()> {
-    let settings = settings(&SettingFlags::default(), surroundings)?;
+    let settings = settings(directories, surroundings)?;
     let table = prices::table(&settings)?;
-    let ids: Vec<String> = match provider {
-        Some(id) => vec![price_id(&settings, id)],
+    let mut ids: Vec<String> = match provider {
+        Some(id) => vec![price_id(&settings, &table, id)?],
         None => settings.registry.iter().map(|provider| provider.price_id().to_owned()).collect(),
     };
+    let mut seen = std::collections::HashSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
     let found: Vec<(&str, &ModelPrice)> =
         ids.iter().filter_map(|id| Some((id.as_str(), table.find(id, model)?))).collect();
     if found.is_empty() {
-        let message = format!(
-            "there is no price of {model:?}; add one as docs/prices.md says, or look for its name in `till prices list`"
-        );
-        return Err(WrongUsage(message).into());
+        return Err(WrongUsage(no_price(&table, &ids, model)).into());
     }
     if output.form == Form::Json {
-        let models: Vec<Value> = found.iter().map(|(id, price)| describe(id, price)).collect();
+        let models: Vec<Value> = found.iter().map(|(id, price)| shown::json(id, price, now())).collect();
         output::json(&json!({"version": table.version(), "models": models}))?;
         return Ok(());
     }
@@ -81,35 +127,37 @@ pub(crate) fn show(
         if number > 0 {
             output::line("")?;
         }
-        show_one(id, price)?;
+        shown::print(id, price, &table, now())?;
     }
     Ok(())
 }
 
-fn show_one(provider: &str, price: &ModelPrice) -> anyhow::Result<()> {
-    let known =
-        |bound: Option<u64>| bound.map_or_else(|| "-".to_owned(), |tokens| format!("{tokens} tokens"));
-    output::pairs(&[
-        ("provider", provider.to_owned()),
-        ("model", price.id().to_owned()),
-        ("source", price.source().as_str().to_owned()),
-        ("takes in at most", known(price.context_window())),
-        ("puts out at most", known(price.max_output())),
-        ("1,000 in and 500 out cost", example(price)),
-    ])?;
-    for (name, context) in contexts(price) {
-        output::line(&format!("  {name}:"))?;
-        for (unit, figure) in price.rates(&context, now()).iter() {
-            output::line(&format!("    {:28} {}", unit.as_str(), tiers(unit, figure)))?;
-        }
+/// What to say about a model without a price.
+fn no_price(table: &PriceTable, ids: &[String], model: &str) -> String {
+    let mut message = format!("there is no price of {model:?}");
+    if let [id] = ids {
+        message += &format!(" at {id}");
     }
-    Ok(())
+    let known = ids.iter().flat_map(|id| table.names(id).map(move |name| (id.as_str(), name)));
+    let near = near::names(model, known);
+    if near.is_empty() {
+        message += "; ";
+    } else {
+        let shown = |(name, ids): &(&str, Vec<&str>)| format!("\n  {name} ({})", ids.join(", "));
+        message += &format!("; there are prices of{}\n", near.iter().map(shown).collect::<String>());
+    }
+    message + "`till prices list` shows all, docs/prices.md says how to add one"
 }
 
-pub(crate) fn check(file: Option<&Path>, output: Output, surroundings: &Surroundings) -> anyhow::Result<()> {
-    let settings = settings(&SettingFlags::default(), surroundings)?;
+pub(crate) fn check(
+    file: Option<&Path>,
+    directories: &DirectoryFlags,
+    output: Output,
+    surroundings: &Surroundings,
+) -> anyhow::Result<()> {
+    let settings = settings(directories, surroundings)?;
     let added = match file {
-        Some(path) => prices::read(path)?,
+        Some(path) => prices::read(path, &settings.registry)?.0,
         None => prices::added(&settings)?,
     };
     report(&added, output)
@@ -121,9 +169,8 @@ pub(crate) fn update(
     output: Output,
     surroundings: &Surroundings,
 ) -> anyhow::Result<()> {
-    let settings = settings(directories.settings(), surroundings)?;
-    let added = prices::read(file)?;
-    let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+    let settings = settings(directories, surroundings)?;
+    let (added, text) = prices::read(file, &settings.registry)?;
     if !settings.data.is_dir() {
         let message =
             format!("there is no data directory {}; give the right one with --data", settings.data.display());
@@ -145,7 +192,7 @@ pub(crate) fn update(
 fn report(added: &PriceFile, output: Output) -> anyhow::Result<()> {
     let builtin = PriceTable::builtin();
     let table = PriceTable::builtin().with_overrides(added);
-    let row = |row: &till_providers::price::PriceRow| {
+    let row = |row: &PriceRow| {
         let name = row.model.trim_end_matches('*');
         let before = builtin.find(&row.provider, name);
         let after = table.find(&row.provider, name);
@@ -172,15 +219,45 @@ fn report(added: &PriceFile, output: Output) -> anyhow::Result<()> {
     }
     shown.print()?;
     output::line("What 1,000 tokens of input and 500 of output cost.")?;
+    let mut notes: Vec<String> = Vec::new();
+    for row in &added.prices {
+        let lost = lost_units(row, &builtin, &table).join(", ");
+        let note = format!("{} {} has no price of its own any more for {lost}.", row.provider, row.model);
+        if !lost.is_empty() && !notes.contains(&note) {
+            output::line(&note)?;
+            notes.push(note);
+        }
+    }
     Ok(())
 }
 
-fn settings(flags: &SettingFlags, surroundings: &Surroundings) -> anyhow::Result<Settings> {
-    Ok(Settings::resolve(&Written::gather(flags, surroundings), surroundings)?)
+/// The units that the built-in table has a price for and a row that replaces it has none: these cost what the unit
+/// costs that contains them, or nothing.
+fn lost_units(row: &PriceRow, builtin: &PriceTable, table: &PriceTable) -> Vec<&'static str> {
+    let plain = PriceContext::default();
+    let find = |table: &'_ PriceTable| table.find(&row.provider, &row.model).cloned();
+    let Some((before, after)) = find(builtin).zip(find(table)) else { return Vec::new() };
+    let after = after.rates(&plain, now());
+    let before = before.rates(&plain, now());
+    before.iter().filter(|(unit, _)| after.figure(*unit).is_none()).map(|(unit, _)| unit.as_str()).collect()
 }
 
-fn price_id(settings: &Settings, id: &str) -> String {
-    settings.registry.get(id).map_or_else(|| id.to_owned(), |provider| provider.price_id().to_owned())
+fn settings(directories: &DirectoryFlags, surroundings: &Surroundings) -> anyhow::Result<Settings> {
+    Ok(Settings::resolve(&Written::gather(directories.settings(), surroundings), surroundings)?)
+}
+
+/// The id under which the table has the prices of a provider.
+fn price_id(settings: &Settings, table: &PriceTable, id: &str) -> anyhow::Result<String> {
+    let price_id = settings.registry.get(id).map_or(id, |provider| provider.price_id());
+    if table.has_provider(price_id) {
+        return Ok(price_id.to_owned());
+    }
+    let message = if settings.registry.get(id).is_some() {
+        format!("there are no prices of the provider `{id}`; docs/prices.md says how to add one")
+    } else {
+        format!("there is no provider `{id}`; `till providers list` shows them")
+    };
+    Err(WrongUsage(message).into())
 }
 
 fn now() -> Timestamp {
@@ -188,95 +265,18 @@ fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The plain prices, and those that a request can ask for.
-fn contexts(price: &ModelPrice) -> Vec<(String, PriceContext)> {
-    let mut contexts = vec![("prices".to_owned(), PriceContext::default())];
-    for name in ["service_tier", "speed", "route", "search_type"] {
-        let mut values: Vec<&str> = price.variants(name).filter(|value| *value != "default").collect();
-        values.dedup();
-        for value in values {
-            let mut context = PriceContext::default();
-            context.set(name, value);
-            contexts.push((format!("with {name} {value}"), context));
-        }
-    }
-    contexts
-}
-
-/// What a small request costs.
+/// What a small request costs; a dash if tokens have no price.
 fn example(price: &ModelPrice) -> String {
     let usage = Usage::from_iter([(Unit::InputTokens, 1_000), (Unit::OutputTokens, 500)]);
-    let picos = price.rates(&PriceContext::default(), now()).cost_picos(&usage);
-    format!("${}", Dollars(picos.div_ceil(1_000)))
-}
-
-/// `$2.50/M`, `$2.50/M, above 200000 $5.00/M`
-fn tiers(unit: Unit, figure: &Figure) -> String {
-    let mut text = amount(unit, figure.base);
-    for (start, price) in &figure.tiers {
-        text += &format!(", above {start} tokens of input {}", amount(unit, *price));
-    }
-    text
-}
-
-/// Pico-dollars per unit as dollars for a number of units that people use.
-fn amount(unit: Unit, picos: u64) -> String {
-    let (per, name) = if unit.is_input_token() || unit.is_output_token() || unit == Unit::InputCharacters {
-        (1_000_000, "million")
-    } else if matches!(unit, Unit::AudioMillis | Unit::InputAudioMillis | Unit::OutputAudioMillis) {
-        (3_600_000, "hour")
-    } else {
-        (1_000, "thousand")
-    };
-    format!("${} per {name}", Dollars((u128::from(picos) * per).div_ceil(1_000)))
-}
-
-/// Dollars per million of a unit, or nothing where it has no price.
-fn per_million(price: &ModelPrice, unit: Unit) -> String {
     let rates = price.rates(&PriceContext::default(), now());
-    let figure = rates.figure(unit).map(|figure| Dollars(u128::from(figure.base) * 1_000));
-    figure.map_or_else(|| "-".to_owned(), |dollars| dollars.to_string())
+    if rates.figure(Unit::InputTokens).or(rates.figure(Unit::OutputTokens)).is_none() {
+        return "-".to_owned();
+    }
+    format!("${}", Dollars(rates.cost_picos(&usage).div_ceil(1_000)))
 }
 
-fn cells(provider: &str, price: &ModelPrice) -> [String; 8] {
-    let known = |bound: Option<u64>| bound.map_or_else(|| "-".to_owned(), |tokens| tokens.to_string());
-    [
-        provider.to_owned(),
-        price.id().to_owned(),
-        per_million(price, Unit::InputTokens),
-        per_million(price, Unit::CacheReadTokens),
-        per_million(price, Unit::OutputTokens),
-        known(price.context_window()),
-        known(price.max_output()),
-        price.source().as_str().to_owned(),
-    ]
-}
-
-fn describe(provider: &str, price: &ModelPrice) -> Value {
-    let prices: Vec<Value> = contexts(price)
-        .into_iter()
-        .map(|(name, context)| {
-            let rates = price.rates(&context, now());
-            let figures: serde_json::Map<String, Value> = rates
-                .iter()
-                .map(|(unit, figure)| {
-                    let tiers: Vec<Value> = figure
-                        .tiers
-                        .iter()
-                        .map(|(start, price)| json!({"aboveInputTokens": start, "picoUsd": price}))
-                        .collect();
-                    (unit.as_str().to_owned(), json!({"picoUsd": figure.base, "tiers": tiers}))
-                })
-                .collect();
-            json!({"for": name, "perUnit": figures})
-        })
-        .collect();
-    json!({
-        "provider": provider,
-        "model": price.id(),
-        "source": price.source().as_str(),
-        "contextWindow": price.context_window(),
-        "maxOutput": price.max_output(),
-        "prices": prices,
-    })
+/// Dollars per million of a unit; nothing where it has no price of its own.
+fn per_million(price: &ModelPrice, unit: Unit) -> Option<String> {
+    let rates = price.rates(&PriceContext::default(), now());
+    rates.figure(unit).map(|figure| Dollars(u128::from(figure.base) * 1_000).to_string())
 }

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-use till_providers::price::{PriceFile, PriceRow};
+use till_providers::price::PriceFile;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -11,6 +10,7 @@ use super::custom_provider::{self, WrittenProvider};
 use super::neutral::{self, WrittenNeutral};
 use super::written::{Entries, Entry};
 use super::{Mistake, Source, TABLE};
+use crate::prices::{self, Rows};
 
 /// The keys of the file that are no settings.
 const PROVIDERS: &str = "providers";
@@ -77,7 +77,7 @@ impl Reader<'_> {
             return;
         }
         if name == PRICES {
-            self.read_prices(contents, &source);
+            self.read_prices(contents, &Rows::new(key, value));
             return;
         }
         if name == NEUTRAL {
@@ -110,17 +110,13 @@ impl Reader<'_> {
 }
 
 impl Reader<'_> {
-    fn read_prices(&self, contents: &mut Contents, source: &Source) {
-        #[derive(Deserialize)]
-        struct Only {
-            prices: Vec<PriceRow>,
-        }
-        match toml::from_str::<Only>(self.text) {
-            Ok(only) => contents.prices = PriceFile { prices: only.prices },
-            Err(error) => {
-                let source = error.span().map_or_else(|| source.clone(), |span| self.source(span.start));
-                contents.mistakes.push(Mistake::new(PRICES, &source, error.message()));
-            }
+    fn read_prices(&self, contents: &mut Contents, rows: &Rows) {
+        match rows.read() {
+            Ok(prices) => contents.prices = prices,
+            Err(mistakes) => contents.mistakes.extend(mistakes.iter().map(|mistake| {
+                let name = format!("{PRICES} {}", prices::key_of(mistake));
+                Mistake::new(name.trim_end(), &self.source(rows.offset(mistake)), &mistake.rule)
+            })),
         }
     }
 }

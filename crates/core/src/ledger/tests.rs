@@ -190,6 +190,32 @@ fn an_overrun_is_recorded_in_full_and_stops_the_key() {
 }
 
 #[test]
+fn an_overrun_stops_every_account_that_it_breaks() {
+    let within = |limit| limits(None, None, Some(limit));
+    for (key, parent, project, broken) in [
+        (100, 1_000, 1_000, vec![KEY]),
+        (1_000, 100, 1_000, vec![PARENT]),
+        (1_000, 100, 100, vec![PARENT, PROJECT]),
+        (100, 100, 100, vec![KEY, PARENT, PROJECT]),
+    ] {
+        let accounts = [(KEY, within(key)), (PARENT, within(parent)), (PROJECT, within(project))];
+        let mut ledger = ledger(&accounts);
+        let chain = AccountChain::new(KEY, &[PARENT, PROJECT]);
+        let id = hold(&mut ledger, chain, units(1, 0, 10), NOW).expect("fits").id;
+        let closed = ledger.settle(id, units(1, 0, 500)).expect("countable").expect("was open");
+        assert_eq!(closed.overrun, broken);
+        for (account, limits) in accounts {
+            let limit = limits.spend_nanos.expect("set above");
+            let overrun = 500_u128.saturating_sub(limit.into());
+            assert_eq!(parts(&ledger, account, Dimension::Spend).overrun, overrun);
+            // Others that depend on it are stopped too.
+            let others = hold(&mut ledger, AccountChain::of_key(account), units(1, 0, 1), NOW);
+            assert_eq!(others.is_err(), broken.contains(&account));
+        }
+    }
+}
+
+#[test]
 fn revoked_comes_before_exhausted_and_a_fence_before_all() {
     let mut ledger = ledger(&[(KEY, limits(Some(0), None, None))]);
     assert_eq!(ledger.revoke(KEY, NOW), Some(true));

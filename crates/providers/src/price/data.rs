@@ -34,6 +34,9 @@ struct Model {
     prices: Vec<Price>,
     #[serde(default)]
     variants: Vec<PriceVariant>,
+    /// The shortest audio that is billed.
+    #[serde(default)]
+    audio_millis_min: u64,
     source: Option<String>,
 }
 
@@ -61,6 +64,10 @@ pub(super) struct Constraint {
 }
 
 impl Constraint {
+    pub(super) fn hours(&self) -> Option<(u64, u64)> {
+        self.hours
+    }
+
     pub(super) fn holds(&self, at: Timestamp) -> bool {
         let minute = at.minute();
         let (day, minute) = (minute / 1440, minute % 1440);
@@ -100,17 +107,27 @@ enum Step {
 
 pub(super) fn builtin() -> PriceTable {
     let table: Table = serde_json::from_str(FILE).expect("the built-in price table is sound");
-    let providers: HashMap<String, ProviderPrices> = table
-        .providers
-        .into_iter()
-        .map(|provider| {
-            let models = provider.models.into_iter().map(model).collect();
-            let mut prices = ProviderPrices { fallback: provider.fallback, models, exact: HashMap::new() };
-            prices.index();
-            (provider.id, prices)
-        })
-        .collect();
+    let mut fallbacks = Vec::new();
+    let mut providers: HashMap<String, ProviderPrices> = HashMap::new();
+    for provider in table.providers {
+        let models: Vec<ModelPrice> = provider.models.into_iter().map(model).collect();
+        fallbacks.push((provider.id.clone(), provider.fallback));
+        providers.insert(provider.id, ProviderPrices { own: models.len(), models, exact: HashMap::new() });
+    }
+    for (id, others) in fallbacks {
+        let borrowed: Vec<ModelPrice> =
+            others.iter().filter_map(|other| providers.get(other)).flat_map(borrow).collect();
+        let provider = providers.get_mut(&id).expect("it was put in above");
+        provider.models.extend(borrowed);
+        provider.index();
+    }
     PriceTable { version: table.date, providers }
+}
+
+/// The models of a provider as another one sells them: nobody says that it has the same tiers.
+fn borrow(provider: &ProviderPrices) -> impl Iterator<Item = ModelPrice> {
+    let own = &provider.models[..provider.own];
+    own.iter().map(|model| ModelPrice { variants: Vec::new(), ..model.clone() })
 }
 
 fn model(model: Model) -> ModelPrice {
@@ -125,6 +142,7 @@ fn model(model: Model) -> ModelPrice {
         max_output: model.output,
         prices: model.prices.into_iter().map(period).collect(),
         variants: variants.collect(),
+        audio_millis_min: model.audio_millis_min,
         source: if model.source.is_some() { Source::Litellm } else { Source::GenaiPrices },
     }
 }

@@ -90,19 +90,36 @@ impl Clause {
     }
 }
 
-/// A name that ends with a date as `-20251211`, with the date as `-2025-12-11`: some name models so. `None` if it has
-/// none.
-pub(super) fn with_dashed_date(name: &str) -> Option<String> {
-    let at = name.match_indices("-20").map(|(at, _)| at).find(|at| {
-        let rest = &name.as_bytes()[at + 1..];
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let month = rest.get(4..6).and_then(|month| std::str::from_utf8(month).ok()?.parse().ok());
-        let day = rest.get(6..8).and_then(|day| std::str::from_utf8(day).ok()?.parse().ok());
-        digits == 8
-            && matches!(month, Some(1..=12_u8))
-            && matches!(day, Some(1..=31_u8))
-            && matches!(rest.get(8), None | Some(b'-' | b':'))
-    })?;
-    let (start, date) = name.split_at(at + 1);
-    Some(format!("{start}{}-{}-{}{}", &date[..4], &date[4..6], &date[6..8], &date[8..]))
+/// A name with dates as `-20251211`, with these as `-2025-12-11`: some name models so. `None` if it has none.
+pub(super) fn with_dashed_dates(name: &str) -> Option<String> {
+    let mut dashed = String::new();
+    let mut copied = 0;
+    for (at, _) in name.match_indices("-20") {
+        let date = at + 1;
+        if let Some((year, month, day)) = compact_date(&name[date..]) {
+            dashed.push_str(&name[copied..date]);
+            dashed.push_str(&format!("{year}-{month}-{day}"));
+            copied = date + 8;
+        }
+    }
+    dashed.push_str(&name[copied..]);
+    (copied > 0).then_some(dashed)
+}
+
+/// Year, month and day of a text that begins with a day of the calendar in eight digits, and ends there or goes on with
+/// a dash or a colon.
+fn compact_date(text: &str) -> Option<(&str, &str, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits != 8 || !matches!(text.as_bytes().get(8), None | Some(b'-' | b':')) {
+        return None;
+    }
+    let (year, month, day) = (text.get(..4)?, text.get(4..6)?, text.get(6..8)?);
+    let days = match month.parse().ok()? {
+        2 if year.parse::<u16>().ok()? % 4 == 0 => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12_u8 => 31,
+        _ => return None,
+    };
+    (1..=days).contains(&day.parse::<u8>().ok()?).then_some((year, month, day))
 }

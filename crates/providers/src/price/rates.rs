@@ -1,6 +1,6 @@
 //! Prices in force, and sums with them.
 
-use super::Figure;
+use super::{Figure, units_per_figure};
 use crate::usage::{Unit, Usage};
 
 /// The prices of one model for one kind of request at one moment.
@@ -8,12 +8,29 @@ use crate::usage::{Unit, Usage};
 pub struct Rates<'a> {
     /// Parts before what contains them.
     figures: Vec<(Unit, &'a Figure)>,
+    audio_millis_min: u64,
+    /// Tokens cost so many tenths of what the figures say.
+    token_tenths: u64,
 }
 
 impl<'a> Rates<'a> {
-    pub(super) fn new(mut figures: Vec<(Unit, &'a Figure)>) -> Self {
+    pub(super) fn new(
+        mut figures: Vec<(Unit, &'a Figure)>,
+        audio_millis_min: u64,
+        token_tenths: u64,
+    ) -> Self {
         figures.sort_by_key(|(unit, _)| std::cmp::Reverse(unit.depth()));
-        Self { figures }
+        Self { figures, audio_millis_min, token_tenths }
+    }
+
+    /// A price with what is added to it, rounded up.
+    fn with_surcharge(&self, unit: Unit, picos: u64) -> u64 {
+        let is_token = unit.is_input_token() || unit.is_output_token();
+        if !is_token || self.token_tenths == 10 {
+            return picos;
+        }
+        let tenths = u128::from(picos) * u128::from(self.token_tenths);
+        u64::try_from(tenths.div_ceil(10)).unwrap_or(u64::MAX)
     }
 
     /// The price of a unit, if it has one of its own.
@@ -26,7 +43,7 @@ impl<'a> Rates<'a> {
         self.figures.iter().copied()
     }
 
-    /// What a usage costs, in pico-dollars, exactly.
+    /// What a usage costs, in pico-dollars; exactly, but that a fraction of the whole sum is rounded up.
     ///
     /// Each unit is paid at the price of the most special kind that it is of: of the input, what was read from a cache
     /// at that price, and only the rest at the price of input. Where parts add up to more than their whole, the parts
@@ -34,21 +51,39 @@ impl<'a> Rates<'a> {
     pub fn cost_picos(&self, usage: &Usage) -> u128 {
         let input_tokens = usage.count(Unit::InputTokens);
         let mut rests: Vec<(Unit, u64)> = Vec::with_capacity(self.figures.len());
-        let mut picos = 0_u128;
+        let (mut picos, mut per_hour) = (0_u128, 0_u128);
         for (unit, figure) in &self.figures {
-            let count = if *unit == Unit::Requests { 1 } else { usage.count(*unit) };
+            let count = match *unit {
+                Unit::Requests => 1,
+                Unit::AudioMillis | Unit::InputAudioMillis => self.audio_millis(*unit, usage),
+                unit => usage.count(unit),
+            };
             let parts = rests.iter().filter(|(part, _)| unit.contains(*part)).map(|(_, rest)| *rest);
             let rest = parts.fold(count, u64::saturating_sub);
             rests.push((*unit, rest));
-            picos = picos.saturating_add(u128::from(figure.at(input_tokens)) * u128::from(rest));
+            let amount = u128::from(self.with_surcharge(*unit, figure.at(input_tokens))) * u128::from(rest);
+            let sum = if units_per_figure(*unit) == 1 { &mut picos } else { &mut per_hour };
+            *sum = sum.saturating_add(amount);
         }
-        picos
+        picos.saturating_add(per_hour.div_ceil(units_per_figure(Unit::AudioMillis).into()))
     }
 
-    /// The dearest price, in pico-dollars, of the units that are asked for, for a request with at most so many tokens
+    /// Where there is a shortest audio that is billed, audio is audio: the provider tells its length in one way only.
+    fn audio_millis(&self, unit: Unit, usage: &Usage) -> u64 {
+        let [whole, heard] = [Unit::AudioMillis, Unit::InputAudioMillis].map(|unit| usage.count(unit));
+        let reported = if whole > 0 { whole } else { heard };
+        match self.audio_millis_min {
+            0 => usage.count(unit),
+            _ if reported == 0 => 0,
+            min => reported.max(min),
+        }
+    }
+
+    /// The dearest price, in pico-dollars per unit, of the units that are asked for, for a request with at most so many tokens
     /// of input; `None` if none of them has a price.
     pub fn dearest(&self, input_tokens_max: u64, asked: impl Fn(Unit) -> bool) -> Option<u64> {
         let asked = self.figures.iter().filter(|(unit, _)| asked(*unit));
-        asked.map(|(_, figure)| figure.dearest(input_tokens_max)).max()
+        let each = |unit: Unit, figure: &Figure| self.with_surcharge(unit, figure.dearest(input_tokens_max));
+        asked.map(|(unit, figure)| each(*unit, figure).div_ceil(units_per_figure(*unit))).max()
     }
 }

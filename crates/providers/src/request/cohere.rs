@@ -31,6 +31,9 @@ const FACTOR: u64 = 2;
 /// An image of an embedding: nothing is documented.
 const IMAGE_TOKENS: u64 = 16_384;
 
+/// Members of a message (<https://docs.cohere.com/reference/chat>).
+const MESSAGE: [&str; 6] = ["role", "content", "tool_calls", "tool_call_id", "tool_plan", "citations"];
+
 const CHAT: [&str; 24] = [
     "citation_options",
     "documents",
@@ -64,20 +67,44 @@ fn chat(
     prices: &PriceTable,
 ) -> Result<RequestFacts, Refused> {
     let body = Object::parse(question.body)?;
-    known(&body, &CHAT)?;
+    known(question, &body, &CHAT)?;
     let mut input = InputBound::new(FACTOR);
-    let messages = body.given("messages").and_then(|messages| messages.as_array()).unwrap_or_default();
-    for (index, message) in messages.iter().enumerate() {
+    let malformed = || Refused::Malformed("\"messages\" must be an array of objects.".to_owned());
+    let messages = body.given("messages").map(|messages| messages.as_array().ok_or_else(malformed));
+    for (index, message) in messages.transpose()?.unwrap_or_default().iter().enumerate() {
+        let place = format!("messages[{index}]");
         input.message();
-        if message.raw().contains("image_url") {
-            return Err(unbounded(
-                &format!("messages[{index}]"),
-                "has an image, whose tokens are not documented.",
-            ));
+        for (name, value) in message.as_object().ok_or_else(malformed)?.iter() {
+            match name {
+                "content" if !value.is_str() => parts(&value, &place, &mut input)?,
+                name if !MESSAGE.contains(&name) && !value.is_null() => {
+                    return Err(unbounded(&format!("{place}.{name}"), UNKNOWN));
+                }
+                _ if value.is_str() => input.text(&value),
+                _ => input.json(&value, &place)?,
+            }
         }
-        input.text(message);
     }
-    finish(row, question, prices, &body, input)
+    let model = cap::name_of_model(&body)?;
+    finish(row, question, prices, &body, model, input)
+}
+
+/// The parts of a message. An image of a vision model has 256 tokens per tile, but nothing says how many tiles it may
+/// have.
+fn parts(value: &Value<'_>, place: &str, input: &mut InputBound) -> Result<(), Refused> {
+    for part in value.as_array().unwrap_or_default() {
+        let kind = part.as_object().and_then(|part| part.given("type")?.as_str()).unwrap_or_default();
+        input.message();
+        match kind.as_ref() {
+            "text" | "thinking" => input.text(&part),
+            "document" => input.json(&part, place)?,
+            kind => {
+                let rule = "is a kind of input whose tokens are not documented. Send it as text.";
+                return Err(unbounded(&format!("{place}.content.type {kind:?}"), rule));
+            }
+        }
+    }
+    Ok(())
 }
 
 const CHAT_V1: [&str; 24] = [
@@ -113,32 +140,50 @@ fn chat_v1(
     prices: &PriceTable,
 ) -> Result<RequestFacts, Refused> {
     let body = Object::parse(question.body)?;
-    known(&body, &CHAT_V1)?;
-    let mut input = InputBound::new(FACTOR);
-    for name in ["message", "chat_history", "preamble", "tool_results"] {
-        if let Some(value) = body.given(name) {
-            input.message();
-            input.text(&value);
-            let items = value.as_array().map_or(0, |items| items.len());
-            (0..items).for_each(|_| input.message());
-        }
-    }
-    finish(row, question, prices, &body, input)
+    let model = cap::name_of_model(&body)?;
+    read_v1(row, question, prices, &body, model)
 }
 
-/// What both versions have in common.
+/// Reads a body of version 1, which Bedrock takes too.
+pub(super) fn read_v1(
+    row: &'static Endpoint,
+    question: &Question<'_>,
+    prices: &PriceTable,
+    body: &Object<'_>,
+    model: String,
+) -> Result<RequestFacts, Refused> {
+    known(question, body, &CHAT_V1)?;
+    let mut input = InputBound::new(FACTOR);
+    for name in ["message", "chat_history", "preamble", "tool_results"] {
+        let Some(value) = body.given(name) else { continue };
+        input.message();
+        if value.is_str() {
+            input.text(&value);
+        } else {
+            input.json(&value, name)?;
+        }
+        let items = value.as_array().map_or(0, |items| items.len());
+        (0..items).for_each(|_| input.message());
+    }
+    finish(row, question, prices, body, model, input)
+}
+
+/// What both versions have in common. `max_tokens` is "the maximum number of output tokens the model will generate in
+/// the response", thoughts included: they are content of the response.
 fn finish(
     row: &'static Endpoint,
     question: &Question<'_>,
     prices: &PriceTable,
     body: &Object<'_>,
+    model: String,
     mut input: InputBound,
 ) -> Result<RequestFacts, Refused> {
-    let model = cap::name_of_model(body)?;
     let price = prices.find(question.provider.price_id(), &model);
     for name in ["documents", "tools", "response_format"] {
         if let Some(value) = body.given(name) {
             input.schema(&value, name)?;
+            let items = value.as_array().map_or(0, |items| items.len());
+            (0..items).for_each(|_| input.message());
         }
     }
     let mut facts = RequestFacts::metered(row);
@@ -148,8 +193,9 @@ fn finish(
     Ok(facts)
 }
 
-fn known(body: &Object<'_>, members: &[&str]) -> Result<(), Refused> {
-    match body.iter().find(|(name, value)| !value.is_null() && !members.contains(name)) {
+fn known(question: &Question<'_>, body: &Object<'_>, members: &[&str]) -> Result<(), Refused> {
+    let unknown = |name: &str| !members.contains(&name) && !question.provider.is_neutral_field(name);
+    match body.iter().find(|(name, value)| !value.is_null() && unknown(name)) {
         Some((name @ ("connectors" | "conversation_id"), _)) => Err(unbounded(name, RUNS_THERE)),
         Some((name, _)) => Err(unbounded(name, UNKNOWN)),
         None => Ok(()),
@@ -172,7 +218,7 @@ const EMBED: [&str; 11] = [
 
 fn embed(row: &'static Endpoint, question: &Question<'_>, _: &PriceTable) -> Result<RequestFacts, Refused> {
     let body = Object::parse(question.body)?;
-    known(&body, &EMBED)?;
+    known(question, &body, &EMBED)?;
     let mut input = InputBound::new(FACTOR);
     let list = |name: &str| body.given(name).and_then(|list| list.as_array()).unwrap_or_default();
     for text in list("texts") {
@@ -208,7 +254,7 @@ fn embed_part(part: &Value<'_>, index: usize, input: &mut InputBound) -> Result<
     Ok(())
 }
 
-const RERANK: [&str; 8] = [
+const RERANK: [&str; 9] = [
     "documents",
     "max_chunks_per_doc",
     "max_tokens_per_doc",
@@ -217,25 +263,35 @@ const RERANK: [&str; 8] = [
     "query",
     "rank_fields",
     "return_documents",
+    "top_n",
 ];
 
 /// A search unit is a query with up to 100 documents; one of more than 500 tokens, the query included, counts as
-/// several (<https://cohere.com/pricing>). Each byte may be a token.
+/// several (<https://cohere.com/pricing>).
 fn rerank(row: &'static Endpoint, question: &Question<'_>, _: &PriceTable) -> Result<RequestFacts, Refused> {
     const DOCUMENTS_PER_UNIT: u64 = 100;
     const TOKENS_PER_DOCUMENT: u64 = 500;
+    /// What the query must leave of them.
+    const ROOM_MIN: u64 = 50;
     let body = Object::parse(question.body)?;
-    known(&body, &[&RERANK[..], &["top_n"]].concat())?;
-    let query = body.given("query").map_or(0, |query| query.text_bytes());
-    let documents = body.given("documents").and_then(|list| list.as_array()).unwrap_or_default();
-    if query.saturating_mul(FACTOR) * 2 > TOKENS_PER_DOCUMENT {
-        return Err(unbounded("query", "is too long for its cost to be bounded. Shorten it to 125 bytes."));
+    known(question, &body, &RERANK)?;
+    let query = body.given("query").map_or(0, |query| tokens(&query));
+    let room = TOKENS_PER_DOCUMENT.saturating_sub(query);
+    if room < ROOM_MIN {
+        let rule = "is too long for its cost to be bounded. Shorten it to 450 letters, or 225 bytes if not all are ASCII.";
+        return Err(unbounded("query", rule));
     }
-    let room = TOKENS_PER_DOCUMENT - query * FACTOR;
-    let chunks: u64 =
-        documents.iter().map(|document| (document.text_bytes() * FACTOR).div_ceil(room).max(1)).sum();
+    let documents = body.given("documents").and_then(|list| list.as_array()).unwrap_or_default();
+    let chunks = documents.iter().map(|document| tokens(document).div_ceil(room).max(1));
+    let chunks = chunks.fold(0_u64, u64::saturating_add);
     let mut facts = RequestFacts::metered(row);
     facts.input.set(Unit::RerankSearches, chunks.div_ceil(DOCUMENTS_PER_UNIT).max(1));
     facts.model = Some(cap::name_of_model(&body)?);
     Ok(facts)
+}
+
+/// The most tokens of a text. A token stands for a byte at least, and nothing normalises ASCII.
+fn tokens(value: &Value<'_>) -> u64 {
+    let is_ascii = value.raw().is_ascii() && !value.raw().contains("\\u");
+    value.text_bytes().saturating_mul(if is_ascii { 1 } else { FACTOR })
 }

@@ -23,10 +23,22 @@ pub struct Endpoint {
     pub is_free: bool,
     /// Documentation of the provider.
     pub source: &'static str,
+    /// What bodies it takes.
+    pub(super) content: Content,
     /// `None` for an endpoint that costs nothing.
     pub(super) read: Option<Read>,
     methods: &'static [Method],
     pattern: Pattern,
+}
+
+/// What the body of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Json,
+    /// `multipart/form-data`
+    Form,
+    /// Either of them.
+    JsonOrForm,
 }
 
 /// Methods that only look.
@@ -47,7 +59,8 @@ impl Endpoint {
         source: &'static str,
     ) -> Self {
         let pattern = Pattern(pattern);
-        Self { name, answer: AnswerFormat::Silent, is_free: true, source, read: None, methods, pattern }
+        let (answer, content) = (AnswerFormat::Silent, Content::Json);
+        Self { name, answer, is_free: true, source, content, read: None, methods, pattern }
     }
 
     /// A row for something that costs.
@@ -59,7 +72,13 @@ impl Endpoint {
         source: &'static str,
     ) -> Self {
         let pattern = Pattern(pattern);
-        Self { name, answer, is_free: false, source, read: Some(read), methods: POST, pattern }
+        let content = Content::Json;
+        Self { name, answer, is_free: false, source, content, read: Some(read), methods: POST, pattern }
+    }
+
+    /// The same with other bodies.
+    pub(super) const fn taking(self, content: Content) -> Self {
+        Self { content, ..self }
     }
 
     /// Method and path as people write them.

@@ -154,45 +154,144 @@ impl<'a> Value<'a> {
 
     /// Whether an object below has a member of this name, however it is written.
     pub(crate) fn mentions(&self, name: &str) -> bool {
-        // Only escapes can hide a name from a look at the bytes.
-        (self.raw.contains(name) || self.raw.contains('\\')) && self.has_member(name)
+        self.any_member(name, |_| true)
     }
 
-    fn has_member(&self, name: &str) -> bool {
-        if let Some(object) = self.as_object() {
-            return object.iter().any(|(known, value)| known == name || value.has_member(name));
+    /// Whether an object below has a member of this name, however it is written, for whose text, if its value is one,
+    /// something holds.
+    pub(crate) fn any_member(&self, name: &str, mut holds: impl FnMut(Option<Cow<'a, str>>) -> bool) -> bool {
+        // Only escapes can hide a name from a look at the bytes.
+        if !self.raw.contains(name) && !self.raw.contains('\\') {
+            return false;
         }
-        self.as_array().unwrap_or_default().iter().any(|item| item.has_member(name))
+        let mut named = false;
+        Tokens::of(self.raw).any(|token| match token {
+            Token::Name(text) => {
+                named = self.token(text).as_str().is_some_and(|known| known == name);
+                false
+            }
+            _ if !std::mem::take(&mut named) => false,
+            Token::Text(text) => holds(self.token(text).as_str()),
+            _ => holds(None),
+        })
+    }
+
+    fn token(&self, raw: &'a str) -> Self {
+        let offset = raw.as_ptr() as usize - self.raw.as_ptr() as usize;
+        Self { raw, start: self.start + offset }
     }
 
     /// The bytes that its most generous rendering takes: every member and item on a line of its own, indented by four
     /// spaces a level, everything beyond ASCII escaped. `None` when it is nested too deeply.
     pub(crate) fn rendered_bytes(&self) -> Option<u64> {
-        self.rendered(1)
+        self.rendered(0)
     }
 
-    fn rendered(&self, depth: usize) -> Option<u64> {
-        if depth > DEPTH_MAX {
-            return None;
-        }
-        let line = 4 * depth as u64 + 2;
-        if let Some(object) = self.as_object() {
-            let mut bytes = line + 2;
-            for (name, value) in object.iter() {
-                bytes += line + escaped_bytes(name) + 3 + value.rendered(depth + 1)?;
+    /// The same below so many levels.
+    fn rendered(&self, above: usize) -> Option<u64> {
+        let line = |depth: usize| 4 * (above + depth) as u64 + 2;
+        let mut bytes = 0_u64;
+        // What is open, and whether it is an array.
+        let mut open: Vec<bool> = Vec::new();
+        for token in Tokens::of(self.raw) {
+            let is_item = open.last() == Some(&true) && !matches!(token, Token::Close);
+            bytes += if is_item { line(open.len()) } else { 0 };
+            match token {
+                Token::Open { is_array } => {
+                    open.push(is_array);
+                    if above + open.len() > DEPTH_MAX {
+                        return None;
+                    }
+                    bytes += line(open.len()) + 2;
+                }
+                Token::Close => {
+                    open.pop();
+                }
+                Token::Name(text) => {
+                    bytes += line(open.len()) + escaped_bytes(&self.token(text).as_str()?) + 3;
+                }
+                Token::Text(text) => {
+                    let text = self.token(text).as_str()?;
+                    bytes += escaped_bytes(&text).max(embedded_bytes(&text, above + open.len())?);
+                }
+                Token::Word(word) => bytes += word.len() as u64,
             }
-            return Some(bytes);
         }
-        if let Some(items) = self.as_array() {
-            let mut bytes = line + 2;
-            for item in items {
-                bytes += line + item.rendered(depth + 1)?;
+        Some(bytes)
+    }
+}
+
+/// The pieces of a JSON text that is known to be one, in their order: one look at each byte, however deep it is nested.
+struct Tokens<'a> {
+    raw: &'a str,
+    at: usize,
+}
+
+enum Token<'a> {
+    Open {
+        is_array: bool,
+    },
+    Close,
+    /// The name of a member, in quotes.
+    Name(&'a str),
+    /// A text that is a value, in quotes.
+    Text(&'a str),
+    /// A number, `true`, `false` or `null`.
+    Word(&'a str),
+}
+
+impl<'a> Tokens<'a> {
+    fn of(raw: &'a str) -> Self {
+        Self { raw, at: 0 }
+    }
+
+    /// Where the text that begins here ends, behind its quote.
+    fn end_of_text(&self, start: usize) -> usize {
+        let bytes = self.raw.as_bytes();
+        let mut at = start + 1;
+        while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+            at += found;
+            if bytes[at] == b'"' {
+                return at + 1;
             }
-            return Some(bytes);
+            at += 2;
         }
-        Some(match self.as_str() {
-            Some(text) => escaped_bytes(&text),
-            None => self.raw.len() as u64,
+        bytes.len()
+    }
+
+    fn skip(&mut self, what: &[u8]) {
+        let rest = self.raw.as_bytes().get(self.at..).unwrap_or_default();
+        self.at += rest.iter().take_while(|byte| what.contains(byte)).count();
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        self.skip(b" \t\r\n,:");
+        let start = self.at;
+        let byte = *self.raw.as_bytes().get(start)?;
+        self.at += 1;
+        Some(match byte {
+            b'{' | b'[' => Token::Open { is_array: byte == b'[' },
+            b'}' | b']' => Token::Close,
+            b'"' => {
+                self.at = self.end_of_text(start);
+                let text = &self.raw[start..self.at];
+                self.skip(b" \t\r\n");
+                if self.raw.as_bytes().get(self.at) == Some(&b':') {
+                    Token::Name(text)
+                } else {
+                    Token::Text(text)
+                }
+            }
+            _ => {
+                let rest = &self.raw.as_bytes()[start..];
+                let end = rest.iter().position(|byte| b" \t\r\n,:]}".contains(byte)).unwrap_or(rest.len());
+                self.at = start + end.max(1);
+                Token::Word(&self.raw[start..self.at])
+            }
         })
     }
 }
@@ -200,6 +299,16 @@ impl<'a> Value<'a> {
 /// Bytes outside of strings that are neither blank nor punctuation.
 fn scalar_bytes(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| !b"{}[],: \t\r\n".contains(byte)).count() as u64
+}
+
+/// The bytes of the most generous rendering of JSON that stands in a text, as arguments of calls do: a provider may
+/// read it and write it anew. 0 for any other text.
+fn embedded_bytes(text: &str, depth: usize) -> Option<u64> {
+    let text = text.trim();
+    if !text.starts_with(['{', '[']) || json::parse(text.as_bytes()).is_err() {
+        return Some(0);
+    }
+    Value { raw: text, start: 0 }.rendered(depth + 1)
 }
 
 /// The bytes of a text in quotes with everything that can be escaped as `\uXXXX`.
@@ -287,6 +396,9 @@ mod tests {
         ] {
             assert_eq!(Value { raw, start: 0 }.mentions("ttl"), expected, "{raw}");
         }
+        let long = |raw| Value { raw, start: 0 }.any_member("ttl", |ttl| ttl.as_deref() != Some("5m"));
+        assert!(long(r#"[{"ttl":"5m"},{"ttl":"1h"}]"#) && long(r#"{"ttl":5}"#));
+        assert!(!long(r#"[{"ttl":"5m"},{"ttl":"\u0035m"}]"#));
     }
 
     #[test]
@@ -312,6 +424,26 @@ mod tests {
         let bound = Value { raw: schema, start: 0 }.rendered_bytes().expect("not deep");
         let pretty = serde_json::to_string_pretty(&value).expect("JSON").replace('é', "\\u00e9");
         assert!(bound >= pretty.len() as u64, "{bound} {}", pretty.len());
+        // As the recursion that it is defined by: a line for each member and item, and one where it ends.
+        for (raw, expected) in [
+            ("12", 2),
+            (r#""é""#, 2 + 6),
+            ("[]", 6 + 2),
+            ("[1,2]", 6 + 2 + 2 * (6 + 1)),
+            (
+                r#"{"a":{"b":[true]},"c":"d"}"#,
+                6 + 2 + (6 + 3 + 3) + (10 + 2 + 10 + 3 + 3 + 14 + 2 + 14 + 4) + (6 + 3 + 3 + 3),
+            ),
+            (r#" { "a" : [ ] , "b" : null } "#, 6 + 2 + (6 + 3 + 3 + 10 + 2) + (6 + 3 + 3 + 4)),
+        ] {
+            assert_eq!(Value { raw, start: 0 }.rendered_bytes(), Some(expected), "{raw}");
+        }
+        // Arguments of a call are JSON in a text.
+        let text = r#""{\"a\":[1,2,3]}""#;
+        let inner = r#"{"a":[1,2,3]}"#;
+        let bytes = |raw| Value { raw, start: 0 }.rendered_bytes().expect("not deep");
+        assert!(bytes(text) >= bytes(inner), "{} {}", bytes(text), bytes(inner));
+        assert!(bytes(r#""[no JSON""#) < 16);
         let deep = "[".repeat(70) + &"]".repeat(70);
         assert_eq!(Value { raw: &deep, start: 0 }.rendered_bytes(), None);
     }

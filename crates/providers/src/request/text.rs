@@ -24,6 +24,12 @@ pub(super) const PER_REQUEST: u64 = 128;
 /// Tokens of the prompt that goes with tools or a schema.
 pub(super) const PER_TOOLS: u64 = 2_048;
 
+/// A maximum of a model that nothing in the request enforces, and 5 % more: price tables round, and 1,000,000 stands for
+/// 1,047,576 (gpt-4.1) or 1,048,576, 128,000 for 131,072.
+pub(super) fn with_room(most: u64) -> u64 {
+    most.saturating_add(most.div_ceil(20))
+}
+
 /// Kinds of input that may have a price of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Medium {
@@ -65,6 +71,8 @@ pub(super) struct InputBound {
     factor: u64,
     tokens: u64,
     has_tools: bool,
+    /// There is a prompt that only the provider knows, so no tokenizer can count it.
+    has_hidden: bool,
     images: u64,
     /// Places of what has no size here, and what each may be.
     unseen: Vec<(String, Medium)>,
@@ -72,7 +80,14 @@ pub(super) struct InputBound {
 
 impl InputBound {
     pub(super) fn new(factor: u64) -> Self {
-        Self { factor, tokens: PER_REQUEST, has_tools: false, images: 0, unseen: Vec::new() }
+        Self {
+            factor,
+            tokens: PER_REQUEST,
+            has_tools: false,
+            has_hidden: false,
+            images: 0,
+            unseen: Vec::new(),
+        }
     }
 
     /// Adds all text of a value.
@@ -88,6 +103,12 @@ impl InputBound {
     /// Adds tokens.
     pub(super) fn tokens(&mut self, tokens: u64) {
         self.tokens = self.tokens.saturating_add(tokens);
+    }
+
+    /// Adds a prompt of the provider of at most so many tokens.
+    pub(super) fn hidden(&mut self, tokens: u64) {
+        self.has_hidden = true;
+        self.tokens(tokens);
     }
 
     /// Adds what stands around a message.
@@ -154,7 +175,7 @@ impl InputBound {
                 facts.input.set(*unit, tokens);
             }
         }
-        facts.is_plain_text = self.images == 0 && self.unseen.is_empty();
+        facts.is_plain_text = self.images == 0 && self.unseen.is_empty() && !self.has_hidden;
         facts.input.set(Unit::InputTokens, tokens);
         Ok(())
     }

@@ -29,6 +29,10 @@ impl UsageChunkFilter {
 
     /// Takes what came and gives what is to be passed on.
     pub fn push(&mut self, bytes: Bytes) -> Bytes {
+        if self.held.is_empty() && !self.passes && ends_event(&bytes) && !may_have_usage(&bytes) {
+            // Whole events, as they usually come, and none of them is the one: nothing is copied.
+            return bytes;
+        }
         let mut rest = &bytes[..];
         let mut out = BytesMut::new();
         while !rest.is_empty() {
@@ -37,7 +41,8 @@ impl UsageChunkFilter {
             rest = later;
             self.held.extend_from_slice(piece);
             if end.is_some() {
-                if self.passes || !is_usage_chunk(&self.held) {
+                // The length of the whole event decides, not of what came of it first.
+                if self.passes || self.held.len() > EVENT_MAX || !is_usage_chunk(&self.held) {
                     out.extend_from_slice(&self.held);
                 }
                 self.held.clear();
@@ -58,7 +63,7 @@ impl UsageChunkFilter {
     /// The rest, once the stream has ended.
     pub fn finish(&mut self) -> Bytes {
         let held = self.held.split().freeze();
-        if !self.passes && is_usage_chunk(&held) { Bytes::new() } else { held }
+        if !self.passes && held.len() <= EVENT_MAX && is_usage_chunk(&held) { Bytes::new() } else { held }
     }
 }
 
@@ -66,6 +71,21 @@ impl UsageChunkFilter {
 fn may_be_the_one(held: &[u8]) -> bool {
     let length = held.len().min(5);
     held[..length] == b"data:"[..length]
+}
+
+/// Whether an event ends with these bytes for sure: a third end of a line would begin the next one.
+fn ends_event(bytes: &[u8]) -> bool {
+    let event = bytes.strip_suffix(b"\n\n").or_else(|| bytes.strip_suffix(b"\r\n\r\n"));
+    event.is_some_and(|event| !matches!(event.last(), None | Some(b'\n' | b'\r')))
+}
+
+/// Whether there is a usage in any of these events: most chunks have one that is null.
+fn may_have_usage(bytes: &[u8]) -> bool {
+    const NAME: &[u8] = b"\"usage\"";
+    memchr::memmem::find_iter(bytes, NAME).any(|at| {
+        let value = bytes[at + NAME.len()..].trim_ascii_start().strip_prefix(b":");
+        !value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
+    })
 }
 
 /// Where in `bytes`, which follow `held`, the event ends: after a blank line.

@@ -32,6 +32,10 @@ pub(super) struct Events {
     is_blank: bool,
     /// The data of this event so far, as far as it may be `[DONE]`.
     data: Vec<u8>,
+    /// A line of data came before this one in the event.
+    has_data: bool,
+    /// The next byte is the first one of a line of data: a space there is none of the data.
+    at_data: bool,
     has_begun: bool,
 }
 
@@ -84,6 +88,11 @@ impl Events {
                 self.is_blank = piece.is_empty();
             } else if self.field == DATA {
                 self.line = Line::Data;
+                self.at_data = true;
+                // A line feed stands between two lines of data.
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.push_data(b"\n");
+                }
             } else if !DATA.starts_with(&self.field)
                 && (self.has_begun || !BYTE_ORDER_MARK.starts_with(&self.field))
             {
@@ -92,12 +101,15 @@ impl Events {
         }
         self.has_begun |= self.line != Line::Begun;
         if self.line == Line::Data && !piece.is_empty() {
-            if self.data.len() <= DONE.len() {
-                let plain = piece.strip_prefix(b" ").filter(|_| self.data.is_empty()).unwrap_or(piece);
-                self.data.extend_from_slice(&plain[..plain.len().min(DONE.len() + 1)]);
-            }
+            let at_data = std::mem::take(&mut self.at_data);
+            self.push_data(piece.strip_prefix(b" ").filter(|_| at_data).unwrap_or(piece));
             sink(Piece::Data(piece));
         }
+    }
+
+    fn push_data(&mut self, bytes: &[u8]) {
+        let room = (DONE.len() + 1).saturating_sub(self.data.len());
+        self.data.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     fn end_line(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
@@ -105,10 +117,12 @@ impl Events {
         if self.is_blank {
             sink(if self.data == DONE { Piece::Done } else { Piece::End });
             self.data.clear();
+            self.has_data = false;
         } else if self.line == Line::Data {
             sink(Piece::Data(b"\n"));
         }
         self.line = Line::Begun;
+        self.at_data = false;
         self.field.clear();
         self.is_blank = true;
     }

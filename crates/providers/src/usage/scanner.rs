@@ -6,8 +6,13 @@
 
 use memchr::memchr2;
 
+use super::tally::{Mark, Tally};
+
 /// The longest value that is kept, in bytes.
 const CAPTURE_MAX: usize = 64 * 1024;
+
+/// The longest value that is counted by what it says: a word or a small number.
+const MARK_MAX: usize = 64;
 
 /// The longest name that is looked at; longer ones are none of ours.
 const NAME_MAX: usize = 256;
@@ -26,6 +31,14 @@ pub(super) enum Node {
     Choices,
     Candidates,
     Content,
+    Grounding,
+    /// Steps of an answer: messages, calls of tools.
+    Items,
+    Action,
+    /// Results of the oldest models at Bedrock.
+    Results,
+    /// The object that names a tier.
+    Tier,
     /// Generated text below this place is counted.
     Text,
     /// Nothing of interest below.
@@ -43,6 +56,7 @@ pub(super) enum Field {
     Tier,
     Type,
     StopReason,
+    Queries,
     InputCount,
     Metrics,
     Wrapped,
@@ -53,6 +67,8 @@ pub(super) enum Field {
 pub(super) enum Step {
     Into(Node),
     Keep(Field),
+    /// The value is only counted, so that any number of them takes no room.
+    Count(Mark),
 }
 
 /// The tree of a format.
@@ -71,8 +87,29 @@ const TEXT_NAMES: [&str; 9] = [
     "thinking",
 ];
 
-/// The wanted values of one document.
-pub(super) type Found = Vec<(Field, Vec<u8>)>;
+/// What one document said.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The wanted values: of each field the last one, as readers of JSON take it.
+    pub values: Vec<(Field, Vec<u8>)>,
+    pub tally: Tally,
+    /// The document is one of an array, and others may follow.
+    pub in_array: bool,
+}
+
+impl Found {
+    /// A value as raw JSON.
+    pub(super) fn raw(&self, wanted: Field) -> Option<&[u8]> {
+        self.values.iter().find(|(field, _)| *field == wanted).map(|(_, raw)| &raw[..])
+    }
+
+    fn keep(&mut self, field: Field, raw: Vec<u8>) {
+        match self.values.iter_mut().find(|(known, _)| *known == field) {
+            Some((_, known)) => *known = raw,
+            None => self.values.push((field, raw)),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Scanner {
@@ -83,6 +120,8 @@ pub(super) struct Scanner {
     /// What the value to come is.
     next: Step,
     capture: Option<Capture>,
+    /// Room for values that are only counted.
+    spare: Vec<u8>,
     found: Found,
     /// Bytes of generated text so far, counted from below.
     text_bytes: u64,
@@ -108,9 +147,24 @@ struct Text {
 
 #[derive(Debug)]
 struct Capture {
-    field: Field,
+    wanted: Wanted,
     depth: usize,
     raw: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    Field(Field),
+    Mark(Mark),
+}
+
+impl Wanted {
+    fn length_max(self) -> usize {
+        match self {
+            Self::Field(_) => CAPTURE_MAX,
+            Self::Mark(_) => MARK_MAX,
+        }
+    }
 }
 
 impl Scanner {
@@ -122,7 +176,8 @@ impl Scanner {
             name: Vec::new(),
             next: Step::Into(Node::Root),
             capture: None,
-            found: Vec::new(),
+            spare: Vec::new(),
+            found: Found::default(),
             text_bytes: 0,
             in_scalar: false,
             is_lost: false,
@@ -139,7 +194,7 @@ impl Scanner {
         self.string = None;
         self.next = Step::Into(Node::Root);
         self.capture = None;
-        self.found.clear();
+        self.found = Found::default();
         self.in_scalar = false;
         self.is_lost = false;
     }
@@ -239,7 +294,7 @@ impl Scanner {
                 self.keep_value(&[byte]);
                 let node = match self.next {
                     Step::Into(node) => node,
-                    Step::Keep(_) => Node::Nothing,
+                    Step::Keep(_) | Step::Count(_) => Node::Nothing,
                 };
                 if self.levels.len() >= DEPTH_MAX {
                     self.is_lost = true;
@@ -255,6 +310,7 @@ impl Scanner {
                     && self.levels.iter().all(|outer| !outer.is_object && outer.node == Node::Root);
                 self.end_value();
                 if is_document {
+                    self.found.in_array = !self.levels.is_empty();
                     end(std::mem::take(&mut self.found));
                 }
             }
@@ -286,9 +342,14 @@ impl Scanner {
         if expects_name || self.capture.is_some() {
             return;
         }
-        if let Step::Keep(field) = self.next {
-            self.capture = Some(Capture { field, depth: self.levels.len(), raw: Vec::new() });
-        }
+        let depth = self.levels.len();
+        self.capture = match self.next {
+            Step::Into(_) => None,
+            Step::Keep(field) => Some(Capture { wanted: Wanted::Field(field), depth, raw: Vec::new() }),
+            Step::Count(mark) => {
+                Some(Capture { wanted: Wanted::Mark(mark), depth, raw: std::mem::take(&mut self.spare) })
+            }
+        };
     }
 
     fn end_scalar(&mut self) {
@@ -300,8 +361,15 @@ impl Scanner {
     /// A value has ended: if it is the one that is kept, it is complete.
     fn end_value(&mut self) {
         let depth = self.levels.len();
-        if let Some(capture) = self.capture.take_if(|capture| capture.depth == depth) {
-            self.found.push((capture.field, capture.raw));
+        if let Some(mut capture) = self.capture.take_if(|capture| capture.depth == depth) {
+            match capture.wanted {
+                Wanted::Field(field) => self.found.keep(field, capture.raw),
+                Wanted::Mark(mark) => {
+                    self.found.tally.count(mark, &capture.raw);
+                    capture.raw.clear();
+                    self.spare = capture.raw;
+                }
+            }
         }
         self.next = match self.levels.last() {
             Some(level) if !level.is_object => Step::Into(level.node),
@@ -313,18 +381,18 @@ impl Scanner {
     /// Keeps bytes of a string: of a name, or of a wanted value.
     fn keep(&mut self, bytes: &[u8]) {
         let is_name = self.string.as_ref().is_some_and(|text| text.is_name);
-        if is_name && self.capture.is_none() && self.name.len() <= NAME_MAX {
-            self.name.extend_from_slice(bytes);
+        if is_name && self.capture.is_none() {
+            // One beyond the bound, and the quote that ends it, so that a name that is too long is seen to be.
+            let room = (NAME_MAX + 2).saturating_sub(self.name.len());
+            self.name.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
         self.keep_value(bytes);
     }
 
     fn keep_value(&mut self, bytes: &[u8]) {
-        if let Some(capture) = &mut self.capture
-            && capture.raw.len() <= CAPTURE_MAX
-        {
+        if let Some(capture) = &mut self.capture {
             // One beyond the bound can't be read any more, which is what it is to be.
-            let room = CAPTURE_MAX + 1 - capture.raw.len();
+            let room = (capture.wanted.length_max() + 1).saturating_sub(capture.raw.len());
             capture.raw.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
     }

@@ -13,43 +13,43 @@ use tokio::sync::Semaphore;
 
 use super::rig::{Options, Rig, request, soon};
 
-const CHAT: &str = "/v1/chat/completions";
-const EVENTS: &str = "content-type: text/event-stream\r\n";
+pub(super) const CHAT: &str = "/v1/chat/completions";
+pub(super) const EVENTS: &str = "content-type: text/event-stream\r\n";
 
 /// gpt-4o-mini costs $0.15 per million tokens of input and $0.60 of output: this is $0.000045.
-const USAGE: &str = r#""usage":{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150}"#;
-const USAGE_NANOS: u64 = 45_000;
+pub(super) const USAGE: &str = r#""usage":{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150}"#;
+pub(super) const USAGE_NANOS: u64 = 45_000;
 
-const HELLO: &str =
+pub(super) const HELLO: &str =
     r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}],"max_tokens":200}"#;
-const HELLO_STREAMED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}],"max_tokens":200,"stream":true}"#;
+pub(super) const HELLO_STREAMED: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}],"max_tokens":200,"stream":true}"#;
 
-const DOLLAR: u64 = 1_000_000_000;
+pub(super) const DOLLAR: u64 = 1_000_000_000;
 
-fn answer_with(usage: &str) -> String {
+pub(super) fn answer_with(usage: &str) -> String {
     format!(
         r#"{{"id":"c","object":"chat.completion","model":"gpt-4o-mini-2024-07-18","choices":[{{"index":0,"message":{{"role":"assistant","content":"Hi"}},"finish_reason":"stop"}}],{usage}}}"#
     )
 }
 
-fn event(text: &str) -> Step {
+pub(super) fn event(text: &str) -> Step {
     chunk(format!("data: {text}\n\n").as_bytes())
 }
 
-fn delta(text: &str) -> Step {
+pub(super) fn delta(text: &str) -> Step {
     event(&format!(
         r#"{{"id":"c","object":"chat.completion.chunk","model":"gpt-4o-mini-2024-07-18","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}],"usage":null}}"#
     ))
 }
 
-fn usage_chunk() -> Step {
+pub(super) fn usage_chunk() -> Step {
     event(&format!(
         r#"{{"id":"c","object":"chat.completion.chunk","model":"gpt-4o-mini-2024-07-18","choices":[],{USAGE}}}"#
     ))
 }
 
 /// A streamed answer that goes on after its first event when the gate opens.
-fn gated_stream(gate: &Arc<Semaphore>) -> Vec<Step> {
+pub(super) fn gated_stream(gate: &Arc<Semaphore>) -> Vec<Step> {
     vec![
         chunked_head(EVENTS),
         delta("Hi"),
@@ -61,7 +61,7 @@ fn gated_stream(gate: &Arc<Semaphore>) -> Vec<Step> {
     ]
 }
 
-async fn post(rig: &Rig, token: &str, body: &str) -> Answer {
+pub(super) async fn post(rig: &Rig, token: &str, body: &str) -> Answer {
     rig.call(token, "POST", CHAT, body).await
 }
 
@@ -297,7 +297,7 @@ async fn hanging_up_before_the_answer_costs_what_it_costs() {
 }
 
 /// Waits until nothing of the key is under way any more.
-async fn settled(rig: &Rig, id: till_core::key::KeyId) {
+pub(super) async fn settled(rig: &Rig, id: till_core::key::KeyId) {
     let settled = async {
         loop {
             rig.becomes_idle().await;

@@ -265,6 +265,16 @@ pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("it happens")
 }
 
+/// Waits for a state that is reached without anybody being told.
+pub(super) async fn becomes(is_so: impl Fn() -> bool) {
+    let reached = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(reached).await;
+}
+
 /// Waits until no connection to the provider is left.
 pub(super) async fn connections_end(upstream: &ScriptedUpstream) {
     let ended = async {

@@ -8,6 +8,7 @@ use super::place::{MemoryPlace, Place};
 use super::{activations, actor, ask_and_leave, code, create, fetch, settled};
 use crate::memory::Fault;
 use crate::sqlite::SqliteBackend;
+use crate::store::Bounds;
 use crate::{HoldRefusal, Store, StoreError};
 
 /// A write that fails refuses the batch and leaves nothing behind, whether or not it reached the disk.
@@ -135,7 +136,8 @@ async fn a_full_disk_names_the_file_and_goes_away() {
     let mut backend = SqliteBackend::open(dir.path()).unwrap();
     backend.forbid_growth();
     let witness = dir.path().join("witness");
-    let store = Store::start(Box::new(backend), &witness, "test", super::place::bounds(8), ()).unwrap();
+    let bounds = Bounds { loaded_max: 8, usage_retention: None };
+    let store = Store::start(Box::new(backend), &witness, "test", bounds, ()).unwrap();
     let mut made = 0;
     let error = loop {
         let key = crate::NewKey {

@@ -11,12 +11,16 @@ use crate::backend::DenialCount;
 use crate::lock::DirectoryLock;
 use crate::memory::{Disk, Fault, Medium, MemoryBackend};
 use crate::sqlite::{FILE_NAME, SqliteBackend};
-use crate::store::Store;
+use crate::store::{Bounds, Store};
 use crate::writer::LOADED_MAX;
 
 pub(super) trait Place {
-    /// Starts with at most about so many accounts in memory.
-    fn start_with(&self, loaded_max: usize) -> Store;
+    fn start_within(&self, bounds: Bounds) -> Store;
+
+    /// Starts with at most about so many accounts in memory; usage records stay for ever.
+    fn start_with(&self, loaded_max: usize) -> Store {
+        self.start_within(Bounds { loaded_max, usage_retention: None })
+    }
 
     fn start(&self) -> Store {
         self.start_with(LOADED_MAX)
@@ -43,11 +47,10 @@ impl SqlitePlace {
 }
 
 impl Place for SqlitePlace {
-    fn start_with(&self, loaded_max: usize) -> Store {
+    fn start_within(&self, bounds: Bounds) -> Store {
         let lock = DirectoryLock::acquire(self.dir.path()).unwrap();
         let backend = SqliteBackend::open(self.dir.path()).unwrap();
-        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds(loaded_max), lock)
-            .unwrap()
+        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds, lock).unwrap()
     }
 
     fn holds(&self) -> Vec<bool> {
@@ -96,10 +99,9 @@ impl MemoryPlace {
 }
 
 impl Place for MemoryPlace {
-    fn start_with(&self, loaded_max: usize) -> Store {
+    fn start_within(&self, bounds: Bounds) -> Store {
         let backend = MemoryBackend::new(Arc::clone(&self.medium));
-        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds(loaded_max), ())
-            .unwrap()
+        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds, ()).unwrap()
     }
 
     fn holds(&self) -> Vec<bool> {
@@ -109,9 +111,4 @@ impl Place for MemoryPlace {
     fn denials(&self) -> Vec<DenialCount> {
         self.medium.disk().denials.clone()
     }
-}
-
-/// Keeps so many accounts in memory, and all usage records.
-pub(super) fn bounds(loaded_max: usize) -> crate::store::Bounds {
-    crate::store::Bounds { loaded_max, usage_retention: None }
 }

@@ -22,7 +22,11 @@ on_every_backend! {
     those_who_wait_are_served_in_order,
     the_first_is_passed_by_newcomers_a_bounded_number_of_times,
     the_first_is_passed_by_those_behind_it_a_bounded_number_of_times,
+    a_newcomer_does_not_pass_those_that_need_as_much,
     a_caller_that_leaves_gives_up_its_place,
+    a_caller_that_left_holds_nobody_up,
+    those_who_left_take_no_places,
+    a_demand_that_may_be_lowered_to_nothing_is_patient_too,
     without_patience_it_is_busy,
     who_waits_is_told_of_a_revocation,
     who_waits_is_told_of_a_stop,
@@ -31,23 +35,6 @@ on_every_backend! {
     what_is_spent_in_full_is_the_end_of_waiting,
     almost_all_of_a_budget_is_usable_by_many_callers,
     everybody_is_answered_in_random_schedules,
-}
-
-/// What should be so and is not yet.
-mod known_faults {
-    use super::MemoryPlace;
-
-    #[tokio::test]
-    #[ignore = "what arrives in the batch of a settle is asked before those who wait"]
-    async fn a_newcomer_does_not_pass_those_that_need_as_much() {
-        super::a_newcomer_does_not_pass_those_that_need_as_much(&MemoryPlace::new()).await;
-    }
-
-    #[tokio::test]
-    #[ignore = "who left is forgotten only when something of the key changes"]
-    async fn a_caller_that_left_holds_nobody_up() {
-        super::a_caller_that_left_holds_nobody_up(&MemoryPlace::new()).await;
-    }
 }
 
 /// Longer than any test lasts: whoever waits so long has been forgotten.
@@ -233,6 +220,37 @@ async fn a_caller_that_left_holds_nobody_up(place: &impl Place) {
     let mut newcomer = ask(&store, key, exactly(1)).await;
     assert!(answer(&mut newcomer).is_some_and(|answer| answer.is_ok()), "it fits and nobody is before it");
     half.settle(used(0));
+}
+
+/// Whoever comes in thousands and leaves at once must not shut the others out.
+async fn those_who_left_take_no_places(place: &impl Place) {
+    let store = place.start();
+    let key = create(&store, 1, tokens(100)).await;
+    let terms = store.key_terms(key).await.unwrap();
+    let all = granted(&mut ask(&store, key, exactly(100)).await);
+    for _ in 0..1_100 {
+        assert!(ask_and_leave(store.hold(&terms, exactly(1), PATIENCE)).is_none(), "everything is held");
+    }
+    looked_at(&store).await;
+    let mut waiting = ask(&store, key, exactly(1)).await;
+    assert!(answer(&mut waiting).is_none(), "it may wait");
+    all.settle(used(0));
+    looked_at(&store).await;
+    granted(&mut waiting).settle(used(1));
+    looked_at(&store).await;
+    assert_eq!(fetch(&store, key).await.used.tokens, 1);
+}
+
+/// It would be granted with nothing, but waits for something useful: then its patience counts.
+async fn a_demand_that_may_be_lowered_to_nothing_is_patient_too(place: &impl Place) {
+    let store = place.start();
+    let key = create(&store, 1, tokens(100)).await;
+    let terms = store.key_terms(key).await.unwrap();
+    let all = granted(&mut ask(&store, key, exactly(100)).await);
+    let demand = Demand { tokens_per_step: 1, steps_wanted: 50, steps_min: 0, ..Demand::ONE_ACTIVATION };
+    let answer = tokio::time::timeout(PATIENCE / 3, store.hold(&terms, demand, Duration::ZERO)).await;
+    assert_eq!(denied(answer.expect("it gives up")), DenialCode::BudgetBusy);
+    all.settle(used(0));
 }
 
 async fn without_patience_it_is_busy(place: &impl Place) {

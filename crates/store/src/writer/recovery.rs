@@ -24,6 +24,7 @@ impl Writer {
         self.retry.append(&mut self.closings);
         self.retry_due = Some(Instant::now() + RETRY_WAIT);
         self.shared.denials.put_back(&mut self.batch.denials);
+        self.shared.denied_records.put_back(&mut self.denied);
         self.batch.clear();
         self.revoked.clear();
         for answer in self.answers.drain(..) {

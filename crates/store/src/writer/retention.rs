@@ -22,7 +22,8 @@ pub(super) struct Retention {
 
 impl Retention {
     pub(super) fn new(kept: Option<Duration>) -> Self {
-        Self { kept, next: Instant::now() + EVERY }
+        // At once, so that a server that never runs for long does not keep everything.
+        Self { kept, next: Instant::now() }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {

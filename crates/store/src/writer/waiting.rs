@@ -55,6 +55,13 @@ impl Writer {
     /// A new demand: answered, or put at the end of its queue.
     pub(super) fn arrive(&mut self, terms: Arc<KeyTerms>, demand: Demand, reply: HoldReply) {
         let key = terms.key;
+        if !self.waiting.is_empty() {
+            self.forget_those_who_left(key);
+            // What came back in this batch belongs to those who came before.
+            if self.changed.remove(&key) {
+                self.serve_key(key);
+            }
+        }
         let is_queued = self.waiting.get(&key).is_some_and(|queue| !queue.is_empty());
         let may_pass = !needs_units(&demand)
             || self.waiting.get(&key).and_then(VecDeque::front).is_none_or(|first| first.passed < PASSES_MAX);
@@ -73,13 +80,42 @@ impl Writer {
         } else {
             reply
         };
-        let queue = self.waiting.entry(key).or_default();
-        if queue.len() >= PER_KEY_MAX || self.waiters >= TOTAL_MAX {
+        if self.is_full(key) {
             self.answers.push(Answer::Denied(reply, busy_denial()));
             return;
         }
-        queue.push_back(Waiter { terms, demand, reply, passed: 0 });
+        self.waiting.entry(key).or_default().push_back(Waiter { terms, demand, reply, passed: 0 });
         self.waiters += 1;
+    }
+
+    /// Whether there is no place to wait for this key, also after the places of those who left are cleared. Those who
+    /// leave say nothing, so this looks through the queues, but only once per batch.
+    fn is_full(&mut self, key: KeyId) -> bool {
+        let full = |writer: &Self| {
+            let queue = writer.waiting.get(&key).map_or(0, VecDeque::len);
+            queue >= PER_KEY_MAX || writer.waiters >= TOTAL_MAX
+        };
+        if full(self) && self.cleared != self.number {
+            self.cleared = self.number;
+            for queue in self.waiting.values_mut() {
+                queue.retain(|waiter| !waiter.reply.is_closed());
+            }
+            self.waiting.retain(|_, queue| !queue.is_empty());
+            self.waiters = self.waiting.values().map(VecDeque::len).sum();
+        }
+        full(self)
+    }
+
+    /// Nobody waits behind somebody who is not there any more.
+    fn forget_those_who_left(&mut self, key: KeyId) {
+        let Some(queue) = self.waiting.get_mut(&key) else { return };
+        while queue.front().is_some_and(|first| first.reply.is_closed()) {
+            queue.pop_front();
+            self.waiters -= 1;
+        }
+        if queue.is_empty() {
+            self.waiting.remove(&key);
+        }
     }
 
     fn passed(&mut self, key: KeyId) {
@@ -91,13 +127,17 @@ impl Writer {
     /// Looks again at the queues of the keys whose accounts changed.
     pub(super) fn serve_waiting(&mut self) {
         for key in std::mem::take(&mut self.changed) {
-            if let Some(queue) = self.waiting.remove(&key) {
-                self.waiters -= queue.len();
-                let left = self.serve(queue);
-                self.waiters += left.len();
-                if !left.is_empty() {
-                    self.waiting.insert(key, left);
-                }
+            self.serve_key(key);
+        }
+    }
+
+    fn serve_key(&mut self, key: KeyId) {
+        if let Some(queue) = self.waiting.remove(&key) {
+            self.waiters -= queue.len();
+            let left = self.serve(queue);
+            self.waiters += left.len();
+            if !left.is_empty() {
+                self.waiting.insert(key, left);
             }
         }
     }
@@ -153,7 +193,7 @@ impl Writer {
 
 /// Whether it needs anything that may be held by others.
 pub(crate) fn needs_units(demand: &Demand) -> bool {
-    demand.tokens_fixed > 0 || demand.picos_fixed > 0 || demand.steps_min > 0
+    demand.tokens_fixed > 0 || demand.picos_fixed > 0 || demand.steps_wanted > 0
 }
 
 /// The answer to a request whose units stay held for too long.

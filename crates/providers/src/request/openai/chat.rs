@@ -2,15 +2,18 @@
 
 use super::super::endpoint::Endpoint;
 use super::super::object::{Object, Value};
-use super::super::text::InputBound;
+use super::super::text::{InputBound, Medium, with_room};
 use super::super::{CacheWrite, Edit, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::dialect::{Dialect, dialect};
+use super::openrouter::cap_price;
+use super::parts::Reader;
 use crate::price::{ModelPrice, PriceTable};
+use crate::provider::Provider;
+use crate::usage::Unit;
 
 /// Members that change nothing about what a request costs.
-const NEUTRAL: [&str; 29] = [
+const NEUTRAL: [&str; 27] = [
     "frequency_penalty",
-    "function_call",
     "logit_bias",
     "logprobs",
     "metadata",
@@ -25,7 +28,6 @@ const NEUTRAL: [&str; 29] = [
     "stop",
     "store",
     "temperature",
-    "tool_choice",
     "top_k",
     "top_logprobs",
     "top_p",
@@ -41,10 +43,34 @@ const NEUTRAL: [&str; 29] = [
     "stream_options",
 ];
 
-/// Members of a message that hold text of its own.
-const MESSAGE: [&str; 16] = [
+/// Members that make the provider search, run tools or ask other models.
+const RUNS: [&str; 14] = [
+    "web_search_options",
+    "search_parameters",
+    "search_settings",
+    "compound_custom",
+    "plugins",
+    "models",
+    "route",
+    "preset",
+    "agent_id",
+    "deferred",
+    "documents",
+    "guardrails",
+    "provider",
+    "moderation",
+];
+
+/// Tokens of a prompt that Mistral puts in front (<https://docs.mistral.ai/api>: "Assignment to actual SPs is handled
+/// internally"). Its length is not documented.
+const OWN_PROMPT: u64 = 1_024;
+
+/// Why a prediction has no bound: <https://platform.openai.com/docs/guides/predicted-outputs#limitations>.
+const PREDICTED: &str = "is billed as output where it turns out to be wrong, beyond the cap. Leave it out.";
+
+/// Members of a message that hold text of its own, besides its content.
+const MESSAGE: [&str; 15] = [
     "role",
-    "content",
     "name",
     "tool_calls",
     "tool_call_id",
@@ -76,31 +102,39 @@ pub(super) fn chat(
     let price = prices.find(question.provider.price_id(), &model);
     let mut facts = RequestFacts::metered(row);
     let mut input = InputBound::new(dialect.factor);
+    let mut reader = Reader { dialect, model: &model, input: &mut input, audio: None };
+    let mut is_cached_longer = false;
     for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {
+        is_cached_longer |= name == "cache_control" || value.mentions("cache_control");
         match name {
-            "messages" => messages(&value, dialect, &model, &mut input)?,
-            "tools" => tools(&value, &mut input)?,
-            "functions" => input.schema(&value, "functions")?,
-            "response_format" => input.schema(&value, "response_format")?,
+            "messages" => messages(&value, &mut reader)?,
+            "tools" => tools(&value, question.provider, reader.input)?,
+            "functions" => reader.input.schema(&value, "functions")?,
+            "response_format" => answer_format(&value, reader.input)?,
             "modalities" => only_text(&value)?,
-            name if dialect.caps.contains(&name) => {}
-            name if NEUTRAL.contains(&name) || dialect.also.contains(&name) => {}
-            "web_search_options" | "search_parameters" | "plugins" | "models" | "preset" | "agent_id" => {
-                return Err(unbounded(name, RUNS_THERE));
-            }
+            // A list of allowed tools may be shown to the model.
+            "tool_choice" | "function_call" => reader.any(&value, name)?,
+            // Texts that the model may cite: <https://console.groq.com/docs/api-reference#chat-create>.
+            "documents" if dialect.id == "groq" => reader.any(&value, name)?,
+            // Mistral puts a prompt of its own in front.
+            "prompt_mode" | "safe_prompt" if dialect.id == "mistral" => reader.input.hidden(OWN_PROMPT),
+            name if dialect.caps.contains(&name) || dialect.is_neutral(name, &value) => {}
+            name if NEUTRAL.contains(&name) => {}
             name if question.provider.is_neutral_field(name) => {}
+            name if RUNS.contains(&name) => return Err(unbounded(name, RUNS_THERE)),
+            "prediction" => return Err(unbounded(name, PREDICTED)),
             name => return Err(unbounded(name, UNKNOWN)),
         }
     }
+    facts.unbounded_spend = reader.audio.take().and_then(|place| unpriced_audio(&place, price));
+    if dialect.id == "openrouter" {
+        cap_price(&body, price, &mut facts)?;
+    }
     service_tier(&body, price, &mut facts)?;
-    input.finish(price.and_then(ModelPrice::context_window), &mut facts)?;
+    input.finish(price.and_then(ModelPrice::context_window).map(with_room), &mut facts)?;
     // Some providers write caches on their own, at a price where there is one.
-    facts.cache_write = if question.body.windows(13).any(|window| window == b"cache_control") {
-        CacheWrite::OneHour
-    } else {
-        CacheWrite::FiveMinutes
-    };
-    let mut output = cap::find(&body, dialect.caps, price.and_then(ModelPrice::max_output))?;
+    facts.cache_write = if is_cached_longer { CacheWrite::OneHour } else { CacheWrite::FiveMinutes };
+    let mut output = dialect.cap(question.body, &body, price, &mut facts)?;
     if let Some(choices) = body.given("n") {
         output.outputs = cap::whole(&choices, "n")?.max(1);
     }
@@ -124,80 +158,89 @@ pub(super) fn service_tier(
     price: Option<&ModelPrice>,
     facts: &mut RequestFacts,
 ) -> Result<(), Refused> {
-    let Some(tier) = body.given("service_tier") else { return Ok(()) };
-    let tier = tier.as_str().unwrap_or_default();
+    let tier = body.given("service_tier").map(|tier| tier.as_str().unwrap_or_default());
+    let tier = tier.unwrap_or("auto".into());
+    // "If set to 'auto', then the request will be processed with the service tier configured in the Project settings"
+    // (<https://platform.openai.com/docs/api-reference/chat/create>), which may be the dearer one.
+    let has_priority =
+        price.is_some_and(|price| price.variants("service_tier").any(|known| known == "priority"));
+    if tier == "auto" && has_priority {
+        let mut dearer = facts.context.clone();
+        dearer.set("service_tier", "priority");
+        facts.other_contexts.push(dearer);
+    }
+    if body.given("service_tier").is_none() {
+        return Ok(());
+    }
     let is_plain =
         matches!(tier.as_ref(), "auto" | "default" | "on_demand" | "standard" | "flex" | "standard_only");
     let is_priced = price.is_none_or(|price| price.variants("service_tier").any(|known| known == tier));
     if !is_plain && !is_priced {
         return Err(unbounded("service_tier", "asks for a tier whose price is not known. Leave it out."));
     }
-    facts.context.set("service_tier", tier);
+    // A cheaper tier may be answered by the plain one: "This response value may be different from the value set in the
+    // parameter" (<https://platform.openai.com/docs/api-reference/chat/create>). The answer tells.
+    if tier != "flex" {
+        facts.context.set("service_tier", tier);
+    }
     Ok(())
 }
 
-fn messages(
-    value: &Value<'_>,
-    dialect: &Dialect,
-    model: &str,
-    input: &mut InputBound,
-) -> Result<(), Refused> {
+fn messages(value: &Value<'_>, reader: &mut Reader<'_>) -> Result<(), Refused> {
     let items =
         value.as_array().ok_or_else(|| Refused::Malformed("\"messages\" must be an array.".to_owned()))?;
     for (index, message) in items.iter().enumerate() {
         let place = format!("messages[{index}]");
         let message =
             message.as_object().ok_or_else(|| Refused::Malformed(format!("{place} must be an object.")))?;
-        input.message();
+        reader.input.message();
         for (name, value) in message.iter().filter(|(_, value)| !value.is_null()) {
-            if !MESSAGE.contains(&name) {
-                return Err(unbounded(&format!("{place}.{name}"), UNKNOWN));
-            }
-            input.bytes(name.len() as u64);
-            if name == "content" && !value.is_str() {
-                parts(&value, &format!("{place}.content"), dialect.image_tokens(model), input)?;
-            } else {
-                input.text(&value);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The parts of a message: text as it is, images by their documented maximum.
-pub(super) fn parts(
-    value: &Value<'_>,
-    place: &str,
-    image_tokens: u64,
-    input: &mut InputBound,
-) -> Result<(), Refused> {
-    let items = value
-        .as_array()
-        .ok_or_else(|| Refused::Malformed(format!("{place} must be a text or an array of parts.")))?;
-    for (index, part) in items.iter().enumerate() {
-        let place = format!("{place}[{index}]");
-        let object =
-            part.as_object().ok_or_else(|| Refused::Malformed(format!("{place} must be an object.")))?;
-        let kind = object.given("type").and_then(|kind| kind.as_str()).unwrap_or_default();
-        match kind.as_ref() {
-            "text" | "input_text" | "output_text" | "refusal" | "thinking" | "reasoning_text"
-            | "summary_text" => {
-                input.text(part);
-                input.tokens(4);
-            }
-            "image_url" | "input_image" => input.image(image_tokens),
-            other => {
-                let rule = "is a kind of input whose tokens can't be bounded. Send text or images, or ask whoever minted \
-                            this key for one without a limit in tokens or money.";
-                return Err(unbounded(&format!("{place}.type {other:?}"), rule));
+            let place = format!("{place}.{name}");
+            reader.input.bytes(name.len() as u64);
+            match name {
+                "content" => reader.content(&value, &place)?,
+                // What the model said before, by its name.
+                "audio" => reader.input.unseen(&place, Medium::Audio),
+                name if MESSAGE.contains(&name) => reader.any(&value, &place)?,
+                _ => return Err(unbounded(&place, UNKNOWN)),
             }
         }
     }
     Ok(())
 }
 
-fn tools(value: &Value<'_>, input: &mut InputBound) -> Result<(), Refused> {
-    for (index, tool) in value.as_array().unwrap_or_default().iter().enumerate() {
+/// The form of the answer: a schema is shown to the model.
+pub(super) fn answer_format(value: &Value<'_>, input: &mut InputBound) -> Result<(), Refused> {
+    let is_plain = |object: Object<'_>| {
+        object.iter().count() == 1
+            && object.given("type").and_then(|kind| kind.as_str()).is_some_and(|kind| kind == "text")
+    };
+    if value.as_object().is_some_and(is_plain) {
+        return Ok(());
+    }
+    input.schema(value, "response_format")
+}
+
+/// Why sound in the input has no bound in money, if so.
+pub(super) fn unpriced_audio(place: &str, price: Option<&ModelPrice>) -> Option<Refused> {
+    let has = |unit| price.is_some_and(|price| price.has_figure(unit));
+    if has(Unit::AudioMillis) || has(Unit::InputAudioMillis) {
+        let rule = "is audio, which this model bills by its length, and nothing in a request bounds that. Use a key with a \
+                    limit in tokens instead.";
+        return Some(unbounded(place, rule));
+    }
+    if price.is_some() && !has(Unit::InputAudioTokens) {
+        let rule = "is audio, and no price of audio is known for this model. Whoever runs this till instance can add \
+                    one, as `input_audio_tokens`.";
+        return Some(unbounded(place, rule));
+    }
+    None
+}
+
+fn tools(value: &Value<'_>, provider: &Provider, input: &mut InputBound) -> Result<(), Refused> {
+    let tools = value.as_array();
+    let tools = tools.ok_or_else(|| Refused::Malformed("\"tools\" must be an array.".to_owned()))?;
+    for (index, tool) in tools.iter().enumerate() {
         let object = tool.as_object();
         let given = |name: &str| object.as_ref().and_then(|tool| tool.given(name));
         let kind = given("type").and_then(|kind| kind.as_str());
@@ -205,6 +248,9 @@ fn tools(value: &Value<'_>, input: &mut InputBound) -> Result<(), Refused> {
             // Some leave out the type of the only kind that there was at first.
             None if given("function").is_some() => input.schema(tool, &format!("tools[{index}]"))?,
             Some("function" | "custom") => input.schema(tool, &format!("tools[{index}]"))?,
+            Some(kind) if provider.is_neutral_tool(kind) => {
+                input.schema(tool, &format!("tools[{index}]"))?;
+            }
             other => {
                 let what = format!("tools[{index}].type {:?}", other.unwrap_or_default());
                 return Err(unbounded(&what, RUNS_THERE));
@@ -284,9 +330,16 @@ pub(super) fn completions(
     let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
     let body = Object::parse(question.body)?;
     let model = cap::name_of_model(&body)?;
-    if let Some((name, _)) = body.iter().find(|(name, value)| !value.is_null() && !COMPLETIONS.contains(name))
-    {
-        return Err(unbounded(name, UNKNOWN));
+    if dialect.is_agent(&model) {
+        return Err(unbounded(&format!("model {model:?}"), RUNS_THERE));
+    }
+    let is_known = |name: &str, value: &Value<'_>| {
+        COMPLETIONS.contains(&name)
+            || dialect.is_neutral(name, value)
+            || question.provider.is_neutral_field(name)
+    };
+    if let Some((name, _)) = body.iter().find(|(name, value)| !value.is_null() && !is_known(name, value)) {
+        return Err(unbounded(name, if RUNS.contains(&name) { RUNS_THERE } else { UNKNOWN }));
     }
     let price = prices.find(question.provider.price_id(), &model);
     let mut facts = RequestFacts::metered(row);
@@ -301,6 +354,10 @@ pub(super) fn completions(
     input.finish(None, &mut facts)?;
     facts.cache_write = CacheWrite::FiveMinutes;
     let mut output = cap::find(&body, &["max_tokens"], price.and_then(ModelPrice::max_output))?;
+    // What holds at OpenAI when none is given; a higher one that till puts in would make the answer longer.
+    if matches!(dialect.id, "openai" | "azure-openai") {
+        output.requested = output.requested.or(Some(16));
+    }
     let count = |name: &str| body.given(name).map_or(Ok(1), |value| cap::whole(&value, name));
     // `echo` gives the prompt back, which is billed as input only.
     output.outputs = count("n")?.max(count("best_of")?).max(1).saturating_mul(prompts);

@@ -27,7 +27,12 @@ pub(super) fn embeddings(
 ) -> Result<RequestFacts, Refused> {
     let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
     let body = Object::parse(question.body)?;
-    if let Some((name, _)) = body.iter().find(|(name, value)| !value.is_null() && !MEMBERS.contains(name)) {
+    let is_known = |name: &str| {
+        MEMBERS.contains(&name)
+            || (dialect.id == "openrouter" && name == "provider")
+            || question.provider.is_neutral_field(name)
+    };
+    if let Some((name, _)) = body.iter().find(|(name, value)| !value.is_null() && !is_known(name)) {
         return Err(unbounded(name, UNKNOWN));
     }
     let mut facts = RequestFacts::metered(row);

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::money::{Rounding, decimal};
 use crate::usage::{Charge, Unit, Usage};
 
 /// A count that is no whole number from 0 to 2⁶⁴−1, or a usage without the counts that every one has.
@@ -58,11 +59,25 @@ pub(super) fn chat(usage: &Object) -> Result<Usage, Unreadable> {
             (Unit::WebSearches, &["num_search_queries"]),
         ],
     )?;
-    if let Some(citations) = at(usage, &["citation_tokens"])? {
-        let reasoning = at(usage, &["reasoning_tokens"])?.unwrap_or(0);
-        counts.set(Unit::OutputCitationTokens, citations);
-        counts.set(Unit::OutputReasoningTokens, reasoning);
-        output = output.saturating_add(citations).saturating_add(reasoning);
+    // Mistral charges audio by its length, <https://docs.mistral.ai/api/#tag/chat>. Without any it may be an empty object.
+    if let Some(seconds) = usage.get("prompt_audio_seconds").filter(|seconds| seconds.is_number()) {
+        let millis = decimal(seconds, 3, Rounding::Up).and_then(|millis| u64::try_from(millis).ok());
+        counts.set(Unit::InputAudioMillis, millis.ok_or(Unreadable)?);
+    }
+    if ["search_context_size", "num_search_queries", "citation_tokens"]
+        .iter()
+        .any(|name| usage.contains_key(*name))
+    {
+        // Perplexity bills both beside the completion, and its total has neither.
+        for (unit, name) in [
+            (Unit::OutputCitationTokens, "citation_tokens"),
+            (Unit::OutputReasoningTokens, "reasoning_tokens"),
+        ] {
+            if let Some(count) = at(usage, &[name])? {
+                counts.set(unit, count);
+                output = output.saturating_add(count);
+            }
+        }
     } else if let Some(total) = at(usage, &["total_tokens"])? {
         // xAI counts reasoning beside the completion, not in it, <https://docs.x.ai/docs/guides/reasoning>; the total
         // has both.
@@ -73,19 +88,16 @@ pub(super) fn chat(usage: &Object) -> Result<Usage, Unreadable> {
     Ok(counts)
 }
 
-/// OpenAI's Responses, images and transcriptions.
+/// OpenAI's Responses, <https://platform.openai.com/docs/api-reference/responses/object>; images, whose details are by
+/// modality, <https://platform.openai.com/docs/api-reference/images/object>; transcriptions, which write
+/// `input_token_details`, <https://platform.openai.com/docs/api-reference/audio/json-object>.
 pub(super) fn responses(usage: &Object) -> Result<Usage, Unreadable> {
     let mut counts = Usage::default();
     if usage.get("type").and_then(Value::as_str) == Some("duration") {
-        let seconds = usage.get("seconds").and_then(Value::as_f64).filter(|seconds| *seconds >= 0.0);
-        let seconds = seconds.ok_or(Unreadable)?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::float_arithmetic,
-            reason = "a length of time, not money; a cast stops at the ends"
-        )]
-        counts.set(Unit::AudioMillis, (seconds * 1000.0).ceil() as u64);
+        // Milliseconds.
+        let millis = usage.get("seconds").and_then(|seconds| decimal(seconds, 3, Rounding::Up));
+        let millis = millis.and_then(|millis| u64::try_from(millis).ok()).ok_or(Unreadable)?;
+        counts.set(Unit::AudioMillis, millis);
         return Ok(counts);
     }
     counts.set(Unit::InputTokens, at(usage, &["input_tokens"])?.ok_or(Unreadable)?);
@@ -133,19 +145,21 @@ pub(super) fn anthropic(usage: &Object) -> Result<Usage, Unreadable> {
     Ok(counts)
 }
 
-/// What other models did for an answer of Anthropic's. The figures at the top are those of the model that was asked;
-/// an iteration that names another one is billed beside them:
-/// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool>.
-pub(super) fn anthropic_others(usage: &Object) -> Result<Vec<Charge>, Unreadable> {
+/// What else was done for an answer of Anthropic's. The figures at the top are the sum of the messages of the model that
+/// answered; what other models did is billed beside them, and so is a compaction, by whichever model:
+/// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool>,
+/// <https://platform.claude.com/docs/en/build-with-claude/compaction>.
+pub(super) fn anthropic_others(usage: &Object, answered: Option<&str>) -> Result<Vec<Charge>, Unreadable> {
     let mut charges = Vec::new();
     for iteration in usage.get("iterations").and_then(Value::as_array).into_iter().flatten() {
         let iteration = iteration.as_object().ok_or(Unreadable)?;
-        let Some(model) = iteration.get("model").and_then(Value::as_str) else { continue };
-        if iteration.get("type").and_then(Value::as_str) == Some("message") {
+        let model = iteration.get("model").and_then(Value::as_str).or(answered);
+        let kind = iteration.get("type").and_then(Value::as_str);
+        if matches!(kind, Some("message" | "fallback_message")) && model == answered {
             continue;
         }
         charges.push(Charge {
-            model: Some(model.to_owned()),
+            model: model.map(str::to_owned),
             usage: anthropic(iteration)?,
             context: crate::price::PriceContext::default(),
         });
@@ -155,14 +169,16 @@ pub(super) fn anthropic_others(usage: &Object) -> Result<Vec<Charge>, Unreadable
 
 /// Gemini, where thoughts stand beside the candidates and tools' input beside the prompt:
 /// <https://ai.google.dev/api/generate-content#UsageMetadata>.
-pub(super) fn gemini(usage: &Object) -> Result<Usage, Unreadable> {
+///
+/// `None` where there are no counts in it: Vertex names the kind of traffic in every chunk, and the counts in the last.
+pub(super) fn gemini(usage: &Object) -> Result<Option<Usage>, Unreadable> {
     let mut counts = Usage::default();
     let thoughts = at(usage, &["thoughtsTokenCount"])?;
     let tools = at(usage, &["toolUsePromptTokenCount"])?;
     let candidates = at(usage, &["candidatesTokenCount"])?;
     let prompt = at(usage, &["promptTokenCount"])?;
-    if prompt.is_none() && candidates.is_none() && thoughts.is_none() {
-        return Err(Unreadable);
+    if [prompt, tools, candidates, thoughts].iter().all(Option::is_none) {
+        return Ok(None);
     }
     counts.set(Unit::InputTokens, prompt.unwrap_or(0).saturating_add(tools.unwrap_or(0)));
     if candidates.is_some() || thoughts.is_some() {
@@ -179,6 +195,8 @@ pub(super) fn gemini(usage: &Object) -> Result<Usage, Unreadable> {
     }
     for (name, units) in [
         ("promptTokensDetails", INPUT_BY_MODALITY),
+        // Of embeddings.
+        ("promptTokenDetails", INPUT_BY_MODALITY),
         ("candidatesTokensDetails", OUTPUT_BY_MODALITY),
         ("cacheTokensDetails", CACHED_BY_MODALITY),
         ("toolUsePromptTokensDetails", TOOLS_BY_MODALITY),
@@ -188,7 +206,7 @@ pub(super) fn gemini(usage: &Object) -> Result<Usage, Unreadable> {
             by_modality(usage, name, INPUT_BY_MODALITY, &mut counts)?;
         }
     }
-    Ok(counts)
+    Ok(Some(counts))
 }
 
 type ByModality = [Unit; 4];
@@ -276,19 +294,4 @@ pub(super) fn bedrock(usage: &Object) -> Result<Usage, Unreadable> {
         }
     }
     Ok(counts)
-}
-
-/// Dollars as a JSON number, in pico-dollars, rounded up; `None` for what is no amount.
-pub(super) fn picos(dollars: &Value) -> Option<u128> {
-    let text = dollars.as_number()?.to_string();
-    let (number, exponent) = match text.split_once(['e', 'E']) {
-        Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
-        None => (text.as_str(), 0),
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
-    // Places to the left of a pico-dollar.
-    let shift = 12 + exponent - i32::try_from(fraction.len()).ok()?;
-    let power = 10_u128.checked_pow(shift.unsigned_abs())?;
-    if shift >= 0 { digits.checked_mul(power) } else { Some(digits.div_ceil(power)) }
 }
