@@ -10,6 +10,7 @@ pub mod demand;
 pub mod denial;
 pub mod key;
 pub mod ledger;
+pub mod lifetime;
 pub mod limit;
 pub mod money;
 pub mod path;
