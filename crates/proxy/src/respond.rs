@@ -22,6 +22,9 @@ pub(crate) fn status(code: DenialCode) -> StatusCode {
         | DenialCode::SpendExhausted
         | DenialCode::ProjectExhausted
         | DenialCode::KeyRevoked
+        | DenialCode::KeyExpired
+        | DenialCode::KeyPaused
+        | DenialCode::KeyNotYetActive
         | DenialCode::KeyFenced
         | DenialCode::CredentialDenied
         | DenialCode::EndpointDenied

@@ -11,12 +11,13 @@ use till_core::limit::Units;
 use tokio::sync::oneshot;
 
 use crate::admin_token::NewAdminToken;
+use crate::clock::Clock;
 use crate::denial_counts::DenialCounts;
 use crate::denied_records::DeniedRecords;
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::hold::{HoldRefusal, Pending};
-use crate::key::NewKey;
+use crate::key::{KeyChange, NewKey};
 use crate::queue::Queue;
 use crate::stats::Counters;
 use crate::terms::{KeyTerms, TermsMap};
@@ -58,6 +59,10 @@ pub(crate) enum Command {
         what: Box<Administration>,
         reply: DoneReply,
     },
+    /// Answered once it is durable how late it is.
+    Seen {
+        reply: DoneReply,
+    },
     /// Answered once a transaction was written.
     Probe {
         reply: DoneReply,
@@ -77,8 +82,9 @@ pub(crate) struct Administration {
 
 #[derive(Debug)]
 pub(crate) enum Action {
-    KeyCreate(NewKey),
-    KeyRevoke(KeyId),
+    KeyCreate(Box<NewKey>),
+    KeyRevoke(Vec<KeyId>),
+    KeyUpdate(KeyId, Box<KeyChange>),
     AdminTokenPut(NewAdminToken),
     IndexKeyPut(Vec<u8>),
     FenceAccept,
@@ -94,6 +100,7 @@ pub(crate) enum Action {
 /// What handles, holds and the writer have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    pub(crate) clock: Clock,
     pub(crate) queue: Queue<Command>,
     pub(crate) denials: DenialCounts,
     pub(crate) denied_records: DeniedRecords,
@@ -104,8 +111,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(fence: Option<Fence>) -> Self {
+    pub(crate) fn new(fence: Option<Fence>, clock: Clock) -> Self {
         Self {
+            clock,
             queue: Queue::new(),
             denials: DenialCounts::default(),
             denied_records: DeniedRecords::default(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use till_core::denial::Denial;
 use till_core::ledger::Grant;
 use till_core::limit::{Limits, Units};
+use till_core::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::command::{Closing, Command, Shared};
@@ -33,13 +34,20 @@ pub struct Hold {
     shared: Arc<Shared>,
     grant: Grant,
     ended: watch::Receiver<Option<Denial>>,
+    /// When the time of the key is over.
+    expires_at: Option<Timestamp>,
     record: Option<Box<UsageRecord>>,
     open: bool,
 }
 
 impl Hold {
-    pub(crate) fn new(shared: Arc<Shared>, grant: Grant, ended: watch::Receiver<Option<Denial>>) -> Self {
-        Self { shared, grant, ended, record: None, open: true }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        grant: Grant,
+        ended: watch::Receiver<Option<Denial>>,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self { shared, grant, ended, expires_at, record: None, open: true }
     }
 
     /// What is set aside.
@@ -55,6 +63,11 @@ impl Hold {
     /// What is left of each limit right after this hold; `None` is unlimited.
     pub fn remaining(&self) -> Limits {
         self.grant.remaining
+    }
+
+    /// Whether the time of the key ran out since it was granted: the process may have been asleep.
+    pub(crate) fn is_over(&self) -> bool {
+        self.expires_at.is_some_and(|end| end <= self.shared.clock.now())
     }
 
     /// What to write into the usage records when the hold ends, however it ends.
@@ -129,7 +142,7 @@ impl Drop for Pending {
     }
 }
 
-/// Resolves when a key is revoked.
+/// Resolves when a key is revoked or paused, or its time is over.
 #[derive(Clone, Debug)]
 pub struct KeyEnded {
     ended: watch::Receiver<Option<Denial>>,

@@ -41,7 +41,10 @@ pub use admin_token::{AdminToken, NewAdminToken};
 pub use error::{OpenError, StoreError};
 pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};
-pub use key::{AccountSummary, DEFAULT_PROJECT, KeyOptions, KeyQuery, KeyRecord, NewKey};
+pub use key::{
+    AccountSummary, DEFAULT_PROJECT, KeyChange, KeyOptions, KeyQuery, KeyRecord, LifetimeChange, LimitChange,
+    NewKey,
+};
 pub use stats::StoreStats;
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;
