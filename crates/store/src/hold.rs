@@ -85,6 +85,15 @@ impl Hold {
         KeyEnded { ended: self.ended.clone() }
     }
 
+    /// Why the key has ended, if it has. Cheap while it has not: no lock.
+    pub fn ended(&self) -> Option<Denial> {
+        match self.ended.has_changed() {
+            Ok(false) => None,
+            // Also when nobody can tell any more: what was told last counts.
+            Ok(true) | Err(_) => self.ended.borrow().clone(),
+        }
+    }
+
     /// Replaces the hold by what was really used, which may be more.
     pub fn settle(mut self, used: Units) {
         self.close(used);
