@@ -27,7 +27,7 @@ const ADMIN_TOKEN: &str = "adminToken";
     ),
     servers((url = "/", description = "This instance")),
     tags(
-        (name = "Keys", description = "Mint, list, show and revoke scoped keys."),
+        (name = "Keys", description = "Mint, list, show, change and revoke scoped keys."),
         (name = "Usage", description = "What was used, call by call and in sums, and what a crash left open."),
         (name = "Providers", description = "The APIs that scoped keys can be minted for."),
         (name = "Account", description = "Totals."),
@@ -47,6 +47,9 @@ const ADMIN_TOKEN: &str = "adminToken";
         crate::key_json::KeyAnswer,
         crate::key_json::KeyCreateAnswer,
         crate::key_json::KeyListAnswer,
+        crate::key_update::KeyUpdateBody,
+        crate::keys_revoke::KeysRevokeAnswer,
+        crate::keys_revoke::KeysRevokeBody,
         crate::providers::ProviderListAnswer,
         crate::usage::UsageAnswer,
         crate::usage::UsageSummaryAnswer,

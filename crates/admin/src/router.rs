@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -32,7 +33,9 @@ use crate::error::{ApiError, ErrorCode};
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
-use crate::{account, audit, docs_page, health, holds, instance, keys, metrics, providers, usage};
+use crate::{
+    account, audit, docs_page, health, holds, instance, keys, keys_revoke, metrics, providers, usage,
+};
 
 /// What the control plane works with.
 pub struct AdminState {
@@ -68,6 +71,8 @@ pub struct AdminSettings {
     pub version: &'static str,
     /// When this process started.
     pub started: Timestamp,
+    /// The longest lifetime of a key, if there is one.
+    pub key_lifetime_max: Option<Duration>,
 }
 
 /// What handlers share.
@@ -155,7 +160,9 @@ fn plane() -> Plane {
         .serve::<keys::__path_key_create, _, _>(Token(KeysWrite), keys::key_create)
         .serve::<keys::__path_key_list, _, _>(Token(KeysRead), keys::key_list)
         .serve::<keys::__path_key_show, _, _>(Token(KeysRead), keys::key_show)
+        .serve::<keys::__path_key_update, _, _>(Token(KeysWrite), keys::key_update)
         .serve::<keys::__path_key_revoke, _, _>(Token(KeysWrite), keys::key_revoke)
+        .serve::<keys_revoke::__path_keys_revoke, _, _>(Token(KeysWrite), keys_revoke::keys_revoke)
         .under("Usage")
         .serve::<usage::__path_usage_list, _, _>(Token(UsageRead), usage::usage_list)
         .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)
