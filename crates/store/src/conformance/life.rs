@@ -51,7 +51,10 @@ async fn create_for(store: &Store, n: u64, limits: Limits, lifetime: Lifetime) -
         limits,
         options: Default::default(),
         lifetime,
-        metadata: Map::from_iter([("team".to_owned(), json!(if n % 2 == 0 { "even" } else { "odd" }))]),
+        metadata: Map::from_iter([(
+            "team".to_owned(),
+            json!(if n.is_multiple_of(2) { "even" } else { "odd" }),
+        )]),
     };
     store.key_create(key, &actor()).await.unwrap().id
 }
