@@ -1,7 +1,9 @@
 //! When keys work: expiry, pauses, changes, and clocks that jump.
 
+use std::future::Future as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
 
 use serde_json::{Map, json};
 use till_core::demand::Demand;
@@ -485,6 +487,56 @@ async fn a_change_that_could_not_be_written_is_read_again() {
         store.key_revoke(key, &actor()).await.unwrap();
         assert_eq!(ask_and_leave(hold.key_ended().wait()).expect("told").code, DenialCode::KeyRevoked);
     }
+}
+
+#[tokio::test]
+async fn told_expired_is_expired_after_a_crash() {
+    let place = MemoryPlace::new();
+    let time = FakeTime::at(BEGIN);
+    let store = place.start_at(&time);
+    let key = create_for(&store, 1, activations(9), expiring(500_000)).await;
+    time.pass(500_000);
+    assert_eq!(fetch(&store, key).await.status, KeyStatus::Expired);
+    let place = place.crash(store);
+    let store = place.start_at(&FakeTime::at(BEGIN + 1));
+    assert_eq!(code(&store, key).await, DenialCode::KeyExpired);
+}
+
+#[tokio::test]
+async fn a_pause_and_its_end_that_fail_together_change_nobody() {
+    let place = MemoryPlace::new();
+    let store = place.start();
+    let key = create(&store, 1, activations(9)).await;
+    let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+    settled(&store).await;
+    place.medium.script([Fault::None, Fault::Fail]);
+    let mut tasks = JoinSet::new();
+    {
+        // While the writer is busy with one batch, both get into the next.
+        let gate = place.medium.gate.lock().unwrap();
+        assert!(ask_and_leave(store.audit_append("test.stall", "", json!({}), &actor())).is_none());
+        while store.stats().queue_length > 0 {
+            std::thread::yield_now();
+        }
+        for paused in [true, false] {
+            let mut update = Box::pin({
+                let store = store.clone();
+                async move { store.key_update(key, pause(paused), &actor()).await }
+            });
+            let asked = update.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(asked.is_pending());
+            tasks.spawn(update);
+        }
+        drop(gate);
+    }
+    while let Some(task) = tasks.join_next().await {
+        assert!(matches!(task.unwrap(), Err(StoreError::Failed { .. })));
+    }
+    assert_eq!(fetch(&store, key).await.status, KeyStatus::Active);
+    assert_eq!(ask_and_leave(hold.key_ended().wait()), None);
+    // Who holds since before all that is still told of what comes.
+    store.key_revoke(key, &actor()).await.unwrap();
+    assert_eq!(ask_and_leave(hold.key_ended().wait()).expect("told").code, DenialCode::KeyRevoked);
 }
 
 #[tokio::test]
