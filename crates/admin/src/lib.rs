@@ -24,6 +24,7 @@ mod key_life;
 mod key_update;
 mod keys;
 mod keys_revoke;
+mod kill_switch;
 mod metrics;
 mod money_text;
 mod openapi;

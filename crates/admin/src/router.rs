@@ -34,7 +34,8 @@ use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, docs_page, health, holds, instance, keys, keys_revoke, metrics, providers, usage,
+    account, audit, docs_page, health, holds, instance, keys, keys_revoke, kill_switch, metrics, providers,
+    usage,
 };
 
 /// What the control plane works with.
@@ -175,6 +176,14 @@ fn plane() -> Plane {
         .under("Instance")
         .serve::<instance::__path_instance_show, _, _>(Token(InstanceRead), instance::instance_show)
         .serve::<instance::__path_rollback_accept, _, _>(Token(InstanceWrite), instance::rollback_accept)
+        .serve::<kill_switch::__path_kill_switch_show, _, _>(
+            Token(InstanceRead),
+            kill_switch::kill_switch_show,
+        )
+        .serve::<kill_switch::__path_kill_switch_set, _, _>(
+            Token(InstanceWrite),
+            kill_switch::kill_switch_set,
+        )
         .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)

@@ -70,6 +70,13 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till prices list --provider openai\n  till prices show gpt-4o-mini\n  till prices check my-prices.toml\n  till prices update my-prices.toml"
     )]
     Prices(PricesCommand),
+    /// Stop every key at once, or let them go on
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till kill-switch on --reason 'a key leaked'\n  till kill-switch status\n  till kill-switch off"
+    )]
+    KillSwitch(KillSwitchCommand),
     /// Show how the server is doing
     #[command(
         after_help = "Examples:\n  till status\n  till status --url https://till.example.com --output json"
@@ -411,6 +418,39 @@ impl Status {
             Self::Revoked => "revoked",
         }
     }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KillSwitchCommand {
+    /// Refuse every request of every key, and cut all streams
+    ///
+    /// It stays on through restarts, until it is turned off.
+    #[command(after_help = "Examples:\n  till kill-switch on\n  till kill-switch on --reason 'a key leaked'")]
+    On {
+        /// Why, for those who look
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let keys work again
+    #[command(after_help = "Examples:\n  till kill-switch off")]
+    Off {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show whether it is on, since when and why
+    #[command(after_help = "Examples:\n  till kill-switch status\n  till kill-switch status --output json")]
+    Status {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Subcommand)]

@@ -7,6 +7,7 @@ mod holds;
 mod key_create;
 mod key_update;
 mod keys;
+mod kill_switch;
 mod prices;
 mod providers;
 mod status;
@@ -58,6 +59,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         Command::Prices(PricesCommand::Update { file, directories, output }) => {
             prices::update(&file, &directories, output, surroundings)
         }
+        Command::KillSwitch(command) => kill_switch::run(&command, surroundings),
         Command::Status { connection, output } => status::run(&connection, output, surroundings),
         Command::Providers(ProvidersCommand::List { output }) => providers::list(output, surroundings),
         Command::Providers(ProvidersCommand::Show { id, output }) => {

@@ -25,6 +25,8 @@ pub enum DenialCode {
     KeyPaused,
     /// The time of the key has not come.
     KeyNotYetActive,
+    /// The operator stopped all keys at once.
+    InstanceStopped,
     /// The store was put back from an older copy and nobody accepted that yet.
     KeyFenced,
     /// The key was sealed for another destination than the one configured now.
@@ -63,7 +65,7 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// All codes, for documentation and metrics.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::MissingKey,
         Self::InvalidKey,
         Self::ActivationsExhausted,
@@ -74,6 +76,7 @@ impl DenialCode {
         Self::KeyExpired,
         Self::KeyPaused,
         Self::KeyNotYetActive,
+        Self::InstanceStopped,
         Self::KeyFenced,
         Self::CredentialDenied,
         Self::EndpointDenied,
@@ -106,6 +109,7 @@ impl DenialCode {
             Self::KeyExpired => "key_expired",
             Self::KeyPaused => "key_paused",
             Self::KeyNotYetActive => "key_not_yet_active",
+            Self::InstanceStopped => "instance_stopped",
             Self::KeyFenced => "key_fenced",
             Self::CredentialDenied => "credential_denied",
             Self::EndpointDenied => "endpoint_denied",

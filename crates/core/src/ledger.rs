@@ -130,13 +130,21 @@ pub struct Ledger {
     /// Number of the newest hold of this incarnation.
     last_number: u64,
     fenced: bool,
+    stopped: bool,
 }
 
 impl Ledger {
     /// An empty ledger. `incarnation` must be higher than that of any ledger before it on the same
     /// store. A `fenced` one denies everything.
     pub fn new(incarnation: u64, fenced: bool) -> Self {
-        Self { accounts: HashMap::new(), holds: HashMap::new(), incarnation, last_number: 0, fenced }
+        Self {
+            accounts: HashMap::new(),
+            holds: HashMap::new(),
+            incarnation,
+            last_number: 0,
+            fenced,
+            stopped: false,
+        }
     }
 
     /// Replaces a hold by what was used, which may be more than was held: the excess comes from what is
@@ -261,6 +269,11 @@ impl Ledger {
         self.accounts.get(&id).map(|loaded| loaded.account.status(loaded.open_holds > 0, now))
     }
 
+    /// Stops everything, or lets it go on: the kill switch.
+    pub fn set_stopped(&mut self, stopped: bool) {
+        self.stopped = stopped;
+    }
+
     /// Whether everything is denied.
     pub fn is_fenced(&self) -> bool {
         self.fenced
@@ -346,6 +359,11 @@ impl Ledger {
 /// The denial while everything is fenced.
 pub fn fenced_denial() -> Denial {
     refusal::fenced()
+}
+
+/// The denial while the kill switch is on.
+pub fn stopped_denial() -> Denial {
+    refusal::stopped()
 }
 
 /// The denial for a key that has no row.

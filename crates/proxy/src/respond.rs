@@ -25,6 +25,7 @@ pub(crate) fn status(code: DenialCode) -> StatusCode {
         | DenialCode::KeyExpired
         | DenialCode::KeyPaused
         | DenialCode::KeyNotYetActive
+        | DenialCode::InstanceStopped
         | DenialCode::KeyFenced
         | DenialCode::CredentialDenied
         | DenialCode::EndpointDenied

@@ -16,6 +16,7 @@ use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord, NewKey};
+use crate::kill_switch::KillSwitch;
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 
@@ -42,6 +43,7 @@ pub(crate) struct Instance {
     pub(crate) version: String,
     /// The highest time seen when this was written.
     pub(crate) time_seen: Timestamp,
+    pub(crate) kill_switch: Option<KillSwitch>,
 }
 
 /// A key row to insert; its account comes with the after-images.

@@ -18,6 +18,7 @@ use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::hold::{HoldRefusal, Pending};
 use crate::key::{KeyChange, NewKey};
+use crate::kill_switch::KillSwitch;
 use crate::queue::Queue;
 use crate::stats::Counters;
 use crate::terms::{KeyTerms, TermsMap};
@@ -88,6 +89,10 @@ pub(crate) enum Action {
     AdminTokenPut(NewAdminToken),
     IndexKeyPut(Vec<u8>),
     FenceAccept,
+    KillSwitch {
+        on: bool,
+        reason: Option<String>,
+    },
     HoldForgive(HoldId),
     /// Only an entry in the audit log.
     Audit {
@@ -107,11 +112,12 @@ pub(crate) struct Shared {
     pub(crate) terms: TermsMap,
     pub(crate) counters: Counters,
     fence: Mutex<Option<Fence>>,
+    kill_switch: Mutex<Option<KillSwitch>>,
     stopping: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(fence: Option<Fence>, clock: Clock) -> Self {
+    pub(crate) fn new(fence: Option<Fence>, kill_switch: Option<KillSwitch>, clock: Clock) -> Self {
         Self {
             clock,
             queue: Queue::new(),
@@ -120,6 +126,7 @@ impl Shared {
             terms: TermsMap::default(),
             counters: Counters::default(),
             fence: Mutex::new(fence),
+            kill_switch: Mutex::new(kill_switch),
             stopping: AtomicBool::new(false),
         }
     }
@@ -130,6 +137,14 @@ impl Shared {
 
     pub(crate) fn unfence(&self) {
         *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn kill_switch(&self) -> Option<KillSwitch> {
+        self.kill_switch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn show_kill_switch(&self, switch: Option<KillSwitch>) {
+        *self.kill_switch.lock().unwrap_or_else(PoisonError::into_inner) = switch;
     }
 
     pub(crate) fn stop_granting(&self) {

@@ -93,6 +93,7 @@ mod tests {
     fn instance(incarnation: u64, nonce: u8) -> Instance {
         Instance {
             time_seen: Timestamp(0),
+            kill_switch: None,
             id: [1; 16],
             mark: Mark { incarnation, nonce: [nonce; 16] },
             previous_nonce: [nonce.wrapping_sub(1); 16],

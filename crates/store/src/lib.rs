@@ -21,6 +21,7 @@ mod fence;
 mod files;
 mod hold;
 mod key;
+mod kill_switch;
 mod lock;
 #[cfg(test)]
 mod memory;
@@ -45,6 +46,7 @@ pub use key::{
     AccountSummary, DEFAULT_PROJECT, KeyChange, KeyOptions, KeyQuery, KeyRecord, LifetimeChange, LimitChange,
     NewKey,
 };
+pub use kill_switch::KillSwitch;
 pub use stats::StoreStats;
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;

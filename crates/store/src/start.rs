@@ -77,7 +77,8 @@ pub(crate) fn start(
     if instance.fence.is_none() {
         raise(backend.as_mut(), &mut witness, &mut instance, false)?;
     }
-    let ledger = Ledger::new(instance.mark.incarnation, instance.fence.is_some());
+    let mut ledger = Ledger::new(instance.mark.incarnation, instance.fence.is_some());
+    ledger.set_stopped(instance.kill_switch.is_some());
     Ok(Started { backend, witness, instance, ledger, head })
 }
 
@@ -90,6 +91,7 @@ fn new_instance() -> Result<Instance, StoreError> {
         stopped_clean: false,
         version: String::new(),
         time_seen: Timestamp(0),
+        kill_switch: None,
     })
 }
 

@@ -31,6 +31,7 @@ use crate::fence::Fence;
 use crate::files::make_private_directory;
 use crate::hold::{Hold, HoldRefusal, Pending};
 use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
+use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
 use crate::month::Month;
 use crate::sqlite::SqliteBackend;
@@ -144,7 +145,11 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let started = start(backend, witness, version, &clock)?;
         let instance_id = started.instance.id;
-        let shared = Arc::new(Shared::new(started.instance.fence.clone(), clock));
+        let shared = Arc::new(Shared::new(
+            started.instance.fence.clone(),
+            started.instance.kill_switch.clone(),
+            clock,
+        ));
         let reader = Arc::new(Mutex::new(Some(started.backend.reader())));
         let writer = Writer::new(started, Arc::clone(&shared), bounds.loaded_max, bounds.usage_retention);
         let abandon = AbandonOnPanic(Arc::clone(&shared));
@@ -329,6 +334,26 @@ impl Store {
     /// Store or witness can't be written; the fence stays.
     pub async fn fence_accept(&self, actor: &Actor) -> Result<(), StoreError> {
         self.administer(Action::FenceAccept, actor).await.map(drop)
+    }
+
+    /// Since when and why every key is stopped, if it is.
+    pub fn kill_switch(&self) -> Option<KillSwitch> {
+        self.inner.shared.kill_switch()
+    }
+
+    /// Stops every key at once, or lets them go on. It stays so through restarts.
+    ///
+    /// Answers after the change is durable and, when it is turned on, after [`crate::KeyEnded`] of every hold resolves.
+    ///
+    /// # Errors
+    /// The store can't be written; it is unknown whether the switch is turned.
+    pub async fn kill_switch_set(
+        &self,
+        on: bool,
+        reason: Option<String>,
+        actor: &Actor,
+    ) -> Result<(), StoreError> {
+        self.administer(Action::KillSwitch { on, reason }, actor).await.map(drop)
     }
 
     /// What a key's requests are to be treated by. From memory for a key that was used lately.

@@ -9,6 +9,7 @@
 
 mod administer;
 mod ending;
+mod kill;
 mod recovery;
 mod retention;
 mod update;
@@ -137,6 +138,8 @@ pub(crate) struct Writer {
     ending: Vec<Ending>,
     /// Senders that new ones took the place of.
     replaced: Vec<(KeyId, watch::Sender<Option<Denial>>)>,
+    /// Everybody is to be told that everything is stopped.
+    killing: bool,
     /// Keys with new terms.
     renewed: Vec<KeyId>,
 }
@@ -188,6 +191,7 @@ impl Writer {
             answers: Vec::new(),
             ending: Vec::new(),
             replaced: Vec::new(),
+            killing: false,
             renewed: Vec::new(),
         }
     }
@@ -522,6 +526,9 @@ impl Writer {
         }
         for (ended, why) in self.ending.drain(..) {
             ended.send_replace(Some(why));
+        }
+        if std::mem::take(&mut self.killing) {
+            self.tell_all();
         }
         self.ends.succeed();
         self.replaced.clear();

@@ -249,3 +249,34 @@ async fn many_keys_are_revoked() {
         revoke(body).await.assert_error(400, code);
     }
 }
+
+#[tokio::test]
+async fn the_kill_switch_is_turned() {
+    let instance = Instance::start().await;
+    let off = json!({"killSwitch": {"on": false, "since": null, "reason": null}});
+    assert_eq!(instance.get("/admin/kill-switch").await.json(), off);
+    let put = async |body: Value| instance.call("PUT", "/admin/kill-switch", body.to_string()).await;
+    let on = put(json!({"on": true, "reason": "a key leaked"})).await.json();
+    assert_eq!(
+        (&on["killSwitch"]["on"], &on["killSwitch"]["reason"]),
+        (&json!(true), &json!("a key leaked"))
+    );
+    assert!(on["killSwitch"]["since"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(instance.get("/admin/kill-switch").await.json(), on);
+    assert_eq!(instance.get_anonymously("/readyz").await.status, 200, "it is as ready as it was");
+    assert!(instance.get("/metrics").await.text.contains("\ntill_kill_switch 1\n"));
+    for (body, code) in [
+        (json!({}), "missing_field"),
+        (json!({"on": "yes"}), "invalid_field"),
+        (json!({"on": false, "reason": "x"}), "invalid_field"),
+        (json!({"on": true, "reason": "x".repeat(257)}), "invalid_field"),
+        (json!({"on": true, "why": "x"}), "unknown_field"),
+    ] {
+        put(body).await.assert_error(400, code);
+    }
+    assert_eq!(instance.get("/admin/kill-switch").await.json(), on);
+    assert_eq!(put(json!({"on": false})).await.json(), off);
+    assert!(instance.get("/metrics").await.text.contains("\ntill_kill_switch 0\n"));
+    let audit = instance.audit().await;
+    assert!(audit.iter().any(|entry| entry["action"] == "kill_switch.on"));
+}

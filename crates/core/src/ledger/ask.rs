@@ -85,6 +85,9 @@ impl Ledger {
         contended: bool,
         now: Timestamp,
     ) -> Result<Option<u64>, Denial> {
+        if self.stopped {
+            return Err(refusal::stopped());
+        }
         if self.fenced {
             return Err(refusal::fenced());
         }

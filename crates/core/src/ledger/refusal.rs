@@ -22,6 +22,13 @@ pub(super) fn fenced() -> Denial {
     )
 }
 
+pub(super) fn stopped() -> Denial {
+    Denial::new(
+        DenialCode::InstanceStopped,
+        "All keys of this till instance are stopped by whoever runs it. Nothing passes until they let it go on. Ask them.",
+    )
+}
+
 pub(super) fn out_of_numbers() -> Denial {
     Denial::new(
         DenialCode::LedgerUnavailable,

@@ -20,6 +20,7 @@ enum End {
     Revoked,
     Paused,
     Expired,
+    Killed,
 }
 
 impl End {
@@ -28,12 +29,16 @@ impl End {
             Self::Revoked => "key_revoked",
             Self::Paused => "key_paused",
             Self::Expired => "key_expired",
+            Self::Killed => "instance_stopped",
         }
     }
 
     async fn come_over(self, rig: &Rig, id: KeyId) {
         let change = match self {
             Self::Revoked => return rig.revoke(id).await,
+            Self::Killed => {
+                return rig.store.kill_switch_set(true, None, &actor()).await.expect("writable");
+            }
             Self::Paused => KeyChange { paused: Some(true), ..KeyChange::default() },
             // Its time is set to end in a moment, and nobody does anything more.
             Self::Expired => {
@@ -136,9 +141,14 @@ async fn an_expiry_ends_every_stream() {
     check(End::Expired).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_kill_switch_ends_every_stream() {
+    check(End::Killed).await;
+}
+
 #[tokio::test]
 async fn an_answer_that_begins_after_the_end_is_not_passed_on() {
-    for end in [End::Revoked, End::Paused] {
+    for end in [End::Revoked, End::Paused, End::Killed] {
         let gate = Arc::new(Semaphore::new(0));
         let script_gate = Arc::clone(&gate);
         let upstream = Upstream::start(move |_, _| {

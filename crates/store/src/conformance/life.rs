@@ -33,6 +33,7 @@ on_every_backend! {
     changes_from_many_sides_all_count,
     old_terms_are_not_used_after_a_change,
     many_keys_are_revoked_at_once,
+    the_kill_switch_stops_everything_and_stays_on,
 }
 
 const BEGIN: u64 = 1_800_000_000_000;
@@ -419,6 +420,67 @@ async fn old_terms_are_not_used_after_a_change(place: &impl Place) {
     assert_eq!(refused.unwrap_err(), HoldRefusal::TermsChanged);
     let terms = store.key_terms(key).await.unwrap();
     assert!(terms.is_metered() && !terms.options().clamp);
+}
+
+async fn the_kill_switch_stops_everything_and_stays_on(place: &impl Place) {
+    let store = place.start();
+    let (one, two) = (create(&store, 1, activations(9)).await, create(&store, 2, activations(9)).await);
+    let tokens = create(&store, 3, Limits { tokens: Some(10), ..Limits::default() }).await;
+    let all = Units { activations: 1, tokens: 10, spend_nanos: 0 };
+    let mut holds = vec![
+        store.hold_exactly(one, Units::ONE_ACTIVATION).await.unwrap(),
+        store.hold_exactly(two, Units::ONE_ACTIVATION).await.unwrap(),
+        store.hold_exactly(tokens, all).await.unwrap(),
+    ];
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { store.hold_exactly(tokens, all).await })
+    };
+    settled(&store).await;
+    store.kill_switch_set(true, Some("leak".into()), &actor()).await.unwrap();
+    for hold in &holds {
+        assert_eq!(hold.ended().expect("told already").code, DenialCode::InstanceStopped);
+        assert_eq!(ask_and_leave(hold.key_ended().wait()).expect("told").code, DenialCode::InstanceStopped);
+    }
+    match waiting.await.unwrap() {
+        Err(HoldRefusal::Denied(denial)) => assert_eq!(denial.code, DenialCode::InstanceStopped),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(code(&store, one).await, DenialCode::InstanceStopped);
+    assert_eq!(fetch(&store, one).await.status, KeyStatus::Active, "it says nothing about a key");
+    let since = store.kill_switch().expect("on").since;
+    store.kill_switch_set(true, None, &actor()).await.unwrap();
+    assert_eq!(store.kill_switch().expect("on").since, since);
+    holds.drain(..).for_each(drop);
+    store.close().await.unwrap();
+    let store = place.start();
+    assert_eq!(store.kill_switch().map(|switch| switch.since), Some(since), "also after a restart");
+    assert_eq!(code(&store, two).await, DenialCode::InstanceStopped);
+    store.kill_switch_set(false, None, &actor()).await.unwrap();
+    store.kill_switch_set(false, None, &actor()).await.unwrap();
+    assert_eq!(store.kill_switch(), None);
+    let hold = store.hold_exactly(two, Units::ONE_ACTIVATION).await.unwrap();
+    assert_eq!(hold.ended(), None);
+    store.key_revoke(two, &actor()).await.unwrap();
+    assert_eq!(hold.ended().expect("told").code, DenialCode::KeyRevoked);
+    let log = store.audit_list(0, 100).await.unwrap();
+    let turns = log.iter().filter(|entry| entry.action.starts_with("kill_switch"));
+    let turns: Vec<&str> = turns.map(|entry| entry.action.as_str()).collect();
+    assert_eq!(turns, ["kill_switch.on", "kill_switch.on", "kill_switch.off"]);
+}
+
+#[tokio::test]
+async fn a_kill_switch_that_could_not_be_written_is_as_on_disk() {
+    for (fault, is_on) in [(Fault::Fail, false), (Fault::WriteAndFail, true)] {
+        let place = MemoryPlace::new();
+        let store = place.start();
+        let key = create(&store, 1, activations(9)).await;
+        settled(&store).await;
+        place.medium.script([fault]);
+        assert!(store.kill_switch_set(true, None, &actor()).await.is_err());
+        assert_eq!(store.hold_exactly(key, Units::ONE_ACTIVATION).await.is_err(), is_on, "{fault:?}");
+        assert_eq!(store.kill_switch().is_some(), is_on);
+    }
 }
 
 async fn many_keys_are_revoked_at_once(place: &impl Place) {

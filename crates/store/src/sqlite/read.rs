@@ -16,6 +16,7 @@ use crate::admin_token::AdminToken;
 use crate::backend::{Instance, Mark};
 use crate::fence::Fence;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
+use crate::kill_switch::KillSwitch;
 use crate::month::Month;
 
 /// Columns of `accounts` in the order that [`account_from`] reads them.
@@ -33,7 +34,8 @@ const ACCOUNT_COLUMNS: usize = 27;
 
 pub(super) fn instance(connection: &Connection) -> Result<Option<Instance>> {
     let sql = "SELECT id, incarnation, nonce, previous_nonce, fence_reason, fence_store_incarnation, \
-                 fence_witness_incarnation, stopped_clean, version, time_seen FROM instance";
+                 fence_witness_incarnation, stopped_clean, version, time_seen, stopped_since, \
+                 stopped_reason FROM instance";
     let read = |row: &Row<'_>| {
         let fence = match row.get::<_, Option<String>>(4)? {
             None => None,
@@ -49,6 +51,10 @@ pub(super) fn instance(connection: &Connection) -> Result<Option<Instance>> {
             stopped_clean: row.get(7)?,
             version: row.get(8)?,
             time_seen: row.get::<_, Time>(9)?.0,
+            kill_switch: match row.get::<_, Option<Time>>(10)? {
+                None => None,
+                Some(since) => Some(KillSwitch { since: since.0, reason: row.get(11)? }),
+            },
         })
     };
     connection.prepare_cached(sql)?.query_row([], read).optional()

@@ -19,3 +19,6 @@ ALTER TABLE keys ADD COLUMN paused_reason TEXT;
 
 -- The highest time seen: a clock that is set back does not go below it.
 ALTER TABLE instance ADD COLUMN time_seen INTEGER NOT NULL DEFAULT 0;
+-- While all keys are stopped, since when and why; NULL otherwise.
+ALTER TABLE instance ADD COLUMN stopped_since INTEGER;
+ALTER TABLE instance ADD COLUMN stopped_reason TEXT;

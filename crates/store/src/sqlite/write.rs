@@ -79,12 +79,14 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
 
 fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
     let sql = "INSERT INTO instance (one, id, incarnation, nonce, previous_nonce, fence_reason, \
-                 fence_store_incarnation, fence_witness_incarnation, stopped_clean, version, time_seen) \
-               VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+                 fence_store_incarnation, fence_witness_incarnation, stopped_clean, version, time_seen, \
+                 stopped_since, stopped_reason) \
+               VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
                ON CONFLICT (one) DO UPDATE SET incarnation = ?2, nonce = ?3, previous_nonce = ?4, fence_reason = ?5, \
                  fence_store_incarnation = ?6, fence_witness_incarnation = ?7, stopped_clean = ?8, version = ?9, \
-                 time_seen = max(time_seen, ?10)";
+                 time_seen = max(time_seen, ?10), stopped_since = ?11, stopped_reason = ?12";
     let fence = instance.fence.as_ref();
+    let switch = instance.kill_switch.as_ref();
     connection.prepare_cached(sql)?.execute(params![
         instance.id,
         instance.mark.incarnation,
@@ -96,6 +98,8 @@ fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
         instance.stopped_clean,
         instance.version,
         Time(instance.time_seen),
+        switch.map(|switch| Time(switch.since)),
+        switch.and_then(|switch| switch.reason.as_deref()),
     ])?;
     Ok(())
 }

@@ -31,6 +31,7 @@ impl Writer {
                 Ok(true)
             }
             Action::FenceAccept => self.fence_accept(&actor),
+            Action::KillSwitch { on, reason } => Ok(self.kill_switch(on, reason, &actor)),
             Action::HoldForgive(id) => self.hold_forgive(id, &actor),
             Action::Audit { action, target, detail } => {
                 self.audit(&actor, &action, &target, detail);
@@ -125,10 +126,11 @@ impl Writer {
     /// Accepts that the store may be an older one. The witness is written first: a crash in between
     /// leaves the store fenced, and nobody was told that it is not.
     fn fence_accept(&mut self, actor: &Actor) -> Result<bool, StoreError> {
+        let before = self.batch.instance.clone().unwrap_or_else(|| self.instance.clone());
         let Some(fence) = self.instance.fence.clone() else {
             return Ok(false);
         };
-        if self.batch.instance.is_some() {
+        if before.fence.is_none() {
             return Ok(true);
         }
         let highest = self.instance.mark.incarnation.max(fence.witness_incarnation.unwrap_or(0));
@@ -136,7 +138,7 @@ impl Writer {
             mark: next_mark(highest)?,
             previous_nonce: self.instance.mark.nonce,
             fence: None,
-            ..self.instance.clone()
+            ..before
         };
         self.witness
             .create(record(&next))
@@ -152,6 +154,8 @@ impl Writer {
             self.ledger.unfence(instance.mark.incarnation);
             self.shared.unfence();
         }
+        self.ledger.set_stopped(instance.kill_switch.is_some());
+        self.shared.show_kill_switch(instance.kill_switch.clone());
         self.instance = instance;
     }
 }

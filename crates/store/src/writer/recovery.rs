@@ -27,6 +27,7 @@ impl Writer {
         self.shared.denied_records.put_back(&mut self.denied);
         self.batch.clear();
         self.ending.clear();
+        self.killing = false;
         self.undo_new_beginnings();
         self.ends.fail();
         for key in self.renewed.drain(..) {

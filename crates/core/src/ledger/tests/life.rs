@@ -162,3 +162,19 @@ fn the_first_pause_counts() {
     assert_eq!(ledger.status(KEY, NOW), Some(KeyStatus::Active));
     assert_eq!(ledger.set_paused(super::PARENT, true, NOW), None);
 }
+
+#[test]
+fn the_kill_switch_comes_before_everything() {
+    let mut ledger = Ledger::new(1, true);
+    ledger.load(KEY, crate::ledger::Account::new(limits(Some(9), None, None)));
+    ledger.revoke(KEY, NOW);
+    let code = |ledger: &mut Ledger| {
+        hold(ledger, AccountChain::of_key(KEY), Units::ONE_ACTIVATION, NOW).unwrap_err().code
+    };
+    ledger.set_stopped(true);
+    assert_eq!(code(&mut ledger), DenialCode::InstanceStopped);
+    ledger.set_stopped(false);
+    assert_eq!(code(&mut ledger), DenialCode::KeyFenced);
+    ledger.unfence(2);
+    assert_eq!(code(&mut ledger), DenialCode::KeyRevoked);
+}
