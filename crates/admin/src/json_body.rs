@@ -73,6 +73,18 @@ impl Fields {
         Ok(snake.or(camel).filter(|value| !value.is_null()))
     }
 
+    /// As [`Fields::take`], but `null` is there, as null: somebody wants to take something away.
+    pub(crate) fn take_nullable(&mut self, name: &str) -> Result<Option<Value>, ApiError> {
+        let spellings = [name.to_owned(), camel_case(name)];
+        let is_null = spellings.iter().any(|name| self.0.get(name).is_some_and(Value::is_null));
+        Ok(self.take(name)?.or(is_null.then_some(Value::Null)))
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Refuses whatever was not taken.
     pub(crate) fn finish(self, known: &[&str]) -> Result<(), ApiError> {
         match self.0.keys().next() {

@@ -3,19 +3,24 @@
 //! Invariant: what this version does not enforce is refused. A key that was asked for with a token limit
 //! must not come out without one.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
+use till_core::lifetime::Lifetime;
 use till_core::limit::{LIMIT_MAX, Limits};
 use till_core::money::Dollars;
 use till_core::secret::Secret;
+use till_core::time::Timestamp;
 use till_core::upstream::{UPSTREAM_KEY_MAX, UPSTREAM_KEY_MIN, check_upstream_key};
 use till_store::KeyOptions;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
+use crate::key_life::LifeFields;
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 10] = [
+pub(crate) const SUPPORTED: [&str; 15] = [
     "provider",
     "upstream_key",
     "max_activations",
@@ -26,23 +31,16 @@ pub(crate) const SUPPORTED: [&str; 10] = [
     "danger_allow_unbounded",
     "metadata",
     "name",
-];
-
-/// Fields that are known, and refused with a value until something enforces them.
-pub(crate) const UNSUPPORTED: [&str; 12] = [
-    "ip_whitelist",
-    "scope",
-    "rate",
     "expires_at",
     "ttl_seconds",
     "not_before",
     "activate_by",
     "idle_expiry_seconds",
-    "durability",
-    "upstream_ref",
-    "upstream",
-    "project",
 ];
+
+/// Fields that are known, and refused with a value until something enforces them.
+pub(crate) const UNSUPPORTED: [&str; 7] =
+    ["ip_whitelist", "scope", "rate", "durability", "upstream_ref", "upstream", "project"];
 
 /// Largest `metadata`, in bytes of compact JSON.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
@@ -55,8 +53,8 @@ const NAME_CHARS_MAX: usize = 256;
 
 /// What to mint: at least one limit. Each field may also be spelled in camelCase.
 ///
-/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `ip_whitelist`, `scope`, `rate`, `expires_at`, `ttl_seconds`,
-/// `not_before`, `activate_by`, `idle_expiry_seconds`, `durability`, `upstream_ref`, `upstream`, `project`.
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `ip_whitelist`, `scope`, `rate`, `durability`,
+/// `upstream_ref`, `upstream`, `project`.
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +100,21 @@ pub(crate) struct KeyCreateBody {
     /// Short for `metadata.name`: at most 256 characters, no control characters.
     #[schema(example = "nightly crawler", max_length = 256, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     name: Option<String>,
+    /// When it ends. An instance can have a longest lifetime, which is then also the one of a key without this.
+    #[schema(format = DateTime, example = "2027-01-31T08:00:00Z")]
+    expires_at: Option<String>,
+    /// Seconds from now after which it ends. Excludes `expires_at`.
+    #[schema(example = 86_400, minimum = 1, maximum = 3_162_240_000_i64)]
+    ttl_seconds: Option<u64>,
+    /// When it begins; until then its requests are refused.
+    #[schema(format = DateTime, example = "2027-01-01T08:00:00Z")]
+    not_before: Option<String>,
+    /// By when its first request has to come; otherwise it ends then.
+    #[schema(format = DateTime, example = "2027-01-02T08:00:00Z")]
+    activate_by: Option<String>,
+    /// Seconds without a request after which it ends. A request in flight is use.
+    #[schema(example = 604_800, minimum = 1, maximum = 3_162_240_000_i64)]
+    idle_expiry_seconds: Option<u64>,
 }
 
 /// A checked body.
@@ -110,12 +123,13 @@ pub(crate) struct KeyCreate {
     pub(crate) upstream_key: Secret,
     pub(crate) limits: Limits,
     pub(crate) options: KeyOptions,
+    pub(crate) lifetime: Lifetime,
     pub(crate) metadata: Map<String, Value>,
 }
 
 impl KeyCreate {
-    /// Checks a whole body.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    /// Checks a whole body. A key may live for the `longest` time from `now` on.
+    pub(crate) fn parse(body: &[u8], now: Timestamp, longest: Option<Duration>) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         for name in UNSUPPORTED {
             unsupported(&mut fields, name)?;
@@ -130,6 +144,7 @@ impl KeyCreate {
         let allow_unbounded = fields.take("danger_allow_unbounded")?;
         let metadata = fields.take("metadata")?;
         let name = fields.take("name")?;
+        let life = LifeFields::take(&mut fields)?;
         // First what was sent too much: somebody who misspelt a field should read its name, not "missing".
         fields.finish(&SUPPORTED)?;
 
@@ -137,7 +152,11 @@ impl KeyCreate {
         let upstream_key = secret("upstream_key", required("upstream_key", upstream_key)?)?;
         let activations = activations.map(|value| limit("max_activations", &value, LIMIT_MAX)).transpose()?;
         let tokens = tokens.map(|value| limit("max_tokens", &value, LIMIT_MAX)).transpose()?;
-        let limits = Limits { activations, tokens, spend_nanos: spend(cents, usd)? };
+        let limits = Limits {
+            activations,
+            tokens,
+            spend_nanos: spend(("max_spend_cents", cents), ("max_spend_usd", usd))?,
+        };
         if limits == Limits::default() {
             let message = "at least one limit is required: `max_activations`, `max_tokens`, `max_spend_cents` or \
                            `max_spend_usd`";
@@ -156,7 +175,8 @@ impl KeyCreate {
                 "must not contain the upstream key: metadata is stored and shown",
             ));
         }
-        Ok(Self { provider, upstream_key, limits, options, metadata })
+        let lifetime = life.of_new_key(now, longest)?;
+        Ok(Self { provider, upstream_key, limits, options, lifetime, metadata })
     }
 }
 
@@ -179,11 +199,11 @@ fn required(name: &str, value: Option<Value>) -> Result<Value, ApiError> {
     value.ok_or_else(|| ApiError::new(ErrorCode::MissingField, format!("`{name}` is required")))
 }
 
-fn invalid(name: &str, rule: &str) -> ApiError {
+pub(crate) fn invalid(name: &str, rule: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidField, format!("`{name}` {rule}"))
 }
 
-fn text(name: &str, value: Value) -> Result<String, ApiError> {
+pub(crate) fn text(name: &str, value: Value) -> Result<String, ApiError> {
     match value {
         Value::String(text) => Ok(text),
         _ => Err(invalid(name, "must be a string")),
@@ -203,7 +223,7 @@ fn secret(name: &str, value: Value) -> Result<Secret, ApiError> {
     }
 }
 
-fn limit(name: &str, value: &Value, max: u64) -> Result<u64, ApiError> {
+pub(crate) fn limit(name: &str, value: &Value, max: u64) -> Result<u64, ApiError> {
     // Numbers above 2⁶⁴−1 and everything with a point or an exponent are floating point here, so they are refused.
     value
         .as_u64()
@@ -214,16 +234,19 @@ fn limit(name: &str, value: &Value, max: u64) -> Result<u64, ApiError> {
 /// Nano-dollars in a cent.
 const NANOS_PER_CENT: u64 = 10_000_000;
 
-/// The limit in nano-dollars, from whichever of the two fields is given.
-fn spend(cents: Option<Value>, usd: Option<Value>) -> Result<Option<u64>, ApiError> {
+/// The amount in nano-dollars, from whichever of the two fields is given. Each comes with its name.
+pub(crate) fn spend(
+    (cents_name, cents): (&str, Option<Value>),
+    (usd_name, usd): (&str, Option<Value>),
+) -> Result<Option<u64>, ApiError> {
     match (cents, usd) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => {
-            let message = "`max_spend_cents` and `max_spend_usd` are the same limit; send one of them";
+            let message = format!("`{cents_name}` and `{usd_name}` are the same limit; send one of them");
             Err(ApiError::new(ErrorCode::DuplicateField, message))
         }
         (Some(cents), None) => {
-            let cents = limit("max_spend_cents", &cents, LIMIT_MAX / NANOS_PER_CENT)?;
+            let cents = limit(cents_name, &cents, LIMIT_MAX / NANOS_PER_CENT)?;
             Ok(Some(cents * NANOS_PER_CENT))
         }
         (None, Some(usd)) => {
@@ -232,12 +255,12 @@ fn spend(cents: Option<Value>, usd: Option<Value>) -> Result<Option<u64>, ApiErr
             let nanos = usd.as_str().and_then(|text| text.parse::<Dollars>().ok());
             let nanos = nanos.and_then(|Dollars(nanos)| u64::try_from(nanos).ok());
             let nanos = nanos.filter(|nanos| (1..=LIMIT_MAX).contains(nanos));
-            nanos.map(Some).ok_or_else(|| invalid("max_spend_usd", rule))
+            nanos.map(Some).ok_or_else(|| invalid(usd_name, rule))
         }
     }
 }
 
-fn flag(name: &str, value: Option<Value>) -> Result<Option<bool>, ApiError> {
+pub(crate) fn flag(name: &str, value: Option<Value>) -> Result<Option<bool>, ApiError> {
     match value {
         None => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(flag)),
@@ -252,26 +275,35 @@ fn metadata_with_name(metadata: Option<Value>, name: Option<Value>) -> Result<Ma
         Some(_) => return Err(invalid("metadata", "must be an object")),
     };
     if let Some(name) = name {
-        let name = text("name", name)?;
-        if name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
-            return Err(invalid(
-                "name",
-                &format!("has at most {NAME_CHARS_MAX} characters, no control characters"),
-            ));
-        }
+        let name = check_name(text("name", name)?)?;
         if metadata.insert("name".to_owned(), Value::String(name)).is_some() {
             let message = "`name` and `metadata.name` are the same field; send one of them";
             return Err(ApiError::new(ErrorCode::DuplicateField, message));
         }
     }
+    check_metadata(&metadata)?;
+    Ok(metadata)
+}
+
+/// A name that may stand in metadata.
+pub(crate) fn check_name(name: String) -> Result<String, ApiError> {
+    if name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        let rule = format!("has at most {NAME_CHARS_MAX} characters, no control characters");
+        return Err(invalid("name", &rule));
+    }
+    Ok(name)
+}
+
+/// Refuses metadata that is too large or too deep.
+pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), ApiError> {
     if !metadata.values().all(|value| depth_fits(value, METADATA_DEPTH_MAX - 1)) {
         return Err(invalid("metadata", &format!("is nested at most {METADATA_DEPTH_MAX} levels")));
     }
-    let bytes = serde_json::to_string(&metadata).expect("a JSON map is JSON").len();
+    let bytes = serde_json::to_string(metadata).expect("a JSON map is JSON").len();
     if bytes > METADATA_BYTES_MAX {
         return Err(invalid("metadata", &format!("has at most {METADATA_BYTES_MAX} bytes as JSON")));
     }
-    Ok(metadata)
+    Ok(())
 }
 
 /// Whether a value has at most `levels` levels of arrays and objects.

@@ -30,7 +30,8 @@ pub(crate) struct KeyJson {
     /// Where its requests go. What counts is sealed in the scoped key.
     #[schema(example = "https://api.openai.com")]
     origin: String,
-    /// `active`, `exhausted` when a limit is reached, or `revoked`.
+    /// `active`, `pending` before its time, `paused`, `exhausted` when a limit is reached, `expired` or `revoked`. When
+    /// several hold, the last of these.
     #[schema(example = "active")]
     status: String,
     /// Requests it is good for; null is unlimited.
@@ -75,6 +76,24 @@ pub(crate) struct KeyJson {
     /// When it was revoked; null is never.
     #[schema(required = true, format = DateTime, example = json!(null))]
     revoked_at: Option<String>,
+    /// When it ends; null is never.
+    #[schema(required = true, format = DateTime, example = "2027-01-31T08:00:00Z")]
+    expires_at: Option<String>,
+    /// When it begins; null is at once.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    not_before: Option<String>,
+    /// By when its first request has to come; null is any time.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    activate_by: Option<String>,
+    /// Seconds without a request after which it ends; null is never.
+    #[schema(required = true, example = json!(null))]
+    idle_expiry_seconds: Option<u64>,
+    /// Since when it is paused; null is not.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    paused_at: Option<String>,
+    /// Why it is paused, if somebody said so.
+    #[schema(required = true, example = json!(null))]
+    paused_reason: Option<String>,
     /// What was given at creation.
     #[schema(value_type = Object, example = json!({"name": "nightly crawler"}))]
     metadata: Map<String, Value>,
@@ -102,6 +121,12 @@ impl From<KeyRecord> for KeyJson {
             created_at: rfc3339(key.created_at),
             last_used_at: key.last_used_at.map(rfc3339),
             revoked_at: key.revoked_at.map(rfc3339),
+            expires_at: key.lifetime.expires_at.map(rfc3339),
+            not_before: key.lifetime.not_before.map(rfc3339),
+            activate_by: key.lifetime.activate_by.map(rfc3339),
+            idle_expiry_seconds: key.lifetime.idle_expiry_seconds,
+            paused_at: key.paused_at.map(rfc3339),
+            paused_reason: key.paused_reason,
             metadata: key.metadata,
         }
     }
@@ -162,6 +187,7 @@ pub(crate) struct KeyListAnswer {
 mod tests {
     use serde_json::{Map, json};
     use till_core::key::{KeyId, KeyStatus};
+    use till_core::lifetime::Lifetime;
     use till_core::limit::{Limits, Units};
     use till_core::time::Timestamp;
     use till_store::{KeyOptions, KeyRecord};
@@ -183,6 +209,10 @@ mod tests {
             created_at: Timestamp(1_000),
             last_used_at: Some(Timestamp(2_000)),
             revoked_at: None,
+            lifetime: Lifetime { expires_at: Some(Timestamp(9_000)), ..Lifetime::default() },
+            expired_at: None,
+            paused_at: Some(Timestamp(3_000)),
+            paused_reason: Some("lunch".into()),
         };
         assert_eq!(
             serde_json::to_value(KeyJson::from(record)).unwrap(),
@@ -194,7 +224,8 @@ mod tests {
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",
                 "clamp": true, "dangerAllowUnbounded": false,
                 "ipWhitelist": [], "createdAt": "1970-01-01T00:00:01.000Z", "lastUsedAt": "1970-01-01T00:00:02.000Z",
-                "revokedAt": null, "metadata": {}
+                "revokedAt": null, "expiresAt": "1970-01-01T00:00:09.000Z", "notBefore": null, "activateBy": null,
+                "idleExpirySeconds": null, "pausedAt": "1970-01-01T00:00:03.000Z", "pausedReason": "lunch", "metadata": {}
             })
         );
     }

@@ -1,4 +1,4 @@
-//! `/admin/keys`: mint, list, show and revoke.
+//! `/admin/keys`: mint, list, show, change and revoke.
 
 use std::sync::Arc;
 
@@ -8,18 +8,21 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use till_core::key::{KeyId, KeyStatus};
-use till_core::limit::Dimension;
+use till_core::limit::{Dimension, Limits};
 use till_core::token::Minted;
 use till_core::upstream::Upstream;
 use till_providers::Provider;
 use till_providers::request::endpoints;
-use till_store::{KeyQuery, NewKey};
+use till_store::{KeyQuery, NewKey, StoreError};
 
 use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::json_body;
 use crate::key_create::{KeyCreate, KeyCreateBody};
 use crate::key_json::{CreatedKeyJson, KeyAnswer, KeyCreateAnswer, KeyJson, KeyListAnswer};
+use crate::key_life;
+use crate::key_update::{self, KeyUpdateBody};
+use crate::keys_revoke::STATUS_RULE;
 use crate::query::{self, Parameters};
 use crate::router::Shared;
 
@@ -45,9 +48,10 @@ pub(crate) async fn key_create(
     body: Body,
 ) -> Result<(StatusCode, Json<KeyCreateAnswer>), ApiError> {
     query::none(&uri)?;
-    let wanted = KeyCreate::parse(&json_body::read(&headers, body).await?)?;
+    let body = json_body::read(&headers, body).await?;
+    let wanted = KeyCreate::parse(&body, shared.state.store.now(), shared.state.settings.key_lifetime_max)?;
     let upstream = upstream(&shared, &wanted)?;
-    meterable(&shared, &wanted)?;
+    meterable(&shared, &wanted.provider, wanted.limits, wanted.options.allow_unbounded)?;
     let minted = mint(&shared, &upstream)?;
     let new_key = NewKey {
         id: minted.id,
@@ -55,6 +59,7 @@ pub(crate) async fn key_create(
         origin: upstream.origin,
         limits: wanted.limits,
         options: wanted.options,
+        lifetime: wanted.lifetime,
         metadata: wanted.metadata,
     };
     let record = shared.state.store.key_create(new_key, caller.actor()).await?;
@@ -63,16 +68,20 @@ pub(crate) async fn key_create(
 }
 
 /// A limit in tokens or money is refused for an API that no table knows: no request could pass under it.
-fn meterable(shared: &Shared, wanted: &KeyCreate) -> Result<(), ApiError> {
-    let provider = shared.state.providers.get(&wanted.provider);
-    if wanted.options.allow_unbounded || provider.is_some_and(|provider| !endpoints(provider).is_empty()) {
+fn meterable(
+    shared: &Shared,
+    provider_id: &str,
+    limits: Limits,
+    allow_unbounded: bool,
+) -> Result<(), ApiError> {
+    let provider = shared.state.providers.get(provider_id);
+    if allow_unbounded || provider.is_some_and(|provider| !endpoints(provider).is_empty()) {
         return Ok(());
     }
     for (dimension, field) in [(Dimension::Tokens, "`max_tokens`"), (Dimension::Spend, "a limit in money")] {
-        if wanted.limits.of(dimension).is_some() {
+        if limits.of(dimension).is_some() {
             let message = format!(
-                "{field} can't be enforced for `{}`: till does not know what its requests cost; use `max_activations`",
-                wanted.provider
+                "{field} can't be enforced for `{provider_id}`: till does not know what its requests cost; use `max_activations`"
             );
             return Err(ApiError::new(ErrorCode::InvalidField, message));
         }
@@ -118,7 +127,7 @@ fn mint(shared: &Shared, upstream: &Upstream) -> Result<Minted, ApiError> {
     params(
         ("limit" = Option<u32>, Query, description = "Keys per page", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
-        ("status" = Option<String>, Query, description = "Only keys in this state: `active`, `exhausted` or `revoked`"),
+        ("status" = Option<String>, Query, description = "Only keys in this state: `active`, `pending`, `paused`, `exhausted`, `expired` or `revoked`"),
         ("provider" = Option<String>, Query, description = "Only keys of this provider"),
     ),
     responses(
@@ -158,14 +167,14 @@ fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
     let after = cursor.map(|cursor| cursor.parse::<KeyId>()).transpose();
     let after = after.map_err(|_| query::invalid("cursor", "is not a `nextCursor` of an answer"))?;
     let status = status.map(|word| status_of(&word)).transpose()?;
-    Ok((KeyQuery { after, limit: None, status, provider }, page))
+    Ok((KeyQuery { after, status, provider, ..KeyQuery::default() }, page))
 }
 
 fn status_of(word: &str) -> Result<KeyStatus, ApiError> {
-    [KeyStatus::Active, KeyStatus::Exhausted, KeyStatus::Revoked]
+    KeyStatus::ALL
         .into_iter()
         .find(|status| status.as_str() == word)
-        .ok_or_else(|| query::invalid("status", "must be active, exhausted or revoked"))
+        .ok_or_else(|| query::invalid("status", STATUS_RULE))
 }
 
 /// Show a key
@@ -185,6 +194,48 @@ pub(crate) async fn key_show(
     query::none(&uri)?;
     let key = shared.state.store.key_fetch(key_id(id)?).await?.ok_or_else(no_such_key)?;
     Ok(Json(KeyAnswer { key: key.into() }))
+}
+
+/// Change a key
+///
+/// Takes effect on the next request; a pause also cuts the streams of the key, before the answer. A limit below what is
+/// used stops the key at once, and a higher one lets it go on, also after it was exceeded. All of the change is done, or
+/// nothing of it.
+#[utoipa::path(patch, path = "/admin/keys/{id}", request_body = KeyUpdateBody,
+    params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
+    responses(
+        (status = 200, description = "The key as it is now", body = KeyAnswer),
+        (status = 400, description = "A field or the body breaks a rule, or the path does not hold a key id", body = ErrorBody),
+        (status = 404, description = "There is no such key", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
+    ))]
+pub(crate) async fn key_update(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    uri: Uri,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<KeyAnswer>, ApiError> {
+    query::none(&uri)?;
+    let id = key_id(id)?;
+    let store = &shared.state.store;
+    let change = key_update::parse(&json_body::read(&headers, body).await?, store.now())?;
+    // Neither what it is for nor when it was made ever changes.
+    let key = store.key_fetch(id).await?.ok_or_else(no_such_key)?;
+    key_life::check_end(&change.lifetime, key.created_at, shared.state.settings.key_lifetime_max)?;
+    let limits = Limits {
+        activations: None,
+        tokens: change.limits.tokens.flatten(),
+        spend_nanos: change.limits.spend_nanos.flatten(),
+    };
+    meterable(&shared, &key.provider, limits, key.options.allow_unbounded)?;
+    let changed = store.key_update(id, change, caller.actor()).await.map_err(|error| match error {
+        StoreError::Invalid { reason } => ApiError::new(ErrorCode::InvalidField, reason),
+        error => error.into(),
+    })?;
+    Ok(Json(KeyAnswer { key: changed.ok_or_else(no_such_key)?.into() }))
 }
 
 /// Revoke a key

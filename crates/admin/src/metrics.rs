@@ -75,7 +75,7 @@ impl AdminMetrics {
     }
 }
 
-fn render_store(text: &mut String, stats: StoreStats, fenced: bool) {
+fn render_store(text: &mut String, stats: StoreStats, fenced: bool, stopped: bool) {
     for (name, kind, help, value) in [
         ("till_store_batches_total", "counter", "Transactions committed.", stats.batches),
         ("till_store_operations_total", "counter", "Operations taken from the queue.", stats.operations),
@@ -94,6 +94,12 @@ fn render_store(text: &mut String, stats: StoreStats, fenced: bool) {
         ),
         ("till_store_queue_length", "gauge", "Operations that wait for the writer.", stats.queue_length),
         ("till_store_fenced", "gauge", "1 while all keys are refused after a roll-back.", u64::from(fenced)),
+        (
+            "till_kill_switch",
+            "gauge",
+            "1 while the kill switch is on and all keys are refused.",
+            u64::from(stopped),
+        ),
     ] {
         single(text, name, kind, help, value);
     }
@@ -122,7 +128,8 @@ pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoRespo
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    render_store(&mut text, shared.state.store.stats(), shared.state.store.fenced().is_some());
+    let store = &shared.state.store;
+    render_store(&mut text, store.stats(), store.fenced().is_some(), store.kill_switch().is_some());
     shared.metrics.render(&mut text);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)
 }

@@ -13,7 +13,7 @@ pub(crate) enum Permission {
     AccountRead,
     /// See providers, the state of the instance, its metrics and documentation.
     InstanceRead,
-    /// Lift the fence after a roll-back.
+    /// Lift the fence after a roll-back, turn the kill switch.
     InstanceWrite,
     /// Read the audit log.
     AuditRead,

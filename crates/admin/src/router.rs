@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -32,7 +33,10 @@ use crate::error::{ApiError, ErrorCode};
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
-use crate::{account, audit, docs_page, health, holds, instance, keys, metrics, providers, usage};
+use crate::{
+    account, audit, docs_page, health, holds, instance, keys, keys_revoke, kill_switch, metrics, providers,
+    usage,
+};
 
 /// What the control plane works with.
 pub struct AdminState {
@@ -68,6 +72,8 @@ pub struct AdminSettings {
     pub version: &'static str,
     /// When this process started.
     pub started: Timestamp,
+    /// The longest lifetime of a key, if there is one.
+    pub key_lifetime_max: Option<Duration>,
 }
 
 /// What handlers share.
@@ -155,7 +161,9 @@ fn plane() -> Plane {
         .serve::<keys::__path_key_create, _, _>(Token(KeysWrite), keys::key_create)
         .serve::<keys::__path_key_list, _, _>(Token(KeysRead), keys::key_list)
         .serve::<keys::__path_key_show, _, _>(Token(KeysRead), keys::key_show)
+        .serve::<keys::__path_key_update, _, _>(Token(KeysWrite), keys::key_update)
         .serve::<keys::__path_key_revoke, _, _>(Token(KeysWrite), keys::key_revoke)
+        .serve::<keys_revoke::__path_keys_revoke, _, _>(Token(KeysWrite), keys_revoke::keys_revoke)
         .under("Usage")
         .serve::<usage::__path_usage_list, _, _>(Token(UsageRead), usage::usage_list)
         .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)
@@ -168,6 +176,14 @@ fn plane() -> Plane {
         .under("Instance")
         .serve::<instance::__path_instance_show, _, _>(Token(InstanceRead), instance::instance_show)
         .serve::<instance::__path_rollback_accept, _, _>(Token(InstanceWrite), instance::rollback_accept)
+        .serve::<kill_switch::__path_kill_switch_show, _, _>(
+            Token(InstanceRead),
+            kill_switch::kill_switch_show,
+        )
+        .serve::<kill_switch::__path_kill_switch_set, _, _>(
+            Token(InstanceWrite),
+            kill_switch::kill_switch_set,
+        )
         .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)

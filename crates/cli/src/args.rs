@@ -1,8 +1,12 @@
 //! The command line: what can be asked for. What is done about it is in `commands`.
 
+pub(crate) mod life;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use life::{KeyUpdate, KeysRevoke, LifeFlags};
 
 use crate::settings::{DirectoryFlags, SettingFlags};
 
@@ -35,7 +39,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till start\n  till start --data /srv/till --listen 0.0.0.0:4100 --tls-cert cert.pem --tls-key key.pem\n  till start --provider-url openai=http://127.0.0.1:9000"
     )]
     Start(SettingFlags),
-    /// Make, list, show and revoke scoped keys
+    /// Make, list, show, change and revoke scoped keys
     #[command(
         subcommand,
         arg_required_else_help = true,
@@ -66,6 +70,13 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till prices list --provider openai\n  till prices show gpt-4o-mini\n  till prices check my-prices.toml\n  till prices update my-prices.toml"
     )]
     Prices(PricesCommand),
+    /// Stop every key at once, or let them go on
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till kill-switch on --reason 'a key leaked'\n  till kill-switch status\n  till kill-switch off"
+    )]
+    KillSwitch(KillSwitchCommand),
     /// Show how the server is doing
     #[command(
         after_help = "Examples:\n  till status\n  till status --url https://till.example.com --output json"
@@ -143,11 +154,37 @@ pub(crate) enum KeysCommand {
     /// Show one scoped key
     #[command(after_help = "Examples:\n  till keys show key_3xhKzZ1LbR0uYp2NqTf8Wd")]
     Show(OneKey),
-    /// End a scoped key, for good and at once
+    /// Change limits, life cycle, name or metadata of a scoped key
     ///
-    /// Its next request is refused and its streams in flight are cut.
-    #[command(after_help = "Examples:\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd")]
-    Revoke(OneKey),
+    /// It takes effect on the next request. What is not given stays as it is.
+    #[command(
+        after_help = "Examples:\n  till keys update key_3xhKzZ1LbR0uYp2NqTf8Wd --add-activations 20\n  till keys update key_3xhKzZ1LbR0uYp2NqTf8Wd --ttl 24h --clear max-tokens"
+    )]
+    Update(Box<KeyUpdate>),
+    /// Stop a scoped key for now
+    ///
+    /// Its next request is refused and its streams in flight are cut, until it is resumed.
+    #[command(
+        after_help = "Examples:\n  till keys pause key_3xhKzZ1LbR0uYp2NqTf8Wd --reason 'odd traffic since noon'"
+    )]
+    Pause {
+        #[command(flatten)]
+        key: OneKey,
+        /// Why, for those who look at the key
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Let a paused key go on
+    #[command(after_help = "Examples:\n  till keys resume key_3xhKzZ1LbR0uYp2NqTf8Wd")]
+    Resume(OneKey),
+    /// End scoped keys, for good and at once
+    ///
+    /// Their next request is refused and their streams in flight are cut. With conditions in place of an id it shows how
+    /// many keys fit and asks.
+    #[command(
+        after_help = "Examples:\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd\n  till keys revoke --where team=search --dry-run\n  till keys revoke --unused-for 30d --yes"
+    )]
+    Revoke(Box<KeysRevoke>),
 }
 
 #[derive(Args)]
@@ -173,6 +210,8 @@ pub(crate) struct KeyCreate {
     /// Let requests pass whose cost nothing bounds: each of them can exceed a limit in tokens or money
     #[arg(long)]
     pub(crate) danger_allow_unbounded: bool,
+    #[command(flatten)]
+    pub(crate) life: LifeFlags,
     /// File with the real key; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "upstream")]
     pub(crate) upstream_key_file: Option<PathBuf>,
@@ -360,8 +399,58 @@ pub(crate) enum PricesCommand {
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Status {
     Active,
+    Pending,
+    Paused,
     Exhausted,
+    Expired,
     Revoked,
+}
+
+impl Status {
+    /// The word that the server knows it by.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Pending => "pending",
+            Self::Paused => "paused",
+            Self::Exhausted => "exhausted",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KillSwitchCommand {
+    /// Refuse every request of every key, and cut all streams
+    ///
+    /// It stays on through restarts, until it is turned off.
+    #[command(after_help = "Examples:\n  till kill-switch on\n  till kill-switch on --reason 'a key leaked'")]
+    On {
+        /// Why, for those who look
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let keys work again
+    #[command(after_help = "Examples:\n  till kill-switch off")]
+    Off {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show whether it is on, since when and why
+    #[command(after_help = "Examples:\n  till kill-switch status\n  till kill-switch status --output json")]
+    Status {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Subcommand)]

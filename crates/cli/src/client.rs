@@ -56,6 +56,14 @@ impl Client {
         self.call(&Method::POST, path, body)
     }
 
+    pub(crate) fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(&Method::PUT, path, Some(body))
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(&Method::PATCH, path, Some(body))
+    }
+
     pub(crate) fn delete(&self, path: &str) -> anyhow::Result<Value> {
         self.call(&Method::DELETE, path, None)
     }

@@ -5,7 +5,9 @@ mod completions;
 mod config;
 mod holds;
 mod key_create;
+mod key_update;
 mod keys;
+mod kill_switch;
 mod prices;
 mod providers;
 mod status;
@@ -29,7 +31,15 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
             keys::list(status, provider.as_deref(), &connection, output, surroundings)
         }
         Command::Keys(KeysCommand::Show(key)) => keys::show(&key, surroundings),
-        Command::Keys(KeysCommand::Revoke(key)) => keys::revoke(&key, surroundings),
+        Command::Keys(KeysCommand::Update(wanted)) => key_update::update(&wanted, surroundings),
+        Command::Keys(KeysCommand::Pause { key, reason }) => {
+            key_update::pause(&key, reason.as_deref(), true, surroundings)
+        }
+        Command::Keys(KeysCommand::Resume(key)) => key_update::pause(&key, None, false, surroundings),
+        Command::Keys(KeysCommand::Revoke(wanted)) => match &wanted.id {
+            Some(id) => keys::revoke(id, &wanted.connection, wanted.output, surroundings),
+            None => key_update::revoke_many(&wanted, surroundings),
+        },
         Command::Usage(wanted) => usage::run(&wanted, surroundings),
         Command::Holds(HoldsCommand::List { connection, output }) => {
             holds::list(&connection, output, surroundings)
@@ -49,6 +59,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         Command::Prices(PricesCommand::Update { file, directories, output }) => {
             prices::update(&file, &directories, output, surroundings)
         }
+        Command::KillSwitch(command) => kill_switch::run(&command, surroundings),
         Command::Status { connection, output } => status::run(&connection, output, surroundings),
         Command::Providers(ProvidersCommand::List { output }) => providers::list(output, surroundings),
         Command::Providers(ProvidersCommand::Show { id, output }) => {

@@ -13,6 +13,7 @@ mod prices;
 mod settings;
 #[cfg(test)]
 mod snapshot;
+mod span;
 mod start;
 mod tls;
 

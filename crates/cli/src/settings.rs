@@ -57,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Duration,
     pub(crate) client_header_timeout: Duration,
     pub(crate) budget_wait: Duration,
+    pub(crate) key_lifetime_max: Option<Duration>,
     pub(crate) usage_retention_days: usize,
     pub(crate) shutdown_grace: Duration,
     pub(crate) header_bytes_max: usize,

@@ -163,6 +163,7 @@ impl Instance<'_> {
                 public_url: self.url,
                 version: VERSION,
                 started: now(),
+                key_lifetime_max: settings.key_lifetime_max,
             },
             metrics: Arc::new(move || metrics_of.get().map(Proxy::metrics_text).unwrap_or_default()),
             clock: now,

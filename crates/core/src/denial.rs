@@ -19,6 +19,14 @@ pub enum DenialCode {
     ProjectExhausted,
     /// An admin ended the key.
     KeyRevoked,
+    /// The time of the key is over, or it was not used for too long.
+    KeyExpired,
+    /// An admin stopped the key for now.
+    KeyPaused,
+    /// The time of the key has not come.
+    KeyNotYetActive,
+    /// The operator stopped all keys at once.
+    InstanceStopped,
     /// The store was put back from an older copy and nobody accepted that yet.
     KeyFenced,
     /// The key was sealed for another destination than the one configured now.
@@ -57,7 +65,7 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// All codes, for documentation and metrics.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::MissingKey,
         Self::InvalidKey,
         Self::ActivationsExhausted,
@@ -65,6 +73,10 @@ impl DenialCode {
         Self::SpendExhausted,
         Self::ProjectExhausted,
         Self::KeyRevoked,
+        Self::KeyExpired,
+        Self::KeyPaused,
+        Self::KeyNotYetActive,
+        Self::InstanceStopped,
         Self::KeyFenced,
         Self::CredentialDenied,
         Self::EndpointDenied,
@@ -94,6 +106,10 @@ impl DenialCode {
             Self::SpendExhausted => "spend_exhausted",
             Self::ProjectExhausted => "project_exhausted",
             Self::KeyRevoked => "key_revoked",
+            Self::KeyExpired => "key_expired",
+            Self::KeyPaused => "key_paused",
+            Self::KeyNotYetActive => "key_not_yet_active",
+            Self::InstanceStopped => "instance_stopped",
             Self::KeyFenced => "key_fenced",
             Self::CredentialDenied => "credential_denied",
             Self::EndpointDenied => "endpoint_denied",

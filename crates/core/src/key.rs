@@ -42,23 +42,36 @@ impl FromStr for KeyId {
 
 /// What a key may still do.
 ///
-/// When several hold at once the one that stands first here wins: revoked, then exhausted, then active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When several hold at once the one that stands first here wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyStatus {
     /// An admin ended it; it never comes back.
     Revoked,
+    /// Its time is over, or it was not used for too long.
+    Expired,
     /// A limit is reached; an admin could raise it.
     Exhausted,
+    /// An admin stopped it for now.
+    Paused,
+    /// Its time has not come.
+    Pending,
     /// It works.
     Active,
 }
 
 impl KeyStatus {
+    /// All states, in the order in which they win.
+    pub const ALL: [Self; 6] =
+        [Self::Revoked, Self::Expired, Self::Exhausted, Self::Paused, Self::Pending, Self::Active];
+
     /// The word used in API answers, tables and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",
+            Self::Expired => "expired",
             Self::Exhausted => "exhausted",
+            Self::Paused => "paused",
+            Self::Pending => "pending",
             Self::Active => "active",
         }
     }

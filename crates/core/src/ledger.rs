@@ -30,7 +30,8 @@ pub use ask::{ANCESTOR_SHARE_DIVISOR, SHARE_DIVISOR, USEFUL_STEPS, Verdict};
 pub use balance::{Balance, BalanceParts, Unbalanced, Uncountable};
 
 use crate::denial::{Denial, DenialCode};
-use crate::key::KeyId;
+use crate::key::{KeyId, KeyStatus};
+use crate::lifetime::Lifetime;
 use crate::limit::{Limits, Units};
 use crate::time::Timestamp;
 
@@ -129,13 +130,21 @@ pub struct Ledger {
     /// Number of the newest hold of this incarnation.
     last_number: u64,
     fenced: bool,
+    stopped: bool,
 }
 
 impl Ledger {
     /// An empty ledger. `incarnation` must be higher than that of any ledger before it on the same
     /// store. A `fenced` one denies everything.
     pub fn new(incarnation: u64, fenced: bool) -> Self {
-        Self { accounts: HashMap::new(), holds: HashMap::new(), incarnation, last_number: 0, fenced }
+        Self {
+            accounts: HashMap::new(),
+            holds: HashMap::new(),
+            incarnation,
+            last_number: 0,
+            fenced,
+            stopped: false,
+        }
     }
 
     /// Replaces a hold by what was used, which may be more than was held: the excess comes from what is
@@ -208,6 +217,61 @@ impl Ledger {
         let first = account.revoked_at.is_none();
         account.revoked_at.get_or_insert(now);
         Some(first)
+    }
+
+    /// Notes that the time of an account is over, if it is. It then stays over whatever the clock says. `true` when
+    /// this was the first to see it.
+    pub fn expire(&mut self, id: AccountId, now: Timestamp) -> bool {
+        let Some(loaded) = self.accounts.get_mut(&id) else {
+            return false;
+        };
+        let is_news =
+            loaded.account.expired_at.is_none() && loaded.account.is_expired(loaded.open_holds > 0, now);
+        if is_news {
+            loaded.account.expired_at = Some(now);
+        }
+        is_news
+    }
+
+    /// Gives an account other bounds in time. If they are not over yet it works again, although the old ones were.
+    /// `false` when the account is not loaded.
+    pub fn set_lifetime(&mut self, id: AccountId, lifetime: Lifetime, now: Timestamp) -> bool {
+        let Some(loaded) = self.accounts.get_mut(&id) else {
+            return false;
+        };
+        let account = &mut loaded.account;
+        (account.lifetime, account.idle_from, account.expired_at) = (lifetime, now, None);
+        true
+    }
+
+    /// Stops an account, or lets it go on. The first of several pauses counts. `None` when the account is not loaded,
+    /// otherwise whether something changed.
+    pub fn set_paused(&mut self, id: AccountId, paused: bool, now: Timestamp) -> Option<bool> {
+        let account = &mut self.accounts.get_mut(&id)?.account;
+        let changes = account.paused_at.is_some() != paused;
+        if changes {
+            account.paused_at = paused.then_some(now);
+        }
+        Some(changes)
+    }
+
+    /// A request of the account has ended: it is idle from now on. Only of interest where idling ends it.
+    pub fn rest(&mut self, id: AccountId, now: Timestamp) {
+        if let Some(loaded) = self.accounts.get_mut(&id)
+            && loaded.account.lifetime.idle_expiry_seconds.is_some()
+        {
+            loaded.account.last_used_at = loaded.account.last_used_at.max(Some(now));
+        }
+    }
+
+    /// What a loaded account may still do.
+    pub fn status(&self, id: AccountId, now: Timestamp) -> Option<KeyStatus> {
+        self.accounts.get(&id).map(|loaded| loaded.account.status(loaded.open_holds > 0, now))
+    }
+
+    /// Stops everything, or lets it go on: the kill switch.
+    pub fn set_stopped(&mut self, stopped: bool) {
+        self.stopped = stopped;
     }
 
     /// Whether everything is denied.
@@ -297,6 +361,11 @@ pub fn fenced_denial() -> Denial {
     refusal::fenced()
 }
 
+/// The denial while the kill switch is on.
+pub fn stopped_denial() -> Denial {
+    refusal::stopped()
+}
+
 /// The denial for a key that has no row.
 pub fn unknown_denial(key: KeyId) -> Denial {
     refusal::unknown(AccountId::Key(key))
@@ -305,6 +374,16 @@ pub fn unknown_denial(key: KeyId) -> Denial {
 /// The denial when a key was revoked while it was in use.
 pub fn revoked_denial(key: KeyId) -> Denial {
     refusal::revoked(AccountId::Key(key), AccountId::Key(key))
+}
+
+/// The denial when the time of a key ran out while it was in use.
+pub fn expired_denial(key: KeyId) -> Denial {
+    refusal::expired(AccountId::Key(key), AccountId::Key(key))
+}
+
+/// The denial when a key was paused while it was in use.
+pub fn paused_denial(key: KeyId) -> Denial {
+    refusal::paused(AccountId::Key(key), AccountId::Key(key))
 }
 
 /// The denial while the process stops.

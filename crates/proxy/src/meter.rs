@@ -105,6 +105,11 @@ impl Meter {
         self.hold.key_ended()
     }
 
+    /// Why the key has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<Denial> {
+        self.hold.ended()
+    }
+
     /// Takes what came of the answer and gives what is to be passed on.
     ///
     /// # Errors

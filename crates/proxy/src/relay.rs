@@ -115,6 +115,10 @@ pub(crate) async fn open(
         ));
     }
     let meter = Meter::begin(hold, measure, provider, &parts, started);
+    if let Some(denial) = meter.ended() {
+        // It ended before the provider answered: nothing of the answer is passed on.
+        return Err(denial);
+    }
     let has_body = !is_head && !body.is_end_stream();
     let source = match decode::coding(&parts.headers) {
         Ok(Some(coding)) if has_body => {
@@ -341,6 +345,11 @@ impl Relay {
     /// A piece of the answer: measured, searched, passed on.
     fn take(&mut self, data: Bytes) -> Option<Result<Frame<Bytes>, BodyError>> {
         let live = self.live.as_mut()?;
+        if let Some(denial) = live.meter.ended() {
+            // The watchdog is about to say the same; what came in between is not passed on.
+            let event = self.cut_saying(Cut::KeyEnded, &denial);
+            return event.map(|event| Ok(Frame::data(event)));
+        }
         let Ok(data) = live.measure(data) else {
             let event = self.cut_saying(Cut::Exceeded, &exceeded(self.drains.provider()));
             return event.map(|event| Ok(Frame::data(event)));

@@ -22,6 +22,10 @@ pub(crate) fn status(code: DenialCode) -> StatusCode {
         | DenialCode::SpendExhausted
         | DenialCode::ProjectExhausted
         | DenialCode::KeyRevoked
+        | DenialCode::KeyExpired
+        | DenialCode::KeyPaused
+        | DenialCode::KeyNotYetActive
+        | DenialCode::InstanceStopped
         | DenialCode::KeyFenced
         | DenialCode::CredentialDenied
         | DenialCode::EndpointDenied

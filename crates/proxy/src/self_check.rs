@@ -55,6 +55,10 @@ fn render(record: &KeyRecord) -> Value {
             "maxSpendUsd": limits.spend_nanos.map(dollars),
             "usedSpendUsd": dollars(used.spend_nanos),
             "remainingSpendUsd": left(limits.spend_nanos, used.spend_nanos).map(dollars),
+            "expiresAt": record.lifetime.expires_at.map(|at| at.to_string()),
+            "notBefore": record.lifetime.not_before.map(|at| at.to_string()),
+            "activateBy": record.lifetime.activate_by.map(|at| at.to_string()),
+            "idleExpirySeconds": record.lifetime.idle_expiry_seconds,
             "clamp": record.options.clamp,
             "dangerAllowUnbounded": record.options.allow_unbounded,
         }

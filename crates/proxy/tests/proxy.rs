@@ -5,6 +5,7 @@ mod proxy {
     mod connections;
     mod cors;
     mod echo;
+    mod ends;
     mod exact;
     mod forwarding;
     mod hostile;

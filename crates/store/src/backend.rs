@@ -15,7 +15,8 @@ use till_core::time::Timestamp;
 use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::error::StoreError;
 use crate::fence::Fence;
-use crate::key::{KeyOptions, KeyQuery, KeyRecord, NewKey};
+use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord, NewKey};
+use crate::kill_switch::KillSwitch;
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 
@@ -40,6 +41,9 @@ pub(crate) struct Instance {
     pub(crate) stopped_clean: bool,
     /// Version of the program that started last.
     pub(crate) version: String,
+    /// The highest time seen when this was written.
+    pub(crate) time_seen: Timestamp,
+    pub(crate) kill_switch: Option<KillSwitch>,
 }
 
 /// A key row to insert; its account comes with the after-images.
@@ -67,6 +71,12 @@ pub(crate) struct Batch {
     pub(crate) keys: Vec<KeyRow>,
     /// Accounts whose after-images are in the ledger.
     pub(crate) accounts: Vec<AccountId>,
+    /// Those of them whose bounds in time or pause changed; otherwise these are not written.
+    pub(crate) lifetimes: Vec<AccountId>,
+    /// Keys that were changed, after-images.
+    pub(crate) details: Vec<(KeyId, KeyDetails)>,
+    /// The highest time seen, to be kept.
+    pub(crate) time_seen: Option<Timestamp>,
     /// Holds granted in this batch; those still open in the ledger get a row.
     pub(crate) holds_opened: Vec<HoldId>,
     /// Holds closed in this batch that an earlier one gave a row.
@@ -94,6 +104,8 @@ impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
             && self.accounts.is_empty()
+            && self.details.is_empty()
+            && self.time_seen.is_none()
             && self.holds_closed.is_empty()
             && self.holds_orphaned.is_empty()
             && self.holds_forgiven.is_empty()
@@ -111,6 +123,9 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
         self.accounts.clear();
+        self.lifetimes.clear();
+        self.details.clear();
+        self.time_seen = None;
         self.holds_opened.clear();
         self.holds_closed.clear();
         self.holds_orphaned.clear();
@@ -136,6 +151,9 @@ pub(crate) trait Backend: Send + 'static {
 
     /// What a key allows; `None` when there is no such key.
     fn key_options(&mut self, id: KeyId) -> Result<Option<KeyOptions>, StoreError>;
+
+    /// What of a key can be changed; `None` when there is no such key.
+    fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError>;
 
     /// An orphan that nobody has forgiven.
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError>;
@@ -169,8 +187,10 @@ pub(crate) trait Backend: Send + 'static {
 
 /// Reads for the admin side, each of one committed state.
 pub(crate) trait Reader: Send + 'static {
-    fn key_fetch(&mut self, id: KeyId) -> Result<Option<KeyRecord>, StoreError>;
-    fn key_list(&mut self, query: &KeyQuery) -> Result<Vec<KeyRecord>, StoreError>;
+    /// With the status as of `now`.
+    fn key_fetch(&mut self, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError>;
+    /// With the status as of `now`.
+    fn key_list(&mut self, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError>;
     fn key_count(&mut self) -> Result<u64, StoreError>;
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError>;
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;

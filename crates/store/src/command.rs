@@ -11,12 +11,14 @@ use till_core::limit::Units;
 use tokio::sync::oneshot;
 
 use crate::admin_token::NewAdminToken;
+use crate::clock::Clock;
 use crate::denial_counts::DenialCounts;
 use crate::denied_records::DeniedRecords;
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::hold::{HoldRefusal, Pending};
-use crate::key::NewKey;
+use crate::key::{KeyChange, NewKey};
+use crate::kill_switch::KillSwitch;
 use crate::queue::Queue;
 use crate::stats::Counters;
 use crate::terms::{KeyTerms, TermsMap};
@@ -58,6 +60,10 @@ pub(crate) enum Command {
         what: Box<Administration>,
         reply: DoneReply,
     },
+    /// Answered once it is durable how late it is.
+    Seen {
+        reply: DoneReply,
+    },
     /// Answered once a transaction was written.
     Probe {
         reply: DoneReply,
@@ -77,11 +83,16 @@ pub(crate) struct Administration {
 
 #[derive(Debug)]
 pub(crate) enum Action {
-    KeyCreate(NewKey),
-    KeyRevoke(KeyId),
+    KeyCreate(Box<NewKey>),
+    KeyRevoke(Vec<KeyId>),
+    KeyUpdate(KeyId, Box<KeyChange>),
     AdminTokenPut(NewAdminToken),
     IndexKeyPut(Vec<u8>),
     FenceAccept,
+    KillSwitch {
+        on: bool,
+        reason: Option<String>,
+    },
     HoldForgive(HoldId),
     /// Only an entry in the audit log.
     Audit {
@@ -94,24 +105,28 @@ pub(crate) enum Action {
 /// What handles, holds and the writer have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    pub(crate) clock: Clock,
     pub(crate) queue: Queue<Command>,
     pub(crate) denials: DenialCounts,
     pub(crate) denied_records: DeniedRecords,
     pub(crate) terms: TermsMap,
     pub(crate) counters: Counters,
     fence: Mutex<Option<Fence>>,
+    kill_switch: Mutex<Option<KillSwitch>>,
     stopping: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(fence: Option<Fence>) -> Self {
+    pub(crate) fn new(fence: Option<Fence>, kill_switch: Option<KillSwitch>, clock: Clock) -> Self {
         Self {
+            clock,
             queue: Queue::new(),
             denials: DenialCounts::default(),
             denied_records: DeniedRecords::default(),
             terms: TermsMap::default(),
             counters: Counters::default(),
             fence: Mutex::new(fence),
+            kill_switch: Mutex::new(kill_switch),
             stopping: AtomicBool::new(false),
         }
     }
@@ -122,6 +137,14 @@ impl Shared {
 
     pub(crate) fn unfence(&self) {
         *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn kill_switch(&self) -> Option<KillSwitch> {
+        self.kill_switch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn show_kill_switch(&self, switch: Option<KillSwitch>) {
+        *self.kill_switch.lock().unwrap_or_else(PoisonError::into_inner) = switch;
     }
 
     pub(crate) fn stop_granting(&self) {

@@ -29,6 +29,7 @@ macro_rules! on_every_backend {
 }
 
 // After the macro, which they use.
+mod life;
 mod usage;
 mod waiting;
 
@@ -74,6 +75,7 @@ pub(super) async fn create(store: &Store, n: u64, limits: Limits) -> KeyId {
         origin: "https://api.example.com".into(),
         limits,
         options: Default::default(),
+        lifetime: Default::default(),
         metadata: Map::from_iter([("agent".to_owned(), json!(n))]),
     };
     store.key_create(key, &actor()).await.unwrap().id
@@ -246,6 +248,7 @@ async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
         origin: "y".into(),
         limits: Limits::default(),
         options: Default::default(),
+        lifetime: Default::default(),
         metadata: Map::new(),
     };
     let conflict = store.key_create(again.clone(), &actor()).await;

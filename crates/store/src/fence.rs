@@ -88,9 +88,12 @@ mod tests {
     use super::{Fence, Verdict, judge};
     use crate::backend::{Instance, Mark};
     use crate::witness::{Reading, Record};
+    use till_core::time::Timestamp;
 
     fn instance(incarnation: u64, nonce: u8) -> Instance {
         Instance {
+            time_seen: Timestamp(0),
+            kill_switch: None,
             id: [1; 16],
             mark: Mark { incarnation, nonce: [nonce; 16] },
             previous_nonce: [nonce.wrapping_sub(1); 16],

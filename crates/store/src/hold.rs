@@ -6,6 +6,7 @@ use std::sync::Arc;
 use till_core::denial::Denial;
 use till_core::ledger::Grant;
 use till_core::limit::{Limits, Units};
+use till_core::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::command::{Closing, Command, Shared};
@@ -33,13 +34,20 @@ pub struct Hold {
     shared: Arc<Shared>,
     grant: Grant,
     ended: watch::Receiver<Option<Denial>>,
+    /// When the time of the key is over.
+    expires_at: Option<Timestamp>,
     record: Option<Box<UsageRecord>>,
     open: bool,
 }
 
 impl Hold {
-    pub(crate) fn new(shared: Arc<Shared>, grant: Grant, ended: watch::Receiver<Option<Denial>>) -> Self {
-        Self { shared, grant, ended, record: None, open: true }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        grant: Grant,
+        ended: watch::Receiver<Option<Denial>>,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self { shared, grant, ended, expires_at, record: None, open: true }
     }
 
     /// What is set aside.
@@ -57,6 +65,11 @@ impl Hold {
         self.grant.remaining
     }
 
+    /// Whether the time of the key ran out since it was granted: the process may have been asleep.
+    pub(crate) fn is_over(&self) -> bool {
+        self.expires_at.is_some_and(|end| end <= self.shared.clock.now())
+    }
+
     /// What to write into the usage records when the hold ends, however it ends.
     pub fn record(&mut self, record: Box<UsageRecord>) {
         self.record = Some(record);
@@ -70,6 +83,15 @@ impl Hold {
     /// Tells when the key ends while the hold is open, and after.
     pub fn key_ended(&self) -> KeyEnded {
         KeyEnded { ended: self.ended.clone() }
+    }
+
+    /// Why the key has ended, if it has. Cheap while it has not: no lock.
+    pub fn ended(&self) -> Option<Denial> {
+        match self.ended.has_changed() {
+            Ok(false) => None,
+            // Also when nobody can tell any more: what was told last counts.
+            Ok(true) | Err(_) => self.ended.borrow().clone(),
+        }
     }
 
     /// Replaces the hold by what was really used, which may be more.
@@ -129,7 +151,7 @@ impl Drop for Pending {
     }
 }
 
-/// Resolves when a key is revoked.
+/// Resolves when a key is revoked or paused, or its time is over.
 #[derive(Clone, Debug)]
 pub struct KeyEnded {
     ended: watch::Receiver<Option<Denial>>,

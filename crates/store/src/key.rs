@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use till_core::key::{KeyId, KeyStatus};
+use till_core::lifetime::Lifetime;
 use till_core::limit::{Limits, Units};
 use till_core::time::Timestamp;
 
@@ -37,6 +38,8 @@ pub struct NewKey {
     pub limits: Limits,
     /// What it allows.
     pub options: KeyOptions,
+    /// From when and until when it works.
+    pub lifetime: Lifetime,
     /// Whatever the admin wants to keep with it.
     pub metadata: Map<String, Value>,
 }
@@ -69,6 +72,80 @@ pub struct KeyRecord {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// From when and until when it works.
+    pub lifetime: Lifetime,
+    /// When it was seen that its time is over.
+    pub expired_at: Option<Timestamp>,
+    /// Since when it is paused.
+    pub paused_at: Option<Timestamp>,
+    /// Why it is paused, if whoever did it said so.
+    pub paused_reason: Option<String>,
+}
+
+/// What to change of a key; the default changes nothing. In what can be absent, the outer `None` leaves it as it is and
+/// the inner one takes it away.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChange {
+    /// All metadata anew.
+    pub metadata: Option<Map<String, Value>>,
+    /// The entry `name` of the metadata, after that.
+    pub name: Option<Option<String>>,
+    /// Whether an output cap may be lowered to what is left.
+    pub clamp: Option<bool>,
+    /// Limits anew.
+    pub limits: LimitChange,
+    /// What is added to limits, after that.
+    pub add: Units,
+    /// Bounds in time.
+    pub lifetime: LifetimeChange,
+    /// Whether it is paused.
+    pub paused: Option<bool>,
+    /// Why it is paused.
+    pub paused_reason: Option<String>,
+}
+
+/// New limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitChange {
+    /// Requests.
+    pub activations: Option<Option<u64>>,
+    /// Tokens.
+    pub tokens: Option<Option<u64>>,
+    /// Nano-dollars.
+    pub spend_nanos: Option<Option<u64>>,
+}
+
+/// New bounds in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LifetimeChange {
+    /// See [`Lifetime::not_before`].
+    pub not_before: Option<Option<Timestamp>>,
+    /// See [`Lifetime::expires_at`].
+    pub expires_at: Option<Option<Timestamp>>,
+    /// See [`Lifetime::activate_by`].
+    pub activate_by: Option<Option<Timestamp>>,
+    /// See [`Lifetime::idle_expiry_seconds`].
+    pub idle_expiry_seconds: Option<Option<u64>>,
+}
+
+impl LifetimeChange {
+    /// The bounds after the change.
+    pub fn of(&self, before: Lifetime) -> Lifetime {
+        Lifetime {
+            not_before: self.not_before.unwrap_or(before.not_before),
+            expires_at: self.expires_at.unwrap_or(before.expires_at),
+            activate_by: self.activate_by.unwrap_or(before.activate_by),
+            idle_expiry_seconds: self.idle_expiry_seconds.unwrap_or(before.idle_expiry_seconds),
+        }
+    }
+}
+
+/// What of a key can be changed and stands in its row, not in its account.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct KeyDetails {
+    pub(crate) options: KeyOptions,
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) paused_reason: Option<String>,
 }
 
 /// Which keys to list. The default is all of them.
@@ -82,6 +159,12 @@ pub struct KeyQuery {
     pub status: Option<KeyStatus>,
     /// Only keys of this provider.
     pub provider: Option<String>,
+    /// Only keys that were made before.
+    pub created_before: Option<Timestamp>,
+    /// Only keys that were last used before, or never used and made before.
+    pub last_used_before: Option<Timestamp>,
+    /// Only keys with this entry, a text, in their metadata.
+    pub metadata: Option<(String, String)>,
 }
 
 /// Figures over all keys.

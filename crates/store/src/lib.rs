@@ -21,6 +21,7 @@ mod fence;
 mod files;
 mod hold;
 mod key;
+mod kill_switch;
 mod lock;
 #[cfg(test)]
 mod memory;
@@ -41,7 +42,11 @@ pub use admin_token::{AdminToken, NewAdminToken};
 pub use error::{OpenError, StoreError};
 pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};
-pub use key::{AccountSummary, DEFAULT_PROJECT, KeyOptions, KeyQuery, KeyRecord, NewKey};
+pub use key::{
+    AccountSummary, DEFAULT_PROJECT, KeyChange, KeyOptions, KeyQuery, KeyRecord, LifetimeChange, LimitChange,
+    NewKey,
+};
+pub use kill_switch::KillSwitch;
 pub use stats::StoreStats;
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;

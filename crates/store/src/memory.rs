@@ -13,7 +13,7 @@ use till_core::time::Timestamp;
 use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::error::StoreError;
-use crate::key::{KeyOptions, KeyQuery, KeyRecord};
+use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
 use crate::month::Month;
 use crate::usage_record::{
     OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
@@ -40,6 +40,8 @@ pub(crate) struct Disk {
     instance: Option<Instance>,
     index_key: Option<Vec<u8>>,
     keys: Vec<KeyRow>,
+    /// Of paused keys.
+    reasons: BTreeMap<KeyId, String>,
     accounts: BTreeMap<AccountId, Account>,
     /// And whether it is an orphan.
     pub(crate) holds: BTreeMap<HoldId, (OpenHold, bool)>,
@@ -118,6 +120,15 @@ impl Backend for MemoryBackend {
         Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.options))
     }
 
+    fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError> {
+        let disk = self.medium.disk();
+        Ok(disk.keys.iter().find(|row| row.key.id == id).map(|row| KeyDetails {
+            options: row.key.options,
+            metadata: row.key.metadata.clone(),
+            paused_reason: disk.reasons.get(&id).cloned(),
+        }))
+    }
+
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
         let disk = self.medium.disk();
         Ok(disk.holds.get(&id).filter(|(_, orphan)| *orphan).map(|(hold, _)| hold.clone()))
@@ -183,9 +194,27 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
         disk.instance = Some(instance.clone());
     }
     for id in &batch.accounts {
-        disk.accounts.insert(*id, ledger.account(*id).expect("a changed account is loaded").clone());
+        let account = ledger.account(*id).expect("a changed account is loaded").clone();
+        let mut kept = account.clone();
+        // As in a row: these columns are only written when the batch says so.
+        if let Some(old) = disk.accounts.get(id).filter(|_| !batch.lifetimes.contains(id)) {
+            (kept.lifetime, kept.idle_from) = (old.lifetime, old.idle_from);
+            (kept.expired_at, kept.paused_at) = (old.expired_at, old.paused_at);
+        }
+        disk.accounts.insert(*id, kept);
     }
     disk.keys.extend(batch.keys.iter().cloned());
+    for (id, details) in &batch.details {
+        let row = disk.keys.iter_mut().find(|row| row.key.id == *id).expect("a changed key has a row");
+        (row.key.options, row.key.metadata) = (details.options, details.metadata.clone());
+        match &details.paused_reason {
+            Some(reason) => drop(disk.reasons.insert(*id, reason.clone())),
+            None => drop(disk.reasons.remove(id)),
+        }
+    }
+    if let (Some(seen), Some(instance)) = (batch.time_seen, &mut disk.instance) {
+        instance.time_seen = instance.time_seen.max(seen);
+    }
     for id in &batch.holds_opened {
         if let Some(hold) = ledger.open_hold(*id) {
             assert!(disk.holds.insert(*id, (hold.clone(), false)).is_none(), "a hold id is used once");
@@ -228,8 +257,12 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
 
 struct MemoryReader(Arc<Medium>);
 
-fn record(disk: &Disk, row: &KeyRow) -> KeyRecord {
+fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {
     let account = &disk.accounts[&AccountId::Key(row.key.id)];
+    let is_in_use = disk
+        .holds
+        .values()
+        .any(|(hold, orphan)| !orphan && hold.accounts.key() == AccountId::Key(row.key.id));
     let used = |dimension| u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
     KeyRecord {
         id: row.key.id,
@@ -243,23 +276,28 @@ fn record(disk: &Disk, row: &KeyRow) -> KeyRecord {
             tokens: used(Dimension::Tokens),
             spend_nanos: used(Dimension::Spend),
         },
-        status: account.status(),
+        status: account.status(is_in_use, now),
         metadata: row.key.metadata.clone(),
         created_at: row.created_at,
         last_used_at: account.last_used_at,
         revoked_at: account.revoked_at,
+        lifetime: account.lifetime,
+        expired_at: account.expired_at,
+        paused_at: account.paused_at,
+        paused_reason: disk.reasons.get(&row.key.id).cloned(),
     }
 }
 
 impl Reader for MemoryReader {
-    fn key_fetch(&mut self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+    fn key_fetch(&mut self, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
         let disk = self.0.disk();
-        Ok(disk.keys.iter().find(|row| row.key.id == id).map(|row| record(&disk, row)))
+        Ok(disk.keys.iter().find(|row| row.key.id == id).map(|row| record(&disk, row, now)))
     }
 
-    fn key_list(&mut self, query: &KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
+    fn key_list(&mut self, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {
         let disk = self.0.disk();
-        let newest_first: Vec<KeyRecord> = disk.keys.iter().rev().map(|row| record(&disk, row)).collect();
+        let newest_first: Vec<KeyRecord> =
+            disk.keys.iter().rev().map(|row| record(&disk, row, now)).collect();
         let skip = match query.after {
             None => 0,
             Some(id) => {
@@ -269,6 +307,13 @@ impl Reader for MemoryReader {
         let matches = |key: &KeyRecord| {
             query.status.is_none_or(|status| key.status == status)
                 && query.provider.as_ref().is_none_or(|provider| key.provider == *provider)
+                && query.created_before.is_none_or(|before| key.created_at < before)
+                && query
+                    .last_used_before
+                    .is_none_or(|before| key.last_used_at.unwrap_or(key.created_at) < before)
+                && query.metadata.as_ref().is_none_or(|(name, value)| {
+                    key.metadata.get(name).and_then(|v| v.as_str()) == Some(value)
+                })
         };
         let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
         Ok(newest_first.into_iter().skip(skip).filter(matches).take(limit).collect())

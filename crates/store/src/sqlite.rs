@@ -23,7 +23,7 @@ use crate::admin_token::AdminToken;
 use crate::backend::{Backend, Batch, Instance, Reader};
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
-use crate::key::{KeyOptions, KeyQuery, KeyRecord};
+use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use migration::{Refused, migrate};
@@ -137,6 +137,10 @@ impl Backend for SqliteBackend {
         self.run("read", |connection| read::key_options(connection, id))
     }
 
+    fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError> {
+        self.run("read", |connection| read::key_details(connection, id))
+    }
+
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
         self.run("read", |connection| usage::orphan(connection, id))
     }
@@ -215,12 +219,12 @@ impl SqliteReader {
 }
 
 impl Reader for SqliteReader {
-    fn key_fetch(&mut self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        self.run(|connection| read::key_fetch(connection, id))
+    fn key_fetch(&mut self, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
+        self.run(|connection| read::key_fetch(connection, id, now))
     }
 
-    fn key_list(&mut self, query: &KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
-        self.run(|connection| read::key_list(connection, query))
+    fn key_list(&mut self, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {
+        self.run(|connection| read::key_list(connection, query, now))
     }
 
     fn key_count(&mut self) -> Result<u64, StoreError> {

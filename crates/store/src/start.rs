@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
@@ -10,6 +11,7 @@ use till_core::ledger::{AccountId, HoldId, Ledger, OpenHold};
 use till_core::time::Timestamp;
 
 use crate::backend::{Backend, Batch, Instance, Mark};
+use crate::clock::Clock;
 use crate::error::{OpenError, StoreError};
 use crate::fence::{Fence, Verdict, judge};
 use crate::usage_record::{Outcome, TokenCounts, UsageRecord, hold_name};
@@ -24,6 +26,9 @@ pub(crate) struct Started {
     pub(crate) head: ChainHead,
 }
 
+/// How far behind a clock may be without a word: they are set by a little all the time.
+const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
+
 /// Starts on a backend.
 ///
 /// The order of the writes: the very first start makes the witness, which then says that no start was
@@ -34,9 +39,17 @@ pub(crate) fn start(
     mut backend: Box<dyn Backend>,
     witness_path: &Path,
     version: &str,
-    now: Timestamp,
+    clock: &Clock,
 ) -> Result<Started, OpenError> {
     let found = backend.instance()?;
+    let behind = clock.raise(found.as_ref().map_or(Timestamp(0), |instance| instance.time_seen));
+    if behind > CLOCK_BEHIND_MAX {
+        tracing::warn!(
+            seconds = behind.as_secs(),
+            "the clock is behind the highest time seen; times go on from there, so that no key lives longer"
+        );
+    }
+    let now = clock.now();
     let (mut witness, reading) = Witness::open(witness_path);
     let verdict = judge(found.as_ref(), &reading);
     let mut head = backend.audit_head()?;
@@ -55,6 +68,7 @@ pub(crate) fn start(
         Verdict::Fenced(_) => {}
     }
     instance.version = version.into();
+    instance.time_seen = now;
     instance.stopped_clean = false;
     batch.instance = Some(instance.clone());
     let mut orphans = Ledger::new(instance.mark.incarnation, false);
@@ -63,7 +77,8 @@ pub(crate) fn start(
     if instance.fence.is_none() {
         raise(backend.as_mut(), &mut witness, &mut instance, false)?;
     }
-    let ledger = Ledger::new(instance.mark.incarnation, instance.fence.is_some());
+    let mut ledger = Ledger::new(instance.mark.incarnation, instance.fence.is_some());
+    ledger.set_stopped(instance.kill_switch.is_some());
     Ok(Started { backend, witness, instance, ledger, head })
 }
 
@@ -75,6 +90,8 @@ fn new_instance() -> Result<Instance, StoreError> {
         fence: None,
         stopped_clean: false,
         version: String::new(),
+        time_seen: Timestamp(0),
+        kill_switch: None,
     })
 }
 
@@ -211,13 +228,12 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use till_core::time::Timestamp;
-
     use super::{Started, start};
+    use crate::clock::FakeTime;
     use crate::memory::{Fault, Medium, MemoryBackend};
 
     fn begin(medium: &Arc<Medium>, witness: &Path) -> Result<Started, crate::OpenError> {
-        start(Box::new(MemoryBackend::new(Arc::clone(medium))), witness, "test", Timestamp(1))
+        start(Box::new(MemoryBackend::new(Arc::clone(medium))), witness, "test", &FakeTime::at(1).clock())
     }
 
     #[test]

@@ -16,20 +16,22 @@ use std::time::Duration;
 use till_core::audit::{Actor, AuditEntry};
 use till_core::demand::Demand;
 use till_core::denial::DenialCode;
-use till_core::key::KeyId;
-use till_core::ledger::{fenced_denial, shutting_down_denial, unknown_denial};
+use till_core::key::{KeyId, KeyStatus};
+use till_core::ledger::{expired_denial, fenced_denial, shutting_down_denial, unknown_denial};
 use till_core::limit::Units;
+use till_core::time::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::backend::{Backend, Reader};
-use crate::clock;
+use crate::clock::Clock;
 use crate::command::{Action, Administration, Command, DoneReply, Shared};
 use crate::error::{OpenError, StoreError};
 use crate::fence::Fence;
 use crate::files::make_private_directory;
 use crate::hold::{Hold, HoldRefusal, Pending};
-use crate::key::{AccountSummary, KeyQuery, KeyRecord, NewKey};
+use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
+use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
 use crate::month::Month;
 use crate::sqlite::SqliteBackend;
@@ -129,7 +131,7 @@ impl Store {
         let lock = DirectoryLock::acquire(&options.data_dir)?;
         let backend = SqliteBackend::open(&options.data_dir)?;
         let bounds = Bounds { loaded_max: LOADED_MAX, usage_retention: options.usage_retention };
-        Self::start(Box::new(backend), &options.witness, &options.version, bounds, lock)
+        Self::start(Box::new(backend), &options.witness, &options.version, bounds, Clock::system(), lock)
     }
 
     /// Starts on any backend. `guard` is dropped when the backend is closed.
@@ -138,11 +140,16 @@ impl Store {
         witness: &Path,
         version: &str,
         bounds: Bounds,
+        clock: Clock,
         guard: impl Send + 'static,
     ) -> Result<Self, OpenError> {
-        let started = start(backend, witness, version, clock::now())?;
+        let started = start(backend, witness, version, &clock)?;
         let instance_id = started.instance.id;
-        let shared = Arc::new(Shared::new(started.instance.fence.clone()));
+        let shared = Arc::new(Shared::new(
+            started.instance.fence.clone(),
+            started.instance.kill_switch.clone(),
+            clock,
+        ));
         let reader = Arc::new(Mutex::new(Some(started.backend.reader())));
         let writer = Writer::new(started, Arc::clone(&shared), bounds.loaded_max, bounds.usage_retention);
         let abandon = AbandonOnPanic(Arc::clone(&shared));
@@ -195,7 +202,7 @@ impl Store {
     /// The id exists, a limit is above [`till_core::limit::LIMIT_MAX`], or the store can't be written.
     pub async fn key_create(&self, key: NewKey, actor: &Actor) -> Result<KeyRecord, StoreError> {
         let id = key.id;
-        self.administer(Action::KeyCreate(key), actor).await?;
+        self.administer(Action::KeyCreate(Box::new(key)), actor).await?;
         let record = self.key_fetch(id).await?;
         record.ok_or_else(|| StoreError::Invalid { reason: format!("{id} was made but can't be found") })
     }
@@ -205,7 +212,10 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn key_fetch(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        self.read(move |reader| reader.key_fetch(id)).await
+        let now = self.now();
+        let record = self.read(move |reader| reader.key_fetch(id, now)).await?;
+        self.see(record.as_slice()).await?;
+        Ok(record)
     }
 
     /// Keys, newest first.
@@ -213,7 +223,48 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn key_list(&self, query: KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
-        self.read(move |reader| reader.key_list(&query)).await
+        let now = self.now();
+        let records = self.read(move |reader| reader.key_list(&query, now)).await?;
+        self.see(&records).await?;
+        Ok(records)
+    }
+
+    /// Who is told that a key is over must not find it alive after a restart under a clock that was set back: then it
+    /// is durable how late it is.
+    async fn see(&self, records: &[KeyRecord]) -> Result<(), StoreError> {
+        let is_news = |key: &KeyRecord| key.status == KeyStatus::Expired && key.expired_at.is_none();
+        if records.iter().any(is_news) {
+            self.ask(|reply| Command::Seen { reply }).await?;
+        }
+        Ok(())
+    }
+
+    /// What time it is for keys: never before what it was earlier, whatever the system's clock says.
+    pub fn now(&self) -> Timestamp {
+        self.inner.shared.clock.now()
+    }
+
+    /// Changes a key; `None` when there is no such key. Takes effect on the next request; after a pause every
+    /// [`crate::KeyEnded`] of the key resolves before this answers.
+    ///
+    /// # Errors
+    /// The change contradicts itself or the key ([`StoreError::Invalid`] says how), or the store can't be written.
+    pub async fn key_update(
+        &self,
+        id: KeyId,
+        change: KeyChange,
+        actor: &Actor,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        let action = Action::KeyUpdate(id, Box::new(change));
+        if self.administer(action, actor).await? { self.key_fetch(id).await } else { Ok(None) }
+    }
+
+    /// Ends many keys at once, as [`Store::key_revoke`] does with one; those that do not exist are left out.
+    ///
+    /// # Errors
+    /// The store can't be written: none of them is revoked, or all.
+    pub async fn keys_revoke(&self, ids: Vec<KeyId>, actor: &Actor) -> Result<(), StoreError> {
+        self.administer(Action::KeyRevoke(ids), actor).await.map(drop)
     }
 
     /// Ends a key for ever; `None` when there is no such key. A second time changes nothing.
@@ -223,7 +274,11 @@ impl Store {
     /// # Errors
     /// The store can't be written. The key may be used until this succeeds.
     pub async fn key_revoke(&self, id: KeyId, actor: &Actor) -> Result<Option<KeyRecord>, StoreError> {
-        if self.administer(Action::KeyRevoke(id), actor).await? { self.key_fetch(id).await } else { Ok(None) }
+        if self.administer(Action::KeyRevoke(vec![id]), actor).await? {
+            self.key_fetch(id).await
+        } else {
+            Ok(None)
+        }
     }
 
     /// Figures over all keys.
@@ -231,7 +286,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn account_summary(&self) -> Result<AccountSummary, StoreError> {
-        let month = Month::of(clock::now());
+        let month = Month::of(self.now());
         self.read(move |reader| {
             let activations = reader.month_total(month)?;
             Ok(AccountSummary {
@@ -279,6 +334,26 @@ impl Store {
     /// Store or witness can't be written; the fence stays.
     pub async fn fence_accept(&self, actor: &Actor) -> Result<(), StoreError> {
         self.administer(Action::FenceAccept, actor).await.map(drop)
+    }
+
+    /// Since when and why every key is stopped, if it is.
+    pub fn kill_switch(&self) -> Option<KillSwitch> {
+        self.inner.shared.kill_switch()
+    }
+
+    /// Stops every key at once, or lets them go on. It stays so through restarts.
+    ///
+    /// Answers after the change is durable and, when it is turned on, after [`crate::KeyEnded`] of every hold resolves.
+    ///
+    /// # Errors
+    /// The store can't be written; it is unknown whether the switch is turned.
+    pub async fn kill_switch_set(
+        &self,
+        on: bool,
+        reason: Option<String>,
+        actor: &Actor,
+    ) -> Result<(), StoreError> {
+        self.administer(Action::KillSwitch { on, reason }, actor).await.map(drop)
     }
 
     /// What a key's requests are to be treated by. From memory for a key that was used lately.
@@ -353,7 +428,14 @@ impl Store {
             answer.await
         };
         match answer {
-            Ok(answer) => answer.map(Pending::arrive),
+            Ok(answer) => {
+                let hold = answer.map(Pending::arrive)?;
+                if hold.is_over() {
+                    hold.void();
+                    return Err(HoldRefusal::Denied(expired_denial(terms.key)));
+                }
+                Ok(hold)
+            }
             Err(_) => Err(HoldRefusal::Unavailable(StoreError::Closed)),
         }
     }
@@ -379,7 +461,7 @@ impl Store {
     /// [`Store::hold`] denies is counted already.
     pub fn denial_record(&self, key: KeyId, code: DenialCode) {
         let shared = &self.inner.shared;
-        if shared.denials.add(key, code, clock::now()) {
+        if shared.denials.add(key, code, shared.clock.now()) {
             shared.queue.nudge();
         }
     }

@@ -8,8 +8,11 @@
 //! - an account is evicted only between batches, when no open hold and no listener needs it.
 
 mod administer;
+mod ending;
+mod kill;
 mod recovery;
 mod retention;
+mod update;
 pub(crate) mod waiting;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,7 +22,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
 use till_core::demand::Demand;
-use till_core::denial::Denial;
+use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
 use till_core::ledger::{self, AccountChain, AccountId, Closed, Ledger, Verdict};
 use till_core::limit::{Dimension, Units};
@@ -27,7 +30,6 @@ use till_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use crate::backend::{Backend, Batch, Instance};
-use crate::clock;
 use crate::command::{Closing, Command, DoneReply, HoldReply, Shared, TermsReply};
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldRefusal, Pending};
@@ -39,6 +41,7 @@ use crate::stats::count;
 use crate::terms::KeyTerms;
 use crate::usage_record::{UsageRecord, hold_name};
 use crate::witness::Witness;
+use ending::{Ending, Ends};
 use retention::Retention;
 use waiting::Waiters;
 
@@ -54,6 +57,9 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// How often the witness follows while keys are used: what a database put back after a crash can hide.
 const RAISE_EVERY: Duration = Duration::from_secs(300);
 
+/// How often the highest time seen is kept, with what is written anyway.
+const KEEP_TIME_EVERY: Duration = Duration::from_secs(1);
+
 /// A successful write so recent answers a probe.
 const PROBE_FRESH: Duration = Duration::from_secs(1);
 
@@ -65,6 +71,8 @@ struct Live {
     /// Number of the batch that last used it.
     touched: u64,
     terms: Arc<KeyTerms>,
+    /// When its time is over.
+    expires_at: Option<Timestamp>,
 }
 
 /// An answer that waits for the commit.
@@ -113,6 +121,10 @@ pub(crate) struct Writer {
     /// Keys whose accounts changed, so that those who wait may be served.
     changed: HashSet<KeyId>,
     retention: Retention,
+    ends: Ends,
+    /// Keys whose change may or may not be on disk: their terms are read again.
+    unsure: HashSet<KeyId>,
+    time_kept_at: Option<Instant>,
     // Of the current batch:
     number: u64,
     now: Timestamp,
@@ -123,7 +135,13 @@ pub(crate) struct Writer {
     /// Records of refused calls in the batch.
     denied: Vec<Arc<UsageRecord>>,
     answers: Vec<Answer>,
-    revoked: Vec<KeyId>,
+    ending: Vec<Ending>,
+    /// Senders that new ones took the place of.
+    replaced: Vec<(KeyId, watch::Sender<Option<Denial>>)>,
+    /// Everybody is to be told that everything is stopped.
+    killing: bool,
+    /// Keys with new terms.
+    renewed: Vec<KeyId>,
 }
 
 impl Writer {
@@ -133,6 +151,7 @@ impl Writer {
         loaded_max: usize,
         usage_retention: Option<Duration>,
     ) -> Self {
+        let now = shared.clock.now();
         let Started { backend, witness, instance, ledger, head } = started;
         Self {
             shared,
@@ -159,15 +178,21 @@ impl Writer {
             cleared: 0,
             changed: HashSet::new(),
             retention: Retention::new(usage_retention),
+            ends: Ends::default(),
+            unsure: HashSet::new(),
+            time_kept_at: None,
             number: 0,
-            now: clock::now(),
+            now,
             batch: Batch::default(),
             dirty: HashSet::new(),
             dirty_months: HashSet::new(),
             closings: Vec::new(),
             denied: Vec::new(),
             answers: Vec::new(),
-            revoked: Vec::new(),
+            ending: Vec::new(),
+            replaced: Vec::new(),
+            killing: false,
+            renewed: Vec::new(),
         }
     }
 
@@ -201,16 +226,19 @@ impl Writer {
             return self.retry_due;
         }
         let raise = self.used_since_raise.then(|| self.raised_at + RAISE_EVERY);
-        [self.denials_due, self.retry_due, raise, self.retention.due()].into_iter().flatten().min()
+        let end = self.ends.due(self.shared.clock.now());
+        [self.denials_due, self.retry_due, raise, self.retention.due(), end].into_iter().flatten().min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
         self.number += 1;
-        self.now = clock::now();
+        self.now = self.shared.clock.now();
         count(&self.shared.counters.operations, commands.len());
         if let Err(error) = self.recover() {
+            self.cut_what_is_over();
             return self.refuse_all(commands, &error);
         }
+        self.end_what_is_over();
         for closing in std::mem::take(&mut self.retry) {
             self.close(closing);
         }
@@ -249,6 +277,10 @@ impl Writer {
                 Ok(found) => self.answers.push(Answer::Done(reply, found)),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Command::Seen { reply } => {
+                self.batch.time_seen = Some(self.now);
+                self.answers.push(Answer::Done(reply, true));
+            }
             Command::Probe { reply } => {
                 self.batch.probe = self.written_at.is_none_or(|at| at.elapsed() > PROBE_FRESH);
                 self.answers.push(Answer::Done(reply, true));
@@ -283,15 +315,23 @@ impl Writer {
         let grant = match self.ledger.ask(AccountChain::of_key(id), demand, contended, self.now) {
             Verdict::Granted(grant) => grant,
             Verdict::Busy => return Ok(None),
-            Verdict::Denied(denial) => return denied(denial),
+            Verdict::Denied(denial) => {
+                if denial.code == DenialCode::KeyExpired {
+                    self.note_expiry(key);
+                }
+                return denied(denial);
+            }
         };
         self.dirty.insert(id);
         self.batch.holds_opened.push(grant.id);
         self.count_month(self.now, grant.units.activations, 0);
         let live = self.live.get_mut(&key).expect("a loaded key is live");
         live.touched = self.number;
-        let ended = live.ended.subscribe();
-        Ok(Some(Ok(Pending::new(Hold::new(Arc::clone(&self.shared), grant, ended)))))
+        let (ended, expires_at) = (live.ended.subscribe(), live.expires_at);
+        if let Some(at) = expires_at {
+            self.ends.await_end(at, key);
+        }
+        Ok(Some(Ok(Pending::new(Hold::new(Arc::clone(&self.shared), grant, ended, expires_at)))))
     }
 
     /// Ends a hold; one that is not open any more is left alone.
@@ -312,6 +352,10 @@ impl Writer {
     }
 
     fn closed(&mut self, closing: Closing, closed: &Closed) {
+        for account in closed.hold.accounts.iter() {
+            self.ledger.rest(account, self.now);
+        }
+        self.forget_end(closed.hold.accounts.key());
         self.dirty.extend(closed.hold.accounts.iter());
         self.changed.extend(closed.hold.accounts.iter().filter_map(key_of));
         self.batch.holds_closed.push(closing.id);
@@ -319,6 +363,16 @@ impl Writer {
         self.count_month(closed.hold.at, closing.used.activations, closed.hold.units.activations);
         self.report_excess(&closing, closed);
         self.closings.push(closing);
+    }
+
+    /// Nobody has to be told of the end of a key that has no hold any more.
+    fn forget_end(&mut self, account: AccountId) {
+        if let Some(key) = key_of(account)
+            && let Some(at) = self.live.get(&key).and_then(|live| live.expires_at)
+            && !self.ledger.is_pinned(account)
+        {
+            self.ends.forget(at, key);
+        }
     }
 
     /// A provider that did not keep to a bound is an alarm: what it used is charged in full, and an account whose
@@ -378,17 +432,37 @@ impl Writer {
         if !self.live.contains_key(&key) {
             let options = self.backend.key_options(key)?.unwrap_or_default();
             self.enliven(key, options);
+        } else if !self.unsure.is_empty() && self.unsure.contains(&key) {
+            let options = self.backend.key_options(key)?.unwrap_or_default();
+            self.unsure.remove(&key);
+            self.renew(key, options);
+            self.begin_anew(key);
         }
         Ok(true)
     }
 
     /// Makes the terms of a loaded key known.
     fn enliven(&mut self, key: KeyId, options: KeyOptions) {
-        let limits = self.ledger.account(AccountId::Key(key)).expect("loaded before").limits();
+        let (terms, expires_at) = self.terms(key, options);
+        let live = Live { ended: watch::Sender::new(None), touched: self.number, terms, expires_at };
+        self.live.insert(key, live);
+    }
+
+    /// Makes the changed terms of a live key known: whoever holds under the old ones is asked to read them again.
+    fn renew(&mut self, key: KeyId, options: KeyOptions) {
+        let (terms, expires_at) = self.terms(key, options);
+        let live = self.live.get_mut(&key).expect("a loaded key is live");
+        (live.terms, live.expires_at) = (terms, expires_at);
+        self.renewed.push(key);
+    }
+
+    fn terms(&mut self, key: KeyId, options: KeyOptions) -> (Arc<KeyTerms>, Option<Timestamp>) {
+        let account = self.ledger.account(AccountId::Key(key)).expect("loaded before");
+        let (limits, expires_at) = (account.limits(), account.lifetime.expires_at);
         self.terms_version += 1;
         let terms = Arc::new(KeyTerms { key, version: self.terms_version, limits, options });
         self.shared.terms.put(Arc::clone(&terms));
-        self.live.insert(key, Live { ended: watch::Sender::new(None), touched: self.number, terms });
+        (terms, expires_at)
     }
 
     fn ensure_month(&mut self, month: Month) -> Result<(), StoreError> {
@@ -433,7 +507,13 @@ impl Writer {
         if self.batch.is_empty() {
             return Ok(());
         }
+        if self.time_kept_at.is_none_or(|at| at.elapsed() >= KEEP_TIME_EVERY) {
+            self.batch.time_seen = Some(self.now);
+        }
         self.backend.commit(&self.batch, &self.ledger)?;
+        if self.batch.time_seen.is_some() {
+            self.time_kept_at = Some(Instant::now());
+        }
         count(&self.shared.counters.batches, 1);
         self.written_at = Some(Instant::now());
         self.used_since_raise |= !self.batch.accounts.is_empty();
@@ -444,11 +524,15 @@ impl Writer {
         if let Some(instance) = self.batch.instance.take() {
             self.adopt(instance);
         }
-        for key in self.revoked.drain(..) {
-            if let Some(live) = self.live.get(&key) {
-                live.ended.send_replace(Some(ledger::revoked_denial(key)));
-            }
+        for (ended, why) in self.ending.drain(..) {
+            ended.send_replace(Some(why));
         }
+        if std::mem::take(&mut self.killing) {
+            self.tell_all();
+        }
+        self.ends.succeed();
+        self.replaced.clear();
+        self.renewed.clear();
         for answer in self.answers.drain(..) {
             match answer {
                 // A pending hold that is dropped here, unsent or unread, voids itself.
@@ -481,6 +565,7 @@ impl Writer {
         for (_, key) in idle.into_iter().take(surplus) {
             self.ledger.evict(AccountId::Key(key));
             self.live.remove(&key);
+            self.unsure.remove(&key);
             self.shared.terms.remove(key);
         }
         // When most are needed, do not look again at every batch.
@@ -493,6 +578,7 @@ impl Writer {
         if self.ledger.is_fenced() {
             return Ok(());
         }
+        self.instance.time_seen = self.shared.clock.now();
         let raised = raise(self.backend.as_mut(), &mut self.witness, &mut self.instance, stopped_clean);
         // What the store has now is unknown after an error.
         self.stale |= raised.is_err();

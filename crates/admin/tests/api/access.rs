@@ -111,7 +111,7 @@ async fn what_does_not_exist_is_said_in_json() {
     }
     for (method, path, allow) in [
         ("PUT", "/admin/keys", "GET,HEAD,POST"),
-        ("PATCH", "/admin/keys/key_0000000000000000000000", "DELETE,GET,HEAD"),
+        ("PUT", "/admin/keys/key_0000000000000000000000", "DELETE,GET,HEAD,PATCH"),
         ("DELETE", "/admin/account", "GET,HEAD"),
         ("GET", "/admin/instance/accept-rollback", "POST"),
         ("POST", "/healthz", "GET,HEAD"),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -48,6 +49,10 @@ impl Instance {
     }
 
     pub(crate) async fn start_in(dir: TempDir, loopback: bool) -> Self {
+        Self::start_with(dir, loopback, None).await
+    }
+
+    pub(crate) async fn start_with(dir: TempDir, loopback: bool, key_lifetime_max: Option<Duration>) -> Self {
         let store = open(dir.path());
         let token = mint_admin_token([3; 32]).reveal_str().unwrap().to_owned();
         let owner =
@@ -65,6 +70,7 @@ impl Instance {
                 public_url: "http://127.0.0.1:4100".into(),
                 version: "1.2.3",
                 started: STARTED,
+                key_lifetime_max,
             },
             metrics: Arc::new(move || {
                 assert!(!breaks.load(Ordering::SeqCst), "broken on purpose");

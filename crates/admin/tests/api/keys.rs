@@ -42,6 +42,8 @@ async fn till_ac_sends_and_reads_exactly_this() {
             "status": "active", "maxActivations": 50, "usedActivations": 0, "maxTokens": null, "usedTokens": 0,
             "maxSpendCents": null, "usedSpendCents": 0, "maxSpendUsd": null, "usedSpendUsd": "0.00",
             "clamp": true, "dangerAllowUnbounded": false, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
+            "expiresAt": null, "notBefore": null, "activateBy": null, "idleExpirySeconds": null, "pausedAt": null,
+            "pausedReason": null,
             "metadata": metadata
         });
         assert_eq!(key, expected);

@@ -8,5 +8,6 @@ mod document;
 mod harness;
 mod instance;
 mod keys;
+mod life;
 mod secrets;
 mod usage;

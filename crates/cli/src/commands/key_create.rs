@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use till_core::secret::Secret;
 
 use super::status::text;
-use super::upstream_key;
+use super::{key_update, upstream_key};
 use crate::args::{Form, KeyCreate};
 use crate::client::Client;
 use crate::env::Surroundings;
@@ -54,6 +54,9 @@ fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>)
     ];
     for (name, limit) in limits.into_iter().filter(|(_, limit)| !limit.is_null()) {
         body[name] = limit;
+    }
+    for (name, value) in key_update::life(&wanted.life) {
+        body[name] = value;
     }
     if wanted.no_clamp {
         body["clamp"] = json!(false);
@@ -141,7 +144,12 @@ fn limits(key: &Value) -> String {
     if !key["maxSpendUsd"].is_null() {
         limits.push(format!("${}", text(&key["maxSpendUsd"])));
     }
-    limits.join(" and ")
+    let ends = if key["expiresAt"].is_null() {
+        String::new()
+    } else {
+        format!(", until {}", text(&key["expiresAt"]))
+    };
+    format!("{}{ends}", limits.join(" and "))
 }
 
 fn output_lines(lines: &[&str]) -> String {

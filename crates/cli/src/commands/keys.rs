@@ -56,24 +56,24 @@ pub(crate) fn show(wanted: &OneKey, surroundings: &Surroundings) -> anyhow::Resu
     print_key(&answer, wanted.output)
 }
 
-pub(crate) fn revoke(wanted: &OneKey, surroundings: &Surroundings) -> anyhow::Result<()> {
-    let answer = Client::new(&wanted.connection, surroundings)?
-        .delete(&path(&wanted.id))
-        .with_context(|| named(&wanted.id))?;
-    if wanted.output.form == Form::Table {
+pub(crate) fn revoke(
+    id: &str,
+    connection: &Connection,
+    output: Output,
+    surroundings: &Surroundings,
+) -> anyhow::Result<()> {
+    let answer = Client::new(connection, surroundings)?.delete(&path(id)).with_context(|| named(id))?;
+    if output.form == Form::Table {
         output::line(&format!("{} is revoked.", output::plain(&text(&answer["key"]["id"]))))?;
         return Ok(());
     }
-    print_key(&answer, wanted.output)
+    print_key(&answer, output)
 }
 
 fn fetch_all(client: &Client, status: Option<Status>, provider: Option<&str>) -> anyhow::Result<Vec<Value>> {
     let mut filter = format!("/admin/keys?limit={PAGE}");
-    match status {
-        Some(Status::Active) => filter.push_str("&status=active"),
-        Some(Status::Exhausted) => filter.push_str("&status=exhausted"),
-        Some(Status::Revoked) => filter.push_str("&status=revoked"),
-        None => {}
+    if let Some(status) = status {
+        filter.push_str(&format!("&status={}", status.word()));
     }
     if let Some(provider) = provider {
         filter.push_str(&format!("&provider={}", escape(provider)));
@@ -92,7 +92,7 @@ fn fetch_all(client: &Client, status: Option<Status>, provider: Option<&str>) ->
     }
 }
 
-fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
+pub(super) fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
     if output.form == Form::Json {
         output::json(answer)?;
         return Ok(());
@@ -110,18 +110,23 @@ fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
         ("unbounded requests allowed", text(&key["dangerAllowUnbounded"])),
         ("created", text(&key["createdAt"])),
         ("last used", text(&key["lastUsedAt"])),
+        ("begins", text(&key["notBefore"])),
+        ("ends", text(&key["expiresAt"])),
+        ("to be used before", text(&key["activateBy"])),
+        ("ends when idle for", idle(&key["idleExpirySeconds"])),
+        ("paused", paused(key)),
         ("revoked", text(&key["revokedAt"])),
         ("metadata", text(&key["metadata"])),
     ])?;
     Ok(())
 }
 
-fn path(id: &str) -> String {
+pub(super) fn path(id: &str) -> String {
     format!("/admin/keys/{}", escape(id))
 }
 
 /// The id in front of what is wrong with it.
-fn named(id: &str) -> String {
+pub(super) fn named(id: &str) -> String {
     output::plain(id)
 }
 
@@ -147,6 +152,17 @@ fn spent(key: &Value) -> String {
 fn state(key: &Value) -> String {
     let status = text(&key["status"]);
     if key["dangerAllowUnbounded"] == true { format!("{status}, unbounded") } else { status }
+}
+
+/// `600 seconds`, or the sign for nothing.
+fn idle(seconds: &Value) -> String {
+    if seconds.is_null() { text(seconds) } else { format!("{} seconds", text(seconds)) }
+}
+
+/// Since when it is paused, and why.
+fn paused(key: &Value) -> String {
+    let since = text(&key["pausedAt"]);
+    if key["pausedReason"].is_null() { since } else { format!("{since} ({})", text(&key["pausedReason"])) }
 }
 
 /// A time to the minute, which is as much as a list has room for.

@@ -222,6 +222,15 @@ pub(crate) const TABLE: &[Setting] = &[
         apply: |settings, text| value::duration(text).map(|time| settings.budget_wait = time),
     },
     Setting {
+        name: "key-lifetime-max",
+        env: env::KEY_LIFETIME_MAX,
+        kind: Kind::Span,
+        default: Fallback::Unset("keys may live for ever"),
+        section: LIMITS,
+        help: "The longest lifetime of a scoped key. A new key without an end gets this one, a longer one is refused; keys that exist stay as they are.",
+        apply: |settings, text| value::span(text).map(|span| settings.key_lifetime_max = Some(span)),
+    },
+    Setting {
         name: "usage-retention-days",
         env: env::USAGE_RETENTION_DAYS,
         kind: Kind::Count { min: 0, max: 36_500 },

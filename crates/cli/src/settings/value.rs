@@ -8,6 +8,8 @@ use clap::ValueHint;
 use till_providers::BaseUrl;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::span;
+
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -25,6 +27,8 @@ pub(crate) enum Kind {
     ProviderUrls,
     /// A number with a unit of time.
     Duration,
+    /// A longer time, in days for example.
+    Span,
     /// A whole number within bounds.
     Count {
         /// The least.
@@ -47,6 +51,7 @@ impl Kind {
             Self::Address => "ADDR",
             Self::ProviderUrls => "PROVIDER=URL",
             Self::Duration => "TIME",
+            Self::Span => "SPAN",
             Self::Count { .. } => "N",
             Self::Switch => "on|off",
             Self::Choice(_) => "WORD",
@@ -65,6 +70,7 @@ impl Kind {
                     .to_owned()
             }
             Self::Duration => "a number with `ms`, `s`, `m` or `h`, such as `30s`".to_owned(),
+            Self::Span => span::RULE.to_owned(),
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
             Self::Switch => "`on` or `off`".to_owned(),
             Self::Choice(words) => words.to_owned(),
@@ -146,6 +152,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is out of bounds; a time is longer than nothing and at most 24h"));
     }
     Ok(Duration::from_millis(millis))
+}
+
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    span::seconds(text).map(Duration::from_secs).map_err(|_| expected(text, span::RULE))
 }
 
 const DURATION_MILLIS_MAX: u64 = 24 * 3_600_000;

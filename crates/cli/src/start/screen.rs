@@ -5,10 +5,11 @@
 use std::io::{self, Write};
 
 use till_core::secret::Secret;
-use till_store::Store;
+use till_store::{KillSwitch, Store};
 
 use super::{OwnerKey, VERSION};
 use crate::env::{self, Surroundings};
+use crate::output;
 use crate::settings::Settings;
 
 /// How a fence is taken down.
@@ -39,7 +40,19 @@ pub(super) fn show(
     if let Some(fence) = store.fenced() {
         text.push_str(&format!("\nALL KEYS ARE REFUSED: {}\nThe way out: {FENCE_FIX}\n", fence.reason));
     }
+    if let Some(switch) = store.kill_switch() {
+        text.push_str(&killed(&switch));
+    }
     print(&text)
+}
+
+fn killed(switch: &KillSwitch) -> String {
+    let reason = switch.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!(
+        "\nALL KEYS ARE REFUSED: the kill switch is on since {}{}\nThe way out: till kill-switch off\n",
+        switch.since,
+        output::plain(&reason)
+    )
 }
 
 fn print(text: &str) -> io::Result<()> {

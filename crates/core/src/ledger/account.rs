@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::balance::{Balance, Uncountable};
 use crate::key::{KeyId, KeyStatus};
+use crate::lifetime::Lifetime;
 use crate::limit::{Dimension, Limits, Units};
 use crate::time::Timestamp;
 
@@ -33,6 +34,14 @@ pub struct Account {
     pub revoked_at: Option<Timestamp>,
     /// When it was last granted a hold.
     pub last_used_at: Option<Timestamp>,
+    /// Its bounds in time.
+    pub lifetime: Lifetime,
+    /// When it was made or its bounds in time were set: it is not idle before.
+    pub idle_from: Timestamp,
+    /// When it was seen that its time is over. It stays over whatever a clock says later.
+    pub expired_at: Option<Timestamp>,
+    /// Since when it is stopped, if it is.
+    pub paused_at: Option<Timestamp>,
 }
 
 impl Account {
@@ -43,7 +52,15 @@ impl Account {
 
     /// An account with these balances, in the order of [`Dimension::ALL`].
     pub fn from_balances(balances: [Balance; 3]) -> Self {
-        Self { balances, revoked_at: None, last_used_at: None }
+        Self {
+            balances,
+            revoked_at: None,
+            last_used_at: None,
+            lifetime: Lifetime::default(),
+            idle_from: Timestamp(0),
+            expired_at: None,
+            paused_at: None,
+        }
     }
 
     /// The balances, in the order of [`Dimension::ALL`].
@@ -66,15 +83,47 @@ impl Account {
         }
     }
 
-    /// What it may still do.
-    pub fn status(&self) -> KeyStatus {
+    /// What it may still do; `is_in_use` says that a request of it is in flight.
+    pub fn status(&self, is_in_use: bool, now: Timestamp) -> KeyStatus {
+        match self.timeless_status() {
+            KeyStatus::Revoked => KeyStatus::Revoked,
+            _ if self.is_expired(is_in_use, now) => KeyStatus::Expired,
+            KeyStatus::Exhausted => KeyStatus::Exhausted,
+            _ if self.paused_at.is_some() => KeyStatus::Paused,
+            _ if self.is_pending(now) => KeyStatus::Pending,
+            _ => KeyStatus::Active,
+        }
+    }
+
+    /// The part of the status that no clock and no pause has a say in: revoked, exhausted or active.
+    pub fn timeless_status(&self) -> KeyStatus {
         if self.revoked_at.is_some() {
             KeyStatus::Revoked
-        } else if Dimension::ALL.into_iter().any(|dimension| self.is_exhausted(dimension)) {
+        } else if self.is_any_exhausted() {
             KeyStatus::Exhausted
         } else {
             KeyStatus::Active
         }
+    }
+
+    /// When it expires, if nothing more happens; when it did, if it has.
+    pub fn ends_at(&self, is_in_use: bool) -> Option<Timestamp> {
+        self.expired_at.or_else(|| self.lifetime.ends_at(self.last_used_at, self.idle_from, is_in_use))
+    }
+
+    /// Whether its time is over.
+    pub fn is_expired(&self, is_in_use: bool, now: Timestamp) -> bool {
+        self.expired_at.is_some() || self.ends_at(is_in_use).is_some_and(|end| end <= now)
+    }
+
+    /// Whether its time has not come.
+    pub fn is_pending(&self, now: Timestamp) -> bool {
+        self.lifetime.not_before.is_some_and(|start| now < start)
+    }
+
+    /// Whether nothing more will be granted in some dimension.
+    pub(super) fn is_any_exhausted(&self) -> bool {
+        Dimension::ALL.into_iter().any(|dimension| self.is_exhausted(dimension))
     }
 
     /// Whether nothing more will be granted in this dimension. Tokens and money that are only held come back in part;

@@ -52,7 +52,7 @@ impl Ledger {
         contended: bool,
         now: Timestamp,
     ) -> Verdict {
-        let steps = match self.steps(&accounts, demand, contended) {
+        let steps = match self.steps(&accounts, demand, contended, now) {
             Ok(Some(steps)) => steps,
             Ok(None) => return Verdict::Busy,
             Err(denial) => return Verdict::Denied(denial),
@@ -83,7 +83,11 @@ impl Ledger {
         accounts: &AccountChain,
         demand: &Demand,
         contended: bool,
+        now: Timestamp,
     ) -> Result<Option<u64>, Denial> {
+        if self.stopped {
+            return Err(refusal::stopped());
+        }
         if self.fenced {
             return Err(refusal::fenced());
         }
@@ -93,6 +97,22 @@ impl Ledger {
         }
         if let Some(id) = accounts.iter().find(|id| self.accounts[id].account.revoked_at.is_some()) {
             return Err(refusal::revoked(key, id));
+        }
+        let is_expired = |id: &AccountId| {
+            let loaded = &self.accounts[id];
+            loaded.account.is_expired(loaded.open_holds > 0, now)
+        };
+        if let Some(id) = accounts.iter().find(is_expired) {
+            return Err(refusal::expired(key, id));
+        }
+        // An exhausted key says so, below, also while it is paused or pending: raising the limit comes first.
+        if !accounts.iter().any(|id| self.accounts[&id].account.is_any_exhausted()) {
+            if let Some(id) = accounts.iter().find(|id| self.accounts[id].account.paused_at.is_some()) {
+                return Err(refusal::paused(key, id));
+            }
+            if let Some(id) = accounts.iter().find(|id| self.accounts[id].account.is_pending(now)) {
+                return Err(refusal::pending(key, id, self.accounts[&id].account.lifetime.not_before));
+            }
         }
         let mut room = Room::default();
         for id in accounts.iter() {

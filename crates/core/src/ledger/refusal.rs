@@ -7,6 +7,7 @@ use super::balance::Balance;
 use crate::denial::{Denial, DenialCode};
 use crate::limit::Dimension;
 use crate::money::Dollars;
+use crate::time::Timestamp;
 
 const ASK_FOR_LESS: &str =
     "Send a shorter input or a lower output cap, or ask whoever minted it for a new key or a higher limit.";
@@ -18,6 +19,13 @@ pub(super) fn fenced() -> Denial {
         DenialCode::KeyFenced,
         "All keys of this till instance are stopped: its data may have been put back from an older copy, so what was \
          used since then is not known. Whoever runs this instance has to check that and accept it.",
+    )
+}
+
+pub(super) fn stopped() -> Denial {
+    Denial::new(
+        DenialCode::InstanceStopped,
+        "All keys of this till instance are stopped by whoever runs it. Nothing passes until they let it go on. Ask them.",
     )
 }
 
@@ -46,6 +54,43 @@ pub(super) fn revoked(key: AccountId, account: AccountId) -> Denial {
     Denial::new(DenialCode::KeyRevoked, message)
 }
 
+pub(super) fn expired(key: AccountId, account: AccountId) -> Denial {
+    let message = if key == account {
+        format!("This scoped key ({key}) has expired. Ask whoever minted it for a new key, or for more time.")
+    } else {
+        format!(
+            "This scoped key ({key}) ended because {account}, which it depends on, has expired. Ask whoever minted it for \
+             a new key."
+        )
+    };
+    Denial::new(DenialCode::KeyExpired, message)
+}
+
+pub(super) fn paused(key: AccountId, account: AccountId) -> Denial {
+    let subject = subject(key, account);
+    Denial::new(
+        DenialCode::KeyPaused,
+        format!("{subject} is paused: nothing passes until whoever minted it lets it go on. Ask them."),
+    )
+}
+
+pub(super) fn pending(key: AccountId, account: AccountId, start: Option<Timestamp>) -> Denial {
+    let subject = subject(key, account);
+    let start = start.map_or_else(String::new, |start| format!(", {start}"));
+    Denial::new(
+        DenialCode::KeyNotYetActive,
+        format!("{subject} does not work before its time{start}. Ask whoever minted it, or come back then."),
+    )
+}
+
+fn subject(key: AccountId, account: AccountId) -> String {
+    if key == account {
+        format!("This scoped key ({key})")
+    } else {
+        format!("This scoped key ({key}) depends on {account}, which")
+    }
+}
+
 pub(super) fn uncountable(key: AccountId) -> Denial {
     Denial::new(
         DenialCode::UnboundedRequest,
@@ -67,11 +112,7 @@ pub(super) fn exhausted(
         Dimension::Tokens => DenialCode::TokensExhausted,
         Dimension::Spend => DenialCode::SpendExhausted,
     };
-    let subject = if key == account {
-        format!("This scoped key ({key})")
-    } else {
-        format!("This scoped key ({key}) depends on {account}, which")
-    };
+    let subject = subject(key, account);
     let can_do_with_less =
         dimension != Dimension::Activations && balance.free() != Some(0) && !balance.is_overrun();
     let advice = if can_do_with_less { ASK_FOR_LESS } else { ASK_FOR_MORE };

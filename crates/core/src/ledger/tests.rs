@@ -1,6 +1,7 @@
 //! Tables for the rules one by one; `model` and `ask` check random schedules against a second implementation.
 
 mod ask;
+mod life;
 mod model;
 
 use super::{
@@ -134,7 +135,7 @@ fn exactly_n_then_a_clear_message() {
         )
     );
     assert!(!denial.message.to_lowercase().contains("rate limit"));
-    assert_eq!(ledger.account(KEY).expect("loaded").status(), KeyStatus::Exhausted);
+    assert_eq!(ledger.account(KEY).expect("loaded").status(false, NOW), KeyStatus::Exhausted);
     assert_eq!(ledger.account(KEY).expect("loaded").last_used_at, Some(NOW));
 }
 
@@ -176,7 +177,7 @@ fn an_overrun_is_recorded_in_full_and_stops_the_key() {
         assert_eq!(parts(&ledger, KEY, Dimension::Tokens).overrun, overrun, "{limit:?} {used}");
         assert_eq!(parts(&ledger, KEY, Dimension::Tokens).spent, u128::from(used));
         assert_eq!(closed.overrun, if overrun > 0 { vec![KEY] } else { vec![] });
-        assert_eq!(ledger.account(PARENT).expect("loaded").status(), KeyStatus::Active);
+        assert_eq!(ledger.account(PARENT).expect("loaded").status(false, NOW), KeyStatus::Active);
         if overrun > 0 {
             // Giving units back does not revive the key; only an admin does.
             other.map(|id| ledger.void(id).expect("countable"));
@@ -222,7 +223,7 @@ fn revoked_comes_before_exhausted_and_a_fence_before_all() {
     assert_eq!(ledger.revoke(KEY, Timestamp(2_000)), Some(false));
     assert_eq!(ledger.revoke(PARENT, NOW), None);
     let account = ledger.account(KEY).expect("loaded");
-    assert_eq!((account.status(), account.revoked_at), (KeyStatus::Revoked, Some(NOW)));
+    assert_eq!((account.status(false, NOW), account.revoked_at), (KeyStatus::Revoked, Some(NOW)));
     let mut code =
         |key| hold(&mut ledger, AccountChain::of_key(key), Units::ONE_ACTIVATION, NOW).expect_err("no").code;
     assert_eq!(code(KEY), DenialCode::KeyRevoked);

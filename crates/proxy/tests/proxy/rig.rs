@@ -205,6 +205,7 @@ impl Rig {
             origin,
             limits,
             options,
+            lifetime: Default::default(),
             metadata: serde_json::Map::new(),
         };
         self.store.key_create(new, &actor()).await.expect("a new row");

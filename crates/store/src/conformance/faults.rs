@@ -137,7 +137,8 @@ async fn a_full_disk_names_the_file_and_goes_away() {
     backend.forbid_growth();
     let witness = dir.path().join("witness");
     let bounds = Bounds { loaded_max: 8, usage_retention: None };
-    let store = Store::start(Box::new(backend), &witness, "test", bounds, ()).unwrap();
+    let store =
+        Store::start(Box::new(backend), &witness, "test", bounds, crate::clock::Clock::system(), ()).unwrap();
     let mut made = 0;
     let error = loop {
         let key = crate::NewKey {
@@ -146,6 +147,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
             origin: "x".repeat(1000),
             limits: activations(1),
             options: Default::default(),
+            lifetime: Default::default(),
             metadata: serde_json::Map::new(),
         };
         match store.key_create(key, &actor()).await {

@@ -8,6 +8,7 @@ use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 
 use crate::backend::DenialCount;
+use crate::clock::{Clock, FakeTime};
 use crate::lock::DirectoryLock;
 use crate::memory::{Disk, Fault, Medium, MemoryBackend};
 use crate::sqlite::{FILE_NAME, SqliteBackend};
@@ -15,7 +16,16 @@ use crate::store::{Bounds, Store};
 use crate::writer::LOADED_MAX;
 
 pub(super) trait Place {
-    fn start_within(&self, bounds: Bounds) -> Store;
+    fn start_under(&self, bounds: Bounds, clock: Clock) -> Store;
+
+    fn start_within(&self, bounds: Bounds) -> Store {
+        self.start_under(bounds, Clock::system())
+    }
+
+    /// Starts with a clock that the test sets.
+    fn start_at(&self, time: &FakeTime) -> Store {
+        self.start_under(Bounds { loaded_max: LOADED_MAX, usage_retention: None }, time.clock())
+    }
 
     /// Starts with at most about so many accounts in memory; usage records stay for ever.
     fn start_with(&self, loaded_max: usize) -> Store {
@@ -47,10 +57,11 @@ impl SqlitePlace {
 }
 
 impl Place for SqlitePlace {
-    fn start_within(&self, bounds: Bounds) -> Store {
+    fn start_under(&self, bounds: Bounds, clock: Clock) -> Store {
         let lock = DirectoryLock::acquire(self.dir.path()).unwrap();
         let backend = SqliteBackend::open(self.dir.path()).unwrap();
-        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds, lock).unwrap()
+        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds, clock, lock)
+            .unwrap()
     }
 
     fn holds(&self) -> Vec<bool> {
@@ -99,9 +110,9 @@ impl MemoryPlace {
 }
 
 impl Place for MemoryPlace {
-    fn start_within(&self, bounds: Bounds) -> Store {
+    fn start_under(&self, bounds: Bounds, clock: Clock) -> Store {
         let backend = MemoryBackend::new(Arc::clone(&self.medium));
-        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds, ()).unwrap()
+        Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds, clock, ()).unwrap()
     }
 
     fn holds(&self) -> Vec<bool> {

@@ -506,8 +506,8 @@ async fn call_at(store: &Store, key: KeyId, at: Timestamp, name: &str) {
 async fn old_records_go_and_their_sums_stay(place: &impl Place) {
     const OLD: u64 = 4_100;
     const DAY: Duration = Duration::from_secs(86_400);
-    let now = crate::clock::now();
     let store = place.start();
+    let now = store.now();
     let key = create(&store, 1, wide()).await;
     let mut calls = JoinSet::new();
     for n in 0..OLD {

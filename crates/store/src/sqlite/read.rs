@@ -4,16 +4,19 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
 use serde_json::Value;
 use till_core::audit::{Actor, ActorKind, AuditEntry, ChainHead};
-use till_core::key::KeyId;
+use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
+use till_core::lifetime::Lifetime;
 use till_core::limit::{Dimension, Units};
+use till_core::time::Timestamp;
 
 use super::column::{Amount, Time, account_parts};
 use super::usage::hold_from;
 use crate::admin_token::AdminToken;
 use crate::backend::{Instance, Mark};
 use crate::fence::Fence;
-use crate::key::{KeyOptions, KeyQuery, KeyRecord};
+use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
+use crate::kill_switch::KillSwitch;
 use crate::month::Month;
 
 /// Columns of `accounts` in the order that [`account_from`] reads them.
@@ -21,16 +24,18 @@ macro_rules! account_columns {
     () => {
         "activations_limit, activations_held, activations_spent, activations_escrowed, activations_burnt, \
          activations_overrun, tokens_limit, tokens_held, tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, \
-         spend_limit, spend_held, spend_spent, spend_escrowed, spend_burnt, spend_overrun, revoked_at, last_used_at"
+         spend_limit, spend_held, spend_spent, spend_escrowed, spend_burnt, spend_overrun, revoked_at, last_used_at, \
+         not_before, expires_at, activate_by, idle_expiry_seconds, idle_from, expired_at, paused_at"
     };
 }
 
 /// How many those are.
-const ACCOUNT_COLUMNS: usize = 20;
+const ACCOUNT_COLUMNS: usize = 27;
 
 pub(super) fn instance(connection: &Connection) -> Result<Option<Instance>> {
     let sql = "SELECT id, incarnation, nonce, previous_nonce, fence_reason, fence_store_incarnation, \
-                 fence_witness_incarnation, stopped_clean, version FROM instance";
+                 fence_witness_incarnation, stopped_clean, version, time_seen, stopped_since, \
+                 stopped_reason FROM instance";
     let read = |row: &Row<'_>| {
         let fence = match row.get::<_, Option<String>>(4)? {
             None => None,
@@ -45,6 +50,11 @@ pub(super) fn instance(connection: &Connection) -> Result<Option<Instance>> {
             fence,
             stopped_clean: row.get(7)?,
             version: row.get(8)?,
+            time_seen: row.get::<_, Time>(9)?.0,
+            kill_switch: match row.get::<_, Option<Time>>(10)? {
+                None => None,
+                Some(since) => Some(KillSwitch { since: since.0, reason: row.get(11)? }),
+            },
         })
     };
     connection.prepare_cached(sql)?.query_row([], read).optional()
@@ -59,8 +69,18 @@ pub(super) fn account(connection: &Connection, id: AccountId) -> Result<Option<A
 fn account_from(row: &Row<'_>, first: usize) -> Result<Account> {
     let mut account =
         Account::from_balances([balance(row, first)?, balance(row, first + 6)?, balance(row, first + 12)?]);
-    account.revoked_at = row.get::<_, Option<Time>>(first + 18)?.map(|time| time.0);
-    account.last_used_at = row.get::<_, Option<Time>>(first + 19)?.map(|time| time.0);
+    let time = |index: usize| Ok::<_, Error>(row.get::<_, Option<Time>>(first + index)?.map(|time| time.0));
+    account.revoked_at = time(18)?;
+    account.last_used_at = time(19)?;
+    account.lifetime = Lifetime {
+        not_before: time(20)?,
+        expires_at: time(21)?,
+        activate_by: time(22)?,
+        idle_expiry_seconds: row.get(first + 23)?,
+    };
+    account.idle_from = row.get::<_, Time>(first + 24)?.0;
+    account.expired_at = time(25)?;
+    account.paused_at = time(26)?;
     Ok(account)
 }
 
@@ -107,10 +127,21 @@ pub(super) fn index_key(connection: &Connection) -> Result<Option<Vec<u8>>> {
     Ok(connection.prepare_cached("SELECT index_key FROM instance")?.query_row([], read).optional()?.flatten())
 }
 
+/// The state of a key at the time `?1`, as [`Account::status`] has it.
+macro_rules! status_at {
+    () => {
+        "CASE WHEN status = 'revoked' THEN 'revoked' WHEN ends_at <= ?1 THEN 'expired' \
+              WHEN status = 'exhausted' THEN 'exhausted' WHEN paused_at IS NOT NULL THEN 'paused' \
+              WHEN not_before > ?1 THEN 'pending' ELSE 'active' END"
+    };
+}
+
 const KEY_SELECT: &str = concat!(
     "SELECT ",
     account_columns!(),
-    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded FROM keys JOIN accounts USING (id)"
+    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, paused_reason, ",
+    status_at!(),
+    " FROM keys JOIN accounts USING (id)"
 );
 
 fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
@@ -120,6 +151,9 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
     let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(column(4))?.as_str()?) else {
         return Err(damaged(column(4), "the metadata of a key is no JSON object"));
     };
+    let word = row.get_ref(column(9))?.as_str()?;
+    let status = KeyStatus::ALL.into_iter().find(|status| status.as_str() == word);
+    let status = status.ok_or_else(|| damaged(column(9), "unknown state of a key"))?;
     Ok(KeyRecord {
         id: KeyId(row.get(column(0))?),
         project: row.get(column(1))?,
@@ -132,11 +166,15 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
             tokens: shown(Dimension::Tokens),
             spend_nanos: shown(Dimension::Spend),
         },
-        status: account.status(),
+        status,
         metadata,
         created_at: row.get::<_, Time>(column(5))?.0,
         last_used_at: account.last_used_at,
         revoked_at: account.revoked_at,
+        lifetime: account.lifetime,
+        expired_at: account.expired_at,
+        paused_at: account.paused_at,
+        paused_reason: row.get(column(8))?,
     })
 }
 
@@ -146,24 +184,47 @@ pub(super) fn key_options(connection: &Connection, id: KeyId) -> Result<Option<K
     connection.prepare_cached(sql)?.query_row([id.0], read).optional()
 }
 
-pub(super) fn key_fetch(connection: &Connection, id: KeyId) -> Result<Option<KeyRecord>> {
-    let sql = format!("{KEY_SELECT} WHERE keys.id = ?1");
-    connection.prepare_cached(&sql)?.query_row([id.0], key_from).optional()
+pub(super) fn key_details(connection: &Connection, id: KeyId) -> Result<Option<KeyDetails>> {
+    let sql = "SELECT clamp, allow_unbounded, metadata, paused_reason FROM keys WHERE id = ?1";
+    let read = |row: &Row<'_>| {
+        let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(2)?.as_str()?) else {
+            return Err(damaged(2, "the metadata of a key is no JSON object"));
+        };
+        let options = KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)? };
+        Ok(KeyDetails { options, metadata, paused_reason: row.get(3)? })
+    };
+    connection.prepare_cached(sql)?.query_row([id.0], read).optional()
 }
 
-pub(super) fn key_list(connection: &Connection, query: &KeyQuery) -> Result<Vec<KeyRecord>> {
+pub(super) fn key_fetch(connection: &Connection, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>> {
+    let sql = format!("{KEY_SELECT} WHERE keys.id = ?2");
+    connection.prepare_cached(&sql)?.query_row(params![Time(now), id.0], key_from).optional()
+}
+
+pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>> {
     // After an unknown key nothing comes: its row is NULL, and no row is below NULL.
     let sql = format!(
-        "{KEY_SELECT} WHERE (?1 IS NULL OR keys.row < (SELECT row FROM keys WHERE id = ?1)) \
-         AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR provider = ?3) ORDER BY keys.row DESC LIMIT ?4"
+        "{KEY_SELECT} WHERE (?2 IS NULL OR keys.row < (SELECT row FROM keys WHERE id = ?2)) \
+         AND (?3 IS NULL OR {} = ?3) AND (?4 IS NULL OR provider = ?4) AND (?6 IS NULL OR created_at < ?6) \
+         AND (?7 IS NULL OR coalesce(last_used_at, created_at) < ?7) \
+         AND (?8 IS NULL OR EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
+              WHERE entry.key = ?8 AND entry.type = 'text' AND entry.value = ?9)) \
+         ORDER BY keys.row DESC LIMIT ?5",
+        status_at!()
     );
     // A negative limit is none.
     let limit = query.limit.map_or(-1, i64::from);
+    let metadata = query.metadata.as_ref();
     let parameters = params![
+        Time(now),
         query.after.map(|id| id.0),
         query.status.map(|status| status.as_str()),
         query.provider,
-        limit
+        limit,
+        query.created_before.map(Time),
+        query.last_used_before.map(Time),
+        metadata.map(|(name, _)| name),
+        metadata.map(|(_, value)| value),
     ];
     connection.prepare_cached(&sql)?.query_map(parameters, key_from)?.collect()
 }

@@ -2,12 +2,14 @@
 
 use rusqlite::{Connection, Result, named_params, params};
 use till_core::audit::AuditEntry;
+use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, Balance, HoldId, Ledger, OpenHold};
 
 use super::column::{Amount, Time, account_parts, chain_bytes};
 use super::usage;
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
+use crate::key::KeyDetails;
 
 /// Writes the batch into the transaction that is open on the connection.
 pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> Result<()> {
@@ -16,10 +18,21 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     }
     for id in &batch.accounts {
         // An account that was written to is loaded until the batch is committed.
-        account_put(connection, id, ledger.account(*id).expect("a changed account is loaded"))?;
+        let account = ledger.account(*id).expect("a changed account is loaded");
+        account_put(connection, id, account, ledger.is_pinned(*id))?;
+    }
+    for id in &batch.lifetimes {
+        lifetime_put(connection, id, ledger.account(*id).expect("a changed account is loaded"))?;
     }
     for row in &batch.keys {
         key_insert(connection, row)?;
+    }
+    for (id, details) in &batch.details {
+        details_put(connection, *id, details)?;
+    }
+    if let Some(seen) = batch.time_seen {
+        let sql = "UPDATE instance SET time_seen = max(time_seen, ?1)";
+        connection.prepare_cached(sql)?.execute([Time(seen)])?;
     }
     let mut chain = Vec::new();
     for id in &batch.holds_opened {
@@ -66,11 +79,14 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
 
 fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
     let sql = "INSERT INTO instance (one, id, incarnation, nonce, previous_nonce, fence_reason, \
-                 fence_store_incarnation, fence_witness_incarnation, stopped_clean, version) \
-               VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+                 fence_store_incarnation, fence_witness_incarnation, stopped_clean, version, time_seen, \
+                 stopped_since, stopped_reason) \
+               VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
                ON CONFLICT (one) DO UPDATE SET incarnation = ?2, nonce = ?3, previous_nonce = ?4, fence_reason = ?5, \
-                 fence_store_incarnation = ?6, fence_witness_incarnation = ?7, stopped_clean = ?8, version = ?9";
+                 fence_store_incarnation = ?6, fence_witness_incarnation = ?7, stopped_clean = ?8, version = ?9, \
+                 time_seen = max(time_seen, ?10), stopped_since = ?11, stopped_reason = ?12";
     let fence = instance.fence.as_ref();
+    let switch = instance.kill_switch.as_ref();
     connection.prepare_cached(sql)?.execute(params![
         instance.id,
         instance.mark.incarnation,
@@ -81,11 +97,14 @@ fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
         fence.and_then(|fence| fence.witness_incarnation),
         instance.stopped_clean,
         instance.version,
+        Time(instance.time_seen),
+        switch.map(|switch| Time(switch.since)),
+        switch.and_then(|switch| switch.reason.as_deref()),
     ])?;
     Ok(())
 }
 
-fn account_put(connection: &Connection, id: &AccountId, account: &Account) -> Result<()> {
+fn account_put(connection: &Connection, id: &AccountId, account: &Account, is_in_use: bool) -> Result<()> {
     // Nearly every write changes a row that exists.
     let sql = "UPDATE accounts SET \
                  activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
@@ -93,32 +112,40 @@ fn account_put(connection: &Connection, id: &AccountId, account: &Account) -> Re
                  tokens_limit = ?8, tokens_held = ?9, tokens_spent = ?10, tokens_escrowed = ?11, tokens_burnt = ?12, \
                  tokens_overrun = ?13, \
                  spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
-                 spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22 \
+                 spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22, ends_at = ?23 \
                WHERE id = ?1";
-    if account_execute(connection, sql, id, account)? == 0 {
+    if account_execute(connection, sql, id, account, is_in_use)? == 0 {
         let sql = "INSERT INTO accounts (id, activations_limit, activations_held, activations_spent, \
                      activations_escrowed, activations_burnt, activations_overrun, tokens_limit, tokens_held, \
                      tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, spend_limit, spend_held, \
-                     spend_spent, spend_escrowed, spend_burnt, spend_overrun, status, revoked_at, last_used_at, kind) \
+                     spend_spent, spend_escrowed, spend_burnt, spend_overrun, status, revoked_at, last_used_at, ends_at, \
+                     kind) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-                     ?20, ?21, ?22, ?23)";
-        account_execute(connection, sql, id, account)?;
+                     ?20, ?21, ?22, ?23, ?24)";
+        account_execute(connection, sql, id, account, is_in_use)?;
     }
     Ok(())
 }
 
-fn account_execute(connection: &Connection, sql: &str, id: &AccountId, account: &Account) -> Result<usize> {
+fn account_execute(
+    connection: &Connection,
+    sql: &str,
+    id: &AccountId,
+    account: &Account,
+    is_in_use: bool,
+) -> Result<usize> {
     let (kind, bytes) = account_parts(id);
     let mut statement = connection.prepare_cached(sql)?;
     statement.raw_bind_parameter(1, bytes)?;
     for (first, balance) in [2, 8, 14].into_iter().zip(account.balances()) {
         bind_balance(&mut statement, first, balance)?;
     }
-    statement.raw_bind_parameter(20, account.status().as_str())?;
+    statement.raw_bind_parameter(20, account.timeless_status().as_str())?;
     statement.raw_bind_parameter(21, account.revoked_at.map(Time))?;
     statement.raw_bind_parameter(22, account.last_used_at.map(Time))?;
-    if statement.parameter_count() == 23 {
-        statement.raw_bind_parameter(23, kind)?;
+    statement.raw_bind_parameter(23, account.ends_at(is_in_use).map(Time))?;
+    if statement.parameter_count() == 24 {
+        statement.raw_bind_parameter(24, kind)?;
     }
     statement.raw_execute()
 }
@@ -130,6 +157,38 @@ fn bind_balance(statement: &mut rusqlite::Statement<'_>, first: usize, balance: 
     for (index, amount) in (first + 1..).zip(amounts) {
         statement.raw_bind_parameter(index, Amount(amount))?;
     }
+    Ok(())
+}
+
+/// The columns that only a change by an admin or the end of a key writes.
+fn lifetime_put(connection: &Connection, id: &AccountId, account: &Account) -> Result<()> {
+    let sql = "UPDATE accounts SET not_before = ?2, expires_at = ?3, activate_by = ?4, idle_expiry_seconds = ?5, \
+                 idle_from = ?6, expired_at = ?7, paused_at = ?8 WHERE id = ?1";
+    let lifetime = &account.lifetime;
+    connection.prepare_cached(sql)?.execute(params![
+        account_parts(id).1,
+        lifetime.not_before.map(Time),
+        lifetime.expires_at.map(Time),
+        lifetime.activate_by.map(Time),
+        lifetime.idle_expiry_seconds,
+        Time(account.idle_from),
+        account.expired_at.map(Time),
+        account.paused_at.map(Time),
+    ])?;
+    Ok(())
+}
+
+fn details_put(connection: &Connection, id: KeyId, details: &KeyDetails) -> Result<()> {
+    let sql =
+        "UPDATE keys SET clamp = ?2, allow_unbounded = ?3, metadata = ?4, paused_reason = ?5 WHERE id = ?1";
+    let metadata = serde_json::to_string(&details.metadata).expect("a JSON map is JSON");
+    connection.prepare_cached(sql)?.execute(params![
+        id.0,
+        details.options.clamp,
+        details.options.allow_unbounded,
+        metadata,
+        details.paused_reason
+    ])?;
     Ok(())
 }
 

@@ -3,9 +3,10 @@
 use serde_json::json;
 use till_core::audit::Actor;
 use till_core::key::KeyId;
-use till_core::ledger::{Account, AccountId, HoldId};
-use till_core::limit::{Dimension, LIMIT_MAX, Limits};
+use till_core::ledger::{self, Account, AccountId, HoldId};
+use till_core::limit::{Dimension, LIMIT_MAX};
 
+use super::update::{lifetime_json, limits_json};
 use super::{Writer, key_of, units_json};
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Instance, KeyRow};
@@ -21,14 +22,16 @@ impl Writer {
     pub(super) fn administer(&mut self, what: Administration) -> Result<bool, StoreError> {
         let Administration { action, actor } = what;
         match action {
-            Action::KeyCreate(key) => self.key_create(key, &actor),
-            Action::KeyRevoke(key) => self.key_revoke(key, &actor),
+            Action::KeyCreate(key) => self.key_create(*key, &actor),
+            Action::KeyRevoke(keys) => self.keys_revoke(&keys, &actor),
+            Action::KeyUpdate(key, change) => self.key_update(key, *change, &actor),
             Action::AdminTokenPut(token) => Ok(self.admin_token_put(token, &actor)),
             Action::IndexKeyPut(wrapped) => {
                 self.batch.index_key.get_or_insert(wrapped);
                 Ok(true)
             }
             Action::FenceAccept => self.fence_accept(&actor),
+            Action::KillSwitch { on, reason } => Ok(self.kill_switch(on, reason, &actor)),
             Action::HoldForgive(id) => self.hold_forgive(id, &actor),
             Action::Audit { action, target, detail } => {
                 self.audit(&actor, &action, &target, detail);
@@ -49,13 +52,27 @@ impl Writer {
             return Err(StoreError::Conflict { what: key.id.to_string() });
         }
         let id = AccountId::Key(key.id);
+        key.lifetime
+            .check(false, self.now)
+            .map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
         self.ledger.load(id, Account::new(key.limits));
+        self.ledger.set_lifetime(id, key.lifetime, self.now);
+        self.batch.lifetimes.push(id);
         self.enliven(key.id, key.options);
         self.dirty.insert(id);
-        let detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded});
+        let detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime)});
         self.audit(actor, "key.create", &key.id.to_string(), detail.to_string());
         self.batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: self.now });
         Ok(true)
+    }
+
+    /// Whether any of them exists.
+    fn keys_revoke(&mut self, keys: &[KeyId], actor: &Actor) -> Result<bool, StoreError> {
+        let mut any = false;
+        for key in keys {
+            any |= self.key_revoke(*key, actor)?;
+        }
+        Ok(any)
     }
 
     fn key_revoke(&mut self, key: KeyId, actor: &Actor) -> Result<bool, StoreError> {
@@ -69,7 +86,7 @@ impl Writer {
         }
         self.changed.insert(key);
         // Told again if it was revoked before: whoever asks must find every listener told.
-        self.revoked.push(key);
+        self.tell(key, ledger::revoked_denial(key));
         Ok(true)
     }
 
@@ -109,10 +126,11 @@ impl Writer {
     /// Accepts that the store may be an older one. The witness is written first: a crash in between
     /// leaves the store fenced, and nobody was told that it is not.
     fn fence_accept(&mut self, actor: &Actor) -> Result<bool, StoreError> {
+        let before = self.batch.instance.clone().unwrap_or_else(|| self.instance.clone());
         let Some(fence) = self.instance.fence.clone() else {
             return Ok(false);
         };
-        if self.batch.instance.is_some() {
+        if before.fence.is_none() {
             return Ok(true);
         }
         let highest = self.instance.mark.incarnation.max(fence.witness_incarnation.unwrap_or(0));
@@ -120,7 +138,7 @@ impl Writer {
             mark: next_mark(highest)?,
             previous_nonce: self.instance.mark.nonce,
             fence: None,
-            ..self.instance.clone()
+            ..before
         };
         self.witness
             .create(record(&next))
@@ -136,10 +154,8 @@ impl Writer {
             self.ledger.unfence(instance.mark.incarnation);
             self.shared.unfence();
         }
+        self.ledger.set_stopped(instance.kill_switch.is_some());
+        self.shared.show_kill_switch(instance.kill_switch.clone());
         self.instance = instance;
     }
-}
-
-fn limits_json(limits: Limits) -> serde_json::Value {
-    json!({"activations": limits.activations, "tokens": limits.tokens, "spendNanos": limits.spend_nanos})
 }

@@ -26,7 +26,15 @@ impl Writer {
         self.shared.denials.put_back(&mut self.batch.denials);
         self.shared.denied_records.put_back(&mut self.denied);
         self.batch.clear();
-        self.revoked.clear();
+        self.ending.clear();
+        self.killing = false;
+        self.undo_new_beginnings();
+        self.ends.fail();
+        for key in self.renewed.drain(..) {
+            // What was written of a change is unknown: nobody acts on either terms before they are read again.
+            self.shared.terms.remove(key);
+            self.unsure.insert(key);
+        }
         for answer in self.answers.drain(..) {
             match answer {
                 Answer::Granted(reply, _) | Answer::Denied(reply, _) => {
@@ -46,7 +54,7 @@ impl Writer {
                 Command::Hold { reply, .. } => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
                 Command::Terms { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Command::Close(closing) => self.retry.push(closing),
-                Command::Administer { reply, .. } | Command::Probe { reply } => {
+                Command::Administer { reply, .. } | Command::Probe { reply } | Command::Seen { reply } => {
                     drop(reply.send(Err(error.clone())))
                 }
                 Command::Stop { reply } => {

@@ -15,8 +15,17 @@ use crate::common::{copy_directory, denied, hold, open};
 
 #[tokio::test]
 async fn schema_1_opens_with_everything_in_it() {
+    opens_with_everything_in_it("schema-1", &["ledger.overrun"]).await;
+}
+
+#[tokio::test]
+async fn schema_2_opens_with_everything_in_it() {
+    opens_with_everything_in_it("schema-2", &["hold.exceeded", "ledger.overrun"]).await;
+}
+
+async fn opens_with_everything_in_it(name: &str, alarms: &[&str]) {
     let copy = tempfile::tempdir().unwrap();
-    copy_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-1"), copy.path());
+    copy_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name), copy.path());
     let store = open(copy.path());
     let fence = store.fenced().expect("it is a copy");
     assert!(fence.reason.contains("copy"), "{}", fence.reason);
@@ -29,20 +38,8 @@ async fn schema_1_opens_with_everything_in_it() {
     let log = store.audit_list(0, 100).await.unwrap();
     verify_chain(&log).unwrap();
     let old: Vec<&str> = log.iter().map(|entry| entry.action.as_str()).collect();
-    assert_eq!(
-        old,
-        [
-            "admin_token.put",
-            "key.create",
-            "key.create",
-            "key.revoke",
-            "key.create",
-            "key.create",
-            "ledger.overrun",
-            "fence.raise",
-            "fence.accept"
-        ]
-    );
+    let actions = ["admin_token.put", "key.create", "key.create", "key.revoke", "key.create", "key.create"];
+    assert_eq!(old, [&actions, alarms, &["fence.raise", "fence.accept"]].concat());
 
     // It goes on from there.
     drop(hold(&store, KeyId([1; 16])).await);
@@ -74,6 +71,8 @@ async fn check_keys(store: &Store) {
         assert_eq!((key.provider.as_str(), key.project.as_str()), ("openai", "default"));
         assert!(key.last_used_at.is_some());
         assert_eq!(key.revoked_at.is_some(), status == KeyStatus::Revoked);
+        // What came later bounds nothing of what was there before.
+        assert_eq!((key.lifetime, key.expired_at, key.paused_at), Default::default());
     }
 }
 
