@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 use till_core::limit::{LIMIT_MAX, Limits};
 use till_core::money::Dollars;
+use till_core::scope::Scope;
 use till_core::secret::Secret;
 use till_core::upstream::{UPSTREAM_KEY_MAX, UPSTREAM_KEY_MIN, check_upstream_key};
 use till_store::KeyOptions;
@@ -13,9 +14,10 @@ use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
+use crate::scope_json::{ScopeBody, ScopeWanted};
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 10] = [
+pub(crate) const SUPPORTED: [&str; 12] = [
     "provider",
     "upstream_key",
     "max_activations",
@@ -24,14 +26,14 @@ pub(crate) const SUPPORTED: [&str; 10] = [
     "max_spend_usd",
     "clamp",
     "danger_allow_unbounded",
+    "scope",
+    "ip_whitelist",
     "metadata",
     "name",
 ];
 
 /// Fields that are known, and refused with a value until something enforces them.
-pub(crate) const UNSUPPORTED: [&str; 12] = [
-    "ip_whitelist",
-    "scope",
+pub(crate) const UNSUPPORTED: [&str; 10] = [
     "rate",
     "expires_at",
     "ttl_seconds",
@@ -55,7 +57,7 @@ const NAME_CHARS_MAX: usize = 256;
 
 /// What to mint: at least one limit. Each field may also be spelled in camelCase.
 ///
-/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `ip_whitelist`, `scope`, `rate`, `expires_at`, `ttl_seconds`,
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `rate`, `expires_at`, `ttl_seconds`,
 /// `not_before`, `activate_by`, `idle_expiry_seconds`, `durability`, `upstream_ref`, `upstream`, `project`.
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
@@ -96,6 +98,11 @@ pub(crate) struct KeyCreateBody {
     /// a limit in tokens or money. The limit can then be exceeded by each of them. False if absent.
     #[schema(example = false)]
     danger_allow_unbounded: Option<bool>,
+    /// What the key may call. It may call everything if absent.
+    scope: Option<ScopeBody>,
+    /// Another name of `scope.networks`; an empty list is none.
+    #[schema(example = json!(["10.0.0.0/8"]), max_items = 256)]
+    ip_whitelist: Option<Vec<String>>,
     /// Anything you want to find on the key again: at most 16 KiB, nested at most 8 levels.
     #[schema(value_type = Option<Object>, example = json!({"team": "search"}))]
     metadata: Option<Map<String, Value>>,
@@ -110,6 +117,7 @@ pub(crate) struct KeyCreate {
     pub(crate) upstream_key: Secret,
     pub(crate) limits: Limits,
     pub(crate) options: KeyOptions,
+    pub(crate) scope: ScopeWanted,
     pub(crate) metadata: Map<String, Value>,
 }
 
@@ -128,6 +136,8 @@ impl KeyCreate {
         let usd = fields.take("max_spend_usd")?;
         let clamp = fields.take("clamp")?;
         let allow_unbounded = fields.take("danger_allow_unbounded")?;
+        let scope = fields.take("scope")?;
+        let ip_whitelist = fields.take("ip_whitelist")?;
         let metadata = fields.take("metadata")?;
         let name = fields.take("name")?;
         // First what was sent too much: somebody who misspelt a field should read its name, not "missing".
@@ -149,6 +159,7 @@ impl KeyCreate {
             allow_unbounded: flag("danger_allow_unbounded", allow_unbounded)?
                 .unwrap_or(default.allow_unbounded),
         };
+        let scope = ScopeWanted::parse(scope, ip_whitelist)?;
         let metadata = metadata_with_name(metadata, name)?;
         if mentions(&metadata, &upstream_key) {
             return Err(invalid(
@@ -156,7 +167,7 @@ impl KeyCreate {
                 "must not contain the upstream key: metadata is stored and shown",
             ));
         }
-        Ok(Self { provider, upstream_key, limits, options, metadata })
+        Ok(Self { provider, upstream_key, limits, options, scope, metadata })
     }
 }
 
@@ -179,7 +190,7 @@ fn required(name: &str, value: Option<Value>) -> Result<Value, ApiError> {
     value.ok_or_else(|| ApiError::new(ErrorCode::MissingField, format!("`{name}` is required")))
 }
 
-fn invalid(name: &str, rule: &str) -> ApiError {
+pub(crate) fn invalid(name: &str, rule: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidField, format!("`{name}` {rule}"))
 }
 
@@ -203,7 +214,7 @@ fn secret(name: &str, value: Value) -> Result<Secret, ApiError> {
     }
 }
 
-fn limit(name: &str, value: &Value, max: u64) -> Result<u64, ApiError> {
+pub(crate) fn limit(name: &str, value: &Value, max: u64) -> Result<u64, ApiError> {
     // Numbers above 2⁶⁴−1 and everything with a point or an exponent are floating point here, so they are refused.
     value
         .as_u64()
@@ -237,7 +248,7 @@ fn spend(cents: Option<Value>, usd: Option<Value>) -> Result<Option<u64>, ApiErr
     }
 }
 
-fn flag(name: &str, value: Option<Value>) -> Result<Option<bool>, ApiError> {
+pub(crate) fn flag(name: &str, value: Option<Value>) -> Result<Option<bool>, ApiError> {
     match value {
         None => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(flag)),
@@ -281,6 +292,11 @@ fn depth_fits(value: &Value, levels: usize) -> bool {
         Value::Object(entries) => levels > 0 && entries.values().all(|item| depth_fits(item, levels - 1)),
         _ => true,
     }
+}
+
+/// Whether the upstream key stands in the scope, which is stored and shown.
+pub(crate) fn scope_mentions(scope: &Scope, key: &Secret) -> bool {
+    value_mentions(&serde_json::json!(scope), key.reveal_str().expect("a checked upstream key is ASCII"))
 }
 
 /// Whether the upstream key stands in a name or text of the metadata, which is stored in the clear.

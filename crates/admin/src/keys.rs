@@ -9,6 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::Dimension;
+use till_core::scope::Scope;
 use till_core::token::Minted;
 use till_core::upstream::Upstream;
 use till_providers::Provider;
@@ -18,7 +19,7 @@ use till_store::{KeyQuery, NewKey};
 use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::json_body;
-use crate::key_create::{KeyCreate, KeyCreateBody};
+use crate::key_create::{KeyCreate, KeyCreateBody, scope_mentions};
 use crate::key_json::{CreatedKeyJson, KeyAnswer, KeyCreateAnswer, KeyJson, KeyListAnswer};
 use crate::query::{self, Parameters};
 use crate::router::Shared;
@@ -45,9 +46,10 @@ pub(crate) async fn key_create(
     body: Body,
 ) -> Result<(StatusCode, Json<KeyCreateAnswer>), ApiError> {
     query::none(&uri)?;
-    let wanted = KeyCreate::parse(&json_body::read(&headers, body).await?)?;
+    let mut wanted = KeyCreate::parse(&json_body::read(&headers, body).await?)?;
     let upstream = upstream(&shared, &wanted)?;
     meterable(&shared, &wanted)?;
+    let scope = scope(&shared, &mut wanted)?;
     let minted = mint(&shared, &upstream)?;
     let new_key = NewKey {
         id: minted.id,
@@ -55,6 +57,7 @@ pub(crate) async fn key_create(
         origin: upstream.origin,
         limits: wanted.limits,
         options: wanted.options,
+        scope,
         metadata: wanted.metadata,
     };
     let record = shared.state.store.key_create(new_key, caller.actor()).await?;
@@ -78,6 +81,18 @@ fn meterable(shared: &Shared, wanted: &KeyCreate) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// What the key may call, with words replaced by what they stand for today.
+fn scope(shared: &Shared, wanted: &mut KeyCreate) -> Result<Scope, ApiError> {
+    let provider = shared.state.providers.get(&wanted.provider);
+    let provider = provider.ok_or_else(|| ApiError::plain(ErrorCode::UnknownProvider))?;
+    let scope = std::mem::take(&mut wanted.scope).resolve(provider)?;
+    if scope_mentions(&scope, &wanted.upstream_key) {
+        let message = "`scope` must not contain the upstream key: a scope is stored and shown";
+        return Err(ApiError::new(ErrorCode::InvalidField, message));
+    }
+    Ok(scope)
 }
 
 /// What is sealed: destination and placement come from the registry, never from the request.

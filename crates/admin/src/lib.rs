@@ -28,9 +28,10 @@ mod permission;
 mod providers;
 mod query;
 mod router;
+mod scope_json;
 mod time_text;
 mod usage;
 
-pub use authenticate::{PeerAddr, RequestId};
+pub use authenticate::{ClientAddr, PeerAddr, RequestId};
 pub use router::{AdminSettings, AdminState, openapi, openapi_text, router};
 pub use time_text::rfc3339;

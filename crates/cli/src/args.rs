@@ -121,7 +121,7 @@ pub(crate) enum KeysCommand {
     /// never from the command line, which other users and the shell's history can see. It is sealed into the
     /// scoped key and stored nowhere.
     #[command(
-        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -"
+        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  till keys create --provider openai --max-spend-usd 5 --allow-endpoint chat --allow-model 'gpt-4o-mini*' --allow-network 10.0.0.0/8\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -"
     )]
     Create(Box<KeyCreate>),
     /// List scoped keys, newest first
@@ -192,9 +192,46 @@ pub(crate) struct KeyCreate {
     #[arg(long, value_name = "JSON")]
     pub(crate) metadata_json: Option<String>,
     #[command(flatten)]
+    pub(crate) scope: ScopeWanted,
+    #[command(flatten)]
     pub(crate) connection: Connection,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// What the key may call. Without any of these it may call everything.
+#[derive(Args)]
+#[command(next_help_heading = "Scope")]
+pub(crate) struct ScopeWanted {
+    /// A method and a path that it may call, such as "POST /v1/chat/completions", or a word for several, such as chat,
+    /// from `till providers show`; may be given more than once
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) allow_endpoint: Vec<String>,
+    /// A model that it may ask, `*` standing for any characters; may be given more than once
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) allow_model: Vec<String>,
+    /// An address or a network that it may be used from, such as 10.0.0.0/8; may be given more than once
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) allow_network: Vec<String>,
+    /// The most that one call may put out: its output cap is lowered to that
+    #[arg(long, value_name = "N")]
+    pub(crate) max_output_tokens: Option<u64>,
+    /// Refuse requests that bring tools
+    #[arg(long)]
+    pub(crate) no_tools: bool,
+    /// Refuse requests that bring tools which the provider runs, such as web search
+    #[arg(long)]
+    pub(crate) no_hosted_tools: bool,
+    /// Refuse requests that let the provider keep what is said
+    #[arg(long)]
+    pub(crate) no_store: bool,
+    /// Refuse requests that bring images
+    #[arg(long)]
+    pub(crate) no_images: bool,
+    /// The values that a member at the top of the body may have, such as service_tier=default,flex; may be given more
+    /// than once
+    #[arg(long, value_name = "NAME=VALUES")]
+    pub(crate) allow_value: Vec<String>,
 }
 
 #[derive(Args)]
@@ -372,7 +409,7 @@ pub(crate) enum ProvidersCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Show one provider: where it is, how it takes its key, which endpoints are refused
+    /// Show one provider: its address, key placement, paths, endpoints and words for them
     #[command(after_help = "Examples:\n  till providers show openai")]
     Show {
         /// Id of the provider

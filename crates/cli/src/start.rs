@@ -23,7 +23,7 @@ use till_admin::{AdminSettings, AdminState};
 use till_core::audit::Actor;
 use till_core::time::Timestamp;
 use till_core::token::KeyRing;
-use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts};
+use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, TrustedProxies};
 use till_store::{OpenOptions, Store};
 use tokio::net::TcpListener;
 
@@ -190,6 +190,11 @@ impl Instance<'_> {
             head_limits: HeadLimits { bytes: settings.header_bytes_max, count: settings.header_count_max },
             in_flight_max: settings.in_flight_max,
             log_requests: settings.log_requests,
+            trusted_proxies: TrustedProxies {
+                networks: settings.trusted_proxies.clone(),
+                header: settings.client_address_header,
+            },
+            proxy_protocol: settings.proxy_protocol,
             clock: now,
         };
         let proxy = Proxy::new(config, own)

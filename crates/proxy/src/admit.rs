@@ -1,5 +1,7 @@
 //! Stage 3: set units aside, durably, before anything is sent.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,7 +9,8 @@ use http::request::Parts;
 use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Limits;
-use till_store::{Hold, HoldRefusal, StoreError};
+use till_providers::scope::{check_endpoint, check_network};
+use till_store::{Hold, HoldRefusal, KeyTerms, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Inner;
@@ -91,6 +94,24 @@ pub(crate) struct Admitted {
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
+/// What of the key decides how its requests are treated, once it is known that it may be used from where this one comes
+/// from: nothing else is said about a key elsewhere.
+///
+/// # Errors
+/// `network_denied`, which is counted, or the terms can't be had.
+pub(crate) async fn terms(
+    till: &Inner,
+    key: &Authenticated,
+    client: Option<IpAddr>,
+) -> Result<Arc<KeyTerms>, Denial> {
+    let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
+    if let Some(scope) = terms.scope() {
+        let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
+        check_network(scope, client).inspect_err(count)?;
+    }
+    Ok(terms)
+}
+
 /// Finds out what the request may come to and asks the ledger for it.
 ///
 /// # Errors
@@ -101,6 +122,7 @@ pub(crate) async fn admit(
     request: &Parts,
     facts: &Facts,
     body: RequestBody,
+    first_terms: Arc<KeyTerms>,
     record: &mut Record,
 ) -> Result<Admitted, Denial> {
     let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
@@ -112,8 +134,19 @@ pub(crate) async fn admit(
     }
     // What the input was counted at, once its cheap bound did not fit.
     let mut counted = None;
+    let mut known = Some(first_terms);
     loop {
-        let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
+        let terms = match known.take() {
+            Some(terms) => terms,
+            // The scope that was checked before may be another one now.
+            None => {
+                let terms = terms(till, key, record.client).await?;
+                let scope = terms.scope().map(|scope| &**scope);
+                check_endpoint(&key.key().provider, scope, &request.method, &facts.path)
+                    .inspect_err(count)?;
+                terms
+            }
+        };
         let (plan, bytes) = if terms.is_metered() {
             if facts.websocket.is_some() {
                 return Err(websocket_unmetered()).inspect_err(count);
@@ -177,9 +210,13 @@ fn websocket_unmetered() -> Denial {
 ///
 /// # Errors
 /// As [`admit`]; `websocket_unmetered` if the key has got a limit since that can't be counted here.
-pub(crate) async fn take_hold(till: &Inner, key: &Authenticated) -> Result<Hold, Denial> {
+pub(crate) async fn take_hold(
+    till: &Inner,
+    key: &Authenticated,
+    client: Option<IpAddr>,
+) -> Result<Hold, Denial> {
     loop {
-        let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
+        let terms = terms(till, key, client).await?;
         if terms.is_metered() {
             return Err(websocket_unmetered());
         }

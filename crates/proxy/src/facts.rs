@@ -6,6 +6,8 @@ use http::{HeaderName, Method, Version};
 use percent_encoding::percent_decode_str;
 use till_core::denial::{Denial, DenialCode};
 use till_core::path::{FinalPath, RawPath};
+use till_core::scope::Scope;
+use till_providers::scope::check_endpoint;
 use till_providers::websocket::WebsocketProtocol;
 
 use crate::authenticate::Authenticated;
@@ -23,7 +25,8 @@ pub(crate) struct Facts {
 /// Computes the facts.
 ///
 /// # Errors
-/// `endpoint_denied` for another provider's path or an endpoint that would be a way around the key's limits,
+/// `endpoint_denied` for another provider's path, an endpoint that would be a way around the key's limits, or one
+/// outside of its scope,
 /// `malformed_request` for an ambiguous path, `websocket_unmetered`.
 pub(crate) fn facts(
     key: &Authenticated,
@@ -31,6 +34,7 @@ pub(crate) fn facts(
     provider: Option<&str>,
     path: &RawPath,
     query: Option<String>,
+    scope: Option<&Scope>,
 ) -> Result<Facts, Denial> {
     let own = &key.key().provider;
     if let Some(named) = provider
@@ -46,17 +50,7 @@ pub(crate) fn facts(
     let path = own.final_path(path).map_err(|error| {
         Denial::new(DenialCode::MalformedRequest, format!("This path is refused: {error}."))
     })?;
-    if let Some(denied) = own.denied_endpoint(&request.method, &path) {
-        return Err(Denial::new(
-            DenialCode::EndpointDenied,
-            format!(
-                "{} {} is not open to scoped keys: {}. Ask whoever minted this key to do it for you.",
-                request.method,
-                path.as_str(),
-                denied.reason.as_str()
-            ),
-        ));
-    }
+    check_endpoint(own, scope, &request.method, &path)?;
     let websocket =
         if wants_websocket(request) { Some(countable(own, &path, query.as_deref())?) } else { None };
     Ok(Facts { path, query, websocket })

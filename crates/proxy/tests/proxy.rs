@@ -11,6 +11,7 @@ mod proxy {
     mod metered;
     mod recorded;
     mod rig;
+    mod scope;
     mod stopping;
     mod streams;
     mod websockets;

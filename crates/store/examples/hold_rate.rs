@@ -29,6 +29,7 @@ async fn main() {
             origin: "https://api.openai.com".into(),
             limits: Limits { activations: Some(u64::from(u32::MAX)), ..Limits::default() },
             options: Default::default(),
+            scope: Default::default(),
             metadata: Map::new(),
         };
         store.key_create(key, &Actor::system()).await.unwrap();

@@ -24,6 +24,7 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         origin: "https://api.openai.com".into(),
         limits,
         options: Default::default(),
+        scope: Default::default(),
         metadata: Map::from_iter([("agent".to_owned(), json!(format!("agent {n}")))]),
     };
     store.key_create(key, &owner).await.unwrap().id

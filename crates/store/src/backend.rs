@@ -10,6 +10,7 @@ use till_core::audit::{AuditEntry, ChainHead};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::scope::Scope;
 use till_core::time::Timestamp;
 
 use crate::admin_token::{AdminToken, NewAdminToken};
@@ -136,6 +137,9 @@ pub(crate) trait Backend: Send + 'static {
 
     /// What a key allows; `None` when there is no such key.
     fn key_options(&mut self, id: KeyId) -> Result<Option<KeyOptions>, StoreError>;
+
+    /// What a key may call; `None` when there is no such key.
+    fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError>;
 
     /// An orphan that nobody has forgiven.
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError>;

@@ -23,6 +23,7 @@ use till_core::denial::Denial;
 use till_core::key::KeyId;
 use till_core::ledger::{self, AccountChain, AccountId, Closed, Ledger, Verdict};
 use till_core::limit::{Dimension, Units};
+use till_core::scope::Scope;
 use till_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 
@@ -377,16 +378,18 @@ impl Writer {
         }
         if !self.live.contains_key(&key) {
             let options = self.backend.key_options(key)?.unwrap_or_default();
-            self.enliven(key, options);
+            let scope = self.backend.key_scope(key)?.unwrap_or_default();
+            self.enliven(key, options, scope);
         }
         Ok(true)
     }
 
     /// Makes the terms of a loaded key known.
-    fn enliven(&mut self, key: KeyId, options: KeyOptions) {
+    fn enliven(&mut self, key: KeyId, options: KeyOptions, scope: Scope) {
         let limits = self.ledger.account(AccountId::Key(key)).expect("loaded before").limits();
         self.terms_version += 1;
-        let terms = Arc::new(KeyTerms { key, version: self.terms_version, limits, options });
+        let scope = (!scope.is_empty()).then(|| Arc::new(scope));
+        let terms = Arc::new(KeyTerms { key, version: self.terms_version, limits, options, scope });
         self.shared.terms.put(Arc::clone(&terms));
         self.live.insert(key, Live { ended: watch::Sender::new(None), touched: self.number, terms });
     }

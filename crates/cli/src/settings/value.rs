@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueHint;
+use till_core::scope::Network;
 use till_providers::BaseUrl;
+use till_proxy::AddressHeader;
 use tracing_subscriber::filter::LevelFilter;
 
 /// What a value looks like.
@@ -23,6 +25,8 @@ pub(crate) enum Kind {
     Address,
     /// Any number of `provider=URL`.
     ProviderUrls,
+    /// Any number of IP addresses and networks.
+    Networks,
     /// A number with a unit of time.
     Duration,
     /// A whole number within bounds.
@@ -46,6 +50,7 @@ impl Kind {
             Self::Directory => "DIR",
             Self::Address => "ADDR",
             Self::ProviderUrls => "PROVIDER=URL",
+            Self::Networks => "NETWORK",
             Self::Duration => "TIME",
             Self::Count { .. } => "N",
             Self::Switch => "on|off",
@@ -64,6 +69,9 @@ impl Kind {
                 "`openai=http://127.0.0.1:9000`, with `,accept-sealed` if wanted; may be given more than once"
                     .to_owned()
             }
+            Self::Networks => {
+                "IP address or network, such as `10.0.0.0/8` or `::1`; may be given more than once".to_owned()
+            }
             Self::Duration => "a number with `ms`, `s`, `m` or `h`, such as `30s`".to_owned(),
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
             Self::Switch => "`on` or `off`".to_owned(),
@@ -73,7 +81,7 @@ impl Kind {
 
     /// Whether it may be given more than once.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Files | Self::ProviderUrls)
+        matches!(self, Self::Files | Self::ProviderUrls | Self::Networks)
     }
 
     /// Whether the configuration file may have it.
@@ -161,6 +169,18 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
         "on" => Ok(true),
         "off" => Ok(false),
         _ => Err(expected(text, &Kind::Switch.rule())),
+    }
+}
+
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text).map_err(|error| format!("`{text}` is not allowed: {error}"))
+}
+
+pub(super) fn address_header(text: &str) -> Result<AddressHeader, String> {
+    match text {
+        "x-forwarded-for" => Ok(AddressHeader::XForwardedFor),
+        "forwarded" => Ok(AddressHeader::Forwarded),
+        _ => Err(expected(text, "x-forwarded-for or forwarded")),
     }
 }
 

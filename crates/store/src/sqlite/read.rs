@@ -7,6 +7,7 @@ use till_core::audit::{Actor, ActorKind, AuditEntry, ChainHead};
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
 use till_core::limit::{Dimension, Units};
+use till_core::scope::Scope;
 
 use super::column::{Amount, Time, account_parts};
 use super::usage::hold_from;
@@ -110,7 +111,7 @@ pub(super) fn index_key(connection: &Connection) -> Result<Option<Vec<u8>>> {
 const KEY_SELECT: &str = concat!(
     "SELECT ",
     account_columns!(),
-    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded FROM keys JOIN accounts USING (id)"
+    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope FROM keys JOIN accounts USING (id)"
 );
 
 fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
@@ -127,6 +128,7 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
         origin: row.get(column(3))?,
         limits: account.limits(),
         options: KeyOptions { clamp: row.get(column(6))?, allow_unbounded: row.get(column(7))? },
+        scope: scope_from(row, column(8))?,
         used: Units {
             activations: shown(Dimension::Activations),
             tokens: shown(Dimension::Tokens),
@@ -144,6 +146,21 @@ pub(super) fn key_options(connection: &Connection, id: KeyId) -> Result<Option<K
     let sql = "SELECT clamp, allow_unbounded FROM keys WHERE id = ?1";
     let read = |row: &Row<'_>| Ok(KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)? });
     connection.prepare_cached(sql)?.query_row([id.0], read).optional()
+}
+
+/// A scope that can't be read is no scope at all, so it is an error: the key is not served.
+fn scope_from(row: &Row<'_>, column: usize) -> Result<Scope> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        None => Ok(Scope::default()),
+        Some(text) => {
+            serde_json::from_str(text).map_err(|_| damaged(column, "the scope of a key can't be read"))
+        }
+    }
+}
+
+pub(super) fn key_scope(connection: &Connection, id: KeyId) -> Result<Option<Scope>> {
+    let sql = "SELECT scope FROM keys WHERE id = ?1";
+    connection.prepare_cached(sql)?.query_row([id.0], |row| scope_from(row, 0)).optional()
 }
 
 pub(super) fn key_fetch(connection: &Connection, id: KeyId) -> Result<Option<KeyRecord>> {

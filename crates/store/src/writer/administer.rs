@@ -50,9 +50,12 @@ impl Writer {
         }
         let id = AccountId::Key(key.id);
         self.ledger.load(id, Account::new(key.limits));
-        self.enliven(key.id, key.options);
+        self.enliven(key.id, key.options, key.scope.clone());
         self.dirty.insert(id);
-        let detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded});
+        let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded});
+        if !key.scope.is_empty() {
+            detail["scope"] = json!(key.scope);
+        }
         self.audit(actor, "key.create", &key.id.to_string(), detail.to_string());
         self.batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: self.now });
         Ok(true)

@@ -32,6 +32,7 @@ pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         origin: "https://api.openai.com".into(),
         limits,
         options: Default::default(),
+        scope: Default::default(),
         metadata: Map::new(),
     };
     store.key_create(key, &Actor::system()).await.expect("is made").id
