@@ -167,16 +167,6 @@ impl ScopeWanted {
     /// The scope for a key of this provider.
     pub(crate) fn resolve(self, provider: &Provider) -> Result<Scope, ApiError> {
         let Self { endpoints: wanted, mut scope } = self;
-        for (is_ruled, name) in
-            [(scope.models.is_some(), "scope.models"), (!scope.parameters.is_empty(), "scope.parameters")]
-        {
-            if is_ruled {
-                let message = format!(
-                    "`{name}` is not enforced by this version of till, so it is refused instead of ignored"
-                );
-                return Err(ApiError::new(ErrorCode::UnsupportedField, message));
-            }
-        }
         let has_table = !endpoints(provider).is_empty();
         for (is_ruled, name) in
             [(scope.models.is_some(), "scope.models"), (!scope.parameters.is_empty(), "scope.parameters")]

@@ -2,6 +2,8 @@
 //!
 //! Invariants: what is compared is what is sent, and what can't be told is a no.
 
+mod asked;
+
 use std::net::IpAddr;
 
 use http::Method;
@@ -9,9 +11,10 @@ use till_core::denial::{Denial, DenialCode};
 use till_core::path::FinalPath;
 use till_core::scope::{EndpointRule, Scope};
 
+pub use self::asked::{Within, check_request};
 use crate::provider::Provider;
 
-/// How many endpoints a refusal names.
+/// How many endpoints or models a refusal names.
 const NAMED_MAX: usize = 16;
 
 /// Whether the key may be used from this address; `None` is one that can't be told.

@@ -147,13 +147,13 @@ pub(crate) async fn admit(
                 terms
             }
         };
-        let (plan, bytes) = if terms.is_metered() {
+        let (plan, bytes) = if needs_body(&terms) {
             if facts.websocket.is_some() {
                 return Err(websocket_unmetered()).inspect_err(count);
             }
             let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
             body = read;
-            let plan = Plan::bounded(key, request, facts, &bytes, &terms, till, counted);
+            let plan = Plan::read(key, request, facts, &bytes, &terms, till, counted);
             let plan = plan.inspect_err(|denial| {
                 record.asked_at(key, request, facts);
                 count(denial);
@@ -192,6 +192,11 @@ pub(crate) async fn admit(
     }
 }
 
+/// Whether what the request says decides about it.
+fn needs_body(terms: &KeyTerms) -> bool {
+    terms.is_metered() || terms.scope().is_some_and(|scope| scope.needs_body())
+}
+
 /// Whether a lower bound of the input could help.
 fn does_not_fit(code: DenialCode) -> bool {
     matches!(code, DenialCode::TokensExhausted | DenialCode::SpendExhausted | DenialCode::ProjectExhausted)
@@ -201,8 +206,8 @@ fn does_not_fit(code: DenialCode) -> bool {
 fn websocket_unmetered() -> Denial {
     Denial::new(
         DenialCode::WebsocketUnmetered,
-        "This scoped key has a limit in tokens or money, which till can't count over a WebSocket. Use plain HTTP \
-         requests.",
+        "This scoped key has a limit in tokens or money, or may only ask certain models or for certain things, which till \
+         can't tell over a WebSocket. Use plain HTTP requests.",
     )
 }
 
@@ -217,7 +222,7 @@ pub(crate) async fn take_hold(
 ) -> Result<Hold, Denial> {
     loop {
         let terms = terms(till, key, client).await?;
-        if terms.is_metered() {
+        if needs_body(&terms) {
             return Err(websocket_unmetered());
         }
         match till.store.hold(&terms, Demand::ONE_ACTIVATION, till.timeouts.budget).await {

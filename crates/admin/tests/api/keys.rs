@@ -33,6 +33,23 @@ async fn scopes_are_kept_and_shown() {
             }),
             json!(["::1"]),
         ),
+        (
+            json!({"scope": {
+                "models": ["gpt-4o*"],
+                "parameters": {
+                    "max_output_tokens": 9, "tools": false, "hostedTools": false, "store": true, "image_input": false,
+                    "values": {"n": [1]},
+                },
+            }}),
+            json!({
+                "models": ["gpt-4o*"],
+                "parameters": {
+                    "maxOutputTokens": 9, "tools": false, "hostedTools": false, "imageInput": false,
+                    "values": {"n": [1]},
+                },
+            }),
+            json!([]),
+        ),
     ] {
         let mut body = json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5});
         body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
