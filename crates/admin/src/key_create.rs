@@ -186,7 +186,7 @@ fn unsupported(fields: &mut Fields, name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::UnsupportedField, message))
 }
 
-fn required(name: &str, value: Option<Value>) -> Result<Value, ApiError> {
+pub(crate) fn required(name: &str, value: Option<Value>) -> Result<Value, ApiError> {
     value.ok_or_else(|| ApiError::new(ErrorCode::MissingField, format!("`{name}` is required")))
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn invalid(name: &str, rule: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidField, format!("`{name}` {rule}"))
 }
 
-fn text(name: &str, value: Value) -> Result<String, ApiError> {
+pub(crate) fn text(name: &str, value: Value) -> Result<String, ApiError> {
     match value {
         Value::String(text) => Ok(text),
         _ => Err(invalid(name, "must be a string")),

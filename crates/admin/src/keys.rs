@@ -224,12 +224,12 @@ pub(crate) async fn key_revoke(
     Ok(Json(KeyAnswer { key: key.into() }))
 }
 
-fn key_id(id: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {
+pub(crate) fn key_id(id: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {
     let invalid = || ApiError::new(ErrorCode::InvalidId, "a key id is `key_` and 22 letters or digits");
     let Path(id) = id.map_err(|_| invalid())?;
     id.parse().map_err(|_| invalid())
 }
 
-fn no_such_key() -> ApiError {
+pub(crate) fn no_such_key() -> ApiError {
     ApiError::new(ErrorCode::NotFound, "there is no key with this id")
 }

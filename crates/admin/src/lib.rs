@@ -19,6 +19,7 @@ mod holds;
 mod instance;
 mod json_body;
 mod key_create;
+mod key_explain;
 mod key_json;
 mod keys;
 mod metrics;

@@ -21,6 +21,7 @@ use axum::routing::{MethodFilter, MethodRouter};
 use till_core::time::Timestamp;
 use till_core::token::KeyRing;
 use till_providers::Registry;
+use till_providers::price::PriceTable;
 use till_store::Store;
 use tracing::Instrument as _;
 use utoipa::OpenApi as _;
@@ -32,7 +33,9 @@ use crate::error::{ApiError, ErrorCode};
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
-use crate::{account, audit, docs_page, health, holds, instance, keys, metrics, providers, usage};
+use crate::{
+    account, audit, docs_page, health, holds, instance, key_explain, keys, metrics, providers, usage,
+};
 
 /// What the control plane works with.
 pub struct AdminState {
@@ -42,6 +45,8 @@ pub struct AdminState {
     pub keys: Arc<KeyRing>,
     /// The providers of this instance.
     pub providers: Arc<Registry>,
+    /// What requests cost.
+    pub prices: Arc<PriceTable>,
     /// Facts about this process.
     pub settings: AdminSettings,
     /// The counters of the data plane in the Prometheus text format; `/metrics` adds those of store and control plane.
@@ -156,6 +161,7 @@ fn plane() -> Plane {
         .serve::<keys::__path_key_list, _, _>(Token(KeysRead), keys::key_list)
         .serve::<keys::__path_key_show, _, _>(Token(KeysRead), keys::key_show)
         .serve::<keys::__path_key_revoke, _, _>(Token(KeysWrite), keys::key_revoke)
+        .serve::<key_explain::__path_key_explain, _, _>(Token(KeysRead), key_explain::key_explain)
         .under("Usage")
         .serve::<usage::__path_usage_list, _, _>(Token(UsageRead), usage::usage_list)
         .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)

@@ -143,6 +143,13 @@ pub(crate) enum KeysCommand {
     /// Show one scoped key
     #[command(after_help = "Examples:\n  till keys show key_3xhKzZ1LbR0uYp2NqTf8Wd")]
     Show(OneKey),
+    /// Say what would become of a request with a scoped key, without sending it
+    ///
+    /// The same rules as for real requests decide. Nothing is sent and nothing is spent. Exit code 0 is yes, 1 is no.
+    #[command(
+        after_help = "Examples:\n  till keys explain key_3xhKzZ1LbR0uYp2NqTf8Wd --path /v1/chat/completions --model gpt-4o-mini\n  till keys explain key_3xhKzZ1LbR0uYp2NqTf8Wd --method GET --path /v1/models --from 192.0.2.7\n  till keys explain key_3xhKzZ1LbR0uYp2NqTf8Wd --path /v1/responses --body request.json"
+    )]
+    Explain(Box<Explain>),
     /// End a scoped key, for good and at once
     ///
     /// Its next request is refused and its streams in flight are cut.
@@ -232,6 +239,31 @@ pub(crate) struct ScopeWanted {
     /// than once
     #[arg(long, value_name = "NAME=VALUES")]
     pub(crate) allow_value: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// Id of the key, `key_…`
+    pub(crate) id: String,
+    /// Method of the request
+    #[arg(long, value_name = "METHOD", default_value = "POST")]
+    pub(crate) method: String,
+    /// Path of the request, as a client sends it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: String,
+    /// Model that it asks, if there is no body
+    #[arg(long, value_name = "MODEL", conflicts_with = "body")]
+    pub(crate) model: Option<String>,
+    /// File with its body; `-` is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) body: Option<PathBuf>,
+    /// Address that it comes from
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args)]

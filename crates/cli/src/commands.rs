@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod holds;
 mod key_create;
+mod key_explain;
 mod keys;
 mod prices;
 mod providers;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
             keys::list(status, provider.as_deref(), &connection, output, surroundings)
         }
         Command::Keys(KeysCommand::Show(key)) => keys::show(&key, surroundings),
+        Command::Keys(KeysCommand::Explain(wanted)) => key_explain::run(&wanted, surroundings),
         Command::Keys(KeysCommand::Revoke(key)) => keys::revoke(&key, surroundings),
         Command::Usage(wanted) => usage::run(&wanted, surroundings),
         Command::Holds(HoldsCommand::List { connection, output }) => {

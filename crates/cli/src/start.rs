@@ -154,10 +154,12 @@ impl Instance<'_> {
         let registry = Arc::new(settings.registry.clone());
         let proxy_cell: Arc<OnceLock<Proxy>> = Arc::default();
         let metrics_of = Arc::clone(&proxy_cell);
+        let prices = Arc::new(prices::table(settings)?);
         let own = control::own_paths(AdminState {
             store: self.store.clone(),
             keys: Arc::clone(&self.keys),
             providers: Arc::clone(&registry),
+            prices: Arc::clone(&prices),
             settings: AdminSettings {
                 loopback: self.bound.ip().is_loopback(),
                 public_url: self.url,
@@ -170,7 +172,7 @@ impl Instance<'_> {
         let proxies = surroundings.proxies();
         let config = ProxyConfig {
             registry,
-            prices: Arc::new(prices::table(settings)?),
+            prices,
             keys: self.keys,
             store: self.store,
             upstream_tls: self.upstream_tls,

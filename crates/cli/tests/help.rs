@@ -12,6 +12,7 @@ const COMMANDS: &[&[&str]] = &[
     &["keys", "create"],
     &["keys", "list"],
     &["keys", "show"],
+    &["keys", "explain"],
     &["keys", "revoke"],
     &["status"],
     &["providers"],

@@ -3,15 +3,18 @@
 //! Invariants: what is compared is what is sent, and what can't be told is a no.
 
 mod asked;
+mod explain;
 
 use std::net::IpAddr;
 
-use http::Method;
+use http::{HeaderMap, HeaderName, Method};
+use percent_encoding::percent_decode_str;
 use till_core::denial::{Denial, DenialCode};
 use till_core::path::FinalPath;
 use till_core::scope::{EndpointRule, Scope};
 
 pub use self::asked::{Within, check_request};
+pub use self::explain::{KeyRules, Step, Supposed, Verdict, explain};
 use crate::provider::Provider;
 
 /// How many endpoints or models a refusal names.
@@ -74,6 +77,37 @@ pub fn check_endpoint(
             denied.reason.as_str()
         ),
     ))
+}
+
+/// Headers by which some servers let a request have another method than its own.
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
+
+/// The same as a query parameter of Google's APIs.
+const METHOD_PARAMETER: &str = "$httpMethod";
+
+/// Whether the request has the method at the provider that it has here: what is decided on it must hold there too.
+///
+/// # Errors
+/// `malformed_request`.
+pub fn check_override(headers: &HeaderMap, query: Option<&str>) -> Result<(), Denial> {
+    let in_headers = METHOD_OVERRIDES.iter().any(|name| headers.contains_key(name));
+    let in_query = query.is_some_and(|query| {
+        query.split('&').filter_map(|parameter| parameter.split('=').next()).any(|name| {
+            let name: Vec<u8> = percent_decode_str(name).collect();
+            name.eq_ignore_ascii_case(METHOD_PARAMETER.as_bytes())
+        })
+    });
+    if in_headers || in_query {
+        return Err(Denial::new(
+            DenialCode::MalformedRequest,
+            "This request asks the provider to treat it as another method. Send it with that method.",
+        ));
+    }
+    Ok(())
 }
 
 fn outside(rules: &[EndpointRule], method: &Method, path: &FinalPath) -> Denial {

@@ -18,7 +18,7 @@ use crate::authenticate::Authenticated;
 use crate::bounds::{Clamped, Measure, Plan};
 use crate::connect::OutboundBody;
 use crate::facts::Facts;
-use crate::inspect::{RequestBody, refuse_field};
+use crate::inspect::RequestBody;
 use crate::record::{Record, millis};
 use crate::tighten::count_input;
 
@@ -129,7 +129,7 @@ pub(crate) async fn admit(
     let mut body = body;
     if let Some(field) = key.key().provider.denied_field(&request.method, &facts.path) {
         let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
-        refuse_field(field, &bytes).inspect_err(count)?;
+        field.check(&bytes).inspect_err(count)?;
         body = read;
     }
     // What the input was counted at, once its cheap bound did not fit.

@@ -1,11 +1,15 @@
 //! Requests that try to get past the scope of their key, through the whole proxy. Each is refused, nothing of it reaches
 //! the provider, and a request of the same key that is allowed does, right afterwards.
 
+use http::{HeaderMap, HeaderName};
 use serde_json::Value;
+use till_core::scope::Scope;
+use till_providers::price::PriceTable;
+use till_providers::scope::{KeyRules, Supposed, Verdict, explain};
 use till_testkit::client::Client;
 use till_testkit::upstream::{Upstream, json as answer_json};
 
-use super::rig::{Options, Rig};
+use super::rig::{Options, Rig, noon};
 
 /// A request: method and path, lines of its head, body.
 #[derive(Clone, Debug)]
@@ -70,6 +74,7 @@ impl Bench {
                 format!("{scope} {} {:?} {}", ask.line, ask.lines, String::from_utf8_lossy(&ask.body));
             assert!((400..500).contains(&status), "{shown}: {status} {text}");
             assert!(text.contains(code), "{shown}: {status} {text}");
+            self.explains(provider, &scope, ask, Some(code));
             self.rig.becomes_idle().await;
             assert_eq!(self.upstream.received().len(), sent, "{shown} was sent");
             let (status, text) = self.send(&token, twin).await;
@@ -78,7 +83,44 @@ impl Bench {
             assert_eq!(self.upstream.received().len(), sent + 1);
             assert_eq!(self.rig.used(id).await, index as u64 + 1);
         }
+        self.explains(provider, &scope, twin, None);
         hostile.len()
+    }
+
+    /// Checks that what is explained without sending anything is what the proxy has decided.
+    fn explains(&self, provider: &str, scope: &Value, ask: &Ask, refused: Option<&str>) {
+        // What the front door, the reader of bodies and the upgrade refuse is not part of it.
+        if ask.line.contains("http://")
+            || ask.lines.contains("content-encoding")
+            || ask.lines.contains("upgrade")
+        {
+            return;
+        }
+        let mut headers = HeaderMap::new();
+        for line in ask.lines.lines() {
+            let (name, value) = line.split_once(": ").expect("a header");
+            headers.append(name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"));
+        }
+        let (method, target) = ask.line.split_once(' ').expect("two parts");
+        let scope: Scope = serde_json::from_value(scope.clone()).expect("a scope");
+        let rules = KeyRules {
+            provider: self.rig.registry().get(provider).expect("known"),
+            scope: &scope,
+            clamp: true,
+            allow_unbounded: false,
+            has_token_limit: false,
+            has_spend_limit: false,
+        };
+        let method = method.parse().expect("a method");
+        let supposed = Supposed { method: &method, target, headers: &headers, body: &ask.body, client: None };
+        let steps = explain(&rules, &supposed, &PriceTable::builtin(), noon());
+        let found = steps.iter().find_map(|step| match &step.verdict {
+            Verdict::Refused(denial) => Some(denial.code.as_str()),
+            _ => None,
+        });
+        assert_eq!(found.is_some(), refused.is_some(), "{ask:?}: {steps:?}");
+        let code = refused.unwrap_or_default();
+        assert!(found.unwrap_or_default().contains(code), "{ask:?}: {steps:?}");
     }
 
     /// Checks that each of these arrives.

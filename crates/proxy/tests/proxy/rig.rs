@@ -139,6 +139,10 @@ impl Rig {
         }
     }
 
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// A scoped key, as an admin would mint it.
     pub(super) async fn mint(&self, provider: &str, activations: u64) -> (String, KeyId) {
         self.mint_for(provider, UPSTREAM_KEY, activations).await
