@@ -49,7 +49,7 @@ def test_quick_start(new_till, upstream: ScriptedUpstream, home: Path) -> None:
     till.data.parent.mkdir(parents=True)
     till.start()
     block = blocks(till)
-    assert set(block) == {"mint", "dollars", "curl", "python"}
+    assert set(block) == {"mint", "dollars", "scope", "curl", "python"}
 
     def run(*command: str, **variables: str) -> str:
         environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(home), "NO_PROXY": "*"}
@@ -69,6 +69,14 @@ def test_quick_start(new_till, upstream: ScriptedUpstream, home: Path) -> None:
     answer = openai.OpenAI(base_url=f"{till.url}/v1", api_key=dollars).chat.completions.with_raw_response.create(
         model="gpt-5-mini", messages=[{"role": "user", "content": "Say hello."}])
     assert "x-till-spend-remaining-usd" in answer.headers
+    narrowed = run("bash", "-euc", "shopt -s expand_aliases\n" + block["mint"] + block["scope"])
+    _, scoped = dict.fromkeys(re.findall(r"till_sk_\w+", narrowed))
+    client = openai.OpenAI(base_url=f"{till.url}/v1", api_key=scoped)
+    with pytest.raises(openai.PermissionDeniedError, match="is not among those that this scoped key may ask"):
+        client.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "Say hello."}])
+    with pytest.raises(openai.PermissionDeniedError, match="is outside of what this scoped key may call"):
+        client.embeddings.create(model="gpt-5-mini", input="hello")
+
     calls = json.loads(run(str(BINARY), "usage", "--calls", "--output", "json", TILL_ADMIN_KEY=till.admin_key, TILL_URL=till.url))
     assert calls["records"][0]["chargedUsd"] > "0.00", "the call and what it cost"
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from till import TillClient
 from till.client import AsyncTillClient, TillError
@@ -87,6 +88,20 @@ def test_list_has_every_key(make: Callable[[str], Call], till: Till) -> None:
 
 
 @both
+def test_ip_whitelist(make: Callable[[str], Call], till: Till, upstream: ScriptedUpstream) -> None:
+    call = make(till.url)
+    for networks, passes in ((["127.0.0.0/8", "::1"], True), (["192.0.2.0/24"], False)):
+        made = call("create_key", "openai", UPSTREAM_KEY, 3, ip_whitelist=networks)
+        assert made.ip_whitelist == networks
+        assert call("get_key", made.id).ip_whitelist == networks
+        answer = httpx.get(f"{till.url}/v1/models", headers={"authorization": f"Bearer {made.scoped_key}"})
+        assert answer.status_code == (200 if passes else 403), answer.text
+        assert passes or answer.json()["error"]["code"] == "network_denied"
+        assert call("get_key", made.id).used_activations == int(passes)
+    assert upstream.count == 1
+
+
+@both
 @pytest.mark.parametrize("arguments,named,status,code,word", [
     (("openai", UPSTREAM_KEY, 0), {}, 400, None, "max_activations"),
     (("openai", UPSTREAM_KEY, -1), {}, 400, None, "max_activations"),
@@ -94,7 +109,7 @@ def test_list_has_every_key(make: Callable[[str], Call], till: Till) -> None:
     (("nobody", UPSTREAM_KEY, 1), {}, 400, None, "provider"),
     (("openai", UPSTREAM_KEY, 1), {"max_tokens": -5}, 400, None, "max_tokens"),
     (("openai", UPSTREAM_KEY, 1), {"max_spend_cents": -5}, 400, None, "max_spend_cents"),
-    (("openai", UPSTREAM_KEY, 1), {"ip_whitelist": ["127.0.0.1"]}, 400, "unsupported_field", "ip_whitelist"),
+    (("openai", UPSTREAM_KEY, 1), {"ip_whitelist": ["127.0.0.1/33"]}, 400, "invalid_field", "ip_whitelist"),
 ], ids=["zero", "negative", "short-key", "provider", "tokens", "spend", "networks"])
 def test_bad_create(make: Callable[[str], Call], arguments: tuple, named: dict, status: int, code: str | None, word: str,
                     till: Till) -> None:

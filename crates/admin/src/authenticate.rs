@@ -25,6 +25,10 @@ use crate::router::Shared;
 #[derive(Clone, Copy, Debug)]
 pub struct PeerAddr(pub SocketAddr);
 
+/// The address of whoever sent a request, where that is not the other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddr(pub IpAddr);
+
 /// The id under which a request stands in the log. The listener puts it into the request's extensions, or
 /// into the header `x-till-request-id`.
 #[derive(Clone, Debug)]
@@ -102,10 +106,16 @@ struct Credentials {
 
 impl Credentials {
     fn of(request: &Request) -> Self {
-        let peer = request.extensions().get::<PeerAddr>();
+        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
+        let client = request.extensions().get::<ClientAddr>().map(|client| client.0);
+        // The port is that of the connection, so it says nothing about a client behind a proxy.
+        let behind_proxy =
+            client.filter(|client| peer.is_none_or(|peer| peer.ip().to_canonical() != *client));
+        let address =
+            behind_proxy.map(|client| client.to_string()).or_else(|| peer.map(|peer| peer.to_string()));
         Self {
             token_hash: admin_token_hash(bearer(request.headers()).unwrap_or_default()),
-            address: peer.map(|peer| peer.0.to_string()),
+            address,
             request_id: request_id(request),
         }
     }

@@ -59,6 +59,11 @@ impl Fields {
         }
     }
 
+    /// The fields of an object inside of a body.
+    pub(crate) fn of(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
     /// Takes the field of this snake_case name, in either spelling. `null` counts as absent.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<Value>, ApiError> {
         let snake = self.0.remove(name);
@@ -92,6 +97,19 @@ impl Fields {
             Some(name) => Err(ApiError::new(
                 ErrorCode::UnknownField,
                 format!("there is no field {}; known are {}", shown(name), known.join(", ")),
+            )),
+        }
+    }
+}
+
+impl Fields {
+    /// The same as [`Fields::finish`] for the field of this name.
+    pub(crate) fn finish_in(self, place: &str, known: &[&str]) -> Result<(), ApiError> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(ApiError::new(
+                ErrorCode::UnknownField,
+                format!("there is no field {} in `{place}`; known are {}", shown(name), known.join(", ")),
             )),
         }
     }

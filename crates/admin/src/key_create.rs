@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{LIMIT_MAX, Limits};
 use till_core::money::Dollars;
+use till_core::scope::Scope;
 use till_core::secret::Secret;
 use till_core::time::Timestamp;
 use till_core::upstream::{UPSTREAM_KEY_MAX, UPSTREAM_KEY_MIN, check_upstream_key};
@@ -18,9 +19,10 @@ use utoipa::ToSchema;
 use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
 use crate::key_life::LifeFields;
+use crate::scope_json::{ScopeBody, ScopeWanted};
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 15] = [
+pub(crate) const SUPPORTED: [&str; 17] = [
     "provider",
     "upstream_key",
     "max_activations",
@@ -29,6 +31,8 @@ pub(crate) const SUPPORTED: [&str; 15] = [
     "max_spend_usd",
     "clamp",
     "danger_allow_unbounded",
+    "scope",
+    "ip_whitelist",
     "metadata",
     "name",
     "expires_at",
@@ -39,8 +43,7 @@ pub(crate) const SUPPORTED: [&str; 15] = [
 ];
 
 /// Fields that are known, and refused with a value until something enforces them.
-pub(crate) const UNSUPPORTED: [&str; 7] =
-    ["ip_whitelist", "scope", "rate", "durability", "upstream_ref", "upstream", "project"];
+pub(crate) const UNSUPPORTED: [&str; 5] = ["rate", "durability", "upstream_ref", "upstream", "project"];
 
 /// Largest `metadata`, in bytes of compact JSON.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
@@ -53,8 +56,8 @@ const NAME_CHARS_MAX: usize = 256;
 
 /// What to mint: at least one limit. Each field may also be spelled in camelCase.
 ///
-/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `ip_whitelist`, `scope`, `rate`, `durability`,
-/// `upstream_ref`, `upstream`, `project`.
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `rate`, `durability`, `upstream_ref`,
+/// `upstream`, `project`.
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +97,11 @@ pub(crate) struct KeyCreateBody {
     /// a limit in tokens or money. The limit can then be exceeded by each of them. False if absent.
     #[schema(example = false)]
     danger_allow_unbounded: Option<bool>,
+    /// What the key may call. It may call everything if absent.
+    scope: Option<ScopeBody>,
+    /// Another name of `scope.networks`; an empty list is none.
+    #[schema(example = json!(["10.0.0.0/8"]), max_items = 256)]
+    ip_whitelist: Option<Vec<String>>,
     /// Anything you want to find on the key again: at most 16 KiB, nested at most 8 levels.
     #[schema(value_type = Option<Object>, example = json!({"team": "search"}))]
     metadata: Option<Map<String, Value>>,
@@ -124,6 +132,7 @@ pub(crate) struct KeyCreate {
     pub(crate) limits: Limits,
     pub(crate) options: KeyOptions,
     pub(crate) lifetime: Lifetime,
+    pub(crate) scope: ScopeWanted,
     pub(crate) metadata: Map<String, Value>,
 }
 
@@ -142,6 +151,8 @@ impl KeyCreate {
         let usd = fields.take("max_spend_usd")?;
         let clamp = fields.take("clamp")?;
         let allow_unbounded = fields.take("danger_allow_unbounded")?;
+        let scope = fields.take("scope")?;
+        let ip_whitelist = fields.take("ip_whitelist")?;
         let metadata = fields.take("metadata")?;
         let name = fields.take("name")?;
         let life = LifeFields::take(&mut fields)?;
@@ -168,6 +179,7 @@ impl KeyCreate {
             allow_unbounded: flag("danger_allow_unbounded", allow_unbounded)?
                 .unwrap_or(default.allow_unbounded),
         };
+        let scope = ScopeWanted::parse(scope, ip_whitelist)?;
         let metadata = metadata_with_name(metadata, name)?;
         if mentions(&metadata, &upstream_key) {
             return Err(invalid(
@@ -176,7 +188,7 @@ impl KeyCreate {
             ));
         }
         let lifetime = life.of_new_key(now, longest)?;
-        Ok(Self { provider, upstream_key, limits, options, lifetime, metadata })
+        Ok(Self { provider, upstream_key, limits, options, scope, lifetime, metadata })
     }
 }
 
@@ -195,7 +207,7 @@ fn unsupported(fields: &mut Fields, name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::UnsupportedField, message))
 }
 
-fn required(name: &str, value: Option<Value>) -> Result<Value, ApiError> {
+pub(crate) fn required(name: &str, value: Option<Value>) -> Result<Value, ApiError> {
     value.ok_or_else(|| ApiError::new(ErrorCode::MissingField, format!("`{name}` is required")))
 }
 
@@ -313,6 +325,11 @@ fn depth_fits(value: &Value, levels: usize) -> bool {
         Value::Object(entries) => levels > 0 && entries.values().all(|item| depth_fits(item, levels - 1)),
         _ => true,
     }
+}
+
+/// Whether the upstream key stands in the scope, which is stored and shown.
+pub(crate) fn scope_mentions(scope: &Scope, key: &Secret) -> bool {
+    value_mentions(&serde_json::json!(scope), key.reveal_str().expect("a checked upstream key is ASCII"))
 }
 
 /// Whether the upstream key stands in a name or text of the metadata, which is stored in the clear.

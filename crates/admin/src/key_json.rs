@@ -6,11 +6,13 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use till_core::scope::Scope;
 use till_core::secret::Secret;
 use till_store::KeyRecord;
 use utoipa::ToSchema;
 
 use crate::money_text::{limit_cents, usd, used_cents};
+use crate::scope_json::ScopeJson;
 use crate::time_text::rfc3339;
 
 /// A scoped key: its limits, what is used of them, and its state.
@@ -64,6 +66,9 @@ pub(crate) struct KeyJson {
     /// Whether requests pass whose cost nothing bounds: the limits in tokens and money can then be exceeded.
     #[schema(example = false)]
     danger_allow_unbounded: bool,
+    /// What it may call; a part that is absent allows everything.
+    #[schema(value_type = ScopeJson)]
+    scope: Scope,
     /// Networks it may be used from; an empty list is everywhere.
     #[schema(example = json!([]))]
     ip_whitelist: Vec<String>,
@@ -117,7 +122,8 @@ impl From<KeyRecord> for KeyJson {
             used_spend_usd: usd(key.used.spend_nanos),
             clamp: key.options.clamp,
             danger_allow_unbounded: key.options.allow_unbounded,
-            ip_whitelist: Vec::new(),
+            ip_whitelist: key.scope.networks.iter().flatten().map(ToString::to_string).collect(),
+            scope: key.scope,
             created_at: rfc3339(key.created_at),
             last_used_at: key.last_used_at.map(rfc3339),
             revoked_at: key.revoked_at.map(rfc3339),
@@ -204,6 +210,7 @@ mod tests {
             limits: Limits { activations: None, tokens: Some(9), spend_nanos: Some(19_999_999) },
             used: Units { activations: 3, tokens: 0, spend_nanos: 10_000_001 },
             options: KeyOptions::default(),
+            scope: serde_json::from_value(json!({"networks": ["10.0.0.0/8"]})).unwrap(),
             status: KeyStatus::Exhausted,
             metadata: Map::new(),
             created_at: Timestamp(1_000),
@@ -223,7 +230,7 @@ mod tests {
                 "maxSpendCents": 1, "usedSpendCents": 2,
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",
                 "clamp": true, "dangerAllowUnbounded": false,
-                "ipWhitelist": [], "createdAt": "1970-01-01T00:00:01.000Z", "lastUsedAt": "1970-01-01T00:00:02.000Z",
+                "scope": {"networks": ["10.0.0.0/8"]}, "ipWhitelist": ["10.0.0.0/8"], "createdAt": "1970-01-01T00:00:01.000Z", "lastUsedAt": "1970-01-01T00:00:02.000Z",
                 "revokedAt": null, "expiresAt": "1970-01-01T00:00:09.000Z", "notBefore": null, "activateBy": null,
                 "idleExpirySeconds": null, "pausedAt": "1970-01-01T00:00:03.000Z", "pausedReason": "lunch", "metadata": {}
             })

@@ -9,6 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::{Dimension, Limits};
+use till_core::scope::Scope;
 use till_core::token::Minted;
 use till_core::upstream::Upstream;
 use till_providers::Provider;
@@ -18,7 +19,7 @@ use till_store::{KeyQuery, NewKey, StoreError};
 use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::json_body;
-use crate::key_create::{KeyCreate, KeyCreateBody};
+use crate::key_create::{KeyCreate, KeyCreateBody, scope_mentions};
 use crate::key_json::{CreatedKeyJson, KeyAnswer, KeyCreateAnswer, KeyJson, KeyListAnswer};
 use crate::key_life;
 use crate::key_update::{self, KeyUpdateBody};
@@ -49,9 +50,11 @@ pub(crate) async fn key_create(
 ) -> Result<(StatusCode, Json<KeyCreateAnswer>), ApiError> {
     query::none(&uri)?;
     let body = json_body::read(&headers, body).await?;
-    let wanted = KeyCreate::parse(&body, shared.state.store.now(), shared.state.settings.key_lifetime_max)?;
+    let mut wanted =
+        KeyCreate::parse(&body, shared.state.store.now(), shared.state.settings.key_lifetime_max)?;
     let upstream = upstream(&shared, &wanted)?;
     meterable(&shared, &wanted.provider, wanted.limits, wanted.options.allow_unbounded)?;
+    let scope = scope(&shared, &mut wanted)?;
     let minted = mint(&shared, &upstream)?;
     let new_key = NewKey {
         id: minted.id,
@@ -60,6 +63,7 @@ pub(crate) async fn key_create(
         limits: wanted.limits,
         options: wanted.options,
         lifetime: wanted.lifetime,
+        scope,
         metadata: wanted.metadata,
     };
     let record = shared.state.store.key_create(new_key, caller.actor()).await?;
@@ -87,6 +91,18 @@ fn meterable(
         }
     }
     Ok(())
+}
+
+/// What the key may call, with words replaced by what they stand for today.
+fn scope(shared: &Shared, wanted: &mut KeyCreate) -> Result<Scope, ApiError> {
+    let provider = shared.state.providers.get(&wanted.provider);
+    let provider = provider.ok_or_else(|| ApiError::plain(ErrorCode::UnknownProvider))?;
+    let scope = std::mem::take(&mut wanted.scope).resolve(provider)?;
+    if scope_mentions(&scope, &wanted.upstream_key) {
+        let message = "`scope` must not contain the upstream key: a scope is stored and shown";
+        return Err(ApiError::new(ErrorCode::InvalidField, message));
+    }
+    Ok(scope)
 }
 
 /// What is sealed: destination and placement come from the registry, never from the request.
@@ -260,12 +276,12 @@ pub(crate) async fn key_revoke(
     Ok(Json(KeyAnswer { key: key.into() }))
 }
 
-fn key_id(id: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {
+pub(crate) fn key_id(id: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {
     let invalid = || ApiError::new(ErrorCode::InvalidId, "a key id is `key_` and 22 letters or digits");
     let Path(id) = id.map_err(|_| invalid())?;
     id.parse().map_err(|_| invalid())
 }
 
-fn no_such_key() -> ApiError {
+pub(crate) fn no_such_key() -> ApiError {
     ApiError::new(ErrorCode::NotFound, "there is no key with this id")
 }

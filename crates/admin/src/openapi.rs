@@ -44,6 +44,8 @@ const ADMIN_TOKEN: &str = "adminToken";
         crate::holds::HoldListAnswer,
         crate::instance::InstanceAnswer,
         crate::key_create::KeyCreateBody,
+        crate::key_explain::KeyExplainAnswer,
+        crate::key_explain::KeyExplainBody,
         crate::key_json::KeyAnswer,
         crate::key_json::KeyCreateAnswer,
         crate::key_json::KeyListAnswer,

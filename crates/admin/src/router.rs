@@ -22,6 +22,7 @@ use axum::routing::{MethodFilter, MethodRouter};
 use till_core::time::Timestamp;
 use till_core::token::KeyRing;
 use till_providers::Registry;
+use till_providers::price::PriceTable;
 use till_store::Store;
 use tracing::Instrument as _;
 use utoipa::OpenApi as _;
@@ -34,8 +35,8 @@ use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, docs_page, health, holds, instance, keys, keys_revoke, kill_switch, metrics, providers,
-    usage,
+    account, audit, docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch, metrics,
+    providers, usage,
 };
 
 /// What the control plane works with.
@@ -46,6 +47,8 @@ pub struct AdminState {
     pub keys: Arc<KeyRing>,
     /// The providers of this instance.
     pub providers: Arc<Registry>,
+    /// What requests cost.
+    pub prices: Arc<PriceTable>,
     /// Facts about this process.
     pub settings: AdminSettings,
     /// The counters of the data plane in the Prometheus text format; `/metrics` adds those of store and control plane.
@@ -164,6 +167,7 @@ fn plane() -> Plane {
         .serve::<keys::__path_key_update, _, _>(Token(KeysWrite), keys::key_update)
         .serve::<keys::__path_key_revoke, _, _>(Token(KeysWrite), keys::key_revoke)
         .serve::<keys_revoke::__path_keys_revoke, _, _>(Token(KeysWrite), keys_revoke::keys_revoke)
+        .serve::<key_explain::__path_key_explain, _, _>(Token(KeysRead), key_explain::key_explain)
         .under("Usage")
         .serve::<usage::__path_usage_list, _, _>(Token(UsageRead), usage::usage_list)
         .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)

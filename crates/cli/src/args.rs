@@ -132,7 +132,7 @@ pub(crate) enum KeysCommand {
     /// never from the command line, which other users and the shell's history can see. It is sealed into the
     /// scoped key and stored nowhere.
     #[command(
-        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -"
+        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  till keys create --provider openai --max-spend-usd 5 --allow-endpoint chat --allow-model 'gpt-4o-mini*' --allow-network 10.0.0.0/8\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -"
     )]
     Create(Box<KeyCreate>),
     /// List scoped keys, newest first
@@ -154,6 +154,13 @@ pub(crate) enum KeysCommand {
     /// Show one scoped key
     #[command(after_help = "Examples:\n  till keys show key_3xhKzZ1LbR0uYp2NqTf8Wd")]
     Show(OneKey),
+    /// Say what would become of a request with a scoped key, without sending it
+    ///
+    /// The same rules as for real requests decide. Nothing is sent and nothing is spent. Exit code 0 is yes, 1 is no.
+    #[command(
+        after_help = "Examples:\n  till keys explain key_3xhKzZ1LbR0uYp2NqTf8Wd --path /v1/chat/completions --model gpt-4o-mini\n  till keys explain key_3xhKzZ1LbR0uYp2NqTf8Wd --method GET --path /v1/models --from 192.0.2.7\n  till keys explain key_3xhKzZ1LbR0uYp2NqTf8Wd --path /v1/responses --body request.json"
+    )]
+    Explain(Box<Explain>),
     /// Change limits, life cycle, name or metadata of a scoped key
     ///
     /// It takes effect on the next request. What is not given stays as it is.
@@ -230,6 +237,68 @@ pub(crate) struct KeyCreate {
     /// A JSON object to remember about it
     #[arg(long, value_name = "JSON")]
     pub(crate) metadata_json: Option<String>,
+    #[command(flatten)]
+    pub(crate) scope: ScopeWanted,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// What the key may call. Without any of these it may call everything.
+#[derive(Args)]
+#[command(next_help_heading = "Scope")]
+pub(crate) struct ScopeWanted {
+    /// A method and a path that it may call, such as "POST /v1/chat/completions", or a word for several, such as chat,
+    /// from `till providers show`; may be given more than once
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) allow_endpoint: Vec<String>,
+    /// A model that it may ask, `*` standing for any characters; may be given more than once
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) allow_model: Vec<String>,
+    /// An address or a network that it may be used from, such as 10.0.0.0/8; may be given more than once
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) allow_network: Vec<String>,
+    /// The most that one call may put out: its output cap is lowered to that
+    #[arg(long, value_name = "N")]
+    pub(crate) max_output_tokens: Option<u64>,
+    /// Refuse requests that bring tools
+    #[arg(long)]
+    pub(crate) no_tools: bool,
+    /// Refuse requests that bring tools which the provider runs, such as web search
+    #[arg(long)]
+    pub(crate) no_hosted_tools: bool,
+    /// Refuse requests that let the provider keep what is said
+    #[arg(long)]
+    pub(crate) no_store: bool,
+    /// Refuse requests that bring images
+    #[arg(long)]
+    pub(crate) no_images: bool,
+    /// The values that a member at the top of the body may have, such as service_tier=default,flex; may be given more
+    /// than once
+    #[arg(long, value_name = "NAME=VALUES")]
+    pub(crate) allow_value: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// Id of the key, `key_…`
+    pub(crate) id: String,
+    /// Method of the request
+    #[arg(long, value_name = "METHOD", default_value = "POST")]
+    pub(crate) method: String,
+    /// Path of the request, as a client sends it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: String,
+    /// Model that it asks, if there is no body
+    #[arg(long, value_name = "MODEL", conflicts_with = "body")]
+    pub(crate) model: Option<String>,
+    /// File with its body; `-` is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) body: Option<PathBuf>,
+    /// Address that it comes from
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
     #[command(flatten)]
@@ -461,7 +530,7 @@ pub(crate) enum ProvidersCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Show one provider: where it is, how it takes its key, which endpoints are refused
+    /// Show one provider: its address, key placement, paths, endpoints and words for them
     #[command(after_help = "Examples:\n  till providers show openai")]
     Show {
         /// Id of the provider

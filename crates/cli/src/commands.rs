@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod holds;
 mod key_create;
+mod key_explain;
 mod key_update;
 mod keys;
 mod kill_switch;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
             keys::list(status, provider.as_deref(), &connection, output, surroundings)
         }
         Command::Keys(KeysCommand::Show(key)) => keys::show(&key, surroundings),
+        Command::Keys(KeysCommand::Explain(wanted)) => key_explain::run(&wanted, surroundings),
         Command::Keys(KeysCommand::Update(wanted)) => key_update::update(&wanted, surroundings),
         Command::Keys(KeysCommand::Pause { key, reason }) => {
             key_update::pause(&key, reason.as_deref(), true, surroundings)

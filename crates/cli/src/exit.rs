@@ -13,12 +13,20 @@ const ASKED_WRONGLY: u8 = 2;
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// The command has printed its answer, and the answer is no.
+#[derive(Debug, thiserror::Error)]
+#[error("no")]
+pub(crate) struct Answered;
+
 /// Prints what went wrong, with its causes, and turns it into an exit code.
 pub(crate) fn report(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     if is_broken_pipe(&error) {
         // Whoever read the output, `head` for example, has seen enough.
         return ExitCode::SUCCESS;
+    }
+    if error.is::<Answered>() {
+        return ExitCode::from(FAILED);
     }
     // Nothing sensible can be done when stderr is closed.
     let _ = writeln!(io::stderr(), "error: {error:#}");

@@ -26,8 +26,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use till_core::scope::Network;
 use till_providers::Registry;
 use till_providers::price::PriceFile;
+use till_proxy::AddressHeader;
 use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use flags::{DirectoryFlags, SettingFlags};
@@ -50,6 +52,9 @@ pub(crate) struct Settings {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) client_address_header: AddressHeader,
+    pub(crate) proxy_protocol: bool,
     pub(crate) provider_urls: Vec<ProviderUrl>,
     pub(crate) upstream_ca: Vec<PathBuf>,
     pub(crate) connect_timeout: Duration,
@@ -156,6 +161,13 @@ impl Settings {
             {
                 mistakes.push(Mistake::bare(name, &format!("is set without {other}; TLS needs both files")));
             }
+        }
+        if self.proxy_protocol
+            && self.trusted_proxies.is_empty()
+            && !mistakes.iter().any(|mistake| mistake.setting == "trusted-proxies")
+        {
+            let rule = "is on without trusted-proxies; only they may say for whom a connection is";
+            mistakes.push(Mistake::bare("proxy-protocol", rule));
         }
         if self.data.as_os_str().is_empty() && !mistakes.iter().any(|mistake| mistake.setting == "data") {
             mistakes.push(Mistake::bare(

@@ -23,7 +23,7 @@ use till_admin::{AdminSettings, AdminState};
 use till_core::audit::Actor;
 use till_core::time::Timestamp;
 use till_core::token::KeyRing;
-use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts};
+use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, TrustedProxies};
 use till_store::{OpenOptions, Store};
 use tokio::net::TcpListener;
 
@@ -154,10 +154,12 @@ impl Instance<'_> {
         let registry = Arc::new(settings.registry.clone());
         let proxy_cell: Arc<OnceLock<Proxy>> = Arc::default();
         let metrics_of = Arc::clone(&proxy_cell);
+        let prices = Arc::new(prices::table(settings)?);
         let own = control::own_paths(AdminState {
             store: self.store.clone(),
             keys: Arc::clone(&self.keys),
             providers: Arc::clone(&registry),
+            prices: Arc::clone(&prices),
             settings: AdminSettings {
                 loopback: self.bound.ip().is_loopback(),
                 public_url: self.url,
@@ -171,7 +173,7 @@ impl Instance<'_> {
         let proxies = surroundings.proxies();
         let config = ProxyConfig {
             registry,
-            prices: Arc::new(prices::table(settings)?),
+            prices,
             keys: self.keys,
             store: self.store,
             upstream_tls: self.upstream_tls,
@@ -191,6 +193,11 @@ impl Instance<'_> {
             head_limits: HeadLimits { bytes: settings.header_bytes_max, count: settings.header_count_max },
             in_flight_max: settings.in_flight_max,
             log_requests: settings.log_requests,
+            trusted_proxies: TrustedProxies {
+                networks: settings.trusted_proxies.clone(),
+                header: settings.client_address_header,
+            },
+            proxy_protocol: settings.proxy_protocol,
             clock: now,
         };
         let proxy = Proxy::new(config, own)

@@ -15,6 +15,7 @@ const COMMANDS: &[&[&str]] = &[
     &["keys", "update"],
     &["keys", "pause"],
     &["keys", "resume"],
+    &["keys", "explain"],
     &["keys", "revoke"],
     &["kill-switch"],
     &["kill-switch", "on"],

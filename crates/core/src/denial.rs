@@ -33,6 +33,12 @@ pub enum DenialCode {
     CredentialDenied,
     /// The endpoint is outside what this key may call.
     EndpointDenied,
+    /// The model is outside what this key may ask.
+    ModelDenied,
+    /// The request asks for something that this key may not ask for.
+    ParameterDenied,
+    /// The request comes from elsewhere than this key may be used from.
+    NetworkDenied,
     /// The key has a limit in money and the model has no price here.
     UnpricedModel,
     /// The key has a limit in tokens or money and something in the request has no bound.
@@ -65,7 +71,7 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// All codes, for documentation and metrics.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::MissingKey,
         Self::InvalidKey,
         Self::ActivationsExhausted,
@@ -80,6 +86,9 @@ impl DenialCode {
         Self::KeyFenced,
         Self::CredentialDenied,
         Self::EndpointDenied,
+        Self::ModelDenied,
+        Self::ParameterDenied,
+        Self::NetworkDenied,
         Self::UnpricedModel,
         Self::UnboundedRequest,
         Self::BudgetBusy,
@@ -113,6 +122,9 @@ impl DenialCode {
             Self::KeyFenced => "key_fenced",
             Self::CredentialDenied => "credential_denied",
             Self::EndpointDenied => "endpoint_denied",
+            Self::ModelDenied => "model_denied",
+            Self::ParameterDenied => "parameter_denied",
+            Self::NetworkDenied => "network_denied",
             Self::UnpricedModel => "unpriced_model",
             Self::UnboundedRequest => "unbounded_request",
             Self::BudgetBusy => "budget_busy",

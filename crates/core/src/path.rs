@@ -174,6 +174,16 @@ impl FinalPath {
         self.segments().map(decoded)
     }
 
+    /// Whether a slash is encoded in it, which some servers read as a slash and others as a character of a segment.
+    pub fn has_encoded_slash(&self) -> bool {
+        self.to_raw().facts.encoded_slash
+    }
+
+    /// Whether a character is encoded that may stand for itself. Only providers that no table knows are sent such paths.
+    pub fn has_encoded_unreserved(&self) -> bool {
+        self.to_raw().facts.encoded_unreserved
+    }
+
     /// Reads the final path as a raw one again: a table applied to it must not change it any more.
     #[must_use]
     pub fn to_raw(&self) -> RawPath {

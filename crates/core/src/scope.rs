@@ -85,15 +85,26 @@ impl Scope {
         }
     }
 
-    /// Whether this method may be used on this path.
+    /// Whether this method may be used on this path. `slash_is_data` says whether the server is known to read an encoded
+    /// slash as a character of its segment.
     ///
     /// # Errors
     /// It may not.
-    pub fn check_endpoint(&self, method: &str, path: &FinalPath) -> Result<(), Outside> {
+    pub fn check_endpoint(&self, method: &str, path: &FinalPath, slash_is_data: bool) -> Result<(), Outside> {
+        let matches = |rule: &EndpointRule| match slash_is_data {
+            true => rule.matches(method, path),
+            false => rule.matches_either_way(method, path),
+        };
         match &self.endpoints {
-            Some(rules) if !rules.iter().any(|rule| rule.matches(method, path)) => Err(Outside::Endpoint),
+            Some(rules) if !rules.iter().any(matches) => Err(Outside::Endpoint),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a rule names this endpoint and no other.
+    pub fn names_exactly(&self, method: &str, path: &FinalPath) -> bool {
+        let mut rules = self.endpoints.iter().flatten();
+        rules.any(|rule| rule.is_exact() && rule.matches_either_way(method, path))
     }
 
     /// Whether this model may be asked; `None` is a request that names none.

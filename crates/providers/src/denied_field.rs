@@ -4,6 +4,7 @@
 //! Only these few endpoints have their bodies read under an activation limit; everything else streams through.
 
 use http::Method;
+use till_core::denial::{Denial, DenialCode};
 use till_core::path::FinalPath;
 
 use crate::json::{self, Node};
@@ -46,6 +47,26 @@ impl DeniedField {
     /// The whole table, for documentation.
     pub fn all() -> &'static [Self] {
         &ROWS
+    }
+
+    /// Whether the body leaves the field alone.
+    ///
+    /// # Errors
+    /// `endpoint_denied` for the field, `malformed_request` when the body can't be read.
+    pub fn check(&self, body: &[u8]) -> Result<(), Denial> {
+        match self.is_set(body) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Denial::new(
+                DenialCode::EndpointDenied,
+                format!(
+                    "{:?} is not open to scoped keys: {}. Leave it out, or ask whoever minted this key to do it for you.",
+                    self.name, self.reason
+                ),
+            )),
+            Err(error) => {
+                Err(Denial::new(DenialCode::MalformedRequest, format!("This request is refused: {error}.")))
+            }
+        }
     }
 
     /// Whether the body sets the field.

@@ -26,6 +26,8 @@ use till_core::path::FinalPath;
 pub(crate) use self::bedrock::model_of as bedrock_model;
 use self::endpoint::Content;
 pub use self::endpoint::{Endpoint, endpoint, endpoints};
+pub(crate) use self::object::Object;
+pub(crate) use self::openai::form_texts;
 use crate::price::{PriceContext, PriceTable};
 use crate::provider::Provider;
 use crate::usage::{AnswerFormat, Unit, Usage};
@@ -79,6 +81,8 @@ pub struct RequestFacts {
     /// [`Unit::InputTokens`] is the bound of all input; parts with a price of their own (audio, images) are bounds
     /// within it.
     pub input: Usage,
+    /// What makes the provider work on its own, if anything does: nothing bounds that, but it asks no other model.
+    pub unbounded: Option<Refused>,
     /// Why nothing bounds what it costs, where its tokens are bounded: a limit in money refuses it.
     pub unbounded_spend: Option<Refused>,
     /// What the price may depend on instead of `context`, because the account at the provider decides it: its default
@@ -162,6 +166,18 @@ pub struct Edit {
 /// # Errors
 /// See [`Refused`].
 pub fn facts(question: &Question<'_>, prices: &PriceTable) -> Result<RequestFacts, Refused> {
+    let facts = scan(question, prices)?;
+    match &facts.unbounded {
+        Some(refusal) => Err(refusal.clone()),
+        None => Ok(facts),
+    }
+}
+
+/// The same for whom it is enough that the request is understood, also where nothing bounds what it costs.
+///
+/// # Errors
+/// See [`Refused`].
+pub(crate) fn scan(question: &Question<'_>, prices: &PriceTable) -> Result<RequestFacts, Refused> {
     let configured = || {
         question.provider.is_neutral_endpoint(question.method, question.path).then_some(&endpoint::CONFIGURED)
     };
@@ -224,6 +240,7 @@ impl RequestFacts {
             is_free: false,
             answer: row.answer,
             input: Usage::default(),
+            unbounded: None,
             unbounded_spend: None,
             other_contexts: Vec::new(),
             is_plain_text: false,

@@ -1,5 +1,7 @@
 //! Stage 3: set units aside, durably, before anything is sent.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,7 +9,8 @@ use http::request::Parts;
 use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Limits;
-use till_store::{Hold, HoldRefusal, StoreError};
+use till_providers::scope::{check_endpoint, check_network};
+use till_store::{Hold, HoldRefusal, KeyTerms, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Inner;
@@ -15,7 +18,7 @@ use crate::authenticate::Authenticated;
 use crate::bounds::{Clamped, Measure, Plan};
 use crate::connect::OutboundBody;
 use crate::facts::Facts;
-use crate::inspect::{RequestBody, refuse_field};
+use crate::inspect::RequestBody;
 use crate::record::{Record, millis};
 use crate::tighten::count_input;
 
@@ -91,6 +94,24 @@ pub(crate) struct Admitted {
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
+/// What of the key decides how its requests are treated, once it is known that it may be used from where this one comes
+/// from: nothing else is said about a key elsewhere.
+///
+/// # Errors
+/// `network_denied`, which is counted, or the terms can't be had.
+pub(crate) async fn terms(
+    till: &Inner,
+    key: &Authenticated,
+    client: Option<IpAddr>,
+) -> Result<Arc<KeyTerms>, Denial> {
+    let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
+    if let Some(scope) = terms.scope() {
+        let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
+        check_network(scope, client).inspect_err(count)?;
+    }
+    Ok(terms)
+}
+
 /// Finds out what the request may come to and asks the ledger for it.
 ///
 /// # Errors
@@ -101,26 +122,38 @@ pub(crate) async fn admit(
     request: &Parts,
     facts: &Facts,
     body: RequestBody,
+    first_terms: Arc<KeyTerms>,
     record: &mut Record,
 ) -> Result<Admitted, Denial> {
     let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
     let mut body = body;
     if let Some(field) = key.key().provider.denied_field(&request.method, &facts.path) {
         let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
-        refuse_field(field, &bytes).inspect_err(count)?;
+        field.check(&bytes).inspect_err(count)?;
         body = read;
     }
     // What the input was counted at, once its cheap bound did not fit.
     let mut counted = None;
+    let mut known = Some(first_terms);
     loop {
-        let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
-        let (plan, bytes) = if terms.is_metered() {
+        let terms = match known.take() {
+            Some(terms) => terms,
+            // The scope that was checked before may be another one now.
+            None => {
+                let terms = terms(till, key, record.client).await?;
+                let scope = terms.scope().map(|scope| &**scope);
+                check_endpoint(&key.key().provider, scope, &request.method, &facts.path)
+                    .inspect_err(count)?;
+                terms
+            }
+        };
+        let (plan, bytes) = if needs_body(&terms) {
             if facts.websocket.is_some() {
                 return Err(websocket_unmetered()).inspect_err(count);
             }
             let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
             body = read;
-            let plan = Plan::bounded(key, request, facts, &bytes, &terms, till, counted);
+            let plan = Plan::read(key, request, facts, &bytes, &terms, till, counted);
             let plan = plan.inspect_err(|denial| {
                 record.asked_at(key, request, facts);
                 count(denial);
@@ -159,6 +192,11 @@ pub(crate) async fn admit(
     }
 }
 
+/// Whether what the request says decides about it.
+fn needs_body(terms: &KeyTerms) -> bool {
+    terms.is_metered() || terms.scope().is_some_and(|scope| scope.needs_body())
+}
+
 /// Whether a lower bound of the input could help.
 fn does_not_fit(code: DenialCode) -> bool {
     matches!(code, DenialCode::TokensExhausted | DenialCode::SpendExhausted | DenialCode::ProjectExhausted)
@@ -168,8 +206,8 @@ fn does_not_fit(code: DenialCode) -> bool {
 fn websocket_unmetered() -> Denial {
     Denial::new(
         DenialCode::WebsocketUnmetered,
-        "This scoped key has a limit in tokens or money, which till can't count over a WebSocket. Use plain HTTP \
-         requests.",
+        "This scoped key has a limit in tokens or money, or may only ask certain models or for certain things, which till \
+         can't tell over a WebSocket. Use plain HTTP requests.",
     )
 }
 
@@ -177,10 +215,14 @@ fn websocket_unmetered() -> Denial {
 ///
 /// # Errors
 /// As [`admit`]; `websocket_unmetered` if the key has got a limit since that can't be counted here.
-pub(crate) async fn take_hold(till: &Inner, key: &Authenticated) -> Result<Hold, Denial> {
+pub(crate) async fn take_hold(
+    till: &Inner,
+    key: &Authenticated,
+    client: Option<IpAddr>,
+) -> Result<Hold, Denial> {
     loop {
-        let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
-        if terms.is_metered() {
+        let terms = terms(till, key, client).await?;
+        if needs_body(&terms) {
             return Err(websocket_unmetered());
         }
         match till.store.hold(&terms, Demand::ONE_ACTIVATION, till.timeouts.budget).await {

@@ -12,6 +12,7 @@ use till_core::time::Timestamp;
 use till_providers::bound::{BoundError, demand};
 use till_providers::price::{PriceContext, PriceTable};
 use till_providers::request::{self, OutputCap, Question, Refused, RequestFacts};
+use till_providers::scope::{Within, check_request};
 use till_providers::usage::AnswerFormat;
 use till_store::KeyTerms;
 
@@ -25,6 +26,10 @@ pub(crate) struct Plan {
     pub(crate) measure: Measure,
     /// Present when the request was bounded: what has to change in its body.
     bounded: Option<RequestFacts>,
+    /// The output cap that the client asks for, or that holds without one.
+    wanted: u64,
+    /// The output cap of a request whose key has no limit that depends on it.
+    fixed_cap: Option<u64>,
 }
 
 /// What is known of a request for reading what its answer says was used.
@@ -76,14 +81,15 @@ impl Plan {
             at: (till.clock)(),
             clock: till.clock,
         };
-        Self { demand: Demand::ONE_ACTIVATION, measure, bounded: None }
+        Self { demand: Demand::ONE_ACTIVATION, measure, bounded: None, wanted: 0, fixed_cap: None }
     }
 
-    /// For a key with a token or spend limit.
+    /// For a key whose scope or limits depend on what the request says. The scope comes first, and nothing takes its place.
     ///
     /// # Errors
-    /// `unbounded_request`, `unpriced_model` or `malformed_request`, naming what is at fault.
-    pub(crate) fn bounded(
+    /// `model_denied`, `parameter_denied`, `unbounded_request`, `unpriced_model` or `malformed_request`, naming what is at
+    /// fault.
+    pub(crate) fn read(
         key: &Authenticated,
         request: &Parts,
         facts: &Facts,
@@ -92,14 +98,63 @@ impl Plan {
         till: &Inner,
         counted: Option<u64>,
     ) -> Result<Self, Denial> {
+        let within = match terms.scope().filter(|scope| scope.needs_body()) {
+            Some(scope) => {
+                let question = question(key, request, facts, body);
+                Some(check_request(scope, terms.options().clamp, &question, &till.prices)?)
+            }
+            None => None,
+        };
+        match within {
+            Some(within) if !terms.is_metered() => {
+                Ok(Self::counted(key, request, facts, till).within(within))
+            }
+            within => Self::bounded(key, request, facts, body, terms, till, counted, within),
+        }
+    }
+
+    /// For a key that has a scope alone: the model is known, and the cap may change.
+    fn within(mut self, within: Within) -> Self {
+        let Within { facts, cap } = within;
+        self.measure.model.clone_from(&facts.model);
+        let (Some(most), Some(output)) = (cap, &facts.output) else { return self };
+        self.wanted = output.requested.or(output.default).unwrap_or(u64::MAX);
+        self.fixed_cap = Some(output.requested.map_or(most, |requested| requested.min(most)));
+        self.measure.strips_usage_chunk = facts.strips_usage_chunk;
+        self.bounded = Some(RequestFacts { spend_edits: Vec::new(), ..facts });
+        self
+    }
+
+    /// For a key with a token or spend limit.
+    ///
+    /// # Errors
+    /// `unbounded_request`, `unpriced_model` or `malformed_request`, naming what is at fault.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it stands between two stages and passes on what both know"
+    )]
+    fn bounded(
+        key: &Authenticated,
+        request: &Parts,
+        facts: &Facts,
+        body: &[u8],
+        terms: &KeyTerms,
+        till: &Inner,
+        counted: Option<u64>,
+        within: Option<Within>,
+    ) -> Result<Self, Denial> {
+        let most = within.as_ref().and_then(|within| within.cap);
         let needs_price = terms.limits().of(Dimension::Spend).is_some();
         let question = question(key, request, facts, body);
-        match Self::bound(&question, terms, till, needs_price, counted) {
+        match Self::bound(&question, terms, till, needs_price, counted, most) {
             Err(denial)
                 if terms.options().allow_unbounded
                     && matches!(denial.code, DenialCode::UnboundedRequest | DenialCode::UnpricedModel) =>
             {
                 let mut plan = Self::counted(key, request, facts, till);
+                if let Some(within) = within {
+                    plan = plan.within(within);
+                }
                 plan.measure.is_metered = true;
                 plan.measure.needs_price = needs_price;
                 Ok(plan)
@@ -114,6 +169,7 @@ impl Plan {
         till: &Inner,
         needs_price: bool,
         counted: Option<u64>,
+        most: Option<u64>,
     ) -> Result<Self, Denial> {
         let prices = &till.prices;
         let provider = question.provider;
@@ -126,7 +182,7 @@ impl Plan {
             asked.tighten(counted);
         }
         let at = (till.clock)();
-        let demand = if asked.is_free {
+        let mut demand = if asked.is_free {
             Demand::ONE_ACTIVATION
         } else {
             let price = asked.model.as_deref().and_then(|model| prices.find(provider.price_id(), model));
@@ -135,6 +191,11 @@ impl Plan {
                 unpriced => Denial::new(DenialCode::UnpricedModel, unpriced.to_string()),
             })?
         };
+        let wanted = demand.steps_wanted;
+        if let Some(most) = most {
+            demand.steps_wanted = wanted.min(most);
+            demand.steps_min = demand.steps_min.min(demand.steps_wanted);
+        }
         let measure = Measure {
             endpoint: Some(asked.endpoint),
             format: asked.answer,
@@ -149,7 +210,7 @@ impl Plan {
             at,
             clock: till.clock,
         };
-        Ok(Self { demand, measure, bounded: Some(asked) })
+        Ok(Self { demand, measure, bounded: Some(asked), wanted, fixed_cap: None })
     }
 
     /// The model, and whether its input is nothing but text, where a token of it costs something: then counting may
@@ -169,9 +230,10 @@ impl Plan {
         let Some(asked) = self.bounded.as_ref().filter(|asked| !asked.is_free) else {
             return (None, None);
         };
+        let steps = self.fixed_cap.unwrap_or(steps);
         let cap = asked.output.as_ref().map(|_| steps);
         // Against what the client asked for: more than the model can put out is lowered too.
-        let wanted = |output: &OutputCap| output.requested.unwrap_or(self.demand.steps_wanted);
+        let wanted = |output: &OutputCap| output.requested.unwrap_or(0).max(self.wanted);
         let clamped = asked.output.as_ref().filter(|output| steps < wanted(output));
         let clamped = clamped.map(|output| Clamped { parameter: output.parameter, cap: steps });
         let is_unchanged = asked.edits.is_empty()

@@ -2,10 +2,11 @@
 //! itself, and does not change afterwards.
 
 use http::header::{CONNECTION, HeaderMap, UPGRADE};
-use http::{HeaderName, Method, Version};
-use percent_encoding::percent_decode_str;
+use http::{Method, Version};
 use till_core::denial::{Denial, DenialCode};
 use till_core::path::{FinalPath, RawPath};
+use till_core::scope::Scope;
+use till_providers::scope::{check_endpoint, check_override};
 use till_providers::websocket::WebsocketProtocol;
 
 use crate::authenticate::Authenticated;
@@ -23,7 +24,8 @@ pub(crate) struct Facts {
 /// Computes the facts.
 ///
 /// # Errors
-/// `endpoint_denied` for another provider's path or an endpoint that would be a way around the key's limits,
+/// `endpoint_denied` for another provider's path, an endpoint that would be a way around the key's limits, or one
+/// outside of its scope,
 /// `malformed_request` for an ambiguous path, `websocket_unmetered`.
 pub(crate) fn facts(
     key: &Authenticated,
@@ -31,6 +33,7 @@ pub(crate) fn facts(
     provider: Option<&str>,
     path: &RawPath,
     query: Option<String>,
+    scope: Option<&Scope>,
 ) -> Result<Facts, Denial> {
     let own = &key.key().provider;
     if let Some(named) = provider
@@ -42,52 +45,14 @@ pub(crate) fn facts(
             format!("This scoped key is for {}; the path asks for {named:?}.", own.id()),
         ));
     }
-    refuse_override(&request.headers, query.as_deref())?;
+    check_override(&request.headers, query.as_deref())?;
     let path = own.final_path(path).map_err(|error| {
         Denial::new(DenialCode::MalformedRequest, format!("This path is refused: {error}."))
     })?;
-    if let Some(denied) = own.denied_endpoint(&request.method, &path) {
-        return Err(Denial::new(
-            DenialCode::EndpointDenied,
-            format!(
-                "{} {} is not open to scoped keys: {}. Ask whoever minted this key to do it for you.",
-                request.method,
-                path.as_str(),
-                denied.reason.as_str()
-            ),
-        ));
-    }
+    check_endpoint(own, scope, &request.method, &path)?;
     let websocket =
         if wants_websocket(request) { Some(countable(own, &path, query.as_deref())?) } else { None };
     Ok(Facts { path, query, websocket })
-}
-
-/// Headers by which some servers let a request have another method than its own.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
-
-/// The same as a query parameter of Google's APIs.
-const METHOD_PARAMETER: &str = "$httpMethod";
-
-/// What is decided on the method must hold at the provider too.
-fn refuse_override(headers: &HeaderMap, query: Option<&str>) -> Result<(), Denial> {
-    let in_headers = METHOD_OVERRIDES.iter().any(|name| headers.contains_key(name));
-    let in_query = query.is_some_and(|query| {
-        query.split('&').filter_map(|parameter| parameter.split('=').next()).any(|name| {
-            let name: Vec<u8> = percent_decode_str(name).collect();
-            name.eq_ignore_ascii_case(METHOD_PARAMETER.as_bytes())
-        })
-    });
-    if in_headers || in_query {
-        return Err(Denial::new(
-            DenialCode::MalformedRequest,
-            "This request asks the provider to treat it as another method. Send it with that method.",
-        ));
-    }
-    Ok(())
 }
 
 fn countable(

@@ -8,7 +8,6 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
-use till_providers::denied_field::DeniedField;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Inner;
@@ -117,26 +116,6 @@ fn take_room(room: &Arc<Semaphore>, bytes: u32) -> Result<OwnedSemaphorePermit, 
 fn too_large() -> Denial {
     let message = format!("The body of this request is longer than {BODY_BYTES_MAX} bytes.");
     Denial::new(DenialCode::BodyTooLarge, message)
-}
-
-/// Refuses a body that sets a field which starts work that goes on by itself.
-///
-/// # Errors
-/// `endpoint_denied` for the field, `malformed_request` when it can't be read.
-pub(crate) fn refuse_field(field: &DeniedField, body: &[u8]) -> Result<(), Denial> {
-    match field.is_set(body) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(Denial::new(
-            DenialCode::EndpointDenied,
-            format!(
-                "{:?} is not open to scoped keys: {}. Leave it out, or ask whoever minted this key to do it for you.",
-                field.name, field.reason
-            ),
-        )),
-        Err(error) => {
-            Err(Denial::new(DenialCode::MalformedRequest, format!("This request is refused: {error}.")))
-        }
-    }
 }
 
 /// The answer to a body that did not come to its end.

@@ -48,6 +48,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 pub use self::body::{BodyError, OwnBody};
+pub use self::client_address::{AddressHeader, TrustedProxies};
 pub use self::connect::OutboundProxy;
 pub use self::front::HeadLimits;
 pub use self::request::OwnRequest;
@@ -120,6 +121,10 @@ pub struct ProxyConfig {
     pub in_flight_max: usize,
     /// Whether there is a log line per request.
     pub log_requests: bool,
+    /// Which proxies of one's own are believed when they say where a request comes from, and how they say it.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether their connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// The time of day, for prices and records.
     pub clock: fn() -> Timestamp,
 }
@@ -157,6 +162,8 @@ pub(crate) struct Inner {
     pub(crate) room_for_bodies: Arc<Semaphore>,
     pub(crate) counting: Counting,
     pub(crate) log_requests: bool,
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) proxy_protocol: bool,
     pub(crate) clock: fn() -> Timestamp,
     pub(crate) request_ids: RequestIds,
     /// What a stop waits for.
@@ -189,6 +196,8 @@ impl Proxy {
             room_for_bodies: Arc::new(inspect::room()),
             counting: Counting::default(),
             log_requests: config.log_requests,
+            trusted_proxies: config.trusted_proxies,
+            proxy_protocol: config.proxy_protocol,
             clock: config.clock,
             request_ids: RequestIds::new()?,
             connections: TaskTracker::new(),

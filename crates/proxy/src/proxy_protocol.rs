@@ -22,11 +22,22 @@ const V2_REST_MAX: usize = 4096;
 /// The longest line of version 1, its end included (section 2.1).
 const V1_LINE_MAX: usize = 107;
 
-/// Reads the header. `None` when the sender speaks for itself, or does not say for whom.
+/// Whom a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The machine that made it: it looks whether till is well.
+    Itself,
+    /// Whoever is at this address.
+    Other(SocketAddr),
+    /// The machine does not say.
+    Unknown,
+}
+
+/// Reads the header.
 ///
 /// # Errors
 /// There is no such header, or it can't be read.
-pub(crate) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Option<SocketAddr>> {
+pub(crate) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Sender> {
     let mut header = vec![0; SIGNATURE.len()];
     socket.read_exact(&mut header).await?;
     if header == SIGNATURE {
@@ -51,18 +62,22 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Opt
     source(&header)
 }
 
-fn source(header: &[u8]) -> io::Result<Option<SocketAddr>> {
+fn source(header: &[u8]) -> io::Result<Sender> {
     match HeaderResult::parse(header) {
         HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
-            v1::Addresses::Unknown => None,
-            v1::Addresses::Tcp4(of) => Some((of.source_address, of.source_port).into()),
-            v1::Addresses::Tcp6(of) => Some((of.source_address, of.source_port).into()),
+            v1::Addresses::Unknown => Sender::Unknown,
+            v1::Addresses::Tcp4(of) => Sender::Other((of.source_address, of.source_port).into()),
+            v1::Addresses::Tcp6(of) => Sender::Other((of.source_address, of.source_port).into()),
         }),
         HeaderResult::V2(Ok(header)) => Ok(match (header.command, header.addresses) {
-            (v2::Command::Local, _) => None,
-            (v2::Command::Proxy, v2::Addresses::IPv4(of)) => Some((of.source_address, of.source_port).into()),
-            (v2::Command::Proxy, v2::Addresses::IPv6(of)) => Some((of.source_address, of.source_port).into()),
-            (v2::Command::Proxy, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => None,
+            (v2::Command::Local, _) => Sender::Itself,
+            (v2::Command::Proxy, v2::Addresses::IPv4(of)) => {
+                Sender::Other((of.source_address, of.source_port).into())
+            }
+            (v2::Command::Proxy, v2::Addresses::IPv6(of)) => {
+                Sender::Other((of.source_address, of.source_port).into())
+            }
+            (v2::Command::Proxy, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => Sender::Unknown,
         }),
         HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(invalid()),
     }
@@ -74,7 +89,7 @@ fn invalid() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{SIGNATURE, read};
+    use super::{SIGNATURE, Sender, read};
 
     fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let length = u16::try_from(rest.len()).expect("short").to_be_bytes();
@@ -89,20 +104,22 @@ mod tests {
         v6[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
         v6[15] = 1;
         v6[33] = 80;
+        let other = |text: &str| Sender::Other(text.parse().expect("an address"));
         for (header, expected) in [
-            (b"PROXY TCP4 192.0.2.9 10.0.0.1 4660 443\r\n".to_vec(), Some("192.0.2.9:4660")),
-            (b"PROXY TCP6 2001:db8::1 ::1 80 443\r\n".to_vec(), Some("[2001:db8::1]:80")),
-            (b"PROXY UNKNOWN\r\n".to_vec(), None),
-            (v2(1, 0x11, &v4), Some("192.0.2.9:4660")),
-            (v2(1, 0x11, &with_extension), Some("192.0.2.9:4660")),
-            (v2(1, 0x21, &v6), Some("[2001:db8::1]:80")),
-            (v2(0, 0x11, &v4), None),
-            (v2(0, 0, &[]), None),
+            (b"PROXY TCP4 192.0.2.9 10.0.0.1 4660 443\r\n".to_vec(), other("192.0.2.9:4660")),
+            (b"PROXY TCP6 2001:db8::1 ::1 80 443\r\n".to_vec(), other("[2001:db8::1]:80")),
+            (b"PROXY UNKNOWN\r\n".to_vec(), Sender::Unknown),
+            (v2(1, 0x11, &v4), other("192.0.2.9:4660")),
+            (v2(1, 0x11, &with_extension), other("192.0.2.9:4660")),
+            (v2(1, 0x21, &v6), other("[2001:db8::1]:80")),
+            (v2(0, 0x11, &v4), Sender::Itself),
+            (v2(0, 0, &[]), Sender::Itself),
+            (v2(1, 0, &[]), Sender::Unknown),
         ] {
             let bytes = [&header[..], b"GET / HTTP/1.1\r\n"].concat();
             let mut rest = &bytes[..];
             let found = read(&mut rest).await.expect("a header");
-            assert_eq!(found, expected.map(|text| text.parse().expect("an address")), "{header:?}");
+            assert_eq!(found, expected, "{header:?}");
             assert_eq!(rest, b"GET / HTTP/1.1\r\n");
         }
     }

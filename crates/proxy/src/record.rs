@@ -1,6 +1,6 @@
 //! Stage 7: one log line per request, and the counters. Never a secret, never a body, never a query.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,12 +20,14 @@ use crate::authenticate::Authenticated;
 use crate::bounds::Measure;
 use crate::facts::Facts;
 use crate::metrics::{InFlight, Metrics};
+use crate::request::From;
 
 macro_rules! log_request {
     ($level:ident, $record:expr) => {
         tracing::$level!(
             request = %$record.request_id,
             peer = %$record.peer,
+            client = $record.client.map(tracing::field::display),
             method = %$record.method,
             path = %$record.path,
             key = $record.key.map(tracing::field::display),
@@ -49,6 +51,8 @@ pub(crate) struct Record {
     pub(crate) started: Instant,
     pub(crate) request_id: String,
     peer: SocketAddr,
+    /// Where the request comes from; `None` when it can't be told.
+    pub(crate) client: Option<IpAddr>,
     method: Method,
     path: String,
     pub(crate) key: Option<KeyId>,
@@ -67,13 +71,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(
-        till: &Arc<Inner>,
-        request_id: String,
-        peer: SocketAddr,
-        method: Method,
-        path: &str,
-    ) -> Self {
+    pub(crate) fn new(till: &Arc<Inner>, request_id: String, from: From, method: Method, path: &str) -> Self {
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
         let is_logged = till.log_requests;
@@ -84,7 +82,8 @@ impl Record {
             clock: till.clock,
             started: Instant::now(),
             request_id,
-            peer,
+            peer: from.peer,
+            client: from.client,
             method,
             // HTTP/2 lets more through than a terminal should see.
             path: if is_logged { path.escape_default().to_string() } else { String::new() },
@@ -140,7 +139,7 @@ impl Record {
             price_version: None,
             latency_ms: millis(self.started),
             first_byte_ms: None,
-            client: Some(self.peer.ip()),
+            client: self.client,
             streamed: false,
         }
     }

@@ -4,7 +4,7 @@
 //! that only this stage can make and the next one demands, so none can be left out by mistake:
 //! [`Authenticated`], [`Facts`](crate::facts::Facts), [`Admission`], [`Forwarded`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use till_core::path::RawPath;
 use till_providers::{Dialect, Provider};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::admit::{Admission, Admitted, admit};
+use crate::admit::{Admission, Admitted, admit, terms};
 use crate::authenticate::Authenticated;
 use crate::body::{AnswerBody, Kind};
 use crate::bounds::Clamped;
@@ -41,6 +41,8 @@ use crate::{Inner, Stage};
 /// The connection that a request came in on.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
+    /// Who is behind the connection, as the PROXY protocol says it; `None` when it can't be told.
+    pub(crate) origin: Option<IpAddr>,
     pub(crate) state: Arc<ConnectionState>,
 }
 
@@ -48,8 +50,19 @@ pub(crate) struct Client {
 pub struct OwnRequest {
     /// Where the connection comes from.
     pub peer: SocketAddr,
+    /// Where the request comes from, if trusted proxies stand between; `None` when it can't be told.
+    pub client: Option<IpAddr>,
     /// The same id that the answer carries in `x-till-request-id`.
     pub request_id: String,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct From {
+    /// The other end of the connection.
+    pub(crate) peer: SocketAddr,
+    /// The client, as far as trusted proxies tell; `None` when it can't be told.
+    pub(crate) client: Option<IpAddr>,
 }
 
 /// Why a request is refused, with all that the answer needs.
@@ -70,14 +83,15 @@ pub(crate) async fn serve(
     let violation = client.state.violation().filter(|_| request.headers().contains_key(REFUSED_MARK));
     // What follows on such a connection was not checked: see the front door.
     let closes = violation.is_some() || has_token(request.headers(), &header::UPGRADE, "websocket");
-    let record =
-        Record::new(&till, request_id.clone(), client.peer, request.method().clone(), request.uri().path());
+    let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, request.headers()));
+    let from = From { peer: client.peer, client: address };
+    let record = Record::new(&till, request_id.clone(), from, request.method().clone(), request.uri().path());
     let mut response = match violation {
         Some(Violation { code, message }) => {
             let denial = Denial::new(*code, format!("This request is refused: {message}."));
             refuse(Refusal { denial, dialect: Dialect::Universal, record })
         }
-        None => receive(&till, client.peer, request, record).await,
+        None => receive(&till, from, request, record).await,
     };
     let headers = response.headers_mut();
     let id = HeaderValue::from_str(&request_id).expect("request ids are letters and digits");
@@ -91,7 +105,7 @@ pub(crate) async fn serve(
 /// Stage 0: answer what is for till itself, hand on the rest.
 async fn receive(
     till: &Arc<Inner>,
-    peer: SocketAddr,
+    from: From,
     request: Request<Incoming>,
     record: Record,
 ) -> Response<Kind> {
@@ -105,7 +119,7 @@ async fn receive(
         return probe_answer(record);
     }
     let route = match route(path) {
-        Ok(Route::Own) => return own(till, peer, request, record).await,
+        Ok(Route::Own) => return own(till, from, request, record).await,
         Ok(route) => route,
         Err(denial) => return refuse(Refusal { denial, dialect: Dialect::Universal, record }),
     };
@@ -142,9 +156,11 @@ async fn pass(
         known_provider(till, provider)?;
         let (key, query) = authenticated(till, &mut parts, &mut dialect, &mut record)?;
         let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
-        let facts = facts(&key, &parts, provider, path, query).inspect_err(count)?;
+        let terms = terms(till, &key, record.client).await?;
+        let scope = terms.scope().map(|scope| &**scope);
+        let facts = facts(&key, &parts, provider, path, query, scope).inspect_err(count)?;
         let body = RequestBody::Stream(body);
-        let admitted = admit(till, &key, &parts, &facts, body, &mut record).await?;
+        let admitted = admit(till, &key, &parts, &facts, body, terms, &mut record).await?;
         Ok((key, facts, admitted))
     };
     let (key, facts, admitted) = match admitted.await {
@@ -262,7 +278,7 @@ async fn check_self(
     let mut dialect = Dialect::Universal;
     let answered = async {
         let (key, _) = authenticated(till, &mut parts, &mut dialect, &mut record)?;
-        self_check(&till.store, &key, &parts.method).await
+        self_check(&till.store, &key, &parts.method, record.client).await
     };
     match answered.await {
         Ok(response) => {
@@ -275,13 +291,9 @@ async fn check_self(
 }
 
 /// The control plane.
-async fn own(
-    till: &Inner,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-    mut record: Record,
-) -> Response<Kind> {
-    let own = OwnRequest { peer, request_id: record.request_id.clone() };
+async fn own(till: &Inner, from: From, request: Request<Incoming>, mut record: Record) -> Response<Kind> {
+    let From { peer, client } = from;
+    let own = OwnRequest { peer, client, request_id: record.request_id.clone() };
     record.is_data = false;
     let response = (till.own)(request, own).await;
     record.status = Some(response.status());

@@ -29,6 +29,9 @@ pub(crate) fn status(code: DenialCode) -> StatusCode {
         | DenialCode::KeyFenced
         | DenialCode::CredentialDenied
         | DenialCode::EndpointDenied
+        | DenialCode::ModelDenied
+        | DenialCode::ParameterDenied
+        | DenialCode::NetworkDenied
         | DenialCode::UnpricedModel
         | DenialCode::UnboundedRequest => StatusCode::FORBIDDEN,
         DenialCode::BudgetBusy => StatusCode::TOO_MANY_REQUESTS,

@@ -1,11 +1,14 @@
 //! `GET /key`: what a scoped key may know about itself. It costs nothing.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
 use serde_json::{Value, json};
 use till_core::denial::{Denial, DenialCode};
 use till_core::money::Dollars;
+use till_providers::scope::check_network;
 use till_store::{KeyRecord, Store};
 
 use crate::authenticate::Authenticated;
@@ -13,11 +16,12 @@ use crate::authenticate::Authenticated;
 /// Answers for the key that the request carries.
 ///
 /// # Errors
-/// `malformed_request` for another method, `invalid_key` when the row is gone, `ledger_unavailable`.
+/// `malformed_request` for another method, `network_denied`, `invalid_key` when the row is gone, `ledger_unavailable`.
 pub(crate) async fn self_check(
     store: &Store,
     key: &Authenticated,
     method: &Method,
+    client: Option<IpAddr>,
 ) -> Result<Response<Bytes>, Denial> {
     if method != Method::GET && method != Method::HEAD {
         return Err(Denial::new(DenialCode::MalformedRequest, "/key is read with GET."));
@@ -29,6 +33,8 @@ pub(crate) async fn self_check(
     let record = record.ok_or_else(|| {
         Denial::new(DenialCode::InvalidKey, "This scoped key is not known here. Ask for a new one.")
     })?;
+    check_network(&record.scope, client)
+        .inspect_err(|denial| store.denial_record(key.key().id, denial.code))?;
     let mut response = Response::new(Bytes::from(render(&record).to_string()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -61,6 +67,7 @@ fn render(record: &KeyRecord) -> Value {
             "idleExpirySeconds": record.lifetime.idle_expiry_seconds,
             "clamp": record.options.clamp,
             "dangerAllowUnbounded": record.options.allow_unbounded,
+            "scope": record.scope,
         }
     })
 }

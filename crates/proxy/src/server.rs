@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::front::{ConnectionState, FrontDoor, FrontTimeouts, Protocol};
 use crate::pool::Pool;
+use crate::proxy_protocol::{self, Sender};
 use crate::request::{Client, serve};
 use crate::{Inner, Proxy, Stage};
 
@@ -102,17 +103,24 @@ impl Proxy {
     }
 }
 
-async fn connection(till: Arc<Inner>, socket: TcpStream, peer: SocketAddr, tls: Option<Arc<ServerTls>>) {
+async fn connection(till: Arc<Inner>, mut socket: TcpStream, peer: SocketAddr, tls: Option<Arc<ServerTls>>) {
     let _ = socket.set_nodelay(true);
     till.metrics.connections.add(1);
     till.metrics.connections_open.enter();
     let _open = Open(&till);
+    let origin = match origin(&till, &mut socket, peer).await {
+        Ok(origin) => origin,
+        Err(error) => {
+            tracing::debug!(peer = %peer, error = %error, "client connection failed");
+            return;
+        }
+    };
     let outcome = match tls {
-        None => speak(&till, socket, peer).await,
+        None => speak(&till, socket, peer, origin).await,
         Some(tls) => {
             let handshake = tls.acceptor().accept(socket);
             match tokio::time::timeout(till.timeouts.client_head, handshake).await {
-                Ok(Ok(socket)) => speak(&till, socket, peer).await,
+                Ok(Ok(socket)) => speak(&till, socket, peer, origin).await,
                 Ok(Err(error)) => Err(error.into()),
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             }
@@ -121,6 +129,20 @@ async fn connection(till: Arc<Inner>, socket: TcpStream, peer: SocketAddr, tls: 
     if let Err(error) = outcome {
         tracing::debug!(peer = %peer, error = %error, "client connection failed");
     }
+}
+
+/// Whom a connection is for: where the PROXY protocol is on, a trusted proxy says it before anything else. What anybody
+/// else sends there is no HTTP.
+async fn origin(till: &Inner, socket: &mut TcpStream, peer: SocketAddr) -> io::Result<Option<IpAddr>> {
+    if !till.proxy_protocol || !till.trusted_proxies.trusts(peer.ip()) {
+        return Ok(Some(peer.ip()));
+    }
+    let sender = tokio::time::timeout(till.timeouts.client_head, proxy_protocol::read(socket));
+    Ok(match sender.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
+        Sender::Itself => Some(peer.ip()),
+        Sender::Other(address) => Some(address.ip()),
+        Sender::Unknown => None,
+    })
 }
 
 /// Counts a connection as open until it is dropped.
@@ -134,7 +156,12 @@ impl Drop for Open<'_> {
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn speak<S>(till: &Arc<Inner>, socket: S, peer: SocketAddr) -> Result<(), ConnectionError>
+async fn speak<S>(
+    till: &Arc<Inner>,
+    socket: S,
+    peer: SocketAddr,
+    origin: Option<IpAddr>,
+) -> Result<(), ConnectionError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -146,7 +173,7 @@ where
         protocol = door.detect() => protocol?,
         () = reached(&mut stage, Stage::Stopping) => return Ok(()),
     };
-    let client = Arc::new(Client { peer, state });
+    let client = Arc::new(Client { peer, origin, state });
     let service = service_fn(|request| {
         let (till, client) = (Arc::clone(till), Arc::clone(&client));
         async move { Ok::<_, std::convert::Infallible>(serve(till, client, request).await) }

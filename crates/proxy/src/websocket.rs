@@ -230,7 +230,7 @@ impl Session {
         match self.paid.take() {
             Some(hold) => Ok(hold),
             None => {
-                let mut hold = take_hold(&self.till, &self.key).await?;
+                let mut hold = take_hold(&self.till, &self.key, self.record.client).await?;
                 hold.record(Box::new(self.record.usage(self.key.key().id)));
                 Ok(hold)
             }

@@ -1,6 +1,9 @@
 //! The data plane from outside: raw bytes in, raw bytes out, a real store, a scripted provider.
 
 mod proxy {
+    mod bypass;
+    mod bypass_models;
+    mod bypass_parameters;
     mod charges;
     mod connections;
     mod cors;
@@ -12,6 +15,7 @@ mod proxy {
     mod metered;
     mod recorded;
     mod rig;
+    mod scope;
     mod stopping;
     mod streams;
     mod websockets;

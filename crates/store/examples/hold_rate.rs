@@ -30,6 +30,7 @@ async fn main() {
             limits: Limits { activations: Some(u64::from(u32::MAX)), ..Limits::default() },
             options: Default::default(),
             lifetime: Default::default(),
+            scope: Default::default(),
             metadata: Map::new(),
         };
         store.key_create(key, &Actor::system()).await.unwrap();

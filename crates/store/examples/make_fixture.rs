@@ -25,6 +25,7 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         limits,
         options: Default::default(),
         lifetime: Default::default(),
+        scope: Default::default(),
         metadata: Map::from_iter([("agent".to_owned(), json!(format!("agent {n}")))]),
     };
     store.key_create(key, &owner).await.unwrap().id

@@ -10,6 +10,7 @@ use till_core::audit::{AuditEntry, ChainHead};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::scope::Scope;
 use till_core::time::Timestamp;
 
 use crate::admin_token::{AdminToken, NewAdminToken};
@@ -154,6 +155,8 @@ pub(crate) trait Backend: Send + 'static {
 
     /// What of a key can be changed; `None` when there is no such key.
     fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError>;
+    /// What a key may call; `None` when there is no such key.
+    fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError>;
 
     /// An orphan that nobody has forgiven.
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError>;

@@ -12,6 +12,7 @@ use till_core::audit::{Actor, ActorKind, verify_chain};
 use till_core::denial::DenialCode;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::{LIMIT_MAX, Limits, Units};
+use till_core::scope::Scope;
 
 use crate::{HoldRefusal, KeyQuery, KeyRecord, NewAdminToken, NewKey, Store, StoreError};
 use place::{MemoryPlace, Place, SqlitePlace};
@@ -41,6 +42,7 @@ on_every_backend! {
     a_caller_that_went_away_gets_nothing,
     an_unknown_key_is_denied_and_not_made,
     a_revocation_reaches_everybody_before_it_answers,
+    a_scope_is_kept_with_its_key,
     keys_are_listed_newest_first,
     amounts_of_every_size_are_kept,
     admin_actions_are_in_the_audit_log,
@@ -76,6 +78,7 @@ pub(super) async fn create(store: &Store, n: u64, limits: Limits) -> KeyId {
         limits,
         options: Default::default(),
         lifetime: Default::default(),
+        scope: Default::default(),
         metadata: Map::from_iter([("agent".to_owned(), json!(n))]),
     };
     store.key_create(key, &actor()).await.unwrap().id
@@ -249,6 +252,7 @@ async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
         limits: Limits::default(),
         options: Default::default(),
         lifetime: Default::default(),
+        scope: Default::default(),
         metadata: Map::new(),
     };
     let conflict = store.key_create(again.clone(), &actor()).await;
@@ -256,6 +260,49 @@ async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
     let absurd = NewKey { id: key_id(10), limits: activations(LIMIT_MAX + 1), ..again };
     assert!(matches!(store.key_create(absurd, &actor()).await, Err(StoreError::Invalid { .. })));
     assert_eq!(fetch(&store, key).await.limits, activations(1));
+}
+
+async fn a_scope_is_kept_with_its_key(place: &impl Place) {
+    let scope: Scope = serde_json::from_value(json!({
+        "endpoints": ["POST /v1/chat/completions", "GET /v1/models/*"],
+        "models": ["gpt-4o*"],
+        "parameters": {
+            "maxOutputTokens": 9, "tools": false, "hostedTools": false, "store": false, "imageInput": false,
+            "values": {"n": [1, 2], "temperature": [0.5], "é": ["\u{1f980}", true]},
+        },
+        "networks": ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"],
+    }))
+    .unwrap();
+    let store = place.start();
+    let free = create(&store, 1, activations(9)).await;
+    let key = NewKey {
+        id: key_id(2),
+        provider: "openai".into(),
+        origin: "https://api.example.com".into(),
+        limits: activations(9),
+        options: Default::default(),
+        scope: scope.clone(),
+        lifetime: Default::default(),
+        metadata: Map::new(),
+    };
+    let key = store.key_create(key, &actor()).await.unwrap().id;
+    let check = async |store: &Store| {
+        assert_eq!(fetch(store, key).await.scope, scope);
+        assert_eq!(store.key_terms(key).await.unwrap().scope().map(|scope| &**scope), Some(&scope));
+        assert_eq!(fetch(store, free).await.scope, Scope::default());
+        assert!(store.key_terms(free).await.unwrap().scope().is_none());
+        assert_eq!(store.key_list(KeyQuery::default()).await.unwrap()[0].scope, scope);
+    };
+    check(&store).await;
+    let entries = store.audit_list(0, 100).await.unwrap();
+    let detail = |key: KeyId| {
+        let entry = entries.iter().find(|entry| entry.target == key.to_string()).unwrap();
+        serde_json::from_str::<serde_json::Value>(&entry.detail).unwrap()
+    };
+    assert_eq!(detail(key)["scope"], json!(scope));
+    assert_eq!(detail(free).get("scope"), None);
+    store.close().await.unwrap();
+    check(&place.start()).await;
 }
 
 async fn a_revocation_reaches_everybody_before_it_answers(place: &impl Place) {

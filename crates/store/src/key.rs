@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use till_core::key::{KeyId, KeyStatus};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Limits, Units};
+use till_core::scope::Scope;
 use till_core::time::Timestamp;
 
 /// The project of every key until there are more.
@@ -40,6 +41,8 @@ pub struct NewKey {
     pub options: KeyOptions,
     /// From when and until when it works.
     pub lifetime: Lifetime,
+    /// What it may call, and from where.
+    pub scope: Scope,
     /// Whatever the admin wants to keep with it.
     pub metadata: Map<String, Value>,
 }
@@ -59,6 +62,8 @@ pub struct KeyRecord {
     pub limits: Limits,
     /// What it allows.
     pub options: KeyOptions,
+    /// What it may call, and from where.
+    pub scope: Scope,
     /// Spent, held, escrowed and burnt together. An amount above 2⁶⁴−1, which only a lying upstream can
     /// cause, is shown as 2⁶⁴−1; the ledger has the exact one.
     pub used: Units,

@@ -8,6 +8,7 @@ use till_core::audit::{AuditEntry, ChainHead};
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::limit::{Dimension, Units};
+use till_core::scope::Scope;
 use till_core::time::Timestamp;
 
 use crate::admin_token::{AdminToken, NewAdminToken};
@@ -127,6 +128,10 @@ impl Backend for MemoryBackend {
             metadata: row.key.metadata.clone(),
             paused_reason: disk.reasons.get(&id).cloned(),
         }))
+    }
+
+    fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError> {
+        Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.scope.clone()))
     }
 
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
@@ -271,6 +276,7 @@ fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {
         origin: row.key.origin.clone(),
         limits: account.limits(),
         options: row.key.options,
+        scope: row.key.scope.clone(),
         used: Units {
             activations: used(Dimension::Activations),
             tokens: used(Dimension::Tokens),

@@ -17,6 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use till_core::audit::{AuditEntry, ChainHead};
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::scope::Scope;
 use till_core::time::Timestamp;
 
 use crate::admin_token::AdminToken;
@@ -139,6 +140,10 @@ impl Backend for SqliteBackend {
 
     fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError> {
         self.run("read", |connection| read::key_details(connection, id))
+    }
+
+    fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError> {
+        self.run("read", |connection| read::key_scope(connection, id))
     }
 
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {

@@ -1,5 +1,5 @@
 //! What of a key decides how its requests are treated before the ledger is asked: which limits it has, what it
-//! allows.
+//! allows, what it may call.
 //!
 //! They are read without the writer. So that nobody acts on old ones, a hold names the terms that it was made under
 //! and the writer compares.
@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use till_core::key::KeyId;
 use till_core::limit::Limits;
+use till_core::scope::Scope;
 
 use crate::key::KeyOptions;
 
@@ -20,6 +21,8 @@ pub struct KeyTerms {
     pub(crate) version: u64,
     pub(crate) limits: Limits,
     pub(crate) options: KeyOptions,
+    /// `None` allows everything, so that keys without a scope pay for a look at it and no more.
+    pub(crate) scope: Option<Arc<Scope>>,
 }
 
 impl KeyTerms {
@@ -31,6 +34,11 @@ impl KeyTerms {
     /// What it allows.
     pub fn options(&self) -> KeyOptions {
         self.options
+    }
+
+    /// What it may call, and from where; `None` is everything from everywhere.
+    pub fn scope(&self) -> Option<&Arc<Scope>> {
+        self.scope.as_ref()
     }
 
     /// Whether there is a limit in tokens or money.

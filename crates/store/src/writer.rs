@@ -26,6 +26,7 @@ use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
 use till_core::ledger::{self, AccountChain, AccountId, Closed, Ledger, Verdict};
 use till_core::limit::{Dimension, Units};
+use till_core::scope::Scope;
 use till_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 
@@ -431,7 +432,8 @@ impl Writer {
         }
         if !self.live.contains_key(&key) {
             let options = self.backend.key_options(key)?.unwrap_or_default();
-            self.enliven(key, options);
+            let scope = self.backend.key_scope(key)?.unwrap_or_default();
+            self.enliven(key, options, scope);
         } else if !self.unsure.is_empty() && self.unsure.contains(&key) {
             let options = self.backend.key_options(key)?.unwrap_or_default();
             self.unsure.remove(&key);
@@ -442,25 +444,32 @@ impl Writer {
     }
 
     /// Makes the terms of a loaded key known.
-    fn enliven(&mut self, key: KeyId, options: KeyOptions) {
-        let (terms, expires_at) = self.terms(key, options);
+    fn enliven(&mut self, key: KeyId, options: KeyOptions, scope: Scope) {
+        let (terms, expires_at) = self.terms(key, options, (!scope.is_empty()).then(|| Arc::new(scope)));
         let live = Live { ended: watch::Sender::new(None), touched: self.number, terms, expires_at };
         self.live.insert(key, live);
     }
 
     /// Makes the changed terms of a live key known: whoever holds under the old ones is asked to read them again.
     fn renew(&mut self, key: KeyId, options: KeyOptions) {
-        let (terms, expires_at) = self.terms(key, options);
+        // A scope does not change.
+        let scope = self.live.get(&key).expect("a loaded key is live").terms.scope.clone();
+        let (terms, expires_at) = self.terms(key, options, scope);
         let live = self.live.get_mut(&key).expect("a loaded key is live");
         (live.terms, live.expires_at) = (terms, expires_at);
         self.renewed.push(key);
     }
 
-    fn terms(&mut self, key: KeyId, options: KeyOptions) -> (Arc<KeyTerms>, Option<Timestamp>) {
+    fn terms(
+        &mut self,
+        key: KeyId,
+        options: KeyOptions,
+        scope: Option<Arc<Scope>>,
+    ) -> (Arc<KeyTerms>, Option<Timestamp>) {
         let account = self.ledger.account(AccountId::Key(key)).expect("loaded before");
         let (limits, expires_at) = (account.limits(), account.lifetime.expires_at);
         self.terms_version += 1;
-        let terms = Arc::new(KeyTerms { key, version: self.terms_version, limits, options });
+        let terms = Arc::new(KeyTerms { key, version: self.terms_version, limits, options, scope });
         self.shared.terms.put(Arc::clone(&terms));
         (terms, expires_at)
     }

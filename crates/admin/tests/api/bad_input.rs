@@ -147,9 +147,6 @@ async fn fields_are_known_and_stand_once() {
 async fn what_is_not_enforced_is_refused() {
     let mut rows = vec![];
     for (name, value) in [
-        ("ip_whitelist", json!(["10.0.0.0/8"])),
-        ("ipWhitelist", json!([""])),
-        ("scope", json!({"models": ["gpt-5"]})),
         ("rate", json!({"concurrent": 1})),
         ("durability", json!("call")),
         ("upstream_ref", json!("env:OPENAI_API_KEY")),
@@ -158,6 +155,126 @@ async fn what_is_not_enforced_is_refused() {
         ("rate", json!(false)),
     ] {
         rows.push((body(json!({name: value})).to_string(), "unsupported_field", "not enforced"));
+    }
+    check(rows).await;
+}
+
+#[tokio::test]
+async fn scopes_break_rules() {
+    let mut rows = vec![];
+    for scope in [json!({"models": ["a"]}), json!({"parameters": {"tools": false}})] {
+        let body = body(json!({"provider": "stripe", "scope": scope})).to_string();
+        rows.push((body, "invalid_field", "can't be enforced for `stripe`"));
+    }
+    let long = vec!["GET /v1/models"; 257];
+    for (scope, code, part) in [
+        (json!(1), "invalid_field", "`scope` must be an object"),
+        (json!([]), "invalid_field", "`scope` must be an object"),
+        (
+            json!({"endpoint": ["chat"]}),
+            "unknown_field",
+            "`endpoint` in `scope`; known are endpoints, models",
+        ),
+        (json!({"endpoints": []}), "invalid_field", "`scope.endpoints` must be a list of 1 to 256 strings"),
+        (json!({"endpoints": "chat"}), "invalid_field", "`scope.endpoints` must be a list"),
+        (json!({"endpoints": ["chat", 1]}), "invalid_field", "`scope.endpoints` must be a list"),
+        (json!({"endpoints": long}), "invalid_field", "`scope.endpoints` must be a list"),
+        (
+            json!({"endpoints": ["everything"]}),
+            "invalid_field",
+            "a word that stands for endpoints of `openai`: chat, embeddings",
+        ),
+        (json!({"endpoints": [""]}), "invalid_field", "`scope.endpoints` has an entry"),
+        (json!({"endpoints": ["/v1/models"]}), "invalid_field", "`scope.endpoints` has an entry"),
+        (json!({"endpoints": ["get /v1/models"]}), "invalid_field", "capital letters"),
+        (json!({"endpoints": ["GET v1/models"]}), "invalid_field", "begins with `/`"),
+        (json!({"endpoints": ["GET /v1/**/x"]}), "invalid_field", "`**` can only be the last segment"),
+        (json!({"endpoints": ["GET /v1/../x"]}), "invalid_field", "no segment is empty"),
+        (json!({"endpoints": ["GET /v1/%41"]}), "invalid_field", "written decoded"),
+        (json!({"endpoints": ["GET /v1/models?x"]}), "invalid_field", "written decoded"),
+        (json!({"models": []}), "invalid_field", "`scope.models` must be a list"),
+        (
+            json!({"models": ["a b"]}),
+            "invalid_field",
+            "`scope.models` has a wrong entry: a pattern has 1 to 256",
+        ),
+        (json!({"models": [""]}), "invalid_field", "`scope.models` has a wrong entry"),
+        (json!({"networks": []}), "invalid_field", "`scope.networks` must be a list"),
+        (
+            json!({"networks": ["10.0.0.0/33"]}),
+            "invalid_field",
+            "`scope.networks` has a wrong entry: a network is",
+        ),
+        (json!({"networks": ["10.0.0.1/8"]}), "invalid_field", "bits beyond the prefix are set"),
+        (json!({"networks": ["localhost"]}), "invalid_field", "the address can't be read"),
+        (json!({"networks": ["010.0.0.1"]}), "invalid_field", "the address can't be read"),
+        (json!({"networks": [" 10.0.0.1"]}), "invalid_field", "the address can't be read"),
+        (json!({"parameters": []}), "invalid_field", "`scope.parameters` must be an object"),
+        (json!({"parameters": {"tool": false}}), "unknown_field", "`tool` in `scope.parameters`"),
+        (
+            json!({"parameters": {"tools": 0}}),
+            "invalid_field",
+            "`scope.parameters.tools` must be true or false",
+        ),
+        (
+            json!({"parameters": {"max_output_tokens": 0}}),
+            "invalid_field",
+            "`scope.parameters.max_output_tokens` must be a whole",
+        ),
+        (
+            json!({"parameters": {"maxOutputTokens": "9"}}),
+            "invalid_field",
+            "`scope.parameters.max_output_tokens` must be a whole",
+        ),
+        (
+            json!({"parameters": {"hosted_tools": true, "hostedTools": true}}),
+            "duplicate_field",
+            "`hostedTools`",
+        ),
+        (
+            json!({"parameters": {"values": []}}),
+            "invalid_field",
+            "`scope.parameters.values` must be an object",
+        ),
+        (
+            json!({"parameters": {"values": {"n": 1}}}),
+            "invalid_field",
+            "`scope.parameters.values` must give every member",
+        ),
+        (
+            json!({"parameters": {"values": {"n": []}}}),
+            "invalid_field",
+            "`scope.parameters.values` must give every member",
+        ),
+        (
+            json!({"parameters": {"values": {"n": [null]}}}),
+            "invalid_field",
+            "`scope.parameters.values` must give every member",
+        ),
+        (
+            json!({"parameters": {"values": {"": [1]}}}),
+            "invalid_field",
+            "`scope.parameters.values` has a member whose name",
+        ),
+        (
+            json!({"endpoints": [format!("GET /{CANARY}")]}),
+            "invalid_field",
+            "`scope` must not contain the upstream key",
+        ),
+    ] {
+        rows.push((body(json!({"scope": scope})).to_string(), code, part));
+    }
+    for (changes, code, part) in [
+        (json!({"ip_whitelist": "10.0.0.1"}), "invalid_field", "`ip_whitelist` must be a list"),
+        (json!({"ipWhitelist": [""]}), "invalid_field", "`ip_whitelist` has a wrong entry"),
+        (json!({"ip_whitelist": ["10.0.0.0/99"]}), "invalid_field", "`ip_whitelist` has a wrong entry"),
+        (
+            json!({"ip_whitelist": ["10.0.0.1"], "scope": {"networks": ["10.0.0.1"]}}),
+            "duplicate_field",
+            "`ip_whitelist` and `scope.networks` are the same field",
+        ),
+    ] {
+        rows.push((body(changes).to_string(), code, part));
     }
     check(rows).await;
 }

@@ -65,6 +65,7 @@ impl Instance {
             store: store.clone(),
             keys: Arc::clone(&keys),
             providers: Arc::new(Registry::builtin()),
+            prices: Arc::new(till_providers::price::PriceTable::builtin()),
             settings: AdminSettings {
                 loopback,
                 public_url: "http://127.0.0.1:4100".into(),

@@ -18,6 +18,59 @@ async fn spend(store: &Store, id: &Value, times: u64) {
 }
 
 #[tokio::test]
+async fn scopes_are_kept_and_shown() {
+    let instance = Instance::start().await;
+    let mut made = 0;
+    for (changes, scope, ip_whitelist) in [
+        (json!({"ip_whitelist": ["10.0.0.0/8"]}), json!({"networks": ["10.0.0.0/8"]}), json!(["10.0.0.0/8"])),
+        (json!({"ipWhitelist": ["::ffff:10.0.0.1"]}), json!({"networks": ["10.0.0.1"]}), json!(["10.0.0.1"])),
+        (json!({"ip_whitelist": [], "scope": {}}), json!({}), json!([])),
+        (
+            json!({"scope": {"endpoints": ["chat", "GET /v1/models", "POST /v1/responses"], "networks": ["::1"]}}),
+            json!({
+                "endpoints": ["POST /v1/chat/completions", "POST /v1/responses", "GET /v1/models"],
+                "networks": ["::1"],
+            }),
+            json!(["::1"]),
+        ),
+        (
+            json!({"scope": {
+                "models": ["gpt-4o*"],
+                "parameters": {
+                    "max_output_tokens": 9, "tools": false, "hostedTools": false, "store": true, "image_input": false,
+                    "values": {"n": [1]},
+                },
+            }}),
+            json!({
+                "models": ["gpt-4o*"],
+                "parameters": {
+                    "maxOutputTokens": 9, "tools": false, "hostedTools": false, "imageInput": false,
+                    "values": {"n": [1]},
+                },
+            }),
+            json!([]),
+        ),
+    ] {
+        let mut body = json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5});
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let created = instance.call("POST", "/admin/keys", body.to_string()).await;
+        assert_eq!(created.status, 201, "{}", created.text);
+        let key = created.json()["key"].clone();
+        assert_eq!((&key["scope"], &key["ipWhitelist"]), (&scope, &ip_whitelist), "{changes}");
+        let shown = instance.get(&format!("/admin/keys/{}", key["id"].as_str().unwrap())).await.json();
+        assert_eq!(shown["key"]["scope"], scope);
+        made += 1;
+        let audit = instance.audit().await;
+        let entries: Vec<_> = audit.iter().filter(|entry| entry["action"] == "key.create").collect();
+        assert_eq!(entries.len(), made);
+        let newest = entries.iter().find(|entry| entry["target"] == key["id"]).unwrap();
+        let expected = if scope == json!({}) { json!(null) } else { scope };
+        let detail: Value = serde_json::from_str(newest["detail"].as_str().unwrap()).unwrap();
+        assert_eq!(detail["scope"], expected);
+    }
+}
+
+#[tokio::test]
 async fn till_ac_sends_and_reads_exactly_this() {
     let instance = Instance::start().await;
     // The bodies that till-ac 0.1.1 makes, byte for byte (httpx writes compact JSON).
@@ -41,7 +94,7 @@ async fn till_ac_sends_and_reads_exactly_this() {
             "id": key["id"], "tenantId": "default", "provider": "openai", "origin": "https://api.openai.com",
             "status": "active", "maxActivations": 50, "usedActivations": 0, "maxTokens": null, "usedTokens": 0,
             "maxSpendCents": null, "usedSpendCents": 0, "maxSpendUsd": null, "usedSpendUsd": "0.00",
-            "clamp": true, "dangerAllowUnbounded": false, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
+            "clamp": true, "dangerAllowUnbounded": false, "scope": {}, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
             "expiresAt": null, "notBefore": null, "activateBy": null, "idleExpirySeconds": null, "pausedAt": null,
             "pausedReason": null,
             "metadata": metadata

@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod document;
+mod explain;
 mod harness;
 mod instance;
 mod keys;

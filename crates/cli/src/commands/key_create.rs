@@ -6,7 +6,7 @@ use till_core::secret::Secret;
 
 use super::status::text;
 use super::{key_update, upstream_key};
-use crate::args::{Form, KeyCreate};
+use crate::args::{Form, KeyCreate, ScopeWanted};
 use crate::client::Client;
 use crate::env::Surroundings;
 use crate::exit::Usage;
@@ -64,6 +64,10 @@ fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>)
     if wanted.danger_allow_unbounded {
         body["danger_allow_unbounded"] = json!(true);
     }
+    let scope = scope(&wanted.scope)?;
+    if scope != json!({}) {
+        body["scope"] = scope;
+    }
     if !metadata.is_empty() {
         body["metadata"] = Value::Object(metadata);
     }
@@ -71,6 +75,58 @@ fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>)
         body["name"] = json!(name);
     }
     Ok(body)
+}
+
+/// The scope that the flags describe.
+fn scope(wanted: &ScopeWanted) -> anyhow::Result<Value> {
+    let mut scope = json!({});
+    for (name, list) in [
+        ("endpoints", &wanted.allow_endpoint),
+        ("models", &wanted.allow_model),
+        ("networks", &wanted.allow_network),
+    ] {
+        if !list.is_empty() {
+            scope[name] = json!(list);
+        }
+    }
+    let mut parameters = Map::new();
+    if let Some(most) = wanted.max_output_tokens {
+        parameters.insert("max_output_tokens".to_owned(), json!(most));
+    }
+    for (name, is_banned) in [
+        ("tools", wanted.no_tools),
+        ("hosted_tools", wanted.no_hosted_tools),
+        ("store", wanted.no_store),
+        ("image_input", wanted.no_images),
+    ] {
+        if is_banned {
+            parameters.insert(name.to_owned(), json!(false));
+        }
+    }
+    let mut values = Map::new();
+    for pair in &wanted.allow_value {
+        let Some((name, list)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            bail!(Usage(format!("--allow-value `{pair}` is not NAME=VALUE,VALUE")));
+        };
+        if values.insert(name.to_owned(), list.split(',').map(value_of).collect()).is_some() {
+            bail!(Usage(format!("--allow-value names `{name}` twice; give all its values at once")));
+        }
+    }
+    if !values.is_empty() {
+        parameters.insert("values".to_owned(), Value::Object(values));
+    }
+    if !parameters.is_empty() {
+        scope["parameters"] = Value::Object(parameters);
+    }
+    Ok(scope)
+}
+
+/// A number, `true` or `false` as such, anything else as a text.
+fn value_of(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
+        _ => json!(text),
+    }
 }
 
 /// `--metadata-json` and every `--metadata` in one object.
@@ -168,7 +224,7 @@ mod tests {
     use clap::Parser;
     use serde_json::json;
 
-    use super::{hand_over, metadata};
+    use super::{hand_over, metadata, scope};
     use crate::args::{Cli, Command, KeyCreate, KeysCommand};
 
     fn wanted(more: &[&str]) -> KeyCreate {
@@ -191,6 +247,45 @@ mod tests {
             assert!(metadata(&wanted(&wrong)).is_err(), "{wrong:?}");
         }
         assert!(metadata(&wanted(&["--metadata", "a=1", "--metadata", "a=2"])).is_err());
+    }
+
+    #[test]
+    fn a_scope_comes_from_its_flags() {
+        let flags = [
+            "--allow-endpoint",
+            "chat",
+            "--allow-endpoint",
+            "GET /v1/models/*",
+            "--allow-model",
+            "gpt-4o*",
+            "--allow-network",
+            "10.0.0.0/8",
+            "--max-output-tokens",
+            "100",
+            "--no-tools",
+            "--no-hosted-tools",
+            "--no-store",
+            "--no-images",
+            "--allow-value",
+            "service_tier=default,flex",
+            "--allow-value",
+            "n=1,true,0.5",
+        ];
+        assert_eq!(
+            scope(&wanted(&flags).scope).unwrap(),
+            json!({
+                "endpoints": ["chat", "GET /v1/models/*"], "models": ["gpt-4o*"], "networks": ["10.0.0.0/8"],
+                "parameters": {
+                    "max_output_tokens": 100, "tools": false, "hosted_tools": false, "store": false,
+                    "image_input": false, "values": {"service_tier": ["default", "flex"], "n": [1, true, 0.5]},
+                },
+            })
+        );
+        assert_eq!(scope(&wanted(&[]).scope).unwrap(), json!({}));
+        for wrong in [&["--allow-value", "x"][..], &["--allow-value", "=x"]] {
+            assert!(scope(&wanted(wrong).scope).is_err(), "{wrong:?}");
+        }
+        assert!(scope(&wanted(&["--allow-value", "a=1", "--allow-value", "a=2"]).scope).is_err());
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 use till_core::upstream::Placement;
 use till_providers::denied::DeniedEndpoint;
+use till_providers::preset::presets;
+use till_providers::request::endpoints;
 use till_providers::{BaseUrl, Provider};
 
 use super::status::text;
@@ -47,14 +49,36 @@ pub(crate) fn show(id: &str, output: Output, surroundings: &Surroundings) -> any
         ("key goes to", text(&description["placement"])),
         ("key variable", text(&description["keyEnv"])),
         ("SDK base path", text(&description["sdkBasePath"])),
+        ("paths begin with", versions(provider)),
         ("from the settings", text(&description["custom"])),
         ("refused endpoints", provider.denied_endpoints().len().to_string()),
     ])?;
+    if !endpoints(provider).is_empty() {
+        output::line("\nEndpoints whose cost is known:")?;
+        for endpoint in endpoints(provider) {
+            let free = if endpoint.is_free { " (free)" } else { "" };
+            output::line(&format!("  {}: {}{free}", endpoint.pattern(), endpoint.name))?;
+        }
+    }
+    output::line("\nWords for `--allow-endpoint`:")?;
+    for preset in presets(provider) {
+        let rules: Vec<String> = preset.endpoints.iter().map(ToString::to_string).collect();
+        output::line(&format!("  {} ({}): {}", preset.name, preset.meaning, rules.join(", ")))?;
+    }
+    if !provider.denied_endpoints().is_empty() {
+        output::line("\nRefused to every key that does not name the endpoint:")?;
+    }
     for endpoint in provider.denied_endpoints() {
         let methods = endpoint.methods.as_str();
         output::line(&format!("  {} ({methods}): {}", endpoint.pattern.0, endpoint.reason.as_str()))?;
     }
     Ok(())
+}
+
+/// Beginnings of paths that name a version, the usual one first.
+fn versions(provider: &Provider) -> String {
+    let versions: Vec<&str> = provider.versions().collect();
+    if versions.is_empty() { "-".to_owned() } else { versions.join(", ") }
 }
 
 fn settings(surroundings: &Surroundings) -> anyhow::Result<Settings> {
@@ -64,6 +88,14 @@ fn settings(surroundings: &Surroundings) -> anyhow::Result<Settings> {
 
 fn describe(provider: &Provider) -> Value {
     let denied: Vec<Value> = provider.denied_endpoints().iter().map(denied).collect();
+    let known: Vec<Value> = endpoints(provider)
+        .iter()
+        .map(|row| json!({"name": row.name, "endpoint": row.pattern(), "free": row.is_free, "source": row.source}))
+        .collect();
+    let words: Vec<Value> = presets(provider)
+        .iter()
+        .map(|preset| json!({"name": preset.name, "meaning": preset.meaning, "endpoints": preset.endpoints}))
+        .collect();
     json!({
         "id": provider.id(),
         "name": provider.name(),
@@ -73,6 +105,9 @@ fn describe(provider: &Provider) -> Value {
         "keyEnv": provider.key_env(),
         "sdkBasePath": provider.sdk_base_path(),
         "custom": provider.is_custom(),
+        "versions": provider.versions().collect::<Vec<_>>(),
+        "endpoints": known,
+        "presets": words,
         "deniedEndpoints": denied,
     })
 }

@@ -157,6 +157,35 @@ pub(crate) const TABLE: &[Setting] = &[
         apply: |settings, text| value::path(text).map(|path| settings.tls_key = Some(path)),
     },
     Setting {
+        name: "trusted-proxies",
+        env: env::TRUSTED_PROXIES,
+        kind: Kind::Networks,
+        default: Fallback::Unset("none"),
+        section: NETWORK,
+        help: "Addresses or networks of your own proxies and load balancers in front of till. What they say about where a request comes from is believed; nobody else is asked.",
+        apply: |settings, text| value::network(text).map(|network| settings.trusted_proxies.push(network)),
+    },
+    Setting {
+        name: "client-address-header",
+        env: env::CLIENT_ADDRESS_HEADER,
+        kind: Kind::Choice("x-forwarded-for or forwarded"),
+        default: Fallback::Value("x-forwarded-for"),
+        section: NETWORK,
+        help: "The header in which trusted proxies say where a request comes from. The other one is not looked at.",
+        apply: |settings, text| {
+            value::address_header(text).map(|header| settings.client_address_header = header)
+        },
+    },
+    Setting {
+        name: "proxy-protocol",
+        env: env::PROXY_PROTOCOL,
+        kind: Kind::Switch,
+        default: Fallback::Value("off"),
+        section: NETWORK,
+        help: "Whether connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2. Then each of them must, and nobody else may.",
+        apply: |settings, text| value::switch(text).map(|on| settings.proxy_protocol = on),
+    },
+    Setting {
         name: "provider-url",
         env: env::PROVIDER_URL,
         kind: Kind::ProviderUrls,

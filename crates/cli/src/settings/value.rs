@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueHint;
+use till_core::scope::Network;
 use till_providers::BaseUrl;
+use till_proxy::AddressHeader;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::span;
@@ -25,6 +27,8 @@ pub(crate) enum Kind {
     Address,
     /// Any number of `provider=URL`.
     ProviderUrls,
+    /// Any number of IP addresses and networks.
+    Networks,
     /// A number with a unit of time.
     Duration,
     /// A longer time, in days for example.
@@ -50,6 +54,7 @@ impl Kind {
             Self::Directory => "DIR",
             Self::Address => "ADDR",
             Self::ProviderUrls => "PROVIDER=URL",
+            Self::Networks => "NETWORK",
             Self::Duration => "TIME",
             Self::Span => "SPAN",
             Self::Count { .. } => "N",
@@ -69,6 +74,9 @@ impl Kind {
                 "`openai=http://127.0.0.1:9000`, with `,accept-sealed` and `,bills-alike` if wanted; may be given more than once"
                     .to_owned()
             }
+            Self::Networks => {
+                "IP address or network, such as `10.0.0.0/8` or `::1`; may be given more than once".to_owned()
+            }
             Self::Duration => "a number with `ms`, `s`, `m` or `h`, such as `30s`".to_owned(),
             Self::Span => span::RULE.to_owned(),
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
@@ -79,7 +87,7 @@ impl Kind {
 
     /// Whether it may be given more than once.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Files | Self::ProviderUrls)
+        matches!(self, Self::Files | Self::ProviderUrls | Self::Networks)
     }
 
     /// Whether the configuration file may have it.
@@ -172,6 +180,18 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
         "on" => Ok(true),
         "off" => Ok(false),
         _ => Err(expected(text, &Kind::Switch.rule())),
+    }
+}
+
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text).map_err(|error| format!("`{text}` is not allowed: {error}"))
+}
+
+pub(super) fn address_header(text: &str) -> Result<AddressHeader, String> {
+    match text {
+        "x-forwarded-for" => Ok(AddressHeader::XForwardedFor),
+        "forwarded" => Ok(AddressHeader::Forwarded),
+        _ => Err(expected(text, "x-forwarded-for or forwarded")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
-use till_admin::{AdminState, PeerAddr, RequestId};
+use till_admin::{AdminState, ClientAddr, PeerAddr, RequestId};
 use till_proxy::{OwnPaths, OwnRequest};
 use tower::ServiceExt;
 
@@ -13,6 +13,9 @@ pub(super) fn own_paths(state: AdminState) -> OwnPaths {
     Arc::new(move |mut request, own: OwnRequest| {
         let router = router.clone();
         request.extensions_mut().insert(PeerAddr(own.peer));
+        if let Some(client) = own.client {
+            request.extensions_mut().insert(ClientAddr(client));
+        }
         request.extensions_mut().insert(RequestId(own.request_id));
         Box::pin(async move {
             let Ok(response) = router.oneshot(request).await;

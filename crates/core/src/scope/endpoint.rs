@@ -1,5 +1,6 @@
 //! Methods and paths that a key may use.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,23 @@ impl EndpointRule {
         if self.method != "*" && self.method != method {
             return false;
         }
-        let mut segments = path.decoded_segments();
+        self.matches_segments(path.decoded_segments())
+    }
+
+    /// The same where it is not known how the server reads an encoded slash: as a character of its segment or as a slash
+    /// like any other. The request must be one of those meant in both ways.
+    pub fn matches_either_way(&self, method: &str, path: &FinalPath) -> bool {
+        self.matches(method, path)
+            && (!path.has_encoded_slash()
+                || self.matches_segments(path.decoded()[1..].split('/').map(Cow::Borrowed)))
+    }
+
+    /// Whether it names one endpoint, without anything that stands for others too.
+    pub fn is_exact(&self) -> bool {
+        self.method != "*" && !self.pattern.contains('*')
+    }
+
+    fn matches_segments<'a>(&self, mut segments: impl Iterator<Item = Cow<'a, str>>) -> bool {
         for expected in self.pattern[1..].split('/') {
             if expected == "**" {
                 return true;

@@ -145,7 +145,7 @@ fn a_part_that_is_given_allows_nothing_else() {
         r#"{"endpoints":[],"models":["gpt-4o*"],"networks":["10.0.0.0/8"],"parameters":{"tools":false,"values":{"temperature":[0,0.5]}}}"#,
     )
     .expect("a scope");
-    assert_eq!(scope.check_endpoint("GET", &path("/v1/x")), Err(Outside::Endpoint));
+    assert_eq!(scope.check_endpoint("GET", &path("/v1/x"), false), Err(Outside::Endpoint));
     assert_eq!(scope.check_model(Some("gpt-4o-mini")), Ok(()));
     assert_eq!(scope.check_model(None), Err(Outside::NoModel));
     assert!(scope.check_network("11.0.0.1".parse().expect("an address")).is_err());

@@ -65,6 +65,9 @@ const MEMBERS: [&str; 24] = [
 /// Members with which the provider works on its own, asks other models, or adds what it keeps.
 const ACTIVE: [&str; 5] = ["compaction", "container", "fallbacks", "mcp_servers", "thread"];
 
+/// Those of them that run tools, and ask no other model.
+const HOSTED: [&str; 2] = ["container", "mcp_servers"];
+
 /// Kinds of edits that only take something out of the input of a request; the others have a model write a summary
 /// (<https://platform.claude.com/docs/en/build-with-claude/context-editing>).
 const CLEARING: [&str; 2] = ["clear_thinking_", "clear_tool_uses_"];
@@ -119,6 +122,9 @@ pub(super) fn read(
 ) -> Result<RequestFacts, Refused> {
     let provider = question.provider;
     for (name, _) in body.iter().filter(|(_, value)| !value.is_null()) {
+        if HOSTED.contains(&name) {
+            continue;
+        }
         if ACTIVE.contains(&name) {
             return Err(unbounded(name, RUNS_THERE));
         }
@@ -132,6 +138,11 @@ pub(super) fn read(
     }
     let mut facts = RequestFacts::metered(row);
     let mut blocks = Blocks::new(provider);
+    for name in HOSTED {
+        if let Some(value) = body.given(name) {
+            blocks.input.hosted_tool(&value, name, &HOSTED, name)?;
+        }
+    }
     if let Some(list) = body.given("tools") {
         blocks.tools(&list, "tools")?;
     }

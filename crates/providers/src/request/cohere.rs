@@ -152,8 +152,11 @@ pub(super) fn read_v1(
     body: &Object<'_>,
     model: String,
 ) -> Result<RequestFacts, Refused> {
-    known(question, body, &CHAT_V1)?;
+    known_or_hosted(question, body, &CHAT_V1)?;
     let mut input = InputBound::new(FACTOR);
+    if let Some(connectors) = body.given("connectors") {
+        input.hosted_tool(&connectors, "connectors", &["connectors"], "connectors")?;
+    }
     for name in ["message", "chat_history", "preamble", "tool_results"] {
         let Some(value) = body.given(name) else { continue };
         input.message();
@@ -191,6 +194,12 @@ fn finish(
     facts.output = Some(cap::find(body, &["max_tokens"], price.and_then(ModelPrice::max_output))?);
     facts.model = Some(model);
     Ok(facts)
+}
+
+/// The same with what makes the provider search.
+fn known_or_hosted(question: &Question<'_>, body: &Object<'_>, members: &[&str]) -> Result<(), Refused> {
+    let members: Vec<&str> = members.iter().copied().chain(["connectors"]).collect();
+    known(question, body, &members)
 }
 
 fn known(question: &Question<'_>, body: &Object<'_>, members: &[&str]) -> Result<(), Refused> {

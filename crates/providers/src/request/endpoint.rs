@@ -2,6 +2,7 @@
 
 use http::Method;
 use till_core::path::FinalPath;
+use till_core::scope::EndpointRule;
 
 use super::{Question, Refused, RequestFacts, anthropic, bedrock, cohere, google, openai};
 use crate::pattern::{Comparable, Pattern};
@@ -79,6 +80,12 @@ impl Endpoint {
     /// The same with other bodies.
     pub(super) const fn taking(self, content: Content) -> Self {
         Self { content, ..self }
+    }
+
+    /// The same as rules of a scope, one for each method.
+    pub fn rules(&self) -> Vec<EndpointRule> {
+        let rule = |method: &Method| EndpointRule::parse(&format!("{method} {}", self.pattern.0));
+        self.methods.iter().map(|method| rule(method).expect("the tables have good patterns")).collect()
     }
 
     /// Methods and path as people write them. Where GET is meant, HEAD is too.

@@ -7,9 +7,7 @@ use till_core::time::Timestamp;
 use super::endpoint::{Endpoint, LOOK, POST};
 use super::object::{Object, Value};
 use super::text::{InputBound, Medium};
-use super::{
-    CacheWrite, CapPlace, OutputCap, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded,
-};
+use super::{CacheWrite, CapPlace, OutputCap, Question, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use crate::price::{ModelPrice, PriceContext, PriceTable};
 use crate::provider::Provider;
 use crate::usage::{AnswerFormat, Unit};
@@ -471,13 +469,30 @@ fn tools(value: &Value<'_>, provider: &Provider, input: &mut InputBound) -> Resu
         for (name, value) in object.iter().filter(|(_, value)| !value.is_null()) {
             let is_client = matches!(name, "functionDeclarations" | "function_declarations");
             if !is_client && !provider.is_neutral_tool(name) {
-                return Err(unbounded(&format!("{place}.{name}"), RUNS_THERE));
+                input.hosted_tool(&value, name, &HOSTED, &format!("{place}.{name}"))?;
+                continue;
             }
             input.schema(&value, &place)?;
         }
     }
     Ok(())
 }
+
+/// Tools that the provider runs, and that ask no other model.
+const HOSTED: [&str; 12] = [
+    "codeExecution",
+    "code_execution",
+    "fileSearch",
+    "file_search",
+    "googleMaps",
+    "google_maps",
+    "googleSearch",
+    "google_search",
+    "googleSearchRetrieval",
+    "google_search_retrieval",
+    "urlContext",
+    "url_context",
+];
 
 const EMBED: [&str; 7] =
     ["content", "model", "taskType", "title", "outputDimensionality", "embedContentConfig", "autoTruncate"];

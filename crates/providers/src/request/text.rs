@@ -12,7 +12,7 @@
 //! The constants are at least twice what recorded traffic used (`tests/recorded_requests.rs`).
 
 use super::object::Value;
-use super::{Refused, RequestFacts, unbounded};
+use super::{RUNS_THERE, Refused, RequestFacts, unbounded};
 use crate::usage::Unit;
 
 /// Tokens around a message.
@@ -71,6 +71,8 @@ pub(super) struct InputBound {
     factor: u64,
     tokens: u64,
     has_tools: bool,
+    /// What the provider runs on its own.
+    runs_there: Option<Refused>,
     /// There is a prompt that only the provider knows, so no tokenizer can count it.
     has_hidden: bool,
     images: u64,
@@ -84,6 +86,7 @@ impl InputBound {
             factor,
             tokens: PER_REQUEST,
             has_tools: false,
+            runs_there: None,
             has_hidden: false,
             images: 0,
             unseen: Vec::new(),
@@ -154,11 +157,37 @@ impl InputBound {
         Ok(())
     }
 
+    /// Adds what makes the provider work and charge on its own. Only what asks no model besides the one of the request
+    /// may be added here.
+    pub(super) fn runs_there(&mut self, what: &str) {
+        self.runs_there.get_or_insert_with(|| unbounded(what, RUNS_THERE));
+    }
+
+    /// The same for a tool, if its kind is one of those `known` to ask no other model, and it names none.
+    ///
+    /// # Errors
+    /// It may ask another model.
+    pub(super) fn hosted_tool(
+        &mut self,
+        tool: &Value<'_>,
+        kind: &str,
+        known: &[&str],
+        what: &str,
+    ) -> Result<(), Refused> {
+        let names_model = ["model", "models", "agent_id", "agents"].iter().any(|name| tool.mentions(name));
+        if names_model || !known.contains(&kind) {
+            return Err(unbounded(what, RUNS_THERE));
+        }
+        self.runs_there(what);
+        Ok(())
+    }
+
     /// Puts the bound into the facts of the request. `window` is how many tokens the model takes in.
     ///
     /// # Errors
     /// It has input without a size, and how much the model takes in is not known.
     pub(super) fn finish(self, window: Option<u64>, facts: &mut RequestFacts) -> Result<(), Refused> {
+        facts.unbounded = self.runs_there;
         let mut tokens = self.tokens;
         if self.images > 0 {
             facts.input.set(Unit::InputImageTokens, self.images);

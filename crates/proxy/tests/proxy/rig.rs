@@ -10,13 +10,14 @@ use http_body_util::{BodyExt as _, Full};
 use till_core::audit::{Actor, ActorKind};
 use till_core::key::KeyId;
 use till_core::limit::Limits;
+use till_core::scope::Scope;
 use till_core::secret::Secret;
 use till_core::time::Timestamp;
 use till_core::token::{IndexKey, KeyRing, MasterKey};
 use till_core::upstream::Upstream;
 use till_providers::Registry;
 use till_providers::price::PriceTable;
-use till_proxy::{DrainReport, OutboundProxy, OwnPaths, Proxy, ProxyConfig, Timeouts};
+use till_proxy::{DrainReport, OutboundProxy, OwnPaths, Proxy, ProxyConfig, Timeouts, TrustedProxies};
 use till_store::{KeyOptions, KeyRecord, NewKey, OpenOptions, Store, UsageFilter, UsageQuery, UsageRecord};
 use till_testkit::client::{Answer, Client};
 use till_testkit::upstream::Upstream as ScriptedUpstream;
@@ -36,6 +37,8 @@ pub(super) struct Options {
     pub(super) clock: fn() -> Timestamp,
     /// Whether the scripted upstream bills as the provider does.
     pub(super) bills_alike: bool,
+    pub(super) trusted_proxies: TrustedProxies,
+    pub(super) proxy_protocol: bool,
 }
 
 /// Noon of 2026-11-22, UTC: some prices depend on the hour.
@@ -52,6 +55,8 @@ impl Default for Options {
             outbound_proxy: OutboundProxy::default(),
             clock: noon,
             bills_alike: true,
+            trusted_proxies: TrustedProxies::default(),
+            proxy_protocol: false,
         }
     }
 }
@@ -110,6 +115,8 @@ impl Rig {
             head_limits: till_proxy::HeadLimits::default(),
             in_flight_max: options.in_flight_max,
             log_requests: true,
+            trusted_proxies: options.trusted_proxies,
+            proxy_protocol: options.proxy_protocol,
             clock: options.clock,
         };
         let proxy = Proxy::new(config, own_paths()).expect("randomness");
@@ -138,6 +145,10 @@ impl Rig {
         }
     }
 
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// A scoped key, as an admin would mint it.
     pub(super) async fn mint(&self, provider: &str, activations: u64) -> (String, KeyId) {
         self.mint_for(provider, UPSTREAM_KEY, activations).await
@@ -158,7 +169,7 @@ impl Rig {
         activations: u64,
     ) -> (String, KeyId) {
         let limits = Limits { activations: Some(activations), ..Limits::default() };
-        self.mint_limited(provider, key, origin, limits, KeyOptions::default()).await
+        self.mint_limited(provider, key, origin, limits, KeyOptions::default(), Scope::default()).await
     }
 
     /// A scoped key with a limit in nano-dollars.
@@ -176,7 +187,16 @@ impl Rig {
     ) -> (String, KeyId) {
         let base = self.registry.get(provider).expect("a known provider").base_url();
         let origin = base.expect("it has an address").as_str().to_owned();
-        self.mint_limited(provider, UPSTREAM_KEY, origin, limits, options).await
+        self.mint_limited(provider, UPSTREAM_KEY, origin, limits, options, Scope::default()).await
+    }
+
+    /// A scoped key for many requests, with a scope as its JSON.
+    pub(super) async fn mint_scoped(&self, provider: &str, scope: serde_json::Value) -> (String, KeyId) {
+        let base = self.registry.get(provider).expect("a known provider").base_url();
+        let origin = base.expect("it has an address").as_str().to_owned();
+        let limits = Limits { activations: Some(1_000_000), ..Limits::default() };
+        let scope = serde_json::from_value(scope).expect("a scope");
+        self.mint_limited(provider, UPSTREAM_KEY, origin, limits, KeyOptions::default(), scope).await
     }
 
     async fn mint_limited(
@@ -186,6 +206,7 @@ impl Rig {
         origin: String,
         limits: Limits,
         options: KeyOptions,
+        scope: Scope,
     ) -> (String, KeyId) {
         let provider = self.registry.get(provider).expect("a known provider");
         let upstream = Upstream {
@@ -206,6 +227,7 @@ impl Rig {
             limits,
             options,
             lifetime: Default::default(),
+            scope,
             metadata: serde_json::Map::new(),
         };
         self.store.key_create(new, &actor()).await.expect("a new row");

@@ -148,6 +148,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
             limits: activations(1),
             options: Default::default(),
             lifetime: Default::default(),
+            scope: Default::default(),
             metadata: serde_json::Map::new(),
         };
         match store.key_create(key, &actor()).await {

@@ -54,6 +54,7 @@ async fn create_for(store: &Store, n: u64, limits: Limits, lifetime: Lifetime) -
         limits,
         options: Default::default(),
         lifetime,
+        scope: Default::default(),
         metadata: Map::from_iter([(
             "team".to_owned(),
             json!(if n.is_multiple_of(2) { "even" } else { "odd" }),
@@ -364,6 +365,7 @@ fn new_key(lifetime: Lifetime) -> NewKey {
         limits: activations(1),
         options: Default::default(),
         lifetime,
+        scope: Default::default(),
         metadata: Map::new(),
     }
 }

@@ -8,6 +8,7 @@ use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Dimension, Units};
+use till_core::scope::Scope;
 use till_core::time::Timestamp;
 
 use super::column::{Amount, Time, account_parts};
@@ -139,7 +140,7 @@ macro_rules! status_at {
 const KEY_SELECT: &str = concat!(
     "SELECT ",
     account_columns!(),
-    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, paused_reason, ",
+    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, paused_reason, ",
     status_at!(),
     " FROM keys JOIN accounts USING (id)"
 );
@@ -151,9 +152,9 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
     let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(column(4))?.as_str()?) else {
         return Err(damaged(column(4), "the metadata of a key is no JSON object"));
     };
-    let word = row.get_ref(column(9))?.as_str()?;
+    let word = row.get_ref(column(10))?.as_str()?;
     let status = KeyStatus::ALL.into_iter().find(|status| status.as_str() == word);
-    let status = status.ok_or_else(|| damaged(column(9), "unknown state of a key"))?;
+    let status = status.ok_or_else(|| damaged(column(10), "unknown state of a key"))?;
     Ok(KeyRecord {
         id: KeyId(row.get(column(0))?),
         project: row.get(column(1))?,
@@ -161,6 +162,7 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
         origin: row.get(column(3))?,
         limits: account.limits(),
         options: KeyOptions { clamp: row.get(column(6))?, allow_unbounded: row.get(column(7))? },
+        scope: scope_from(row, column(8))?,
         used: Units {
             activations: shown(Dimension::Activations),
             tokens: shown(Dimension::Tokens),
@@ -174,7 +176,7 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
         lifetime: account.lifetime,
         expired_at: account.expired_at,
         paused_at: account.paused_at,
-        paused_reason: row.get(column(8))?,
+        paused_reason: row.get(column(9))?,
     })
 }
 
@@ -194,6 +196,21 @@ pub(super) fn key_details(connection: &Connection, id: KeyId) -> Result<Option<K
         Ok(KeyDetails { options, metadata, paused_reason: row.get(3)? })
     };
     connection.prepare_cached(sql)?.query_row([id.0], read).optional()
+}
+
+/// A scope that can't be read is no scope at all, so it is an error: the key is not served.
+fn scope_from(row: &Row<'_>, column: usize) -> Result<Scope> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        None => Ok(Scope::default()),
+        Some(text) => {
+            serde_json::from_str(text).map_err(|_| damaged(column, "the scope of a key can't be read"))
+        }
+    }
+}
+
+pub(super) fn key_scope(connection: &Connection, id: KeyId) -> Result<Option<Scope>> {
+    let sql = "SELECT scope FROM keys WHERE id = ?1";
+    connection.prepare_cached(sql)?.query_row([id.0], |row| scope_from(row, 0)).optional()
 }
 
 pub(super) fn key_fetch(connection: &Connection, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>> {

@@ -1,4 +1,4 @@
--- Schema version 3: the life cycle of a key.
+-- Schema version 3: the life cycle of a key, and what it may call.
 --
 -- What bounds a key in time stands with its account, because it is checked in the step that grants. `status` stays what no
 -- clock has a say in (active, exhausted, revoked); what a key is at a given time follows from it and these columns.
@@ -16,6 +16,8 @@ ALTER TABLE accounts ADD COLUMN paused_at INTEGER;
 ALTER TABLE accounts ADD COLUMN ends_at INTEGER;
 
 ALTER TABLE keys ADD COLUMN paused_reason TEXT;
+-- A JSON object as `till_core::scope::Scope` writes it; NULL allows everything.
+ALTER TABLE keys ADD COLUMN scope TEXT;
 
 -- The highest time seen: a clock that is set back does not go below it.
 ALTER TABLE instance ADD COLUMN time_seen INTEGER NOT NULL DEFAULT 0;

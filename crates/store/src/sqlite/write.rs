@@ -193,8 +193,10 @@ fn details_put(connection: &Connection, id: KeyId, details: &KeyDetails) -> Resu
 }
 
 fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
-    let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at, clamp, allow_unbounded) \
-               VALUES (:id, :project, :provider, :origin, :metadata, :created_at, :clamp, :allow_unbounded)";
+    let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope) \
+               VALUES (:id, :project, :provider, :origin, :metadata, :created_at, :clamp, :allow_unbounded, :scope)";
+    let scope = (!row.key.scope.is_empty())
+        .then(|| serde_json::to_string(&row.key.scope).expect("a scope is lists, numbers and texts"));
     let metadata = serde_json::Value::Object(row.key.metadata.clone()).to_string();
     connection.prepare_cached(sql)?.execute(named_params! {
         ":id": row.key.id.0,
@@ -205,6 +207,7 @@ fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
         ":created_at": Time(row.created_at),
         ":clamp": row.key.options.clamp,
         ":allow_unbounded": row.key.options.allow_unbounded,
+        ":scope": scope,
     })?;
     Ok(())
 }

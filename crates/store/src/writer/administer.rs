@@ -58,9 +58,12 @@ impl Writer {
         self.ledger.load(id, Account::new(key.limits));
         self.ledger.set_lifetime(id, key.lifetime, self.now);
         self.batch.lifetimes.push(id);
-        self.enliven(key.id, key.options);
+        self.enliven(key.id, key.options, key.scope.clone());
         self.dirty.insert(id);
-        let detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime)});
+        let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime)});
+        if !key.scope.is_empty() {
+            detail["scope"] = json!(key.scope);
+        }
         self.audit(actor, "key.create", &key.id.to_string(), detail.to_string());
         self.batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: self.now });
         Ok(true)

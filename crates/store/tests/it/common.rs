@@ -33,6 +33,7 @@ pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         limits,
         options: Default::default(),
         lifetime: Default::default(),
+        scope: Default::default(),
         metadata: Map::new(),
     };
     store.key_create(key, &Actor::system()).await.expect("is made").id

@@ -53,6 +53,16 @@ pub(crate) struct Blocks<'a> {
     given: Vec<(String, u64)>,
 }
 
+/// Kinds of tools that the provider runs, and that ask no other model. An advisor is one.
+const HOSTED: [&str; 6] = [
+    "code_execution",
+    "mcp_toolset",
+    "tool_search_tool_bm",
+    "tool_search_tool_regex",
+    "web_fetch",
+    "web_search",
+];
+
 impl<'a> Blocks<'a> {
     pub(crate) fn new(provider: &'a Provider) -> Self {
         Self { provider, input: InputBound::new(FACTOR), given: Vec::new() }
@@ -78,7 +88,10 @@ impl<'a> Blocks<'a> {
         let own = CLIENT_TOOLS.iter().find(|(start, _)| kind.starts_with(start)).map(|(_, tokens)| *tokens);
         let is_set = CLIENT_TOOLSETS.iter().any(|start| kind.starts_with(start));
         if kind != "custom" && own.is_none() && !is_set && !self.provider.is_neutral_tool(&kind) {
-            return Err(unbounded(&format!("{place}.type {kind:?}"), RUNS_THERE));
+            // All but their dates: `web_search_20250305`.
+            let name =
+                kind.trim_end_matches(|character: char| character.is_ascii_digit() || character == '_');
+            return self.input.hosted_tool(tool, name, &HOSTED, &format!("{place}.type {kind:?}"));
         }
         if is_set {
             self.input.unseen(place, Medium::Document);

@@ -305,7 +305,7 @@ fn tools(config: &Value<'_>, question: &Question<'_>, input: &mut InputBound) ->
                 name if name == "toolSpec" || question.provider.is_neutral_tool(name) => {
                     input.schema(&value, &place)?;
                 }
-                name => return Err(unbounded(&format!("{place}.{name}"), RUNS_THERE)),
+                name => input.hosted_tool(&value, name, &["systemTool"], &format!("{place}.{name}"))?,
             }
         }
     }

@@ -43,6 +43,12 @@ const NEUTRAL: [&str; 27] = [
     "stream_options",
 ];
 
+/// Those of the next list that make the provider search, and ask no other model.
+const SEARCHES: [&str; 3] = ["web_search_options", "search_parameters", "search_settings"];
+
+/// Types of tools that the provider runs, and that ask no other model.
+const HOSTED: [&str; 5] = ["browser_search", "code_interpreter", "live_search", "web_search", "x_search"];
+
 /// Members that make the provider search, run tools or ask other models.
 const RUNS: [&str; 14] = [
     "web_search_options",
@@ -96,13 +102,16 @@ pub(super) fn chat(
     let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
     let body = Object::parse(question.body)?;
     let model = cap::name_of_model(&body)?;
-    if dialect.is_agent(&model) {
+    if dialect.hides_model(&model) {
         return Err(unbounded(&format!("model {model:?}"), RUNS_THERE));
     }
     let price = prices.find(question.provider.price_id(), &model);
     let mut facts = RequestFacts::metered(row);
     let mut input = InputBound::new(dialect.factor);
     let mut reader = Reader { dialect, model: &model, input: &mut input, audio: None };
+    if dialect.is_agent(&model) {
+        reader.input.runs_there(&format!("model {model:?}"));
+    }
     let mut is_cached_longer = false;
     for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {
         is_cached_longer |= name == "cache_control" || value.mentions("cache_control");
@@ -121,6 +130,7 @@ pub(super) fn chat(
             name if dialect.caps.contains(&name) || dialect.is_neutral(name, &value) => {}
             name if NEUTRAL.contains(&name) => {}
             name if question.provider.is_neutral_field(name) => {}
+            name if SEARCHES.contains(&name) && !value.mentions("model") => reader.input.runs_there(name),
             name if RUNS.contains(&name) => return Err(unbounded(name, RUNS_THERE)),
             "prediction" => return Err(unbounded(name, PREDICTED)),
             name => return Err(unbounded(name, UNKNOWN)),
@@ -252,8 +262,8 @@ fn tools(value: &Value<'_>, provider: &Provider, input: &mut InputBound) -> Resu
                 input.schema(tool, &format!("tools[{index}]"))?;
             }
             other => {
-                let what = format!("tools[{index}].type {:?}", other.unwrap_or_default());
-                return Err(unbounded(&what, RUNS_THERE));
+                let kind = other.unwrap_or_default();
+                input.hosted_tool(tool, kind, &HOSTED, &format!("tools[{index}].type {kind:?}"))?;
             }
         }
     }

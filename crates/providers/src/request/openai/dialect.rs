@@ -286,6 +286,13 @@ impl Dialect {
         if self.image == OPENAI_IMAGE && (is_older || is_scaled) { OLDER_IMAGE } else { self.image }
     }
 
+    /// Whether the name stands for other models, or for something that chooses one.
+    pub(super) fn hides_model(&self, model: &str) -> bool {
+        const HIDING: [&str; 5] = ["openrouter/", "@preset", "model-router", "compound", "sonar-pro-search"];
+        let model = model.to_ascii_lowercase();
+        self.agents.iter().any(|part| HIDING.contains(part) && model.contains(part))
+    }
+
     /// Whether the model runs tools or searches on its own.
     pub(super) fn is_agent(&self, model: &str) -> bool {
         let model = model.to_ascii_lowercase();

@@ -71,7 +71,7 @@ impl<'a> Field<'a> {
         self.value.len() as u64
     }
 
-    fn text(&self) -> Result<&'a str, Refused> {
+    pub(super) fn text(&self) -> Result<&'a str, Refused> {
         let text = std::str::from_utf8(self.value).ok().filter(|_| !self.is_file);
         text.ok_or_else(|| malformed(&format!("{:?} must be a text", self.name)))
     }

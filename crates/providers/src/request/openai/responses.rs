@@ -62,7 +62,7 @@ pub(super) fn responses(
     let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
     let body = Object::parse(question.body)?;
     let model = cap::name_of_model(&body)?;
-    if dialect.is_agent(&model) {
+    if dialect.hides_model(&model) {
         return Err(unbounded(&format!("model {model:?}"), RUNS_THERE));
     }
     let is_known = |name: &str, value: &Value<'_>| {
@@ -79,6 +79,9 @@ pub(super) fn responses(
     let price = prices.find(question.provider.price_id(), &model);
     let mut facts = RequestFacts::metered(row);
     let mut input = InputBound::new(dialect.factor);
+    if dialect.is_agent(&model) {
+        input.runs_there(&format!("model {model:?}"));
+    }
     if let Some(instructions) = body.given("instructions") {
         input.message();
         input.text(&instructions);
@@ -271,13 +274,30 @@ fn function_tools(
             }
             Some(kind) if provider.is_neutral_tool(kind) => input.schema(tool, &place)?,
             other => {
-                let what = format!("{place}.type {:?}", other.unwrap_or_default());
-                return Err(unbounded(&what, RUNS_THERE));
+                let kind = other.unwrap_or_default();
+                input.hosted_tool(tool, kind, &HOSTED, &format!("{place}.type {kind:?}"))?;
             }
         }
     }
     Ok(())
 }
+
+/// Types of tools that the provider runs, and that ask no other model: images are made by one.
+const HOSTED: [&str; 13] = [
+    "browser_search",
+    "code_execution",
+    "code_interpreter",
+    "collections_search",
+    "file_search",
+    "mcp",
+    "shell",
+    "tool_search",
+    "web_search",
+    "web_search_2025_08_26",
+    "web_search_preview",
+    "web_search_preview_2025_03_11",
+    "x_search",
+];
 
 /// Tokens of the description that the provider itself has of a tool which the client runs. None is documented.
 const CLIENT_TOOL: u64 = 4_096;

@@ -1,0 +1,127 @@
+//! Whether a request is within the scope of its key: the decisions that the proxy acts on and that `explain` shows.
+//!
+//! Invariants: what is compared is what is sent, and what can't be told is a no.
+
+mod asked;
+mod explain;
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, Method};
+use percent_encoding::percent_decode_str;
+use till_core::denial::{Denial, DenialCode};
+use till_core::path::FinalPath;
+use till_core::scope::{EndpointRule, Scope};
+
+pub use self::asked::{Within, check_request};
+pub use self::explain::{KeyRules, Step, Supposed, Verdict, explain};
+use crate::provider::Provider;
+
+/// How many endpoints or models a refusal names.
+const NAMED_MAX: usize = 16;
+
+/// Whether the key may be used from this address; `None` is one that can't be told.
+///
+/// # Errors
+/// `network_denied`.
+pub fn check_network(scope: &Scope, client: Option<IpAddr>) -> Result<(), Denial> {
+    if scope.networks.is_none() {
+        return Ok(());
+    }
+    let message = match client {
+        Some(client) if scope.check_network(client).is_ok() => return Ok(()),
+        Some(client) => format!("This scoped key may not be used from {client}."),
+        None => {
+            "This scoped key may only be used from certain networks, and it can't be told where this request \
+                 comes from."
+                .to_owned()
+        }
+    };
+    Err(Denial::new(DenialCode::NetworkDenied, format!("{message} Ask whoever minted it.")))
+}
+
+/// Whether the key may use this method on this path: it is in its scope, and not on the list of what is refused to every
+/// key that does not name it.
+///
+/// # Errors
+/// `endpoint_denied`, or `malformed_request` for a path that could be compared in two ways.
+pub fn check_endpoint(
+    provider: &Provider,
+    scope: Option<&Scope>,
+    method: &Method,
+    path: &FinalPath,
+) -> Result<(), Denial> {
+    if let Some(scope) = scope
+        && let Some(rules) = &scope.endpoints
+    {
+        if path.has_encoded_unreserved() {
+            let message = "This path is refused: it has a percent-encoded letter, digit, '-', '.', '_' or '~'; send that \
+                           character itself.";
+            return Err(Denial::new(DenialCode::MalformedRequest, message));
+        }
+        // Amazon's clients write the name of a model with its slashes encoded, and its servers read it so.
+        let slash_is_data = provider.table_id() == Some("bedrock");
+        if scope.check_endpoint(method.as_str(), path, slash_is_data).is_err() {
+            return Err(outside(rules, method, path));
+        }
+    }
+    let Some(denied) = provider.denied_endpoint(method, path) else { return Ok(()) };
+    if scope.is_some_and(|scope| scope.names_exactly(method.as_str(), path)) {
+        return Ok(());
+    }
+    Err(Denial::new(
+        DenialCode::EndpointDenied,
+        format!(
+            "{method} {} is not open to scoped keys: {}. Ask whoever minted this key to do it for you.",
+            path.as_str(),
+            denied.reason.as_str()
+        ),
+    ))
+}
+
+/// Headers by which some servers let a request have another method than its own.
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
+
+/// The same as a query parameter of Google's APIs.
+const METHOD_PARAMETER: &str = "$httpMethod";
+
+/// Whether the request has the method at the provider that it has here: what is decided on it must hold there too.
+///
+/// # Errors
+/// `malformed_request`.
+pub fn check_override(headers: &HeaderMap, query: Option<&str>) -> Result<(), Denial> {
+    let in_headers = METHOD_OVERRIDES.iter().any(|name| headers.contains_key(name));
+    let in_query = query.is_some_and(|query| {
+        query.split('&').filter_map(|parameter| parameter.split('=').next()).any(|name| {
+            let name: Vec<u8> = percent_decode_str(name).collect();
+            name.eq_ignore_ascii_case(METHOD_PARAMETER.as_bytes())
+        })
+    });
+    if in_headers || in_query {
+        return Err(Denial::new(
+            DenialCode::MalformedRequest,
+            "This request asks the provider to treat it as another method. Send it with that method.",
+        ));
+    }
+    Ok(())
+}
+
+fn outside(rules: &[EndpointRule], method: &Method, path: &FinalPath) -> Denial {
+    let mut named: Vec<String> = rules.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    if rules.len() > NAMED_MAX {
+        named.push(format!("{} more", rules.len() - NAMED_MAX));
+    }
+    let may = if named.is_empty() { "nothing".to_owned() } else { named.join(", ") };
+    Denial::new(
+        DenialCode::EndpointDenied,
+        format!(
+            "{method} {} is outside of what this scoped key may call, which is: {may}. Ask whoever minted it for one that \
+             may.",
+            path.as_str()
+        ),
+    )
+}
