@@ -59,6 +59,11 @@ impl Fields {
         }
     }
 
+    /// The fields of an object inside of one, where nothing stands twice either.
+    pub(crate) fn nested(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
     /// Takes the field of this snake_case name, in either spelling. `null` counts as absent.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<Value>, ApiError> {
         let snake = self.0.remove(name);

@@ -10,6 +10,7 @@ use till_core::secret::Secret;
 use till_store::KeyRecord;
 use utoipa::ToSchema;
 
+use crate::key_rate::RateJson;
 use crate::money_text::{limit_cents, usd, used_cents};
 use crate::time_text::rfc3339;
 
@@ -64,6 +65,8 @@ pub(crate) struct KeyJson {
     /// Whether requests pass whose cost nothing bounds: the limits in tokens and money can then be exceeded.
     #[schema(example = false)]
     danger_allow_unbounded: bool,
+    /// How often it may be used.
+    rate: RateJson,
     /// Networks it may be used from; an empty list is everywhere.
     #[schema(example = json!([]))]
     ip_whitelist: Vec<String>,
@@ -117,6 +120,7 @@ impl From<KeyRecord> for KeyJson {
             used_spend_usd: usd(key.used.spend_nanos),
             clamp: key.options.clamp,
             danger_allow_unbounded: key.options.allow_unbounded,
+            rate: key.options.rates.into(),
             ip_whitelist: Vec::new(),
             created_at: rfc3339(key.created_at),
             last_used_at: key.last_used_at.map(rfc3339),
@@ -223,6 +227,7 @@ mod tests {
                 "maxSpendCents": 1, "usedSpendCents": 2,
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",
                 "clamp": true, "dangerAllowUnbounded": false,
+                "rate": {"requestsPerMinute": null, "tokensPerMinute": null, "concurrent": null},
                 "ipWhitelist": [], "createdAt": "1970-01-01T00:00:01.000Z", "lastUsedAt": "1970-01-01T00:00:02.000Z",
                 "revokedAt": null, "expiresAt": "1970-01-01T00:00:09.000Z", "notBefore": null, "activateBy": null,
                 "idleExpirySeconds": null, "pausedAt": "1970-01-01T00:00:03.000Z", "pausedReason": "lunch", "metadata": {}

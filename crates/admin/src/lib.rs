@@ -21,6 +21,7 @@ mod json_body;
 mod key_create;
 mod key_json;
 mod key_life;
+mod key_rate;
 mod key_update;
 mod keys;
 mod keys_revoke;
