@@ -19,10 +19,11 @@ use utoipa::ToSchema;
 use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
 use crate::key_life::LifeFields;
+use crate::key_rate::{self, RateBody};
 use crate::scope_json::{ScopeBody, ScopeWanted};
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 17] = [
+pub(crate) const SUPPORTED: [&str; 18] = [
     "provider",
     "upstream_key",
     "max_activations",
@@ -40,10 +41,11 @@ pub(crate) const SUPPORTED: [&str; 17] = [
     "not_before",
     "activate_by",
     "idle_expiry_seconds",
+    "rate",
 ];
 
 /// Fields that are known, and refused with a value until something enforces them.
-pub(crate) const UNSUPPORTED: [&str; 5] = ["rate", "durability", "upstream_ref", "upstream", "project"];
+pub(crate) const UNSUPPORTED: [&str; 4] = ["durability", "upstream_ref", "upstream", "project"];
 
 /// Largest `metadata`, in bytes of compact JSON.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
@@ -56,8 +58,8 @@ const NAME_CHARS_MAX: usize = 256;
 
 /// What to mint: at least one limit. Each field may also be spelled in camelCase.
 ///
-/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `rate`, `durability`, `upstream_ref`,
-/// `upstream`, `project`.
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `durability`, `upstream_ref`, `upstream`,
+/// `project`.
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +125,8 @@ pub(crate) struct KeyCreateBody {
     /// Seconds without a request after which it ends. A request in flight is use.
     #[schema(example = 604_800, minimum = 1, maximum = 3_162_240_000_i64)]
     idle_expiry_seconds: Option<u64>,
+    /// How often it may be used.
+    rate: Option<RateBody>,
 }
 
 /// A checked body.
@@ -156,6 +160,7 @@ impl KeyCreate {
         let metadata = fields.take("metadata")?;
         let name = fields.take("name")?;
         let life = LifeFields::take(&mut fields)?;
+        let rate = fields.take("rate")?;
         // First what was sent too much: somebody who misspelt a field should read its name, not "missing".
         fields.finish(&SUPPORTED)?;
 
@@ -178,6 +183,7 @@ impl KeyCreate {
             clamp: flag("clamp", clamp)?.unwrap_or(default.clamp),
             allow_unbounded: flag("danger_allow_unbounded", allow_unbounded)?
                 .unwrap_or(default.allow_unbounded),
+            rates: key_rate::change(rate)?.of(default.rates),
         };
         let scope = ScopeWanted::parse(scope, ip_whitelist)?;
         let metadata = metadata_with_name(metadata, name)?;

@@ -11,6 +11,7 @@ use till_core::secret::Secret;
 use till_store::KeyRecord;
 use utoipa::ToSchema;
 
+use crate::key_rate::RateJson;
 use crate::money_text::{limit_cents, usd, used_cents};
 use crate::scope_json::ScopeJson;
 use crate::time_text::rfc3339;
@@ -69,6 +70,8 @@ pub(crate) struct KeyJson {
     /// What it may call; a part that is absent allows everything.
     #[schema(value_type = ScopeJson)]
     scope: Scope,
+    /// How often it may be used.
+    rate: RateJson,
     /// Networks it may be used from; an empty list is everywhere.
     #[schema(example = json!([]))]
     ip_whitelist: Vec<String>,
@@ -124,6 +127,7 @@ impl From<KeyRecord> for KeyJson {
             danger_allow_unbounded: key.options.allow_unbounded,
             ip_whitelist: key.scope.networks.iter().flatten().map(ToString::to_string).collect(),
             scope: key.scope,
+            rate: key.options.rates.into(),
             created_at: rfc3339(key.created_at),
             last_used_at: key.last_used_at.map(rfc3339),
             revoked_at: key.revoked_at.map(rfc3339),
@@ -230,6 +234,7 @@ mod tests {
                 "maxSpendCents": 1, "usedSpendCents": 2,
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",
                 "clamp": true, "dangerAllowUnbounded": false,
+                "rate": {"requestsPerMinute": null, "tokensPerMinute": null, "concurrent": null},
                 "scope": {"networks": ["10.0.0.0/8"]}, "ipWhitelist": ["10.0.0.0/8"], "createdAt": "1970-01-01T00:00:01.000Z", "lastUsedAt": "1970-01-01T00:00:02.000Z",
                 "revokedAt": null, "expiresAt": "1970-01-01T00:00:09.000Z", "notBefore": null, "activateBy": null,
                 "idleExpirySeconds": null, "pausedAt": "1970-01-01T00:00:03.000Z", "pausedReason": "lunch", "metadata": {}

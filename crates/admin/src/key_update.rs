@@ -10,12 +10,13 @@ use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
 use crate::key_create::{check_metadata, check_name, flag, invalid, limit, spend, text};
 use crate::key_life::{self, LifeFields};
+use crate::key_rate::{self, RateBody};
 
 /// Longest reason of a pause, in characters.
 const REASON_CHARS_MAX: usize = 256;
 
 /// Fields besides those of [`key_life`].
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "name",
     "metadata",
     "max_activations",
@@ -29,6 +30,7 @@ const FIELDS: [&str; 13] = [
     "clamp",
     "paused",
     "paused_reason",
+    "rate",
 ];
 
 /// What to change; what is absent stays as it is. Each field may also be spelled in camelCase.
@@ -92,6 +94,8 @@ pub(crate) struct KeyUpdateBody {
     /// Why it is paused, for people: at most 256 characters.
     #[schema(example = "odd traffic since noon", max_length = 256)]
     paused_reason: Option<String>,
+    /// How often it may be used: what is absent in it stays as it is, and null takes all rates away.
+    rate: Option<RateBody>,
 }
 
 /// Checks a whole body. A time to live counts from `now`.
@@ -114,6 +118,7 @@ pub(crate) fn parse(body: &[u8], now: Timestamp) -> Result<KeyChange, ApiError> 
     let paused = fields.take("paused")?;
     let paused_reason = fields.take("paused_reason")?;
     let life = LifeFields::take(&mut fields)?;
+    let rate = fields.take_nullable("rate")?;
     fields.finish(&[&FIELDS[..], &key_life::FIELDS].concat())?;
 
     let count = |name, value: &Value| limit(name, value, LIMIT_MAX);
@@ -170,6 +175,7 @@ pub(crate) fn parse(body: &[u8], now: Timestamp) -> Result<KeyChange, ApiError> 
             spend_nanos,
         },
         add,
+        rates: key_rate::change(rate)?,
         lifetime: life.change(now)?,
         paused: flag("paused", paused)?,
         paused_reason,

@@ -8,13 +8,14 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use till_core::key::{KeyId, KeyStatus};
-use till_core::limit::{Dimension, Limits};
+use till_core::limit::Limits;
+use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::token::Minted;
 use till_core::upstream::Upstream;
 use till_providers::Provider;
 use till_providers::request::endpoints;
-use till_store::{KeyQuery, NewKey, StoreError};
+use till_store::{KeyOptions, KeyQuery, NewKey, StoreError};
 
 use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
@@ -53,7 +54,7 @@ pub(crate) async fn key_create(
     let mut wanted =
         KeyCreate::parse(&body, shared.state.store.now(), shared.state.settings.key_lifetime_max)?;
     let upstream = upstream(&shared, &wanted)?;
-    meterable(&shared, &wanted.provider, wanted.limits, wanted.options.allow_unbounded)?;
+    meterable(&shared, &wanted.provider, wanted.limits, wanted.options)?;
     let scope = scope(&shared, &mut wanted)?;
     let minted = mint(&shared, &upstream)?;
     let new_key = NewKey {
@@ -76,14 +77,18 @@ fn meterable(
     shared: &Shared,
     provider_id: &str,
     limits: Limits,
-    allow_unbounded: bool,
+    options: KeyOptions,
 ) -> Result<(), ApiError> {
     let provider = shared.state.providers.get(provider_id);
-    if allow_unbounded || provider.is_some_and(|provider| !endpoints(provider).is_empty()) {
+    if options.allow_unbounded || provider.is_some_and(|provider| !endpoints(provider).is_empty()) {
         return Ok(());
     }
-    for (dimension, field) in [(Dimension::Tokens, "`max_tokens`"), (Dimension::Spend, "a limit in money")] {
-        if limits.of(dimension).is_some() {
+    for (is_set, field) in [
+        (limits.tokens.is_some(), "`max_tokens`"),
+        (limits.spend_nanos.is_some(), "a limit in money"),
+        (options.rates.tokens_per_minute.is_some(), "`rate.tokens_per_minute`"),
+    ] {
+        if is_set {
             let message = format!(
                 "{field} can't be enforced for `{provider_id}`: till does not know what its requests cost; use `max_activations`"
             );
@@ -246,7 +251,8 @@ pub(crate) async fn key_update(
         tokens: change.limits.tokens.flatten(),
         spend_nanos: change.limits.spend_nanos.flatten(),
     };
-    meterable(&shared, &key.provider, limits, key.options.allow_unbounded)?;
+    let options = KeyOptions { rates: change.rates.of(Rates::default()), ..key.options };
+    meterable(&shared, &key.provider, limits, options)?;
     let changed = store.key_update(id, change, caller.actor()).await.map_err(|error| match error {
         StoreError::Invalid { reason } => ApiError::new(ErrorCode::InvalidField, reason),
         error => error.into(),

@@ -22,6 +22,7 @@ mod key_create;
 mod key_explain;
 mod key_json;
 mod key_life;
+mod key_rate;
 mod key_update;
 mod keys;
 mod keys_revoke;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use life::{KeyUpdate, KeysRevoke, LifeFlags};
+use life::{KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
 
 use crate::settings::{DirectoryFlags, SettingFlags};
 
@@ -219,6 +219,8 @@ pub(crate) struct KeyCreate {
     pub(crate) danger_allow_unbounded: bool,
     #[command(flatten)]
     pub(crate) life: LifeFlags,
+    #[command(flatten)]
+    pub(crate) rate: RateFlags,
     /// File with the real key; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "upstream")]
     pub(crate) upstream_key_file: Option<PathBuf>,

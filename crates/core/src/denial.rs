@@ -1,6 +1,7 @@
 //! Why a request was not sent. A denial is a normal answer, not an error.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The closed list of reasons. Codes are stable: agents and scripts match on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +44,10 @@ pub enum DenialCode {
     UnpricedModel,
     /// The key has a limit in tokens or money and something in the request has no bound.
     UnboundedRequest,
+    /// The key may not be used that often.
+    RateLimited,
+    /// As many requests of the key are in flight as may be.
+    ConcurrencyLimited,
     /// What the request needs is only held by others, and they took too long.
     BudgetBusy,
     /// The provider is not known to this instance.
@@ -71,7 +76,7 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// All codes, for documentation and metrics.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::MissingKey,
         Self::InvalidKey,
         Self::ActivationsExhausted,
@@ -91,6 +96,8 @@ impl DenialCode {
         Self::NetworkDenied,
         Self::UnpricedModel,
         Self::UnboundedRequest,
+        Self::RateLimited,
+        Self::ConcurrencyLimited,
         Self::BudgetBusy,
         Self::UnknownProvider,
         Self::MalformedRequest,
@@ -127,6 +134,8 @@ impl DenialCode {
             Self::NetworkDenied => "network_denied",
             Self::UnpricedModel => "unpriced_model",
             Self::UnboundedRequest => "unbounded_request",
+            Self::RateLimited => "rate_limited",
+            Self::ConcurrencyLimited => "concurrency_limited",
             Self::BudgetBusy => "budget_busy",
             Self::UnknownProvider => "unknown_provider",
             Self::MalformedRequest => "malformed_request",
@@ -147,6 +156,8 @@ impl DenialCode {
         matches!(
             self,
             Self::LedgerUnavailable
+                | Self::RateLimited
+                | Self::ConcurrencyLimited
                 | Self::BudgetBusy
                 | Self::Overloaded
                 | Self::ShuttingDown
@@ -171,12 +182,19 @@ pub struct Denial {
     /// One or two sentences for the developer whose agent was refused. It never says "rate limit" for a
     /// final denial: some clients retry on those words.
     pub message: String,
+    /// How long to wait before the request can pass, where that is known.
+    pub wait: Option<Duration>,
 }
 
 impl Denial {
     /// A denial with its message.
     pub fn new(code: DenialCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), wait: None }
+    }
+
+    /// The same, for a request that can pass after this time.
+    pub fn after(self, wait: Duration) -> Self {
+        Self { wait: Some(wait), ..self }
     }
 }
 

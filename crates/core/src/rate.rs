@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::denial::{Denial, DenialCode};
+use crate::key::KeyId;
+use crate::limit::Units;
+
 /// Bounds of a key. The default has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -26,6 +30,86 @@ pub struct Rates {
 /// A moment of a clock that never goes back, in nanoseconds from some beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(pub u64);
+
+/// What is left of the bounds of one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateState {
+    requests: PerMinute,
+    tokens: PerMinute,
+}
+
+impl RateState {
+    /// Takes what a request needs, all or nothing. `in_flight` are the requests of the key that run already.
+    ///
+    /// # Errors
+    /// Which bound is in the way, and how long to wait.
+    pub fn take(
+        &mut self,
+        rates: &Rates,
+        key: KeyId,
+        units: Units,
+        in_flight: usize,
+        now: Instant,
+    ) -> Result<(), Denial> {
+        if let Some(most) = rates.concurrent
+            && u64::try_from(in_flight).is_ok_and(|in_flight| in_flight >= most)
+        {
+            let message = format!(
+                "This scoped key ({key}) may have {most} requests in flight, and has them. Nothing was sent. Wait for one of \
+                 them to end."
+            );
+            // When one ends nobody knows; in a moment is as good as any.
+            let wait = Duration::from_secs(1);
+            return Err(Denial::new(DenialCode::ConcurrencyLimited, message).after(wait));
+        }
+        let mut after = *self;
+        let bounds = [
+            (&mut after.requests, rates.requests_per_minute, units.activations, "requests"),
+            (&mut after.tokens, rates.tokens_per_minute, units.tokens, "tokens"),
+        ];
+        for (bucket, bound, amount, what) in bounds {
+            let Some(bound) = bound.filter(|_| amount > 0) else { continue };
+            bucket
+                .take(bound, amount, now)
+                .map_err(|too_much| refusal(key, what, bound, amount, too_much))?;
+        }
+        *self = after;
+        Ok(())
+    }
+
+    /// Corrects what was taken for a request, once it is known what it used.
+    pub fn correct(&mut self, rates: &Rates, held: Units, used: Units, now: Instant) {
+        if let Some(bound) = rates.requests_per_minute {
+            self.requests.correct(bound, held.activations, used.activations, now);
+        }
+        if let Some(bound) = rates.tokens_per_minute {
+            self.tokens.correct(bound, held.tokens, used.tokens, now);
+        }
+    }
+
+    /// Whether nothing would be different if it was forgotten.
+    pub fn is_full(&self, now: Instant) -> bool {
+        [self.requests, self.tokens].iter().all(|bucket| bucket.full_at <= u128::from(now.0))
+    }
+}
+
+fn refusal(key: KeyId, what: &str, bound: u64, amount: u64, too_much: TooMuch) -> Denial {
+    let subject = format!("This scoped key ({key}) may use {bound} {what} per minute");
+    match too_much {
+        TooMuch::Wait(wait) => {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let message =
+                format!("{subject}. Nothing was sent. There is room for this request in {seconds} s.");
+            Denial::new(DenialCode::RateLimited, message).after(wait)
+        }
+        TooMuch::Never => Denial::new(
+            DenialCode::RateLimited,
+            format!(
+                "{subject}, and this request may use {amount}: it never fits. Send a shorter input or a lower output cap."
+            ),
+        ),
+    }
+}
 
 const MINUTE_NANOS: u128 = 60_000_000_000;
 
@@ -92,7 +176,40 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Instant, MINUTE_NANOS, PerMinute, TooMuch};
+    use super::{Instant, MINUTE_NANOS, PerMinute, RateState, Rates, TooMuch};
+    use crate::denial::DenialCode;
+    use crate::key::KeyId;
+    use crate::limit::Units;
+
+    #[test]
+    fn a_refused_request_takes_nothing() {
+        let rates = Rates { requests_per_minute: Some(2), tokens_per_minute: Some(100), concurrent: Some(3) };
+        let (key, now) = (KeyId([1; 16]), Instant(5 * SECOND));
+        let units = |tokens| Units { activations: 1, tokens, spend_nanos: 0 };
+        let mut state = RateState::default();
+        let crowded = state.take(&rates, key, units(1), 3, now).unwrap_err();
+        assert_eq!(
+            (crowded.code, crowded.wait),
+            (DenialCode::ConcurrencyLimited, Some(Duration::from_secs(1)))
+        );
+        let never = state.take(&rates, key, units(101), 0, now).unwrap_err();
+        assert_eq!((never.code, never.wait), (DenialCode::RateLimited, None));
+        assert!(state.is_full(now));
+        assert_eq!(state.take(&rates, key, units(100), 2, now), Ok(()));
+        // The tokens are gone, and so the request is not taken either.
+        let late = state.take(&rates, key, units(50), 0, now).unwrap_err();
+        assert_eq!((late.code, late.wait), (DenialCode::RateLimited, Some(Duration::from_secs(30))));
+        assert!(!late.message.to_lowercase().contains("rate limit"), "{}", late.message);
+        assert!(!state.is_full(now));
+        state.correct(&rates, units(100), units(40), now);
+        assert_eq!(state.take(&rates, key, units(60), 0, now), Ok(()));
+        let none = state.take(&rates, key, units(0), 0, now).unwrap_err();
+        assert_eq!(none.wait, Some(Duration::from_secs(30)), "both requests are used");
+        // Nothing was sent: it is given back.
+        state.correct(&rates, units(60), Units::default(), now);
+        assert_eq!(state.take(&rates, key, units(60), 0, now), Ok(()));
+        assert!(state.is_full(Instant(5 * SECOND + 60 * SECOND)));
+    }
 
     const SECOND: u64 = 1_000_000_000;
 

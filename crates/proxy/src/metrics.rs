@@ -15,7 +15,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub(crate) struct Metrics {
     /// Answers passed on, by hundreds of the status: index 0 is 1xx.
     answered: [AtomicU64; 5],
-    refused: [AtomicU64; DenialCode::ALL.len()],
+    refused: PerCode,
     stopping: AtomicBool,
     pub(crate) connections: Counter,
     pub(crate) connections_open: Gauge,
@@ -25,6 +25,15 @@ pub(crate) struct Metrics {
     pub(crate) bytes_relayed: Counter,
     pub(crate) websocket_messages: Counter,
     pub(crate) inputs_counted: Counter,
+}
+
+/// A count per code.
+struct PerCode([AtomicU64; DenialCode::ALL.len()]);
+
+impl Default for PerCode {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::default()))
+    }
 }
 
 /// Only goes up.
@@ -91,7 +100,7 @@ impl Metrics {
 
     pub(crate) fn refused(&self, code: DenialCode) {
         let index = DenialCode::ALL.iter().position(|other| *other == code);
-        self.refused[index.expect("ALL has every code")].fetch_add(1, Ordering::Relaxed);
+        self.refused.0[index.expect("ALL has every code")].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The page, in the text format of Prometheus, version 0.0.4.
@@ -113,7 +122,7 @@ impl Metrics {
             "counter",
             "Requests that till answered itself with a denial or failure, by code.",
         );
-        for (code, count) in DenialCode::ALL.iter().zip(&self.refused) {
+        for (code, count) in DenialCode::ALL.iter().zip(&self.refused.0) {
             let count = count.load(Ordering::Relaxed);
             let _ = writeln!(page, "till_requests_refused_total{{code=\"{code}\"}} {count}");
         }

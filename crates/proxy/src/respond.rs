@@ -1,6 +1,8 @@
 //! A denial or failure as an HTTP answer, in the shape of the provider's own errors, so that the official
 //! SDK shows our message and code. The only place of the data plane that knows statuses.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -34,7 +36,9 @@ pub(crate) fn status(code: DenialCode) -> StatusCode {
         | DenialCode::NetworkDenied
         | DenialCode::UnpricedModel
         | DenialCode::UnboundedRequest => StatusCode::FORBIDDEN,
-        DenialCode::BudgetBusy => StatusCode::TOO_MANY_REQUESTS,
+        DenialCode::RateLimited | DenialCode::ConcurrencyLimited | DenialCode::BudgetBusy => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         DenialCode::UnknownProvider => StatusCode::NOT_FOUND,
         DenialCode::MalformedRequest => StatusCode::BAD_REQUEST,
         DenialCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -56,7 +60,13 @@ pub(crate) fn refusal(denial: &Denial, dialect: Dialect) -> Response<Bytes> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if denial.code.is_transient() {
+    if matches!(denial.code, DenialCode::RateLimited | DenialCode::ConcurrencyLimited) {
+        match denial.wait.map(seconds_up).filter(|seconds| *seconds <= RETRY_AFTER_SECONDS_MAX) {
+            Some(seconds) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(seconds))),
+            // Waiting does not help, or for longer than clients should sleep.
+            None => drop(headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"))),
+        }
+    } else if denial.code.is_transient() {
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -78,6 +88,13 @@ pub(crate) fn refusal(denial: &Denial, dialect: Dialect) -> Response<Bytes> {
         headers.insert(http::header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
     }
     response
+}
+
+/// Several SDKs sleep for as long as they are told to: beyond this they are not told.
+const RETRY_AFTER_SECONDS_MAX: u64 = 60;
+
+fn seconds_up(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// The error object that a provider would send.
@@ -160,6 +177,8 @@ mod tests {
     use till_core::denial::{Denial, DenialCode};
     use till_providers::Dialect;
 
+    use std::time::Duration;
+
     use super::{refusal, status};
 
     const DIALECTS: [Dialect; 8] = [
@@ -177,13 +196,37 @@ mod tests {
     fn a_final_denial_never_invites_a_retry() {
         for code in DenialCode::ALL {
             for dialect in DIALECTS {
-                let response = refusal(&Denial::new(code, "No."), dialect);
+                // One that can pass in a moment; those that can't are looked at below.
+                let response = refusal(&Denial::new(code, "No.").after(Duration::from_secs(1)), dialect);
                 let should_retry = response.headers().get("x-should-retry");
                 assert_eq!(should_retry.is_none(), code.is_transient(), "{code}");
                 if !code.is_transient() {
                     assert_ne!(response.status(), 429, "{code}");
                     assert!(!response.headers().contains_key(RETRY_AFTER), "{code}");
                     assert!(response.status().is_client_error(), "{code}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_too_often_is_told_when_to_come_again() {
+        for code in [DenialCode::RateLimited, DenialCode::ConcurrencyLimited] {
+            for (wait, after) in [
+                (Some(Duration::from_nanos(1)), Some("1")),
+                (Some(Duration::from_millis(2_001)), Some("3")),
+                (Some(Duration::from_secs(60)), Some("60")),
+                (Some(Duration::from_millis(60_001)), None),
+                (None, None),
+            ] {
+                for dialect in DIALECTS {
+                    let denial = Denial { wait, ..Denial::new(code, "No.") };
+                    let response = refusal(&denial, dialect);
+                    let header =
+                        |name: &str| response.headers().get(name).map(|value| value.to_str().expect("text"));
+                    assert_eq!(response.status(), 429);
+                    assert_eq!(header("retry-after"), after, "{wait:?}");
+                    assert_eq!(header("x-should-retry"), if after.is_none() { Some("false") } else { None });
                 }
             }
         }

@@ -65,6 +65,7 @@ fn render(record: &KeyRecord) -> Value {
             "notBefore": record.lifetime.not_before.map(|at| at.to_string()),
             "activateBy": record.lifetime.activate_by.map(|at| at.to_string()),
             "idleExpirySeconds": record.lifetime.idle_expiry_seconds,
+            "rate": record.options.rates,
             "clamp": record.options.clamp,
             "dangerAllowUnbounded": record.options.allow_unbounded,
             "scope": record.scope,

@@ -13,6 +13,7 @@ mod proxy {
     mod forwarding;
     mod hostile;
     mod metered;
+    mod rates;
     mod recorded;
     mod rig;
     mod scope;

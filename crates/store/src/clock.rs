@@ -69,6 +69,11 @@ impl Clock {
         Timestamp(steady.saturating_add(ahead))
     }
 
+    /// A moment of the clock that nobody can set, for rates.
+    pub(crate) fn steady(&self) -> till_core::rate::Instant {
+        till_core::rate::Instant(self.source.steady_millis().saturating_mul(1_000_000))
+    }
+
     /// It was at least this late already, in an earlier life of the process. Says how far the wall clock is behind.
     pub(crate) fn raise(&self, seen: Timestamp) -> Duration {
         let wall = self.source.wall_millis();

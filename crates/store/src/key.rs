@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use till_core::key::{KeyId, KeyStatus};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Limits, Units};
+use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
 
@@ -18,11 +19,13 @@ pub struct KeyOptions {
     /// Whether requests without a bound pass although there is a limit in tokens or money. The limit can then be
     /// exceeded.
     pub allow_unbounded: bool,
+    /// How often it may be used, and how often at once.
+    pub rates: Rates,
 }
 
 impl Default for KeyOptions {
     fn default() -> Self {
-        Self { clamp: true, allow_unbounded: false }
+        Self { clamp: true, allow_unbounded: false, rates: Rates::default() }
     }
 }
 
@@ -101,6 +104,8 @@ pub struct KeyChange {
     pub limits: LimitChange,
     /// What is added to limits, after that.
     pub add: Units,
+    /// Rates anew.
+    pub rates: RateChange,
     /// Bounds in time.
     pub lifetime: LifetimeChange,
     /// Whether it is paused.
@@ -118,6 +123,28 @@ pub struct LimitChange {
     pub tokens: Option<Option<u64>>,
     /// Nano-dollars.
     pub spend_nanos: Option<Option<u64>>,
+}
+
+/// New rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateChange {
+    /// See [`Rates::requests_per_minute`].
+    pub requests_per_minute: Option<Option<u64>>,
+    /// See [`Rates::tokens_per_minute`].
+    pub tokens_per_minute: Option<Option<u64>>,
+    /// See [`Rates::concurrent`].
+    pub concurrent: Option<Option<u64>>,
+}
+
+impl RateChange {
+    /// The rates after the change.
+    pub fn of(&self, before: Rates) -> Rates {
+        Rates {
+            requests_per_minute: self.requests_per_minute.unwrap_or(before.requests_per_minute),
+            tokens_per_minute: self.tokens_per_minute.unwrap_or(before.tokens_per_minute),
+            concurrent: self.concurrent.unwrap_or(before.concurrent),
+        }
+    }
 }
 
 /// New bounds in time.

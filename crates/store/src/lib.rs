@@ -44,7 +44,7 @@ pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};
 pub use key::{
     AccountSummary, DEFAULT_PROJECT, KeyChange, KeyOptions, KeyQuery, KeyRecord, LifetimeChange, LimitChange,
-    NewKey,
+    NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
 pub use stats::StoreStats;

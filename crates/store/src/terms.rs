@@ -41,9 +41,11 @@ impl KeyTerms {
         self.scope.as_ref()
     }
 
-    /// Whether there is a limit in tokens or money.
+    /// Whether there is a limit in tokens or money, or tokens are bounded per minute.
     pub fn is_metered(&self) -> bool {
-        self.limits.tokens.is_some() || self.limits.spend_nanos.is_some()
+        self.limits.tokens.is_some()
+            || self.limits.spend_nanos.is_some()
+            || self.options.rates.tokens_per_minute.is_some()
     }
 }
 

@@ -25,7 +25,8 @@ use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
 use till_core::ledger::{self, AccountChain, AccountId, Closed, Ledger, Verdict};
-use till_core::limit::{Dimension, Units};
+use till_core::limit::{Dimension, Limits, Units};
+use till_core::rate::{RateState, Rates};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
@@ -74,6 +75,8 @@ struct Live {
     terms: Arc<KeyTerms>,
     /// When its time is over.
     expires_at: Option<Timestamp>,
+    /// What is left of its rates.
+    rate: RateState,
 }
 
 /// An answer that waits for the commit.
@@ -313,7 +316,18 @@ impl Writer {
             }
         }
         let id = AccountId::Key(key);
-        let grant = match self.ledger.ask(AccountChain::of_key(id), demand, contended, self.now) {
+        let chain = AccountChain::of_key(id);
+        let asked = match self.live.get_mut(&key).filter(|live| live.terms.options.rates != Rates::default())
+        {
+            None => self.ledger.ask(chain, demand, contended, self.now),
+            Some(live) => {
+                let (rates, now) = (live.terms.options.rates, self.shared.clock.steady());
+                let demand = within_a_minute(demand, &rates);
+                let allow = |units, in_flight| live.rate.take(&rates, key, units, in_flight, now);
+                self.ledger.ask_if(chain, &demand, contended, self.now, allow)
+            }
+        };
+        let grant = match asked {
             Verdict::Granted(grant) => grant,
             Verdict::Busy => return Ok(None),
             Verdict::Denied(denial) => {
@@ -357,6 +371,7 @@ impl Writer {
             self.ledger.rest(account, self.now);
         }
         self.forget_end(closed.hold.accounts.key());
+        self.correct_rates(&closing, closed);
         self.dirty.extend(closed.hold.accounts.iter());
         self.changed.extend(closed.hold.accounts.iter().filter_map(key_of));
         self.batch.holds_closed.push(closing.id);
@@ -364,6 +379,14 @@ impl Writer {
         self.count_month(closed.hold.at, closing.used.activations, closed.hold.units.activations);
         self.report_excess(&closing, closed);
         self.closings.push(closing);
+    }
+
+    /// What was taken from the rates of a key was an estimate.
+    fn correct_rates(&mut self, closing: &Closing, closed: &Closed) {
+        let live = key_of(closed.hold.accounts.key()).and_then(|key| self.live.get_mut(&key));
+        let Some(live) = live.filter(|live| live.terms.options.rates != Rates::default()) else { return };
+        let (rates, now) = (live.terms.options.rates, self.shared.clock.steady());
+        live.rate.correct(&rates, closed.hold.units, closing.used, now);
     }
 
     /// Nobody has to be told of the end of a key that has no hold any more.
@@ -446,7 +469,13 @@ impl Writer {
     /// Makes the terms of a loaded key known.
     fn enliven(&mut self, key: KeyId, options: KeyOptions, scope: Scope) {
         let (terms, expires_at) = self.terms(key, options, (!scope.is_empty()).then(|| Arc::new(scope)));
-        let live = Live { ended: watch::Sender::new(None), touched: self.number, terms, expires_at };
+        let live = Live {
+            ended: watch::Sender::new(None),
+            touched: self.number,
+            terms,
+            expires_at,
+            rate: RateState::default(),
+        };
         self.live.insert(key, live);
     }
 
@@ -562,10 +591,12 @@ impl Writer {
 
     /// Forgets the idle keys that were used longest ago, until half of what may be loaded is left.
     fn evict(&mut self) {
+        let steady = self.shared.clock.steady();
         let idle = |(key, live): (&KeyId, &Live)| {
             let needed = live.ended.receiver_count() > 0
                 || self.ledger.is_pinned(AccountId::Key(*key))
-                || self.waiting.contains_key(key);
+                || self.waiting.contains_key(key)
+                || !live.rate.is_full(steady);
             (!needed).then_some((live.touched, *key))
         };
         let mut idle: Vec<(u64, KeyId)> = self.live.iter().filter_map(idle).collect();
@@ -620,6 +651,12 @@ fn key_of(account: AccountId) -> Option<KeyId> {
         AccountId::Key(key) => Some(key),
         AccountId::Project(_) => None,
     }
+}
+
+/// An output cap that no minute has room for is lowered, where it may be; otherwise the request could never pass.
+fn within_a_minute(demand: &Demand, rates: &Rates) -> Demand {
+    let room = Limits { tokens: rates.tokens_per_minute, ..Limits::default() };
+    Demand { steps_wanted: demand.steps_within(room).unwrap_or(demand.steps_wanted), ..*demand }
 }
 
 fn units_json(units: Units) -> serde_json::Value {

@@ -97,6 +97,7 @@ async fn till_ac_sends_and_reads_exactly_this() {
             "clamp": true, "dangerAllowUnbounded": false, "scope": {}, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
             "expiresAt": null, "notBefore": null, "activateBy": null, "idleExpirySeconds": null, "pausedAt": null,
             "pausedReason": null,
+            "rate": {"requestsPerMinute": null, "tokensPerMinute": null, "concurrent": null},
             "metadata": metadata
         });
         assert_eq!(key, expected);

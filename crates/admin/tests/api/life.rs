@@ -280,3 +280,39 @@ async fn the_kill_switch_is_turned() {
     let audit = instance.audit().await;
     assert!(audit.iter().any(|entry| entry["action"] == "kill_switch.on"));
 }
+
+#[tokio::test]
+async fn keys_have_rates() {
+    let instance = Instance::start().await;
+    let answer =
+        instance.create_with(json!({"rate": {"requests_per_minute": 60, "tokensPerMinute": 1000}})).await;
+    let rate = |answer: &Answer| answer.json()["key"]["rate"].clone();
+    assert_eq!(rate(&answer), json!({"requestsPerMinute": 60, "tokensPerMinute": 1000, "concurrent": null}));
+    let key = id(&answer);
+    let answer = instance.change(&key, &json!({"rate": {"concurrent": 4, "tokens_per_minute": null}})).await;
+    assert_eq!(rate(&answer), json!({"requestsPerMinute": 60, "tokensPerMinute": null, "concurrent": 4}));
+    let answer = instance.change(&key, &json!({"rate": null})).await;
+    assert_eq!(
+        rate(&answer),
+        json!({"requestsPerMinute": null, "tokensPerMinute": null, "concurrent": null})
+    );
+    for (wrong, code, part) in [
+        (json!({"rate": 5}), "invalid_field", "`rate` must be an object"),
+        (json!({"rate": {"concurrent": 0}}), "invalid_field", "`rate.concurrent`"),
+        (json!({"rate": {"requests_per_minute": 1_000_000_001}}), "invalid_field", "1000000000"),
+        (
+            json!({"rate": {"requests_per_minute": 1, "requestsPerMinute": 1}}),
+            "duplicate_field",
+            "same field",
+        ),
+        (json!({"rate": {"per_second": 1}}), "unknown_field", "`per_second`"),
+        (
+            json!({"provider": "github", "rate": {"tokens_per_minute": 1}}),
+            "invalid_field",
+            "`rate.tokens_per_minute`",
+        ),
+    ] {
+        let message = instance.create_with(wrong.clone()).await.assert_error(400, code);
+        assert!(message.contains(part), "{wrong}: {message}");
+    }
+}

@@ -26,6 +26,21 @@ pub(crate) struct LifeFlags {
     pub(crate) idle_expiry: Option<u64>,
 }
 
+/// How often a key may be used.
+#[derive(Args, Default)]
+#[command(next_help_heading = "Rates")]
+pub(crate) struct RateFlags {
+    /// Requests per minute
+    #[arg(long, value_name = "N")]
+    pub(crate) rpm: Option<u64>,
+    /// Tokens per minute, input and output together
+    #[arg(long, value_name = "N")]
+    pub(crate) tpm: Option<u64>,
+    /// Requests in flight
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrent: Option<u64>,
+}
+
 /// What to change of a key.
 #[derive(Args)]
 pub(crate) struct KeyUpdate {
@@ -60,6 +75,8 @@ pub(crate) struct KeyUpdate {
     pub(crate) clamp: Option<bool>,
     #[command(flatten)]
     pub(crate) life: LifeFlags,
+    #[command(flatten)]
+    pub(crate) rate: RateFlags,
     /// Take something away; may be given more than once
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) clear: Vec<Clear>,
@@ -81,6 +98,7 @@ pub(crate) enum Clear {
     NotBefore,
     ActivateBy,
     IdleExpiry,
+    Rate,
 }
 
 /// Which keys to revoke.

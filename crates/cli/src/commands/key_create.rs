@@ -58,6 +58,9 @@ fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>)
     for (name, value) in key_update::life(&wanted.life) {
         body[name] = value;
     }
+    if let Some(rate) = key_update::rate(&wanted.rate) {
+        body["rate"] = rate;
+    }
     if wanted.no_clamp {
         body["clamp"] = json!(false);
     }

@@ -9,7 +9,7 @@ use till_core::time::Timestamp;
 
 use super::keys::{named, path, print_key};
 use super::status::text;
-use crate::args::life::{Clear, KeyUpdate, KeysRevoke, LifeFlags};
+use crate::args::life::{Clear, KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
 use crate::args::{Form, OneKey};
 use crate::client::Client;
 use crate::env::Surroundings;
@@ -66,6 +66,18 @@ pub(super) fn life(flags: &LifeFlags) -> Map<String, Value> {
         .collect()
 }
 
+/// The rates as the API takes them, if any is given.
+pub(super) fn rate(flags: &RateFlags) -> Option<Value> {
+    let fields = [
+        ("requests_per_minute", flags.rpm),
+        ("tokens_per_minute", flags.tpm),
+        ("concurrent", flags.concurrent),
+    ];
+    let given: Map<String, Value> =
+        fields.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), json!(rate?)))).collect();
+    (!given.is_empty()).then_some(Value::Object(given))
+}
+
 fn changes(wanted: &KeyUpdate) -> anyhow::Result<Value> {
     let metadata = match wanted.metadata_json.as_deref().map(serde_json::from_str) {
         None => Value::Null,
@@ -74,6 +86,7 @@ fn changes(wanted: &KeyUpdate) -> anyhow::Result<Value> {
         Some(Err(error)) => bail!(Usage(format!("--metadata-json is not JSON: {error}"))),
     };
     let mut body = life(&wanted.life);
+    body.extend(rate(&wanted.rate).map(|rate| ("rate".to_owned(), rate)));
     for (name, value) in [
         ("name", json!(wanted.name)),
         ("metadata", metadata),
@@ -100,6 +113,7 @@ fn changes(wanted: &KeyUpdate) -> anyhow::Result<Value> {
             Clear::NotBefore => "not_before",
             Clear::ActivateBy => "activate_by",
             Clear::IdleExpiry => "idle_expiry_seconds",
+            Clear::Rate => "rate",
         };
         if body.insert(name.to_owned(), Value::Null).is_some_and(|value| !value.is_null()) {
             bail!(Usage(format!("`{name}` is set and cleared at once")));
@@ -230,6 +244,14 @@ mod tests {
         ] {
             assert_eq!(update(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn rates_are_one_field() {
+        let set = update(&["--rpm", "60", "--concurrent", "4"]);
+        assert_eq!(set, Some(json!({"rate": {"requests_per_minute": 60, "concurrent": 4}})));
+        assert_eq!(update(&["--clear", "rate"]), Some(json!({"rate": null})));
+        assert_eq!(update(&["--clear", "rate", "--tpm", "5"]), None);
     }
 
     #[test]

@@ -110,6 +110,7 @@ pub(super) fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
         ("unbounded requests allowed", text(&key["dangerAllowUnbounded"])),
         ("created", text(&key["createdAt"])),
         ("last used", text(&key["lastUsedAt"])),
+        ("rates", rates(&key["rate"])),
         ("begins", text(&key["notBefore"])),
         ("ends", text(&key["expiresAt"])),
         ("to be used before", text(&key["activateBy"])),
@@ -157,6 +158,18 @@ fn state(key: &Value) -> String {
 /// `600 seconds`, or the sign for nothing.
 fn idle(seconds: &Value) -> String {
     if seconds.is_null() { text(seconds) } else { format!("{} seconds", text(seconds)) }
+}
+
+/// `60 requests/minute, 4 at once`
+fn rates(rate: &Value) -> String {
+    let units = [
+        ("requestsPerMinute", " requests/minute"),
+        ("tokensPerMinute", " tokens/minute"),
+        ("concurrent", " at once"),
+    ];
+    let set = units.into_iter().filter(|(field, _)| !rate[field].is_null());
+    let set: Vec<String> = set.map(|(field, unit)| format!("{}{unit}", text(&rate[field]))).collect();
+    if set.is_empty() { text(&Value::Null) } else { set.join(", ") }
 }
 
 /// Since when it is paused, and why.

@@ -8,7 +8,7 @@ use super::account::AccountId;
 use super::{AccountChain, Grant, HoldId, Ledger, OpenHold, refusal};
 use crate::demand::Demand;
 use crate::denial::Denial;
-use crate::limit::{Dimension, Limits};
+use crate::limit::{Dimension, Limits, Units};
 use crate::time::Timestamp;
 
 /// A demand that can do with less gets at most this part of what is free while others are in flight.
@@ -52,6 +52,19 @@ impl Ledger {
         contended: bool,
         now: Timestamp,
     ) -> Verdict {
+        self.ask_if(accounts, demand, contended, now, |_, _| Ok(()))
+    }
+
+    /// As [`Ledger::ask`], with a last word: `allow` is told what would be set aside and how many holds of the key are
+    /// open, after everything else was found in order.
+    pub fn ask_if(
+        &mut self,
+        accounts: AccountChain,
+        demand: &Demand,
+        contended: bool,
+        now: Timestamp,
+        allow: impl FnOnce(Units, usize) -> Result<(), Denial>,
+    ) -> Verdict {
         let steps = match self.steps(&accounts, demand, contended, now) {
             Ok(Some(steps)) => steps,
             Ok(None) => return Verdict::Busy,
@@ -63,6 +76,9 @@ impl Ledger {
         let Some(number) = self.last_number.checked_add(1) else {
             return Verdict::Denied(refusal::out_of_numbers());
         };
+        if let Err(denial) = allow(units, self.accounts[&accounts.key()].open_holds) {
+            return Verdict::Denied(denial);
+        }
         self.last_number = number;
         let id = HoldId { incarnation: self.incarnation, number };
         let mut remaining = Limits::default();
@@ -161,7 +177,7 @@ impl Ledger {
     }
 
     /// Whether these units are free in every account, and countable.
-    fn fits(&self, accounts: &AccountChain, units: crate::limit::Units) -> bool {
+    fn fits(&self, accounts: &AccountChain, units: Units) -> bool {
         accounts.iter().all(|id| {
             let account = &self.accounts[&id].account;
             Dimension::ALL.into_iter().all(|dimension| account.balance(dimension).fits(units.of(dimension)))

@@ -8,6 +8,7 @@ use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Dimension, Units};
+use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
 
@@ -140,7 +141,8 @@ macro_rules! status_at {
 const KEY_SELECT: &str = concat!(
     "SELECT ",
     account_columns!(),
-    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, paused_reason, ",
+    ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, paused_reason, \
+     requests_per_minute, tokens_per_minute, concurrent, ",
     status_at!(),
     " FROM keys JOIN accounts USING (id)"
 );
@@ -152,16 +154,20 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
     let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(column(4))?.as_str()?) else {
         return Err(damaged(column(4), "the metadata of a key is no JSON object"));
     };
-    let word = row.get_ref(column(10))?.as_str()?;
+    let word = row.get_ref(column(13))?.as_str()?;
     let status = KeyStatus::ALL.into_iter().find(|status| status.as_str() == word);
-    let status = status.ok_or_else(|| damaged(column(10), "unknown state of a key"))?;
+    let status = status.ok_or_else(|| damaged(column(13), "unknown state of a key"))?;
     Ok(KeyRecord {
         id: KeyId(row.get(column(0))?),
         project: row.get(column(1))?,
         provider: row.get(column(2))?,
         origin: row.get(column(3))?,
         limits: account.limits(),
-        options: KeyOptions { clamp: row.get(column(6))?, allow_unbounded: row.get(column(7))? },
+        options: KeyOptions {
+            clamp: row.get(column(6))?,
+            allow_unbounded: row.get(column(7))?,
+            rates: rates(row, column(10))?,
+        },
         scope: scope_from(row, column(8))?,
         used: Units {
             activations: shown(Dimension::Activations),
@@ -180,19 +186,30 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
     })
 }
 
+fn rates(row: &Row<'_>, first: usize) -> Result<Rates> {
+    Ok(Rates {
+        requests_per_minute: row.get(first)?,
+        tokens_per_minute: row.get(first + 1)?,
+        concurrent: row.get(first + 2)?,
+    })
+}
+
 pub(super) fn key_options(connection: &Connection, id: KeyId) -> Result<Option<KeyOptions>> {
-    let sql = "SELECT clamp, allow_unbounded FROM keys WHERE id = ?1";
-    let read = |row: &Row<'_>| Ok(KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)? });
+    let sql = "SELECT clamp, allow_unbounded, requests_per_minute, tokens_per_minute, concurrent FROM keys WHERE id = ?1";
+    let read = |row: &Row<'_>| {
+        Ok(KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)?, rates: rates(row, 2)? })
+    };
     connection.prepare_cached(sql)?.query_row([id.0], read).optional()
 }
 
 pub(super) fn key_details(connection: &Connection, id: KeyId) -> Result<Option<KeyDetails>> {
-    let sql = "SELECT clamp, allow_unbounded, metadata, paused_reason FROM keys WHERE id = ?1";
+    let sql = "SELECT clamp, allow_unbounded, metadata, paused_reason, requests_per_minute, tokens_per_minute, \
+                 concurrent FROM keys WHERE id = ?1";
     let read = |row: &Row<'_>| {
         let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(2)?.as_str()?) else {
             return Err(damaged(2, "the metadata of a key is no JSON object"));
         };
-        let options = KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)? };
+        let options = KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)?, rates: rates(row, 4)? };
         Ok(KeyDetails { options, metadata, paused_reason: row.get(3)? })
     };
     connection.prepare_cached(sql)?.query_row([id.0], read).optional()

@@ -18,6 +18,10 @@ ALTER TABLE accounts ADD COLUMN ends_at INTEGER;
 ALTER TABLE keys ADD COLUMN paused_reason TEXT;
 -- A JSON object as `till_core::scope::Scope` writes it; NULL allows everything.
 ALTER TABLE keys ADD COLUMN scope TEXT;
+-- How often it may be used; NULL is as often as one likes.
+ALTER TABLE keys ADD COLUMN requests_per_minute INTEGER;
+ALTER TABLE keys ADD COLUMN tokens_per_minute INTEGER;
+ALTER TABLE keys ADD COLUMN concurrent INTEGER;
 
 -- The highest time seen: a clock that is set back does not go below it.
 ALTER TABLE instance ADD COLUMN time_seen INTEGER NOT NULL DEFAULT 0;

@@ -179,22 +179,27 @@ fn lifetime_put(connection: &Connection, id: &AccountId, account: &Account) -> R
 }
 
 fn details_put(connection: &Connection, id: KeyId, details: &KeyDetails) -> Result<()> {
-    let sql =
-        "UPDATE keys SET clamp = ?2, allow_unbounded = ?3, metadata = ?4, paused_reason = ?5 WHERE id = ?1";
+    let sql = "UPDATE keys SET clamp = ?2, allow_unbounded = ?3, metadata = ?4, paused_reason = ?5, \
+                 requests_per_minute = ?6, tokens_per_minute = ?7, concurrent = ?8 WHERE id = ?1";
     let metadata = serde_json::to_string(&details.metadata).expect("a JSON map is JSON");
     connection.prepare_cached(sql)?.execute(params![
         id.0,
         details.options.clamp,
         details.options.allow_unbounded,
         metadata,
-        details.paused_reason
+        details.paused_reason,
+        details.options.rates.requests_per_minute,
+        details.options.rates.tokens_per_minute,
+        details.options.rates.concurrent,
     ])?;
     Ok(())
 }
 
 fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
-    let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope) \
-               VALUES (:id, :project, :provider, :origin, :metadata, :created_at, :clamp, :allow_unbounded, :scope)";
+    let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, \
+                 requests_per_minute, tokens_per_minute, concurrent) \
+               VALUES (:id, :project, :provider, :origin, :metadata, :created_at, :clamp, :allow_unbounded, :scope, \
+                 :requests, :tokens, :concurrent)";
     let scope = (!row.key.scope.is_empty())
         .then(|| serde_json::to_string(&row.key.scope).expect("a scope is lists, numbers and texts"));
     let metadata = serde_json::Value::Object(row.key.metadata.clone()).to_string();
@@ -208,6 +213,9 @@ fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
         ":clamp": row.key.options.clamp,
         ":allow_unbounded": row.key.options.allow_unbounded,
         ":scope": scope,
+        ":requests": row.key.options.rates.requests_per_minute,
+        ":tokens": row.key.options.rates.tokens_per_minute,
+        ":concurrent": row.key.options.rates.concurrent,
     })?;
     Ok(())
 }

@@ -60,7 +60,7 @@ impl Writer {
         self.batch.lifetimes.push(id);
         self.enliven(key.id, key.options, key.scope.clone());
         self.dirty.insert(id);
-        let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime)});
+        let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime), "rate": key.options.rates});
         if !key.scope.is_empty() {
             detail["scope"] = json!(key.scope);
         }

@@ -49,6 +49,7 @@ impl Writer {
         let mut log = Changes::default();
         log.note("metadata", json!(details_before.metadata), json!(details.metadata));
         log.note("clamp", json!(details_before.options.clamp), json!(details.options.clamp));
+        log.note("rate", json!(details_before.options.rates), json!(details.options.rates));
         log.note("limits", limits_json(limits_before), limits_json(limits));
         log.note("lifetime", lifetime_json(&lifetime_before), lifetime_json(&lifetime));
         log.note("paused", json!(paused_before), json!(paused));
@@ -121,6 +122,7 @@ fn details_after(before: &KeyDetails, change: &KeyChange, paused: bool) -> KeyDe
         Some(Some(name)) => drop(details.metadata.insert("name".into(), Value::String(name.clone()))),
     }
     details.options.clamp = change.clamp.unwrap_or(before.options.clamp);
+    details.options.rates = change.rates.of(before.options.rates);
     details.paused_reason = match (paused, &change.paused_reason) {
         (false, _) => None,
         (true, Some(reason)) => Some(reason.clone()),
