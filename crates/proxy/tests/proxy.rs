@@ -15,6 +15,7 @@ mod proxy {
     mod recorded;
     mod rig;
     mod scope;
+    mod scope_limits;
     mod stopping;
     mod streams;
     mod websockets;
