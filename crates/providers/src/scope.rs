@@ -125,3 +125,43 @@ fn outside(rules: &[EndpointRule], method: &Method, path: &FinalPath) -> Denial 
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use till_core::path::RawPath;
+    use till_core::scope::Scope;
+
+    use super::check_endpoint;
+    use crate::Registry;
+    use crate::custom::{CustomAuth, CustomProvider};
+
+    #[test]
+    fn an_api_that_no_table_knows_has_endpoints_too() {
+        let mut registry = Registry::builtin();
+        let auth = CustomAuth::Header { name: "x-key".to_owned(), template: "{key}".to_owned() };
+        let base_url = "https://api.example.com".to_owned();
+        let custom = CustomProvider { id: "mine".to_owned(), base_url, auth, allow_encoded_slash: true };
+        registry.add_custom(custom).expect("a good provider");
+        let provider = registry.get("mine").expect("just added");
+        let scope: Scope =
+            serde_json::from_str(r#"{"endpoints":["GET /things/*","POST /things"]}"#).expect("a scope");
+        for (method, path, expected) in [
+            (Method::GET, "/things/1", Ok(())),
+            (Method::POST, "/things", Ok(())),
+            (Method::GET, "/things/a%20b", Ok(())),
+            (Method::PUT, "/things/1", Err("endpoint_denied")),
+            (Method::GET, "/things/1/parts", Err("endpoint_denied")),
+            (Method::GET, "/things/1%2Fparts", Err("endpoint_denied")),
+            (Method::GET, "/things%2F1", Err("endpoint_denied")),
+            (Method::GET, "/th%69ngs/1", Err("malformed_request")),
+            (Method::GET, "/things/%31", Err("malformed_request")),
+        ] {
+            let raw = RawPath::parse(path.as_bytes()).expect("a path");
+            let final_path = provider.final_path(&raw).expect("a good path");
+            let outcome = check_endpoint(provider, Some(&scope), &method, &final_path);
+            assert_eq!(outcome.map_err(|denial| denial.code.as_str()), expected, "{method} {path}");
+            assert!(check_endpoint(provider, None, &method, &final_path).is_ok(), "{method} {path}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ mod proxy {
     mod recorded;
     mod rig;
     mod scope;
+    mod scope_limits;
     mod stopping;
     mod streams;
     mod websockets;

@@ -190,13 +190,24 @@ impl Rig {
         self.mint_limited(provider, UPSTREAM_KEY, origin, limits, options, Scope::default()).await
     }
 
-    /// A scoped key for many requests, with a scope as its JSON.
-    pub(super) async fn mint_scoped(&self, provider: &str, scope: serde_json::Value) -> (String, KeyId) {
+    /// A scoped key with everything that one can have.
+    pub(super) async fn mint_all(
+        &self,
+        provider: &str,
+        limits: Limits,
+        options: KeyOptions,
+        scope: serde_json::Value,
+    ) -> (String, KeyId) {
         let base = self.registry.get(provider).expect("a known provider").base_url();
         let origin = base.expect("it has an address").as_str().to_owned();
-        let limits = Limits { activations: Some(1_000_000), ..Limits::default() };
         let scope = serde_json::from_value(scope).expect("a scope");
-        self.mint_limited(provider, UPSTREAM_KEY, origin, limits, KeyOptions::default(), scope).await
+        self.mint_limited(provider, UPSTREAM_KEY, origin, limits, options, scope).await
+    }
+
+    /// A scoped key for many requests, with a scope as its JSON.
+    pub(super) async fn mint_scoped(&self, provider: &str, scope: serde_json::Value) -> (String, KeyId) {
+        let limits = Limits { activations: Some(1_000_000), ..Limits::default() };
+        self.mint_all(provider, limits, KeyOptions::default(), scope).await
     }
 
     async fn mint_limited(

@@ -167,7 +167,19 @@ async fn the_proxy_protocol_says_who_asks() {
     assert_eq!(answer_to(&rig, get(&token, "/v1/models", "").into_bytes()).await, "");
     assert_eq!(upstream.received().len(), 2);
 
-    // Nobody is trusted: such a header is no HTTP.
+    // Somebody else is trusted: from here such a header is no HTTP, and none is asked for.
+    let networks = vec!["192.0.2.0/24".to_owned().try_into().expect("a network")];
+    let trusted_proxies = TrustedProxies { networks, header: AddressHeader::XForwardedFor };
+    let options = Options { trusted_proxies, proxy_protocol: true, ..Options::default() };
+    let other = Rig::start(&[("openai", &upstream.url())], options).await;
+    let (token, _) = other.mint_scoped("openai", json!({"networks": ["192.0.2.9"]})).await;
+    let bytes = format!("PROXY TCP4 192.0.2.9 127.0.0.1 4660 80\r\n{}", get(&token, "/v1/models", ""));
+    assert!(!answer_to(&other, bytes.into_bytes()).await.starts_with("200"));
+    let answer = answer_to(&other, get(&token, "/v1/models", "").into_bytes()).await;
+    assert!(answer.contains("network_denied"), "{answer}");
+    assert_eq!(upstream.received().len(), 2);
+
+    // Nobody is trusted, and the protocol is off.
     let rig = Rig::openai(&upstream.url()).await;
     let (token, _) = rig.mint_scoped("openai", json!({"networks": ["192.0.2.9"]})).await;
     let bytes = format!("PROXY TCP4 192.0.2.9 127.0.0.1 4660 80\r\n{}", get(&token, "/v1/models", ""));
