@@ -163,7 +163,7 @@ def test_missing_limit_or_key(till: Till) -> None:
 
 
 UNSUPPORTED = [("ip_whitelist", ["127.0.0.1"]), ("ipWhitelist", ["::1"]),
-               ("scope", {"models": ["a"]}), ("rate", {"concurrent": 1}), ("expires_at", "2030-01-01T00:00:00Z"), ("ttl_seconds", 60)]
+               ("scope", {"models": ["a"]}), ("durability", "call"), ("upstreamRef", "env:OPENAI_API_KEY")]
 
 
 @pytest.mark.parametrize("field,value", UNSUPPORTED, ids=[name for name, _ in UNSUPPORTED])
