@@ -162,7 +162,7 @@ def test_missing_limit_or_key(till: Till) -> None:
         check_admin_error(one(till.url, admin_request(json.dumps(body).encode())), {400}, field)
 
 
-UNSUPPORTED = [("rate", {"concurrent": 1}), ("expires_at", "2030-01-01T00:00:00Z"), ("ttl_seconds", 60)]
+UNSUPPORTED = [("durability", "call"), ("upstreamRef", "env:OPENAI_API_KEY"), ("project", "a")]
 
 
 @pytest.mark.parametrize("field,value", UNSUPPORTED, ids=[name for name, _ in UNSUPPORTED])

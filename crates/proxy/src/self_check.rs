@@ -44,7 +44,7 @@ pub(crate) async fn self_check(
 
 /// Fewer fields than an admin sees, with the same names: no metadata, no address.
 fn render(record: &KeyRecord) -> Value {
-    let (limits, used) = (record.limits, record.used);
+    let (limits, used, rates) = (record.limits, record.used, record.options.rates);
     let left = |limit: Option<u64>, used: u64| limit.map(|limit| limit.saturating_sub(used));
     let dollars = |nanos: u64| Dollars(nanos.into()).to_string();
     json!({
@@ -65,7 +65,11 @@ fn render(record: &KeyRecord) -> Value {
             "notBefore": record.lifetime.not_before.map(|at| at.to_string()),
             "activateBy": record.lifetime.activate_by.map(|at| at.to_string()),
             "idleExpirySeconds": record.lifetime.idle_expiry_seconds,
-            "rate": record.options.rates,
+            "rate": {
+                "requestsPerMinute": rates.requests_per_minute,
+                "tokensPerMinute": rates.tokens_per_minute,
+                "concurrent": rates.concurrent,
+            },
             "clamp": record.options.clamp,
             "dangerAllowUnbounded": record.options.allow_unbounded,
             "scope": record.scope,

@@ -133,7 +133,7 @@ async fn a_cap_that_no_minute_has_room_for_is_lowered(place: &impl Place) {
         steps_min: 1,
         ..Demand::ONE_ACTIVATION
     };
-    let hold = store.hold(&terms, asked, Duration::ZERO).await.unwrap();
+    let hold = store.hold(&terms, asked, Duration::from_secs(30)).await.unwrap();
     assert_eq!((hold.steps(), hold.units().tokens), (250, 600));
 }
 
