@@ -4,7 +4,7 @@ use super::super::endpoint::Endpoint;
 use super::super::object::{Object, Value};
 use super::super::text::{InputBound, Medium, with_room};
 use super::super::{CacheWrite, Edit, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
-use super::dialect::{Dialect, dialect};
+use super::dialect::{Asked, Dialect};
 use super::openrouter::cap_price;
 use super::parts::Reader;
 use crate::price::{ModelPrice, PriceTable};
@@ -99,12 +99,7 @@ pub(super) fn chat(
     question: &Question<'_>,
     prices: &PriceTable,
 ) -> Result<RequestFacts, Refused> {
-    let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
-    let body = Object::parse(question.body)?;
-    let model = cap::name_of_model(&body)?;
-    if dialect.hides_model(&model) {
-        return Err(unbounded(&format!("model {model:?}"), RUNS_THERE));
-    }
+    let Asked { dialect, body, model } = Asked::of(question, Dialect::hides_model)?;
     let price = prices.find(question.provider.price_id(), &model);
     let mut facts = RequestFacts::metered(row);
     let mut input = InputBound::new(dialect.factor);
@@ -337,12 +332,7 @@ pub(super) fn completions(
     question: &Question<'_>,
     prices: &PriceTable,
 ) -> Result<RequestFacts, Refused> {
-    let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
-    let body = Object::parse(question.body)?;
-    let model = cap::name_of_model(&body)?;
-    if dialect.is_agent(&model) {
-        return Err(unbounded(&format!("model {model:?}"), RUNS_THERE));
-    }
+    let Asked { dialect, body, model } = Asked::of(question, Dialect::is_agent)?;
     let is_known = |name: &str, value: &Value<'_>| {
         COMPLETIONS.contains(&name)
             || dialect.is_neutral(name, value)

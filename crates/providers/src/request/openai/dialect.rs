@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::object::{Object, Value};
-use super::super::{Edit, OutputCap, Refused, RequestFacts, cap};
+use super::super::{Edit, OutputCap, Question, RUNS_THERE, Refused, RequestFacts, cap, unbounded};
 use crate::price::ModelPrice;
 
 /// What holds for one provider.
@@ -267,6 +267,29 @@ static DIALECTS: [Dialect; 13] = [
 pub(super) fn dialect(id: &str) -> Result<&'static Dialect, Refused> {
     let known = DIALECTS.iter().find(|dialect| dialect.id == id);
     known.ok_or_else(|| Refused::Malformed("This provider is not known.".to_owned()))
+}
+
+/// A request as it stands in its body.
+pub(super) struct Asked<'a> {
+    pub(super) dialect: &'static Dialect,
+    pub(super) body: Object<'a>,
+    pub(super) model: String,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads the body, and refuses a model of which the dialect says no.
+    pub(super) fn of(
+        question: &Question<'a>,
+        is_refused: impl FnOnce(&Dialect, &str) -> bool,
+    ) -> Result<Self, Refused> {
+        let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
+        let body = Object::parse(question.body)?;
+        let model = cap::name_of_model(&body)?;
+        if is_refused(dialect, &model) {
+            return Err(unbounded(&format!("model {model:?}"), RUNS_THERE));
+        }
+        Ok(Self { dialect, body, model })
+    }
 }
 
 impl Dialect {

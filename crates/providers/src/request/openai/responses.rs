@@ -7,7 +7,7 @@ use super::super::object::{Object, Value};
 use super::super::text::{InputBound, Medium, with_room};
 use super::super::{CacheWrite, Question, RUNS_THERE, Refused, RequestFacts, UNKNOWN, cap, unbounded};
 use super::chat::{answer_format, service_tier, unpriced_audio};
-use super::dialect::dialect;
+use super::dialect::{Asked, Dialect};
 use super::openrouter::cap_price;
 use super::parts::Reader;
 use crate::price::{ModelPrice, PriceTable};
@@ -59,12 +59,7 @@ pub(super) fn responses(
     question: &Question<'_>,
     prices: &PriceTable,
 ) -> Result<RequestFacts, Refused> {
-    let dialect = dialect(question.provider.table_id().unwrap_or_default())?;
-    let body = Object::parse(question.body)?;
-    let model = cap::name_of_model(&body)?;
-    if dialect.hides_model(&model) {
-        return Err(unbounded(&format!("model {model:?}"), RUNS_THERE));
-    }
+    let Asked { dialect, body, model } = Asked::of(question, Dialect::hides_model)?;
     let is_known = |name: &str, value: &Value<'_>| {
         MEMBERS.contains(&name) || dialect.is_neutral(name, value) || question.provider.is_neutral_field(name)
     };
