@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BINARY = Path(os.environ.get("TILL_BIN", ROOT / "target" / "debug" / "till")).resolve()
 ADMIN_KEY = "till_admin_" + "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 # Paths that till serves itself; asking for them is no request of an agent.
-OWN_PATHS = {"admin", "docs", "healthz", "metrics", "readyz"}
+OWN_PATHS = {"admin", "claim", "docs", "healthz", "metrics", "readyz"}
 UPSTREAM_KEY = "sk-canary-Zq7wXv3TnB5kLm9RtY2pHs8D+/=end"
 
 

@@ -60,10 +60,39 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Whoever sent a request that needs no token, as the audit log knows them.
+#[derive(Clone)]
+pub(crate) struct Visitor(Actor);
+
+impl Visitor {
+    /// As the audit log knows them: not by name, but by address.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Absent only when a route was declared to need a token by mistake.
+        parts.extensions.get().cloned().ok_or_else(|| ApiError::plain(ErrorCode::InternalError))
+    }
+}
+
 /// Lets a request through to its handler, or answers why not.
 pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
     let needed = match access(&shared, &request) {
-        Access::Open => return next.run(request).await,
+        Access::Open => {
+            let visitor = Visitor(Actor {
+                kind: ActorKind::System,
+                id: "anonymous".into(),
+                address: address(&request),
+                request_id: request_id(&request),
+            });
+            request.extensions_mut().insert(visitor);
+            return next.run(request).await;
+        }
         Access::Page(_)
             if shared.state.settings.loopback && is_local(request.headers(), request.uri().host()) =>
         {
@@ -106,19 +135,21 @@ struct Credentials {
 
 impl Credentials {
     fn of(request: &Request) -> Self {
-        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
-        let client = request.extensions().get::<ClientAddr>().map(|client| client.0);
-        // The port is that of the connection, so it says nothing about a client behind a proxy.
-        let behind_proxy =
-            client.filter(|client| peer.is_none_or(|peer| peer.ip().to_canonical() != *client));
-        let address =
-            behind_proxy.map(|client| client.to_string()).or_else(|| peer.map(|peer| peer.to_string()));
         Self {
             token_hash: admin_token_hash(bearer(request.headers()).unwrap_or_default()),
-            address,
+            address: address(request),
             request_id: request_id(request),
         }
     }
+}
+
+/// Where a request came from, for the audit log.
+fn address(request: &Request) -> Option<String> {
+    let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
+    let client = request.extensions().get::<ClientAddr>().map(|client| client.0);
+    // The port is that of the connection, so it says nothing about a client behind a proxy.
+    let behind_proxy = client.filter(|client| peer.is_none_or(|peer| peer.ip().to_canonical() != *client));
+    behind_proxy.map(|client| client.to_string()).or_else(|| peer.map(|peer| peer.to_string()))
 }
 
 async fn authenticate(

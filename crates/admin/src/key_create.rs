@@ -16,6 +16,7 @@ use till_core::upstream::{UPSTREAM_KEY_MAX, UPSTREAM_KEY_MIN, check_upstream_key
 use till_store::KeyOptions;
 use utoipa::ToSchema;
 
+use crate::claim;
 use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
 use crate::key_life::LifeFields;
@@ -23,7 +24,7 @@ use crate::key_rate::{self, RateBody};
 use crate::scope_json::{ScopeBody, ScopeWanted};
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 18] = [
+pub(crate) const SUPPORTED: [&str; 19] = [
     "provider",
     "upstream_key",
     "max_activations",
@@ -42,6 +43,7 @@ pub(crate) const SUPPORTED: [&str; 18] = [
     "activate_by",
     "idle_expiry_seconds",
     "rate",
+    "claim_ttl_seconds",
 ];
 
 /// Fields that are known, and refused with a value until something enforces them.
@@ -127,6 +129,9 @@ pub(crate) struct KeyCreateBody {
     idle_expiry_seconds: Option<u64>,
     /// How often it may be used.
     rate: Option<RateBody>,
+    /// Do not answer the scoped key but a link that shows it once, for so many seconds: at most a week.
+    #[schema(example = 3600, minimum = 1, maximum = 604_800)]
+    claim_ttl_seconds: Option<u64>,
 }
 
 /// A checked body.
@@ -138,6 +143,8 @@ pub(crate) struct KeyCreate {
     pub(crate) lifetime: Lifetime,
     pub(crate) scope: ScopeWanted,
     pub(crate) metadata: Map<String, Value>,
+    /// When the link ends by which it is handed over.
+    pub(crate) claim_until: Option<Timestamp>,
 }
 
 impl KeyCreate {
@@ -161,6 +168,7 @@ impl KeyCreate {
         let name = fields.take("name")?;
         let life = LifeFields::take(&mut fields)?;
         let rate = fields.take("rate")?;
+        let claim_ttl_seconds = fields.take("claim_ttl_seconds")?;
         // First what was sent too much: somebody who misspelt a field should read its name, not "missing".
         fields.finish(&SUPPORTED)?;
 
@@ -194,7 +202,8 @@ impl KeyCreate {
             ));
         }
         let lifetime = life.of_new_key(now, longest)?;
-        Ok(Self { provider, upstream_key, limits, options, scope, lifetime, metadata })
+        let claim_until = claim::end(claim_ttl_seconds, now)?;
+        Ok(Self { provider, upstream_key, limits, options, scope, lifetime, metadata, claim_until })
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Names and types follow the published Till API, so that its clients read them; what we added has the same
 //! style. Invariants: lists, maps and `used*` are never null; an unset `max*` is null; a scoped key is shown
-//! in the answer to its creation and nowhere else.
+//! in the answer to its creation, or once by its claim link, and nowhere else.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use till_core::scope::Scope;
 use till_core::secret::Secret;
+use till_core::time::Timestamp;
 use till_store::KeyRecord;
 use utoipa::ToSchema;
 
@@ -159,16 +160,41 @@ pub(crate) struct CreatedKeyJson {
     /// The key.
     #[serde(flatten)]
     key: KeyJson,
-    /// What the agent uses in place of the real key. Shown this once and stored nowhere.
-    #[schema(example = "till_sk_…", read_only)]
-    scoped_key: String,
+    /// What the agent uses in place of the real key. Shown this once and stored nowhere. Absent when there is a claim link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "till_sk_…", read_only)]
+    scoped_key: Option<String>,
+    /// With `claim_ttl_seconds` only, in place of `scopedKey`: a link that shows it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "http://127.0.0.1:4100/claim/0T2WDP8pZgu0DNrTZ8mTGa#…", read_only)]
+    claim_url: Option<String>,
+    /// When the link ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, format = DateTime, example = "2026-01-31T09:00:00Z")]
+    claim_expires_at: Option<String>,
+}
+
+/// How a new key gets to who uses it.
+pub(crate) enum HandOver<'a> {
+    /// In the answer to its creation.
+    Now(&'a Secret),
+    /// By this link, until then.
+    ByLink(String, Timestamp),
 }
 
 impl CreatedKeyJson {
     /// Renders a new key. This is where a scoped key leaves the program.
-    pub(crate) fn new(key: KeyRecord, scoped_key: &Secret) -> Self {
-        let scoped_key = scoped_key.reveal_str().expect("a scoped key is ASCII").to_owned();
-        Self { key: key.into(), scoped_key }
+    pub(crate) fn new(key: KeyRecord, hand_over: HandOver<'_>) -> Self {
+        let key = key.into();
+        match hand_over {
+            HandOver::Now(scoped_key) => {
+                let scoped_key = scoped_key.reveal_str().expect("a scoped key is ASCII").to_owned();
+                Self { key, scoped_key: Some(scoped_key), claim_url: None, claim_expires_at: None }
+            }
+            HandOver::ByLink(url, until) => {
+                Self { key, scoped_key: None, claim_url: Some(url), claim_expires_at: Some(rfc3339(until)) }
+            }
+        }
     }
 }
 

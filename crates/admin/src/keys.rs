@@ -18,10 +18,11 @@ use till_providers::request::endpoints;
 use till_store::{KeyOptions, KeyQuery, NewKey, StoreError};
 
 use crate::authenticate::Caller;
+use crate::claim;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::json_body;
 use crate::key_create::{KeyCreate, KeyCreateBody, scope_mentions};
-use crate::key_json::{CreatedKeyJson, KeyAnswer, KeyCreateAnswer, KeyJson, KeyListAnswer};
+use crate::key_json::{CreatedKeyJson, HandOver, KeyAnswer, KeyCreateAnswer, KeyJson, KeyListAnswer};
 use crate::key_life;
 use crate::key_update::{self, KeyUpdateBody};
 use crate::keys_revoke::STATUS_RULE;
@@ -34,7 +35,8 @@ const PAGE_MAX: u32 = 1000;
 /// Mint a scoped key
 ///
 /// Seals the real key into a new scoped key with limits of its own. The scoped key is in this answer and nowhere
-/// else: till does not keep it.
+/// else: till does not keep it. With `claim_ttl_seconds` the answer has a link in its place that shows the scoped key
+/// once.
 #[utoipa::path(post, path = "/admin/keys", request_body = KeyCreateBody,
     responses(
         (status = 201, description = "The new key", body = KeyCreateAnswer),
@@ -67,8 +69,18 @@ pub(crate) async fn key_create(
         scope,
         metadata: wanted.metadata,
     };
-    let record = shared.state.store.key_create(new_key, caller.actor()).await?;
-    let key = CreatedKeyJson::new(record, &minted.scoped_key);
+    let (store, actor) = (&shared.state.store, caller.actor());
+    let key = match wanted.claim_until {
+        None => {
+            let record = store.key_create(new_key, actor).await?;
+            CreatedKeyJson::new(record, HandOver::Now(&minted.scoped_key))
+        }
+        Some(until) => {
+            let (claim, url) = claim::wrap(&minted.scoped_key, until, &shared.state.settings.public_url)?;
+            let record = store.key_create_for_claim(new_key, claim, actor).await?;
+            CreatedKeyJson::new(record, HandOver::ByLink(url, until))
+        }
+    };
     Ok((StatusCode::CREATED, Json(KeyCreateAnswer { key })))
 }
 

@@ -3,14 +3,15 @@
 //!
 //! Handlers are thin: they parse, call the store, and render. Nothing here knows SQL, reads the environment or takes
 //! part in forwarding requests. Invariants, each tested from outside in `tests/api.rs`:
-//! - every route but health and readiness needs an admin token, unless it is a page on a loopback listener;
+//! - every route but health, readiness and claim links needs an admin token, unless it is a page on a loopback listener;
 //! - every answer with a status of 400 and above is a JSON object, whatever went wrong;
-//! - no answer repeats a credential, except the new scoped key in the answer to its creation;
+//! - no answer repeats a credential, except the new scoped key in the answer to its creation or to its claim;
 //! - what was asked for and is not enforced is refused, never ignored.
 
 mod account;
 mod audit;
 mod authenticate;
+mod claim;
 mod docs_page;
 mod error;
 mod field_name;

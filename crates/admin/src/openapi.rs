@@ -28,6 +28,7 @@ const ADMIN_TOKEN: &str = "adminToken";
     servers((url = "/", description = "This instance")),
     tags(
         (name = "Keys", description = "Mint, list, show, change and revoke scoped keys."),
+        (name = "Claims", description = "Hand a key over by a link that shows it once."),
         (name = "Usage", description = "What was used, call by call and in sums, and what a crash left open."),
         (name = "Providers", description = "The APIs that scoped keys can be minted for."),
         (name = "Account", description = "Totals."),
@@ -39,6 +40,8 @@ const ADMIN_TOKEN: &str = "adminToken";
         ErrorBody,
         crate::account::AccountAnswer,
         crate::audit::AuditAnswer,
+        crate::claim::ClaimAnswer,
+        crate::claim::ClaimBody,
         crate::health::HealthAnswer,
         crate::holds::HoldForgiveAnswer,
         crate::holds::HoldListAnswer,

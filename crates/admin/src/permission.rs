@@ -44,7 +44,7 @@ pub(crate) fn role_may(role: &str, permission: Permission) -> bool {
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Anybody: liveness and readiness.
+    /// Anybody: liveness and readiness, and claims, where the link is what lets in.
     Open,
     /// Anybody on this machine when the listener is loopback; otherwise a token with the permission.
     Page(Permission),

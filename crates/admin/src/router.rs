@@ -35,8 +35,8 @@ use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch, metrics,
-    providers, usage,
+    account, audit, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch,
+    metrics, providers, usage,
 };
 
 /// What the control plane works with.
@@ -168,6 +168,11 @@ fn plane() -> Plane {
         .serve::<keys::__path_key_revoke, _, _>(Token(KeysWrite), keys::key_revoke)
         .serve::<keys_revoke::__path_keys_revoke, _, _>(Token(KeysWrite), keys_revoke::keys_revoke)
         .serve::<key_explain::__path_key_explain, _, _>(Token(KeysRead), key_explain::key_explain)
+        .under("Claims")
+        .serve::<claim::__path_claim_page, _, _>(Open, claim::claim_page)
+        .serve::<claim::__path_claim_open, _, _>(Open, claim::claim_open)
+        .serve::<claim::__path_claim_script, _, _>(Open, claim::claim_script)
+        .serve::<claim::__path_claim_style, _, _>(Open, claim::claim_style)
         .under("Usage")
         .serve::<usage::__path_usage_list, _, _>(Token(UsageRead), usage::usage_list)
         .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)
@@ -215,7 +220,7 @@ fn document_text(document: &OpenApi) -> String {
     text
 }
 
-/// The whole control plane: `/admin/…`, `/docs`, `/healthz`, `/readyz` and `/metrics`.
+/// The whole control plane: `/admin/…`, `/claim/…`, `/docs`, `/healthz`, `/readyz` and `/metrics`.
 ///
 /// Requests should carry [`PeerAddr`](crate::PeerAddr) and [`RequestId`](crate::RequestId) in their extensions; both
 /// go into the audit log. Must be called inside a Tokio runtime: each request runs as a task.

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use life::{KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
 
 use crate::settings::{DirectoryFlags, SettingFlags};
+use crate::span;
 
 /// One real API key in, many small disposable ones out.
 ///
@@ -132,7 +133,7 @@ pub(crate) enum KeysCommand {
     /// never from the command line, which other users and the shell's history can see. It is sealed into the
     /// scoped key and stored nowhere.
     #[command(
-        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  till keys create --provider openai --max-spend-usd 5 --allow-endpoint chat --allow-model 'gpt-4o-mini*' --allow-network 10.0.0.0/8\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -"
+        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  till keys create --provider openai --max-spend-usd 5 --allow-endpoint chat --allow-model 'gpt-4o-mini*' --allow-network 10.0.0.0/8\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -\n  till keys create --provider openai --max-activations 50 --claim 1h"
     )]
     Create(Box<KeyCreate>),
     /// List scoped keys, newest first
@@ -230,6 +231,9 @@ pub(crate) struct KeyCreate {
     /// Refused: a command line is no place for a secret. It is defined so that the refusal can say why.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", allow_hyphen_values = true)]
     pub(crate) upstream_key: Option<String>,
+    /// Answer a link that shows the key once, for so long at most, such as 1h or 7d, in place of the key itself
+    #[arg(long, value_name = "SPAN", value_parser = span::seconds)]
+    pub(crate) claim: Option<u64>,
     /// A name to find it again by
     #[arg(long)]
     pub(crate) name: Option<String>,

@@ -20,6 +20,7 @@ use crate::upstream::{Upstream, UpstreamKeyError, check_upstream_key};
 
 mod admin;
 mod checked_text;
+mod claim;
 mod contents;
 #[cfg(test)]
 mod craft;
@@ -32,6 +33,7 @@ mod tests;
 mod vectors;
 
 pub use admin::{ADMIN_TOKEN_PREFIX, AdminTokenError, admin_token_hash, check_admin_token, mint_admin_token};
+pub use claim::{ClaimId, ClaimSecret, NotAClaimId};
 pub use index_key::{IndexKey, WrapError, unwrap_index_key, wrap_index_key};
 pub use master_key::{MASTER_KEY_PREFIX, MasterKey, MasterKeyError, MasterKeyId};
 

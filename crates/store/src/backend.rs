@@ -12,8 +12,10 @@ use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
+use till_core::token::ClaimId;
 
 use crate::admin_token::{AdminToken, NewAdminToken};
+use crate::claim::{Claim, NewClaim};
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord, NewKey};
@@ -70,6 +72,10 @@ pub(crate) struct DenialCount {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) keys: Vec<KeyRow>,
+    /// What hands new keys over.
+    pub(crate) claims: Vec<(KeyId, NewClaim)>,
+    /// Claims that were taken or whose time is over: their rows go.
+    pub(crate) claims_gone: Vec<ClaimId>,
     /// Accounts whose after-images are in the ledger.
     pub(crate) accounts: Vec<AccountId>,
     /// Those of them whose bounds in time or pause changed; otherwise these are not written.
@@ -105,6 +111,7 @@ impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
             && self.accounts.is_empty()
+            && self.claims_gone.is_empty()
             && self.details.is_empty()
             && self.time_seen.is_none()
             && self.holds_closed.is_empty()
@@ -123,6 +130,8 @@ impl Batch {
     /// Empties it and keeps its memory for the next batch.
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
+        self.claims.clear();
+        self.claims_gone.clear();
         self.accounts.clear();
         self.lifetimes.clear();
         self.details.clear();
@@ -165,6 +174,13 @@ pub(crate) trait Backend: Send + 'static {
     /// unknown, as with [`Backend::commit`].
     fn usage_delete(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
+    /// Which key a claim hands over, and until when.
+    fn claim(&mut self, id: ClaimId) -> Result<Option<(KeyId, Timestamp)>, StoreError>;
+
+    /// Deletes at most `limit` claims whose time is over at `now`, and says how many. What an error leaves behind is
+    /// unknown, as with [`Backend::commit`].
+    fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
     /// All open holds, orphans not among them, in the order of their ids.
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError>;
 
@@ -196,6 +212,8 @@ pub(crate) trait Reader: Send + 'static {
     fn key_list(&mut self, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError>;
     fn key_count(&mut self) -> Result<u64, StoreError>;
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError>;
+    /// Expired or not.
+    fn claim_fetch(&mut self, id: ClaimId) -> Result<Option<Claim>, StoreError>;
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
     fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError>;
     fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError>;

@@ -8,9 +8,11 @@ use till_core::demand::Demand;
 use till_core::key::KeyId;
 use till_core::ledger::HoldId;
 use till_core::limit::Units;
+use till_core::token::ClaimId;
 use tokio::sync::oneshot;
 
 use crate::admin_token::NewAdminToken;
+use crate::claim::NewClaim;
 use crate::clock::Clock;
 use crate::denial_counts::DenialCounts;
 use crate::denied_records::DeniedRecords;
@@ -83,7 +85,10 @@ pub(crate) struct Administration {
 
 #[derive(Debug)]
 pub(crate) enum Action {
-    KeyCreate(Box<NewKey>),
+    KeyCreate(Box<NewKey>, Option<NewClaim>),
+    ClaimTake(ClaimId),
+    /// Deletes the row of a claim whose time is over.
+    ClaimExpire(ClaimId),
     KeyRevoke(Vec<KeyId>),
     KeyUpdate(KeyId, Box<KeyChange>),
     AdminTokenPut(NewAdminToken),

@@ -30,6 +30,7 @@ macro_rules! on_every_backend {
 }
 
 // After the macro, which they use.
+mod claims;
 mod life;
 mod rates;
 mod usage;

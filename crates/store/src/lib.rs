@@ -10,6 +10,7 @@
 
 mod admin_token;
 mod backend;
+mod claim;
 mod clock;
 mod command;
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod witness;
 mod writer;
 
 pub use admin_token::{AdminToken, NewAdminToken};
+pub use claim::{Claim, NewClaim};
 pub use error::{OpenError, StoreError};
 pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};

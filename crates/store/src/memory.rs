@@ -10,9 +10,11 @@ use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::limit::{Dimension, Units};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
+use till_core::token::ClaimId;
 
 use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
+use crate::claim::{Claim, NewClaim};
 use crate::error::StoreError;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
 use crate::month::Month;
@@ -43,6 +45,7 @@ pub(crate) struct Disk {
     keys: Vec<KeyRow>,
     /// Of paused keys.
     reasons: BTreeMap<KeyId, String>,
+    pub(crate) claims: BTreeMap<ClaimId, (KeyId, NewClaim)>,
     accounts: BTreeMap<AccountId, Account>,
     /// And whether it is an orphan.
     pub(crate) holds: BTreeMap<HoldId, (OpenHold, bool)>,
@@ -148,6 +151,18 @@ impl Backend for MemoryBackend {
         Ok(old.len() as u64)
     }
 
+    fn claim(&mut self, id: ClaimId) -> Result<Option<(KeyId, Timestamp)>, StoreError> {
+        Ok(self.medium.disk().claims.get(&id).map(|(key, claim)| (*key, claim.expires_at)))
+    }
+
+    fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut disk = self.medium.disk();
+        let over = disk.claims.iter().filter(|(_, (_, claim))| claim.expires_at <= now);
+        let over: Vec<ClaimId> = over.map(|(id, _)| *id).take(limit as usize).collect();
+        disk.claims.retain(|id, _| !over.contains(id));
+        Ok(over.len() as u64)
+    }
+
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         let disk = self.medium.disk();
         let open = disk.holds.iter().filter(|(_, (_, orphan))| !orphan);
@@ -209,6 +224,12 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
         disk.accounts.insert(*id, kept);
     }
     disk.keys.extend(batch.keys.iter().cloned());
+    for (key, claim) in &batch.claims {
+        disk.claims.insert(claim.id, (*key, claim.clone()));
+    }
+    for id in &batch.claims_gone {
+        disk.claims.remove(id);
+    }
     for (id, details) in &batch.details {
         let row = disk.keys.iter_mut().find(|row| row.key.id == *id).expect("a changed key has a row");
         (row.key.options, row.key.metadata) = (details.options, details.metadata.clone());
@@ -331,6 +352,20 @@ impl Reader for MemoryReader {
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
         Ok(self.0.disk().months.get(&month).copied().unwrap_or(0))
+    }
+
+    fn claim_fetch(&mut self, id: ClaimId) -> Result<Option<Claim>, StoreError> {
+        let disk = self.0.disk();
+        let provider = |id: KeyId| {
+            let row = disk.keys.iter().find(|row| row.key.id == id).expect("a claim is of a key");
+            row.key.provider.clone()
+        };
+        Ok(disk.claims.get(&id).map(|(key, claim)| Claim {
+            key: *key,
+            provider: provider(*key),
+            sealed: claim.sealed.clone(),
+            expires_at: claim.expires_at,
+        }))
     }
 
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {

@@ -4,6 +4,7 @@
 //! second one reads, and a reader never waits for the writer. The tables are described in
 //! `sqlite/schema-*.sql`.
 
+mod claims;
 mod column;
 mod migration;
 mod read;
@@ -19,9 +20,11 @@ use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
+use till_core::token::ClaimId;
 
 use crate::admin_token::AdminToken;
 use crate::backend::{Backend, Batch, Instance, Reader};
+use crate::claim::Claim;
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
@@ -154,6 +157,14 @@ impl Backend for SqliteBackend {
         self.run("write", |connection| usage::delete(connection, before, limit))
     }
 
+    fn claim(&mut self, id: ClaimId) -> Result<Option<(KeyId, Timestamp)>, StoreError> {
+        self.run("read", |connection| claims::find(connection, id))
+    }
+
+    fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.run("write", |connection| claims::delete(connection, now, limit))
+    }
+
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         self.run("read", read::open_holds)
     }
@@ -238,6 +249,10 @@ impl Reader for SqliteReader {
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
         self.run(|connection| read::month_total(connection, month))
+    }
+
+    fn claim_fetch(&mut self, id: ClaimId) -> Result<Option<Claim>, StoreError> {
+        self.run(|connection| claims::fetch(connection, id))
     }
 
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {

@@ -202,7 +202,12 @@ impl Store {
     /// The id exists, a limit is above [`till_core::limit::LIMIT_MAX`], or the store can't be written.
     pub async fn key_create(&self, key: NewKey, actor: &Actor) -> Result<KeyRecord, StoreError> {
         let id = key.id;
-        self.administer(Action::KeyCreate(Box::new(key)), actor).await?;
+        self.administer(Action::KeyCreate(Box::new(key), None), actor).await?;
+        self.made(id).await
+    }
+
+    /// The record of a key that was just made.
+    pub(crate) async fn made(&self, id: KeyId) -> Result<KeyRecord, StoreError> {
         let record = self.key_fetch(id).await?;
         record.ok_or_else(|| StoreError::Invalid { reason: format!("{id} was made but can't be found") })
     }

@@ -8,6 +8,7 @@
 //! - an account is evicted only between batches, when no open hold and no listener needs it.
 
 mod administer;
+mod claims;
 mod ending;
 mod kill;
 mod recovery;
@@ -231,7 +232,7 @@ impl Writer {
         }
         let raise = self.used_since_raise.then(|| self.raised_at + RAISE_EVERY);
         let end = self.ends.due(self.shared.clock.now());
-        [self.denials_due, self.retry_due, raise, self.retention.due(), end].into_iter().flatten().min()
+        [self.denials_due, self.retry_due, raise, Some(self.retention.due()), end].into_iter().flatten().min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
@@ -258,7 +259,7 @@ impl Writer {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
         }
-        self.delete_old_records();
+        self.delete_what_is_old();
         if self.used_since_raise && self.raised_at.elapsed() >= RAISE_EVERY {
             self.raise(false)
                 .unwrap_or_else(|error| tracing::error!(%error, "the witness could not be written"));

@@ -104,9 +104,17 @@ async fn pages_are_open_on_loopback_only() {
 #[tokio::test]
 async fn what_does_not_exist_is_said_in_json() {
     let instance = Instance::start().await;
-    for path in
-        ["/", "/admin", "/admin/", "/admin/keys/", "/admin/keys/a/b", "/dashboard", "/claim/x", "/docs/x"]
-    {
+    for path in [
+        "/",
+        "/admin",
+        "/admin/",
+        "/admin/keys/",
+        "/admin/keys/a/b",
+        "/dashboard",
+        "/claim",
+        "/claim/x/y",
+        "/docs/x",
+    ] {
         instance.get(path).await.assert_error(404, "not_found");
     }
     for (method, path, allow) in [

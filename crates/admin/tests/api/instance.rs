@@ -50,7 +50,7 @@ async fn shows_the_instance() {
 }
 
 /// Copies a data directory without the witness, which is outside of what is backed up.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_file() {
@@ -59,19 +59,24 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Replaces what is in a data directory by such a copy.
+pub(crate) fn put_back(from: &Path, to: &Path) {
+    for entry in fs::read_dir(to).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    copy(from, to);
+}
+
 #[tokio::test]
 async fn a_roll_back_is_shown_and_accepted() {
     let (dir, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     open(dir.path()).close().await.unwrap();
     copy(dir.path(), backup.path());
     open(dir.path()).close().await.unwrap();
-    for entry in fs::read_dir(dir.path()).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::remove_file(entry.path()).unwrap();
-        }
-    }
-    copy(backup.path(), dir.path());
+    put_back(backup.path(), dir.path());
 
     let instance = Instance::start_in(dir, true).await;
     instance.get_anonymously("/readyz").await.assert_error(503, "instance_fenced");

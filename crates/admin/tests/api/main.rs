@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod claim;
 mod document;
 mod explain;
 mod harness;

@@ -10,6 +10,7 @@ use axum::http::{Request, header};
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::claim::{self, Link};
 use crate::harness::{CANARY, Instance};
 
 /// What was logged, by every test of this process.
@@ -84,6 +85,9 @@ async fn no_credential_is_found_outside() {
     let instance = Instance::start().await;
     let key = instance.minted(5).await;
     let scoped_key = key["scopedKey"].as_str().unwrap().to_owned();
+    let link = Link::of(&claim::create(&instance, 3600).await);
+    let claimed = link.claim(&instance).await.json()["scopedKey"].as_str().unwrap().to_owned();
+    let unclaimed = Link::of(&claim::create(&instance, 3600).await);
     let path = format!("/admin/keys/{}", key["id"].as_str().unwrap());
     let mut answers = vec![];
     for page in [
@@ -117,7 +121,14 @@ async fn no_credential_is_found_outside() {
     instance.store.close().await.unwrap();
     answers.push(instance.get("/admin/keys").await);
 
-    let secrets = [CANARY, scoped_key.as_str(), instance.token.as_str()];
+    let secrets = [
+        CANARY,
+        scoped_key.as_str(),
+        instance.token.as_str(),
+        claimed.as_str(),
+        link.secret.as_str(),
+        unclaimed.secret.as_str(),
+    ];
     for answer in &answers {
         let headers = format!("{:?}", answer.headers);
         for secret in secrets {

@@ -61,6 +61,9 @@ fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>)
     if let Some(rate) = key_update::rate(&wanted.rate) {
         body["rate"] = rate;
     }
+    if let Some(seconds) = wanted.claim {
+        body["claim_ttl_seconds"] = json!(seconds);
+    }
     if wanted.no_clamp {
         body["clamp"] = json!(false);
     }
@@ -154,6 +157,9 @@ fn metadata(wanted: &KeyCreate) -> anyhow::Result<Map<String, Value>> {
 /// The scoped key, shown once, and the lines that put it to use.
 fn hand_over(key: &Value, providers: &Value, base_url: &str) -> String {
     let id = text(&key["provider"]);
+    if let Some(link) = key["claimUrl"].as_str() {
+        return hand_over_by_link(key, link);
+    }
     let scoped_key = text(&key["scopedKey"]);
     let known = providers["providers"]
         .as_array()
@@ -172,16 +178,8 @@ fn hand_over(key: &Value, providers: &Value, base_url: &str) -> String {
         Some(variable) => format!("export {variable}={scoped_key}"),
         None => format!("curl {base_url}/proxy/{id}/… -H 'Authorization: Bearer {scoped_key}'"),
     };
-    let unbounded = match key["dangerAllowUnbounded"] == true {
-        true => " Requests that nothing bounds may exceed that.",
-        false => "",
-    };
     output_lines(&[
-        &format!(
-            "Scoped key {} for {id}, good for {}.{unbounded} It is shown only this once:",
-            text(&key["id"]),
-            limits(key)
-        ),
+        &format!("{} It is shown only this once:", introduction(key)),
         "",
         &format!("  {scoped_key}"),
         "",
@@ -190,6 +188,33 @@ fn hand_over(key: &Value, providers: &Value, base_url: &str) -> String {
         &format!("  {first}"),
         &format!("  {second}"),
     ])
+}
+
+/// The link, for whoever is to have the key.
+fn hand_over_by_link(key: &Value, link: &str) -> String {
+    output_lines(&[
+        &format!(
+            "{} Send this link to who is to have it; it shows the key once, until {}:",
+            introduction(key),
+            text(&key["claimExpiresAt"])
+        ),
+        "",
+        &format!("  {link}"),
+        "",
+        "If they find it used already, somebody else has the key:",
+        "",
+        &format!("  till keys revoke {}", text(&key["id"])),
+    ])
+}
+
+/// What was made.
+fn introduction(key: &Value) -> String {
+    let unbounded = match key["dangerAllowUnbounded"] == true {
+        true => " Requests that nothing bounds may exceed that.",
+        false => "",
+    };
+    let (id, provider) = (text(&key["id"]), text(&key["provider"]));
+    format!("Scoped key {id} for {provider}, good for {}.{unbounded}", limits(key))
 }
 
 /// `50 activations and $0.25`
@@ -321,6 +346,9 @@ mod tests {
         key["dangerAllowUnbounded"] = json!(true);
         assert!(says(&key).contains("good for 9 tokens. Requests that nothing bounds may exceed that."));
         let curl = "curl https://till.example/proxy/mine/… -H 'Authorization: Bearer till_sk_x'";
+        let link = "https://till.example/claim/x#y";
+        let claim = json!({"id": "key_1", "provider": "openai", "maxTokens": 9, "claimUrl": link});
+        assert!(says(&claim).contains("\n  https://till.example/claim/x#y\n"), "{}", says(&claim));
         check("mine", ["# base URL: https://till.example", curl]);
     }
 }

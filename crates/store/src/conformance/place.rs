@@ -40,6 +40,9 @@ pub(super) trait Place {
     fn holds(&self) -> Vec<bool>;
 
     fn denials(&self) -> Vec<DenialCount>;
+
+    /// How many claims have a row.
+    fn claims(&self) -> usize;
 }
 
 pub(super) struct SqlitePlace {
@@ -69,6 +72,10 @@ impl Place for SqlitePlace {
         let mut statement =
             connection.prepare("SELECT state = 'orphan' FROM holds ORDER BY incarnation, number").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn claims(&self) -> usize {
+        self.connection().query_row("SELECT count(*) FROM claims", [], |row| row.get(0)).unwrap()
     }
 
     fn denials(&self) -> Vec<DenialCount> {
@@ -117,6 +124,10 @@ impl Place for MemoryPlace {
 
     fn holds(&self) -> Vec<bool> {
         self.medium.disk().holds.values().map(|(_, orphan)| *orphan).collect()
+    }
+
+    fn claims(&self) -> usize {
+        self.medium.disk().claims.len()
     }
 
     fn denials(&self) -> Vec<DenialCount> {

@@ -1,4 +1,4 @@
--- Schema version 3: the life cycle of a key, and what it may call.
+-- Schema version 3: the life cycle of a key, what it may call, and how it is handed over.
 --
 -- What bounds a key in time stands with its account, because it is checked in the step that grants. `status` stays what no
 -- clock has a say in (active, exhausted, revoked); what a key is at a given time follows from it and these columns.
@@ -28,3 +28,13 @@ ALTER TABLE instance ADD COLUMN time_seen INTEGER NOT NULL DEFAULT 0;
 -- While all keys are stopped, since when and why; NULL otherwise.
 ALTER TABLE instance ADD COLUMN stopped_since INTEGER;
 ALTER TABLE instance ADD COLUMN stopped_reason TEXT;
+
+-- Keys that wait to be handed over by a link. A row goes when it is claimed or its time is over.
+CREATE TABLE claims (
+    id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    key BLOB NOT NULL REFERENCES keys (id),
+    -- The scoped key, encrypted under a secret that only the link has.
+    sealed BLOB NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX claims_by_end ON claims (expires_at);

@@ -6,7 +6,7 @@ use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, Balance, HoldId, Ledger, OpenHold};
 
 use super::column::{Amount, Time, account_parts, chain_bytes};
-use super::usage;
+use super::{claims, usage};
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 use crate::key::KeyDetails;
@@ -27,6 +27,7 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     for row in &batch.keys {
         key_insert(connection, row)?;
     }
+    claims::write(connection, batch)?;
     for (id, details) in &batch.details {
         details_put(connection, *id, details)?;
     }

@@ -10,6 +10,7 @@ use super::update::{lifetime_json, limits_json};
 use super::{Writer, key_of, units_json};
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Instance, KeyRow};
+use crate::claim::NewClaim;
 use crate::command::{Action, Administration};
 use crate::error::StoreError;
 use crate::key::{DEFAULT_PROJECT, NewKey};
@@ -22,7 +23,9 @@ impl Writer {
     pub(super) fn administer(&mut self, what: Administration) -> Result<bool, StoreError> {
         let Administration { action, actor } = what;
         match action {
-            Action::KeyCreate(key) => self.key_create(*key, &actor),
+            Action::KeyCreate(key, claim) => self.key_create(*key, claim, &actor),
+            Action::ClaimTake(id) => self.claim_take(id, &actor),
+            Action::ClaimExpire(id) => self.claim_expire(id),
             Action::KeyRevoke(keys) => self.keys_revoke(&keys, &actor),
             Action::KeyUpdate(key, change) => self.key_update(key, *change, &actor),
             Action::AdminTokenPut(token) => Ok(self.admin_token_put(token, &actor)),
@@ -40,7 +43,12 @@ impl Writer {
         }
     }
 
-    fn key_create(&mut self, key: NewKey, actor: &Actor) -> Result<bool, StoreError> {
+    fn key_create(
+        &mut self,
+        key: NewKey,
+        claim: Option<NewClaim>,
+        actor: &Actor,
+    ) -> Result<bool, StoreError> {
         let too_high =
             |dimension: &Dimension| key.limits.of(*dimension).is_some_and(|limit| limit > LIMIT_MAX);
         if let Some(dimension) = Dimension::ALL.iter().find(|dimension| too_high(dimension)) {
@@ -50,6 +58,9 @@ impl Writer {
         }
         if self.ensure_loaded(key.id)? {
             return Err(StoreError::Conflict { what: key.id.to_string() });
+        }
+        if let Some(claim) = &claim {
+            self.claim_check(claim)?;
         }
         let id = AccountId::Key(key.id);
         key.lifetime
@@ -63,6 +74,11 @@ impl Writer {
         let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime), "rate": key.options.rates});
         if !key.scope.is_empty() {
             detail["scope"] = json!(key.scope);
+        }
+        if let Some(claim) = claim {
+            detail["claim"] = json!(true);
+            detail["claimExpiresAt"] = json!(claim.expires_at.to_string());
+            self.batch.claims.push((key.id, claim));
         }
         self.audit(actor, "key.create", &key.id.to_string(), detail.to_string());
         self.batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: self.now });
