@@ -4,6 +4,7 @@ mod proxy {
     mod bypass;
     mod bypass_models;
     mod bypass_parameters;
+    mod bypass_paths;
     mod charges;
     mod connections;
     mod cors;
