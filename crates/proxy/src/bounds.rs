@@ -98,22 +98,29 @@ impl Plan {
         till: &Inner,
         counted: Option<u64>,
     ) -> Result<Self, Denial> {
+        let question = question(key, request, facts, body);
         let within = match terms.scope().filter(|scope| scope.needs_body()) {
-            Some(scope) => {
-                let question = question(key, request, facts, body);
-                Some(check_request(scope, terms.options().clamp, &question, &till.prices)?)
-            }
+            Some(scope) => Some(check_request(scope, terms.options().clamp, &question, &till.prices)?),
             None => None,
         };
-        match within {
-            Some(within) if !terms.is_metered() => {
-                Ok(Self::counted(key, request, facts, till).within(within))
+        let needs_price = terms.limits().of(Dimension::Spend).is_some();
+        if terms.is_metered() {
+            let most = within.as_ref().and_then(|within| within.cap);
+            match Self::bound(&question, terms, till, needs_price, counted, most) {
+                Err(denial) if terms.options().allow_unbounded && is_unbounded(denial.code) => {}
+                outcome => return outcome,
             }
-            within => Self::bounded(key, request, facts, body, terms, till, counted, within),
         }
+        let mut plan = Self::counted(key, request, facts, till);
+        if let Some(within) = within {
+            plan = plan.within(within);
+        }
+        plan.measure.is_metered = terms.is_metered();
+        plan.measure.needs_price = needs_price;
+        Ok(plan)
     }
 
-    /// For a key that has a scope alone: the model is known, and the cap may change.
+    /// For a request that only a scope bounds: the model is known, and the cap may change.
     fn within(mut self, within: Within) -> Self {
         let Within { facts, cap } = within;
         self.measure.model.clone_from(&facts.model);
@@ -129,40 +136,6 @@ impl Plan {
     ///
     /// # Errors
     /// `unbounded_request`, `unpriced_model` or `malformed_request`, naming what is at fault.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "it stands between two stages and passes on what both know"
-    )]
-    fn bounded(
-        key: &Authenticated,
-        request: &Parts,
-        facts: &Facts,
-        body: &[u8],
-        terms: &KeyTerms,
-        till: &Inner,
-        counted: Option<u64>,
-        within: Option<Within>,
-    ) -> Result<Self, Denial> {
-        let most = within.as_ref().and_then(|within| within.cap);
-        let needs_price = terms.limits().of(Dimension::Spend).is_some();
-        let question = question(key, request, facts, body);
-        match Self::bound(&question, terms, till, needs_price, counted, most) {
-            Err(denial)
-                if terms.options().allow_unbounded
-                    && matches!(denial.code, DenialCode::UnboundedRequest | DenialCode::UnpricedModel) =>
-            {
-                let mut plan = Self::counted(key, request, facts, till);
-                if let Some(within) = within {
-                    plan = plan.within(within);
-                }
-                plan.measure.is_metered = true;
-                plan.measure.needs_price = needs_price;
-                Ok(plan)
-            }
-            outcome => outcome,
-        }
-    }
-
     fn bound(
         question: &Question<'_>,
         terms: &KeyTerms,
@@ -258,6 +231,11 @@ pub(crate) fn question<'a>(
         headers: &request.headers,
         body,
     }
+}
+
+/// Whether the refusal is one that `allow_unbounded` lifts.
+fn is_unbounded(code: DenialCode) -> bool {
+    matches!(code, DenialCode::UnboundedRequest | DenialCode::UnpricedModel)
 }
 
 fn refused(refusal: Refused) -> Denial {

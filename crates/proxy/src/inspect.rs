@@ -89,8 +89,7 @@ async fn collect(room: &Arc<Semaphore>, mut body: Incoming) -> Result<(Bytes, Ow
         return Err(too_large());
     }
     // Room is taken for what has arrived: an announced length is only a promise.
-    let first =
-        known.map_or(ROOM_STEP, |length| u32::try_from(length).map_or(ROOM_STEP, |n| n.min(ROOM_STEP)));
+    let first = known.and_then(|length| u32::try_from(length).ok()).unwrap_or(ROOM_STEP).min(ROOM_STEP);
     let mut permit = take_room(room, first)?;
     let mut bytes = BytesMut::with_capacity(first as usize);
     while let Some(frame) = body.frame().await {
