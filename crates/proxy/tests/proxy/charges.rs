@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::metered::{
     CHAT, DOLLAR, EVENTS, Gated, HELLO, HELLO_STREAMED, USAGE, USAGE_NANOS, answer_with, delta, event,
-    gated_stream, post, settled, usage_chunk,
+    gated_stream, gated_upstream, post, settled, usage_chunk,
 };
 use super::rig::{Options, Rig, becomes, connections_end, request, soon};
 
@@ -57,9 +57,7 @@ async fn what_nobody_waits_for_any_more_is_still_in_flight() {
 /// A revoked key ends what is read on for it, and what was held is spent.
 #[tokio::test]
 async fn a_revocation_ends_what_is_read_on_for_nobody() {
-    let gate = Arc::new(Semaphore::new(0));
-    let script_gate = Arc::clone(&gate);
-    let upstream = Upstream::start(move |_, _| gated_stream(&script_gate)).await;
+    let (_gate, upstream) = gated_upstream().await;
     let rig = Rig::openai(&upstream.url()).await;
     let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
     let mut client = Client::connect(rig.address).await;
@@ -142,9 +140,7 @@ const OUTPUT_NANOS: u64 = 200 * 600;
 
 #[tokio::test]
 async fn a_stream_that_is_reset_is_read_to_its_end() {
-    let gate = Arc::new(Semaphore::new(0));
-    let script_gate = Arc::clone(&gate);
-    let upstream = Upstream::start(move |_, _| gated_stream(&script_gate)).await;
+    let (gate, upstream) = gated_upstream().await;
     let rig = Rig::openai(&upstream.url()).await;
     let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
     let socket = TcpStream::connect(rig.address).await.expect("it listens");

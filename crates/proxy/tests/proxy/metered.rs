@@ -61,6 +61,14 @@ pub(super) fn gated_stream(gate: &Arc<Semaphore>) -> Vec<Step> {
     ]
 }
 
+/// The gate of every [`gated_stream`] of an upstream, and that upstream.
+pub(super) async fn gated_upstream() -> (Arc<Semaphore>, Upstream) {
+    let gate = Arc::new(Semaphore::new(0));
+    let script_gate = Arc::clone(&gate);
+    let upstream = Upstream::start(move |_, _| gated_stream(&script_gate)).await;
+    (gate, upstream)
+}
+
 /// An upstream whose first answers wait at a gate.
 pub(super) struct Gated {
     pub(super) upstream: Upstream,
@@ -280,9 +288,7 @@ async fn metering_holds_nothing_back() {
 
 #[tokio::test]
 async fn hanging_up_costs_what_reading_on_costs() {
-    let gate = Arc::new(Semaphore::new(0));
-    let script_gate = Arc::clone(&gate);
-    let upstream = Upstream::start(move |_, _| gated_stream(&script_gate)).await;
+    let (gate, upstream) = gated_upstream().await;
     let rig = Rig::openai(&upstream.url()).await;
     let (token, id) = rig.mint_dollars("openai", DOLLAR).await;
     let mut client = Client::connect(rig.address).await;
