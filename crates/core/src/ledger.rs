@@ -9,6 +9,8 @@
 //! - per account and dimension `limit + overrun = free + held + spent + escrowed + burnt`;
 //! - a hold is granted only out of `free`, so what was granted never exceeds a limit;
 //! - an account with an open hold stays loaded, so a settle always finds it;
+//! - an *escrow* is a hold for requests to come: they are granted out of it without asking the ledger, and settled in it
+//!   one after the other. It is counted as escrowed, not held, and is lost in a crash like any other hold;
 //! - a hold id is given out once. Closing a hold that is not open, for the second time or out of order,
 //!   changes nothing.
 //!
@@ -18,6 +20,7 @@
 mod account;
 mod ask;
 mod balance;
+mod escrow;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -80,11 +83,25 @@ impl AccountChain {
     }
 }
 
+/// What a hold is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldKind {
+    /// One request.
+    Call,
+    /// Requests to come.
+    Escrow {
+        /// How many of its requests were settled.
+        settled: u64,
+    },
+}
+
 /// A hold whose outcome is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenHold {
     /// What it debits.
     pub accounts: AccountChain,
+    /// What it is for.
+    pub kind: HoldKind,
     /// How much is set aside in each account.
     pub units: Units,
     /// When it was granted.
@@ -158,16 +175,16 @@ impl Ledger {
         let Entry::Occupied(entry) = self.holds.entry(id) else {
             return Ok(None);
         };
-        let held = entry.get().units;
+        let (kind, held) = (entry.get().kind, entry.get().units);
         for account in entry.get().accounts.iter() {
             // Compute and discard, so that nothing has changed if a later account can't count it.
-            self.accounts[&account].account.clone().settle(held, used)?;
+            self.accounts[&account].account.clone().settle(kind, held, used)?;
         }
         let hold = entry.remove();
         let mut overrun = Vec::new();
         for account in hold.accounts.iter() {
             let loaded = self.accounts.get_mut(&account).expect("an open hold keeps its accounts loaded");
-            loaded.account.settle(held, used).expect("it was countable a moment ago");
+            loaded.account.settle(kind, held, used).expect("it was countable a moment ago");
             loaded.open_holds = loaded.open_holds.checked_sub(1).expect("every open hold was counted");
             loaded.account.assert_balanced();
             if loaded.account.is_overrun() {
@@ -293,12 +310,12 @@ impl Ledger {
         self.accounts.entry(id).or_insert(Loaded { account, open_holds: 0 });
     }
 
-    /// Puts an open hold into memory whose units the loaded accounts already count as held.
-    /// `false`, and nothing happens, when an account is missing, counts less than that as held, or the
+    /// Puts an open hold into memory whose units the loaded accounts already count as held or escrowed.
+    /// `false`, and nothing happens, when an account is missing, counts less than that, or the
     /// hold is there already: what is on disk contradicts itself.
     pub fn restore_hold(&mut self, id: HoldId, hold: OpenHold) -> bool {
         let covered =
-            |account| self.accounts.get(&account).is_some_and(|loaded| loaded.account.holds(hold.units));
+            |account| self.accounts.get(&account).is_some_and(|loaded| loaded.account.covers(&hold));
         if self.holds.contains_key(&id) || !hold.accounts.iter().all(covered) {
             return false;
         }

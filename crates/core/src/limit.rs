@@ -48,6 +48,33 @@ impl Units {
     /// One request and nothing else.
     pub const ONE_ACTIVATION: Self = Self { activations: 1, tokens: 0, spend_nanos: 0 };
 
+    /// Both together; `None` when a sum does not fit.
+    pub fn checked_add(self, more: Self) -> Option<Self> {
+        Some(Self {
+            activations: self.activations.checked_add(more.activations)?,
+            tokens: self.tokens.checked_add(more.tokens)?,
+            spend_nanos: self.spend_nanos.checked_add(more.spend_nanos)?,
+        })
+    }
+
+    /// What is left without `part`; `None` when that is more, in any dimension.
+    pub fn checked_sub(self, part: Self) -> Option<Self> {
+        Some(Self {
+            activations: self.activations.checked_sub(part.activations)?,
+            tokens: self.tokens.checked_sub(part.tokens)?,
+            spend_nanos: self.spend_nanos.checked_sub(part.spend_nanos)?,
+        })
+    }
+
+    /// The units that `f` makes of these and `others`, dimension by dimension.
+    pub fn zip(self, others: Self, f: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            activations: f(self.activations, others.activations),
+            tokens: f(self.tokens, others.tokens),
+            spend_nanos: f(self.spend_nanos, others.spend_nanos),
+        }
+    }
+
     /// The amount in one dimension.
     pub fn of(&self, dimension: Dimension) -> u64 {
         match dimension {

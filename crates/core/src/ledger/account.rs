@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::balance::{Balance, Uncountable};
+use super::{HoldKind, OpenHold};
 use crate::key::{KeyId, KeyStatus};
 use crate::lifetime::Lifetime;
 use crate::limit::{Dimension, Limits, Units};
@@ -32,7 +33,7 @@ pub struct Account {
     balances: [Balance; 3],
     /// When it was ended, if it was.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last granted a hold.
+    /// When it last granted a request.
     pub last_used_at: Option<Timestamp>,
     /// Its bounds in time.
     pub lifetime: Lifetime,
@@ -130,7 +131,7 @@ impl Account {
     /// an activation comes back only if nothing was sent.
     pub fn is_exhausted(&self, dimension: Dimension) -> bool {
         let balance = self.balance(dimension);
-        let comes_back = dimension != Dimension::Activations && balance.parts().held > 0;
+        let comes_back = dimension != Dimension::Activations && balance.pending() > 0;
         balance.is_overrun() || (balance.free() == Some(0) && !comes_back)
     }
 
@@ -159,10 +160,16 @@ impl Account {
         self.last_used_at = Some(now);
     }
 
-    /// On an error some balances may have changed: the caller works on a copy first.
-    pub(super) fn settle(&mut self, held: Units, used: Units) -> Result<(), Uncountable> {
+    pub(super) fn escrow(&mut self, units: Units) {
         for dimension in Dimension::ALL {
-            self.balances[index(dimension)].settle(held.of(dimension), used.of(dimension))?;
+            self.balances[index(dimension)].escrow(units.of(dimension));
+        }
+    }
+
+    /// On an error some balances may have changed: the caller works on a copy first.
+    pub(super) fn settle(&mut self, kind: HoldKind, held: Units, used: Units) -> Result<(), Uncountable> {
+        for dimension in Dimension::ALL {
+            self.balances[index(dimension)].settle(kind, held.of(dimension), used.of(dimension))?;
         }
         Ok(())
     }
@@ -179,11 +186,16 @@ impl Account {
         }
     }
 
-    /// Whether at least `units` are held.
-    pub(super) fn holds(&self, units: Units) -> bool {
-        Dimension::ALL
-            .into_iter()
-            .all(|dimension| self.balance(dimension).parts().held >= u128::from(units.of(dimension)))
+    /// Whether at least the units of this hold are set aside.
+    pub(super) fn covers(&self, hold: &OpenHold) -> bool {
+        Dimension::ALL.into_iter().all(|dimension| {
+            let parts = self.balance(dimension).parts();
+            let set_aside = match hold.kind {
+                HoldKind::Call => parts.held,
+                HoldKind::Escrow { .. } => parts.escrowed,
+            };
+            set_aside >= u128::from(hold.units.of(dimension))
+        })
     }
 
     pub(super) fn is_overrun(&self) -> bool {

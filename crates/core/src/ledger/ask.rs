@@ -5,7 +5,7 @@
 //!   big ask does not starve the rest; but never so little that the answer would be of no use.
 
 use super::account::AccountId;
-use super::{AccountChain, Grant, HoldId, Ledger, OpenHold, refusal};
+use super::{AccountChain, Grant, HoldId, HoldKind, Ledger, OpenHold, refusal};
 use crate::demand::Demand;
 use crate::denial::Denial;
 use crate::limit::{Dimension, Limits, Units};
@@ -73,14 +73,12 @@ impl Ledger {
         let Some(units) = demand.units(steps).filter(|units| self.fits(&accounts, *units)) else {
             return Verdict::Denied(refusal::uncountable(accounts.key()));
         };
-        let Some(number) = self.last_number.checked_add(1) else {
-            return Verdict::Denied(refusal::out_of_numbers());
-        };
         if let Err(denial) = allow(units, self.accounts[&accounts.key()].open_holds) {
             return Verdict::Denied(denial);
         }
-        self.last_number = number;
-        let id = HoldId { incarnation: self.incarnation, number };
+        let Some(id) = self.next_id() else {
+            return Verdict::Denied(refusal::out_of_numbers());
+        };
         let mut remaining = Limits::default();
         for account in accounts.iter() {
             let loaded = self.accounts.get_mut(&account).expect("every account of the chain was seen");
@@ -89,7 +87,7 @@ impl Ledger {
             loaded.account.assert_balanced();
             remaining = loaded.account.remaining_with(remaining);
         }
-        self.holds.insert(id, OpenHold { accounts, units, at: now });
+        self.holds.insert(id, OpenHold { accounts, kind: HoldKind::Call, units, at: now });
         Verdict::Granted(Grant { id, units, steps, remaining })
     }
 
@@ -158,7 +156,7 @@ impl Ledger {
             let asked = least.map_or(u64::MAX, |units| units.of(dimension));
             let Some(free) = balance.free() else { continue };
             // An activation that is held is as good as spent: it comes back only if nothing was sent.
-            let held = if dimension == Dimension::Activations { 0 } else { balance.parts().held };
+            let held = if dimension == Dimension::Activations { 0 } else { balance.pending() };
             if account.is_exhausted(dimension) || free.saturating_add(held) < asked.into() {
                 return Err(refusal::exhausted(key, id, dimension, balance, asked));
             }
@@ -176,8 +174,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// A name for a new hold; `None` when they are used up.
+    pub(super) fn next_id(&mut self) -> Option<HoldId> {
+        self.last_number = self.last_number.checked_add(1)?;
+        Some(HoldId { incarnation: self.incarnation, number: self.last_number })
+    }
+
     /// Whether these units are free in every account, and countable.
-    fn fits(&self, accounts: &AccountChain, units: Units) -> bool {
+    pub(super) fn fits(&self, accounts: &AccountChain, units: Units) -> bool {
         accounts.iter().all(|id| {
             let account = &self.accounts[&id].account;
             Dimension::ALL.into_iter().all(|dimension| account.balance(dimension).fits(units.of(dimension)))

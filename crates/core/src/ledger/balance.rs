@@ -1,5 +1,7 @@
 //! One dimension of one account: where every unit of the limit is.
 
+use super::HoldKind;
+
 /// The figures as they are kept. `free` is not among them: it follows from the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BalanceParts {
@@ -73,6 +75,11 @@ impl Balance {
         used(&self.parts).expect("a balance that exists has a sum")
     }
 
+    /// What may come back in part: held and escrowed together.
+    pub(super) fn pending(&self) -> u128 {
+        self.parts.held.checked_add(self.parts.escrowed).expect("a balance that exists has a sum")
+    }
+
     /// Whether the limit is broken and nobody raised it.
     pub fn is_overrun(&self) -> bool {
         self.parts.overrun > 0
@@ -91,11 +98,22 @@ impl Balance {
         self.parts.held = self.parts.held.checked_add(units).expect("fits was asked");
     }
 
-    /// Replaces `held` units by `used` ones. On an error nothing has changed.
-    pub(super) fn settle(&mut self, held: u64, used: u64) -> Result<(), Uncountable> {
+    /// Moves from free to escrowed. The caller has asked [`Balance::fits`].
+    pub(super) fn escrow(&mut self, units: u64) {
+        let units = u128::from(units);
+        self.free = self.free.map(|free| free.checked_sub(units).expect("fits was asked"));
+        self.parts.escrowed = self.parts.escrowed.checked_add(units).expect("fits was asked");
+    }
+
+    /// Replaces `held` units, of a hold of this kind, by `used` ones. On an error nothing has changed.
+    pub(super) fn settle(&mut self, kind: HoldKind, held: u64, used: u64) -> Result<(), Uncountable> {
         let mut next = *self;
         let (held, used) = (u128::from(held), u128::from(used));
-        next.parts.held = next.parts.held.checked_sub(held).expect("held covers every open hold");
+        let set_aside = match kind {
+            HoldKind::Call => &mut next.parts.held,
+            HoldKind::Escrow { .. } => &mut next.parts.escrowed,
+        };
+        *set_aside = set_aside.checked_sub(held).expect("what is set aside covers every open hold");
         next.parts.spent = next.parts.spent.checked_add(used).ok_or(Uncountable)?;
         if let Some(free) = next.free {
             if used <= held {

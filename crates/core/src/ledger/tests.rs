@@ -1,11 +1,13 @@
 //! Tables for the rules one by one; `model` and `ask` check random schedules against a second implementation.
 
 mod ask;
+mod escrow;
 mod life;
 mod model;
 
 use super::{
-    Account, AccountChain, AccountId, Balance, BalanceParts, HoldId, Ledger, OpenHold, Unbalanced, Verdict,
+    Account, AccountChain, AccountId, Balance, BalanceParts, HoldId, HoldKind, Ledger, OpenHold, Unbalanced,
+    Verdict,
 };
 use crate::demand::Demand;
 use crate::denial::{Denial, DenialCode};
@@ -340,7 +342,8 @@ fn open_holds_keep_their_accounts_loaded() {
 fn a_restored_hold_settles_like_any_other() {
     let held = BalanceParts { limit: Some(3), held: 2, ..BalanceParts::default() };
     let balances = [Balance::from_parts(held).expect("adds up"), Balance::new(None), Balance::new(None)];
-    let open = |n| OpenHold { accounts: AccountChain::of_key(KEY), units: units(n, 0, 0), at: NOW };
+    let (accounts, kind) = (AccountChain::of_key(KEY), HoldKind::Call);
+    let open = |n| OpenHold { accounts: accounts.clone(), kind, units: units(n, 0, 0), at: NOW };
     let mut ledger = Ledger::new(7, false);
     let id = HoldId { incarnation: 7, number: 4 };
     assert!(!ledger.restore_hold(id, open(2)), "no account");

@@ -25,6 +25,28 @@ enum Step {
     Void {
         nth: usize,
     },
+    /// Counts units out ahead.
+    Escrow {
+        chain: Vec<u8>,
+        units: Units,
+    },
+    /// Adds to the hold of that number, if it is an escrow.
+    Extend {
+        nth: usize,
+        more: Units,
+    },
+    /// Settles a part of an escrow, or one that was settled before.
+    Part {
+        nth: usize,
+        part: Units,
+        used: Units,
+        again: bool,
+    },
+    /// Gives a part of an escrow back.
+    Return {
+        nth: usize,
+        part: Units,
+    },
     /// Closes a hold that was never granted.
     Unknown {
         number: u64,
@@ -45,9 +67,18 @@ enum Step {
 struct Past {
     id: HoldId,
     accounts: Vec<u8>,
+    is_escrow: bool,
     held: Units,
+    /// What was used of the parts of an escrow.
+    parts: Vec<Units>,
     /// `None` while it is open.
     used: Option<Units>,
+}
+
+impl Past {
+    fn new(id: HoldId, accounts: Vec<u8>, held: Units, is_escrow: bool) -> Self {
+        Self { id, accounts, is_escrow, held, parts: Vec::new(), used: None }
+    }
 }
 
 struct Model {
@@ -68,21 +99,48 @@ fn id(account: u8) -> AccountId {
 }
 
 impl Model {
-    fn sum(&self, account: u8, dimension: Dimension, amount: impl Fn(&Past) -> Units) -> u128 {
-        let of_account = self.past.iter().filter(|past| past.accounts.contains(&account));
-        of_account.map(|past| u128::from(amount(past).of(dimension))).sum()
+    fn sum(&self, account: u8, amount: impl Fn(&Past) -> u128) -> u128 {
+        self.past.iter().filter(|past| past.accounts.contains(&account)).map(amount).sum()
     }
 
     fn spent(&self, account: u8, dimension: Dimension) -> u128 {
-        self.sum(account, dimension, |past| past.used.unwrap_or_default())
+        self.sum(account, |past| {
+            let parts = past.parts.iter().map(|part| u128::from(part.of(dimension))).sum::<u128>();
+            parts + u128::from(past.used.unwrap_or_default().of(dimension))
+        })
+    }
+
+    fn set_aside(&self, account: u8, dimension: Dimension, is_escrow: bool) -> u128 {
+        self.sum(account, |past| match past.used {
+            None if past.is_escrow == is_escrow => past.held.of(dimension).into(),
+            _ => 0,
+        })
     }
 
     fn held(&self, account: u8, dimension: Dimension) -> u128 {
-        self.sum(account, dimension, |past| if past.used.is_none() { past.held } else { Units::default() })
+        self.set_aside(account, dimension, false)
+    }
+
+    fn escrowed(&self, account: u8, dimension: Dimension) -> u128 {
+        self.set_aside(account, dimension, true)
+    }
+
+    fn pending(&self, account: u8, dimension: Dimension) -> u128 {
+        self.held(account, dimension) + self.escrowed(account, dimension)
     }
 
     fn used(&self, account: u8, dimension: Dimension) -> u128 {
-        self.spent(account, dimension) + self.held(account, dimension)
+        self.spent(account, dimension) + self.pending(account, dimension)
+    }
+
+    /// Whether these units can be counted out.
+    fn may_escrow(&self, chain: &[u8], units: Units) -> bool {
+        chain.iter().all(|account| {
+            Dimension::ALL.into_iter().all(|dimension| {
+                let free = self.free(*account, dimension);
+                free.is_none_or(|free| free >= units.of(dimension).into())
+            })
+        })
     }
 
     fn free(&self, account: u8, dimension: Dimension) -> Option<u128> {
@@ -105,7 +163,7 @@ impl Model {
                 let asked = u128::from(asked.of(dimension));
                 let held = match dimension {
                     Dimension::Activations => 0,
-                    _ => self.held(*account, dimension),
+                    _ => self.pending(*account, dimension),
                 };
                 let free = self.free(*account, dimension);
                 let never = free.is_some_and(|free| (free == 0 && held == 0) || free + held < asked);
@@ -129,6 +187,11 @@ impl Model {
             return false;
         }
         past.used = Some(used);
+        self.count_overrun(nth);
+        true
+    }
+
+    fn count_overrun(&mut self, nth: usize) {
         for account in self.past[nth].accounts.clone() {
             for dimension in Dimension::ALL {
                 if let Some(limit) = self.limits[usize::from(account)].of(dimension) {
@@ -138,7 +201,6 @@ impl Model {
                 }
             }
         }
-        true
     }
 
     fn adjust(&mut self, account: u8, limits: Limits) {
@@ -174,7 +236,7 @@ fn run(initial: [Limits; ACCOUNTS], steps: Vec<Step>) -> Result<(), TestCaseErro
                 match hold(&mut ledger, AccountChain::new(id(chain[0]), &ancestors), units, now) {
                     Ok(grant) => {
                         prop_assert_eq!(verdict, None);
-                        model.past.push(Past { id: grant.id, accounts: distinct, held: units, used: None });
+                        model.past.push(Past::new(grant.id, distinct, units, false));
                     }
                     Err(denial) => prop_assert_eq!(verdict, Some(denial.code)),
                 }
@@ -189,6 +251,51 @@ fn run(initial: [Limits; ACCOUNTS], steps: Vec<Step>) -> Result<(), TestCaseErro
                 let closed = ledger.void(model.past[nth].id).expect("countable");
                 prop_assert_eq!(closed.is_some(), model.close(nth, Units::default()));
             }
+            Step::Escrow { chain, units } => {
+                let ancestors: Vec<AccountId> = chain[1..].iter().map(|account| id(*account)).collect();
+                let mut distinct = chain.clone();
+                distinct.dedup();
+                let may = model.may_escrow(&distinct, units);
+                let granted = ledger.escrow(AccountChain::new(id(chain[0]), &ancestors), units, now);
+                prop_assert_eq!(granted.is_some(), may);
+                model.past.extend(granted.map(|id| Past::new(id, distinct, units, true)));
+            }
+            Step::Extend { nth, more } if !model.past.is_empty() => {
+                let nth = nth % model.past.len();
+                let past = &model.past[nth];
+                let sum = past.held.checked_add(more);
+                let is_open = past.is_escrow && past.used.is_none();
+                let may = is_open && sum.is_some() && model.may_escrow(&past.accounts, more);
+                prop_assert_eq!(ledger.escrow_extend(past.id, more), may);
+                if let (true, Some(sum)) = (may, sum) {
+                    model.past[nth].held = sum;
+                }
+            }
+            Step::Part { nth, part, used, again } if !model.past.is_empty() => {
+                let nth = nth % model.past.len();
+                let past = &mut model.past[nth];
+                let part = past.held.zip(part, u64::min);
+                let number = past.parts.len() as u64 + u64::from(!again);
+                let closed = ledger.escrow_settle(past.id, number, part, used).expect("countable");
+                let settles = past.is_escrow && past.used.is_none() && !again;
+                prop_assert_eq!(closed.is_some(), settles);
+                if settles {
+                    past.held = past.held.checked_sub(part).expect("the lesser of both");
+                    past.parts.push(used);
+                    model.count_overrun(nth);
+                }
+            }
+            Step::Return { nth, part } if !model.past.is_empty() => {
+                let nth = nth % model.past.len();
+                let past = &mut model.past[nth];
+                let part = past.held.zip(part, u64::min);
+                let is_open = past.is_escrow && past.used.is_none();
+                prop_assert_eq!(ledger.escrow_return(past.id, part), is_open);
+                if is_open {
+                    past.held = past.held.checked_sub(part).expect("the lesser of both");
+                }
+            }
+            Step::Extend { .. } | Step::Part { .. } | Step::Return { .. } => {}
             Step::Unknown { number } => {
                 let id = HoldId { incarnation: 2, number };
                 prop_assert_eq!(ledger.settle(id, units(1, 1, 1)), Ok(None));
@@ -223,6 +330,7 @@ fn compare(model: &Model, ledger: &Ledger, disk: &BTreeMap<u8, Account>) -> Resu
         for dimension in Dimension::ALL {
             let balance = kept.balance(dimension);
             prop_assert_eq!(balance.parts().held, model.held(account, dimension));
+            prop_assert_eq!(balance.parts().escrowed, model.escrowed(account, dimension));
             prop_assert_eq!(balance.parts().spent, model.spent(account, dimension));
             prop_assert_eq!(balance.parts().overrun, model.overrun[usize::from(account)][dimension as usize]);
             prop_assert_eq!(balance.free(), model.free(account, dimension));
@@ -253,6 +361,11 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (some_chain(), some_units()).prop_map(|(chain, units)| Step::Hold { chain, units }),
         6 => (any::<usize>(), some_units()).prop_map(|(nth, used)| Step::Settle { nth, used }),
         3 => any::<usize>().prop_map(|nth| Step::Void { nth }),
+        4 => (some_chain(), some_units()).prop_map(|(chain, units)| Step::Escrow { chain, units }),
+        3 => (any::<usize>(), some_units()).prop_map(|(nth, more)| Step::Extend { nth, more }),
+        6 => (any::<usize>(), some_units(), some_units(), prop::bool::weighted(0.2))
+            .prop_map(|(nth, part, used, again)| Step::Part { nth, part, used, again }),
+        3 => (any::<usize>(), some_units()).prop_map(|(nth, part)| Step::Return { nth, part }),
         1 => (0_u64..4).prop_map(|number| Step::Unknown { number }),
         2 => (0_u8..3, some_limits()).prop_map(|(account, limits)| Step::Adjust { account, limits }),
         1 => (0_u8..3).prop_map(|account| Step::Revoke { account }),
