@@ -23,7 +23,8 @@ const PAGE_MAX: u32 = 1000;
 /// Length of a page that was not asked for.
 const PAGE_DEFAULT: u32 = 100;
 
-/// A hold whose request was under way when till ended without a stop. Its units are spent.
+/// A hold that was open when till ended without a stop: that of a request under way, or units that were counted out for
+/// calls to come. It is spent.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Hold)]
@@ -31,9 +32,9 @@ pub(crate) struct HoldJson {
     /// Name of the hold.
     #[schema(example = "hold_7-31")]
     id: String,
-    /// `request`.
-    #[schema(example = "request")]
-    kind: String,
+    /// `request`, or `escrow` for units that were counted out ahead, of which till can't tell any more how many were used.
+    #[schema(example = "request", pattern = "^(request|escrow)$")]
+    kind: &'static str,
     /// Whose it was.
     #[schema(example = "key_ADlySp2gash6K23CpSXW7n")]
     key_id: String,
@@ -55,7 +56,7 @@ impl From<OrphanHold> for HoldJson {
     fn from(hold: OrphanHold) -> Self {
         Self {
             id: hold_name(hold.id),
-            kind: "request".to_owned(),
+            kind: if hold.is_escrow { "escrow" } else { "request" },
             key_id: hold.key.to_string(),
             at: rfc3339(hold.at),
             activations: hold.units.activations,

@@ -13,7 +13,7 @@ use till_core::scope::Scope;
 use till_core::secret::Secret;
 use till_core::time::Timestamp;
 use till_core::upstream::{UPSTREAM_KEY_MAX, UPSTREAM_KEY_MIN, check_upstream_key};
-use till_store::KeyOptions;
+use till_store::{Durability, KeyOptions};
 use utoipa::ToSchema;
 
 use crate::claim;
@@ -24,7 +24,7 @@ use crate::key_rate::{self, RateBody};
 use crate::scope_json::{ScopeBody, ScopeWanted};
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 19] = [
+pub(crate) const SUPPORTED: [&str; 20] = [
     "provider",
     "upstream_key",
     "max_activations",
@@ -33,6 +33,7 @@ pub(crate) const SUPPORTED: [&str; 19] = [
     "max_spend_usd",
     "clamp",
     "danger_allow_unbounded",
+    "durability",
     "scope",
     "ip_whitelist",
     "metadata",
@@ -47,7 +48,7 @@ pub(crate) const SUPPORTED: [&str; 19] = [
 ];
 
 /// Fields that are known, and refused with a value until something enforces them.
-pub(crate) const UNSUPPORTED: [&str; 4] = ["durability", "upstream_ref", "upstream", "project"];
+pub(crate) const UNSUPPORTED: [&str; 3] = ["upstream_ref", "upstream", "project"];
 
 /// Largest `metadata`, in bytes of compact JSON.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
@@ -60,8 +61,7 @@ const NAME_CHARS_MAX: usize = 256;
 
 /// What to mint: at least one limit. Each field may also be spelled in camelCase.
 ///
-/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `durability`, `upstream_ref`, `upstream`,
-/// `project`.
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `upstream_ref`, `upstream`, `project`.
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +101,11 @@ pub(crate) struct KeyCreateBody {
     /// a limit in tokens or money. The limit can then be exceeded by each of them. False if absent.
     #[schema(example = false)]
     danger_allow_unbounded: Option<bool>,
+    /// What is on disk before a request is sent. `ahead`, if absent: a key that is called often has units counted out for
+    /// many calls at once, at most a hundredth of what is left, and a crash of till spends those besides the requests in
+    /// flight. `call`: a write for every call, and a crash spends the requests in flight only.
+    #[schema(example = "ahead", pattern = "^(ahead|call)$")]
+    durability: Option<String>,
     /// What the key may call. It may call everything if absent.
     scope: Option<ScopeBody>,
     /// Another name of `scope.networks`; an empty list is none.
@@ -162,6 +167,7 @@ impl KeyCreate {
         let usd = fields.take("max_spend_usd")?;
         let clamp = fields.take("clamp")?;
         let allow_unbounded = fields.take("danger_allow_unbounded")?;
+        let durable = fields.take("durability")?;
         let scope = fields.take("scope")?;
         let ip_whitelist = fields.take("ip_whitelist")?;
         let metadata = fields.take("metadata")?;
@@ -192,6 +198,7 @@ impl KeyCreate {
             allow_unbounded: flag("danger_allow_unbounded", allow_unbounded)?
                 .unwrap_or(default.allow_unbounded),
             rates: key_rate::change(rate)?.of(default.rates),
+            durability: durability(durable)?.unwrap_or_default(),
         };
         let scope = ScopeWanted::parse(scope, ip_whitelist)?;
         let metadata = metadata_with_name(metadata, name)?;
@@ -293,6 +300,16 @@ pub(crate) fn flag(name: &str, value: Option<Value>) -> Result<Option<bool>, Api
         Some(Value::Bool(flag)) => Ok(Some(flag)),
         Some(_) => Err(invalid(name, "must be true or false")),
     }
+}
+
+/// What is on disk before a request is sent, where it is given.
+///
+/// # Errors
+/// Another word.
+pub(crate) fn durability(value: Option<Value>) -> Result<Option<Durability>, ApiError> {
+    let Some(value) = value else { return Ok(None) };
+    let known = value.as_str().and_then(Durability::parse);
+    known.map(Some).ok_or_else(|| invalid("durability", "must be \"ahead\" or \"call\""))
 }
 
 fn metadata_with_name(metadata: Option<Value>, name: Option<Value>) -> Result<Map<String, Value>, ApiError> {

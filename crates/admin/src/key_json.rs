@@ -68,6 +68,9 @@ pub(crate) struct KeyJson {
     /// Whether requests pass whose cost nothing bounds: the limits in tokens and money can then be exceeded.
     #[schema(example = false)]
     danger_allow_unbounded: bool,
+    /// What is on disk before a request is sent: units for many calls at once (`ahead`) or a hold for every call (`call`).
+    #[schema(example = "ahead", pattern = "^(ahead|call)$")]
+    durability: &'static str,
     /// What it may call; a part that is absent allows everything.
     #[schema(value_type = ScopeJson)]
     scope: Scope,
@@ -126,6 +129,7 @@ impl From<KeyRecord> for KeyJson {
             used_spend_usd: usd(key.used.spend_nanos),
             clamp: key.options.clamp,
             danger_allow_unbounded: key.options.allow_unbounded,
+            durability: key.options.durability.as_str(),
             ip_whitelist: key.scope.networks.iter().flatten().map(ToString::to_string).collect(),
             scope: key.scope,
             rate: key.options.rates.into(),
@@ -259,7 +263,7 @@ mod tests {
                 "maxActivations": null, "usedActivations": 3, "maxTokens": 9, "usedTokens": 0,
                 "maxSpendCents": 1, "usedSpendCents": 2,
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",
-                "clamp": true, "dangerAllowUnbounded": false,
+                "clamp": true, "dangerAllowUnbounded": false, "durability": "ahead",
                 "rate": {"requestsPerMinute": null, "tokensPerMinute": null, "concurrent": null},
                 "scope": {"networks": ["10.0.0.0/8"]}, "ipWhitelist": ["10.0.0.0/8"], "createdAt": "1970-01-01T00:00:01.000Z", "lastUsedAt": "1970-01-01T00:00:02.000Z",
                 "revokedAt": null, "expiresAt": "1970-01-01T00:00:09.000Z", "notBefore": null, "activateBy": null,

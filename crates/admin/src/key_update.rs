@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
-use crate::key_create::{check_metadata, check_name, flag, invalid, limit, spend, text};
+use crate::key_create::{check_metadata, check_name, durability, flag, invalid, limit, spend, text};
 use crate::key_life::{self, LifeFields};
 use crate::key_rate::{self, RateBody};
 
@@ -16,7 +16,7 @@ use crate::key_rate::{self, RateBody};
 const REASON_CHARS_MAX: usize = 256;
 
 /// Fields besides those of [`key_life`].
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "name",
     "metadata",
     "max_activations",
@@ -28,6 +28,7 @@ const FIELDS: [&str; 14] = [
     "add_spend_cents",
     "add_spend_usd",
     "clamp",
+    "durability",
     "paused",
     "paused_reason",
     "rate",
@@ -88,6 +89,9 @@ pub(crate) struct KeyUpdateBody {
     /// Whether till may lower the output cap of a request to what is left.
     #[schema(example = true)]
     clamp: Option<bool>,
+    /// What is on disk before a request is sent: `ahead` or `call`.
+    #[schema(example = "call", pattern = "^(ahead|call)$")]
+    durability: Option<String>,
     /// Whether it is stopped for now: its requests are refused and its streams cut until it is false again.
     #[schema(example = true)]
     paused: Option<bool>,
@@ -115,6 +119,7 @@ pub(crate) fn parse(body: &[u8], now: Timestamp) -> Result<KeyChange, ApiError> 
     let more_cents = fields.take("add_spend_cents")?;
     let more_usd = fields.take("add_spend_usd")?;
     let clamp = fields.take("clamp")?;
+    let durable = fields.take("durability")?;
     let paused = fields.take("paused")?;
     let paused_reason = fields.take("paused_reason")?;
     let life = LifeFields::take(&mut fields)?;
@@ -169,6 +174,7 @@ pub(crate) fn parse(body: &[u8], now: Timestamp) -> Result<KeyChange, ApiError> 
         metadata,
         name,
         clamp: flag("clamp", clamp)?,
+        durability: durability(durable)?,
         limits: LimitChange {
             activations: changed("max_activations", activations)?,
             tokens: changed("max_tokens", tokens)?,

@@ -218,6 +218,10 @@ pub(crate) struct KeyCreate {
     /// Let requests pass whose cost nothing bounds: each of them can exceed a limit in tokens or money
     #[arg(long)]
     pub(crate) danger_allow_unbounded: bool,
+    /// What is on disk before a request is sent: with `ahead` a key that is called often has units counted out for many
+    /// calls at once, with `call` there is a write for every call
+    #[arg(long, value_name = "ahead|call", value_parser = ["ahead", "call"])]
+    pub(crate) durability: Option<String>,
     #[command(flatten)]
     pub(crate) life: LifeFlags,
     #[command(flatten)]

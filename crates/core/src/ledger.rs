@@ -291,6 +291,11 @@ impl Ledger {
         self.stopped = stopped;
     }
 
+    /// Whether the kill switch is on.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Whether everything is denied.
     pub fn is_fenced(&self) -> bool {
         self.fenced

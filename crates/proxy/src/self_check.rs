@@ -72,6 +72,7 @@ fn render(record: &KeyRecord) -> Value {
             },
             "clamp": record.options.clamp,
             "dangerAllowUnbounded": record.options.allow_unbounded,
+            "durability": record.options.durability.as_str(),
             "scope": record.scope,
         }
     })

@@ -86,6 +86,8 @@ pub(crate) struct Batch {
     pub(crate) time_seen: Option<Timestamp>,
     /// Holds granted in this batch; those still open in the ledger get a row.
     pub(crate) holds_opened: Vec<HoldId>,
+    /// Holds of an earlier batch whose units are others now.
+    pub(crate) holds_changed: Vec<HoldId>,
     /// Holds closed in this batch that an earlier one gave a row.
     pub(crate) holds_closed: Vec<HoldId>,
     /// Holds of an earlier start: closed, but their rows stay, marked.
@@ -114,6 +116,7 @@ impl Batch {
             && self.claims_gone.is_empty()
             && self.details.is_empty()
             && self.time_seen.is_none()
+            && self.holds_changed.is_empty()
             && self.holds_closed.is_empty()
             && self.holds_orphaned.is_empty()
             && self.holds_forgiven.is_empty()
@@ -127,6 +130,13 @@ impl Batch {
             && !self.probe
     }
 
+    /// The units of a hold changed. Noted once, or more often if others do in between.
+    pub(crate) fn hold_changed(&mut self, id: HoldId) {
+        if self.holds_changed.last() != Some(&id) {
+            self.holds_changed.push(id);
+        }
+    }
+
     /// Empties it and keeps its memory for the next batch.
     pub(crate) fn clear(&mut self) {
         self.keys.clear();
@@ -137,6 +147,7 @@ impl Batch {
         self.details.clear();
         self.time_seen = None;
         self.holds_opened.clear();
+        self.holds_changed.clear();
         self.holds_closed.clear();
         self.holds_orphaned.clear();
         self.holds_forgiven.clear();

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::denial_counts::DenialCounts;
 use crate::denied_records::DeniedRecords;
 use crate::error::StoreError;
+use crate::escrow::Escrows;
 use crate::fence::Fence;
 use crate::hold::{HoldRefusal, Pending};
 use crate::key::{KeyChange, NewKey};
@@ -35,13 +36,24 @@ pub(crate) type TermsReply = oneshot::Sender<Result<Option<Arc<KeyTerms>>, Store
 /// Where the answer to an administrative command goes: whether there was something to act on.
 pub(crate) type DoneReply = oneshot::Sender<Result<bool, StoreError>>;
 
-/// The end of a hold.
+/// The end of a hold, or of a call that was granted out of an escrow.
 #[derive(Clone, Debug)]
 pub(crate) struct Closing {
     pub(crate) id: HoldId,
+    /// Which part of an escrow ends; `None` is the whole hold.
+    pub(crate) part: Option<Part>,
     /// What was used; nothing for a void.
     pub(crate) used: Units,
     pub(crate) record: Option<Arc<UsageRecord>>,
+}
+
+/// A part of an escrow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// Parts are numbered in the order in which they are settled, from 1.
+    pub(crate) nth: u64,
+    /// What was set aside for it.
+    pub(crate) units: Units,
 }
 
 /// One thing for the writer to do.
@@ -58,6 +70,14 @@ pub(crate) enum Command {
         reply: TermsReply,
     },
     Close(Closing),
+    /// Counts out more for the key of this escrow.
+    Extend(HoldId),
+    /// Settles what ended of this escrow, from which nothing is drawn any more.
+    Drain(HoldId),
+    /// Takes back whatever is counted out ahead, so that all figures are exact; answered once that is durable.
+    Recall {
+        reply: DoneReply,
+    },
     Administer {
         what: Box<Administration>,
         reply: DoneReply,
@@ -115,6 +135,7 @@ pub(crate) struct Shared {
     pub(crate) denials: DenialCounts,
     pub(crate) denied_records: DeniedRecords,
     pub(crate) terms: TermsMap,
+    pub(crate) escrows: Escrows,
     pub(crate) counters: Counters,
     fence: Mutex<Option<Fence>>,
     kill_switch: Mutex<Option<KillSwitch>>,
@@ -129,6 +150,7 @@ impl Shared {
             denials: DenialCounts::default(),
             denied_records: DeniedRecords::default(),
             terms: TermsMap::default(),
+            escrows: Escrows::default(),
             counters: Counters::default(),
             fence: Mutex::new(fence),
             kill_switch: Mutex::new(kill_switch),

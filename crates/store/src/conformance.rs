@@ -31,6 +31,7 @@ macro_rules! on_every_backend {
 
 // After the macro, which they use.
 mod claims;
+mod escrow;
 mod life;
 mod rates;
 mod usage;

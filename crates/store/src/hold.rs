@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::command::{Closing, Command, Shared};
 use crate::error::StoreError;
+use crate::escrow::Escrow;
 use crate::usage_record::{Outcome, UsageRecord};
 
 /// Why there is no hold.
@@ -33,6 +34,8 @@ pub enum HoldRefusal {
 pub struct Hold {
     shared: Arc<Shared>,
     grant: Grant,
+    /// What it was granted out of, if it is not a hold of its own on disk.
+    escrow: Option<Arc<Escrow>>,
     ended: watch::Receiver<Option<Denial>>,
     /// When the time of the key is over.
     expires_at: Option<Timestamp>,
@@ -44,10 +47,11 @@ impl Hold {
     pub(crate) fn new(
         shared: Arc<Shared>,
         grant: Grant,
+        escrow: Option<Arc<Escrow>>,
         ended: watch::Receiver<Option<Denial>>,
         expires_at: Option<Timestamp>,
     ) -> Self {
-        Self { shared, grant, ended, expires_at, record: None, open: true }
+        Self { shared, grant, escrow, ended, expires_at, record: None, open: true }
     }
 
     /// What is set aside.
@@ -68,6 +72,12 @@ impl Hold {
     /// Whether the time of the key ran out since it was granted: the process may have been asleep.
     pub(crate) fn is_over(&self) -> bool {
         self.expires_at.is_some_and(|end| end <= self.shared.clock.now())
+    }
+
+    /// Whether it was granted from memory.
+    #[cfg(test)]
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.escrow.is_some()
     }
 
     /// What to write into the usage records when the hold ends, however it ends.
@@ -111,7 +121,13 @@ impl Hold {
     fn close(&mut self, used: Units) {
         if std::mem::replace(&mut self.open, false) {
             let record = self.record.take().map(|record| Arc::new(UsageRecord { charged: used, ..*record }));
-            self.shared.queue.push_lazy(Command::Close(Closing { id: self.grant.id, used, record }));
+            match &self.escrow {
+                Some(escrow) => escrow.settle(&self.shared, self.grant.units, used, record),
+                None => {
+                    let closing = Closing { id: self.grant.id, part: None, used, record };
+                    self.shared.queue.push_lazy(Command::Close(closing));
+                }
+            }
         }
     }
 }

@@ -21,11 +21,47 @@ pub struct KeyOptions {
     pub allow_unbounded: bool,
     /// How often it may be used, and how often at once.
     pub rates: Rates,
+    /// How far what is on disk is ahead of what is sent.
+    pub durability: Durability,
 }
 
 impl Default for KeyOptions {
     fn default() -> Self {
-        Self { clamp: true, allow_unbounded: false, rates: Rates::default() }
+        Self {
+            clamp: true,
+            allow_unbounded: false,
+            rates: Rates::default(),
+            durability: Durability::default(),
+        }
+    }
+}
+
+/// What is on disk before a request is sent. Either way it covers the request; they differ in what a crash costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A key that is called often has units counted out for many calls at once, at most a hundredth of what is left. A
+    /// crash spends those besides the requests in flight.
+    #[default]
+    Ahead,
+    /// A hold for every call. A crash spends the requests in flight and nothing else.
+    Call,
+}
+
+impl Durability {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Ahead, Self::Call];
+
+    /// The word in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ahead => "ahead",
+            Self::Call => "call",
+        }
+    }
+
+    /// The durability of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|durability| durability.as_str() == word)
     }
 }
 
@@ -100,6 +136,8 @@ pub struct KeyChange {
     pub name: Option<Option<String>>,
     /// Whether an output cap may be lowered to what is left.
     pub clamp: Option<bool>,
+    /// How far what is on disk is ahead of what is sent.
+    pub durability: Option<Durability>,
     /// Limits anew.
     pub limits: LimitChange,
     /// What is added to limits, after that.

@@ -18,6 +18,7 @@ mod conformance;
 mod denial_counts;
 mod denied_records;
 mod error;
+mod escrow;
 mod fence;
 mod files;
 mod hold;
@@ -45,8 +46,8 @@ pub use error::{OpenError, StoreError};
 pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};
 pub use key::{
-    AccountSummary, DEFAULT_PROJECT, KeyChange, KeyOptions, KeyQuery, KeyRecord, LifetimeChange, LimitChange,
-    NewKey, RateChange,
+    AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyOptions, KeyQuery, KeyRecord, LifetimeChange,
+    LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
 pub use stats::StoreStats;

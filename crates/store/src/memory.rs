@@ -246,6 +246,11 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
             assert!(disk.holds.insert(*id, (hold.clone(), false)).is_none(), "a hold id is used once");
         }
     }
+    for id in &batch.holds_changed {
+        if let (Some(row), Some(hold)) = (disk.holds.get_mut(id), ledger.open_hold(*id)) {
+            row.0 = hold.clone();
+        }
+    }
     for id in &batch.holds_closed {
         disk.holds.remove(id);
     }
@@ -422,7 +427,7 @@ impl Reader for MemoryReader {
             .filter(|(id, (_, orphan))| *orphan && before.is_none_or(|before| **id < before));
         let orphan = |(id, (hold, _)): (&HoldId, &(OpenHold, bool))| {
             let AccountId::Key(key) = hold.accounts.key() else { panic!("a hold of no key") };
-            OrphanHold { id: *id, key, units: hold.units, at: hold.at }
+            OrphanHold::new(*id, key, hold)
         };
         Ok(orphans.take(limit as usize).map(orphan).collect())
     }

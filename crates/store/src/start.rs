@@ -1,5 +1,7 @@
 //! What happens before anything is granted: fence or not, a new incarnation, holds of a crash spent.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +9,14 @@ use std::time::Duration;
 use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
 use till_core::key::KeyId;
-use till_core::ledger::{AccountId, HoldId, Ledger, OpenHold};
+use till_core::ledger::{AccountId, HoldId, HoldKind, Ledger, OpenHold};
 use till_core::time::Timestamp;
 
 use crate::backend::{Backend, Batch, Instance, Mark};
 use crate::clock::Clock;
 use crate::error::{OpenError, StoreError};
 use crate::fence::{Fence, Verdict, judge};
+use crate::month::Month;
 use crate::usage_record::{Outcome, TokenCounts, UsageRecord, hold_name};
 use crate::witness::{Record, Witness};
 
@@ -158,6 +161,7 @@ pub(crate) fn raise(
 /// Holds that are still open were granted by a process that is gone. Whether their requests were sent is
 /// unknown, so they are spent; their rows stay, marked.
 fn spend_orphans(backend: &mut dyn Backend, ledger: &mut Ledger, batch: &mut Batch) -> Result<(), OpenError> {
+    let mut months = BTreeMap::new();
     for (id, hold) in backend.open_holds()? {
         for account in hold.accounts.iter() {
             if ledger.account(account).is_none() {
@@ -166,12 +170,22 @@ fn spend_orphans(backend: &mut dyn Backend, ledger: &mut Ledger, batch: &mut Bat
             }
         }
         let units = hold.units;
+        if let HoldKind::Escrow { .. } = hold.kind {
+            // Its calls would have been counted when they ended.
+            let month = Month::of(hold.at);
+            let total = match months.entry(month) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(backend.month_total(month)?),
+            };
+            *total = total.saturating_add(units.activations.into());
+        }
         batch.usage.push(Arc::new(lost(id, &hold)));
         if !ledger.restore_hold(id, hold) || ledger.settle(id, units).is_err() {
             return Err(contradiction().into());
         }
         batch.holds_orphaned.push(id);
     }
+    batch.months.extend(months);
     if !batch.holds_orphaned.is_empty() {
         tracing::warn!(
             holds = batch.holds_orphaned.len(),

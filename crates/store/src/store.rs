@@ -27,6 +27,7 @@ use crate::backend::{Backend, Reader};
 use crate::clock::Clock;
 use crate::command::{Action, Administration, Command, DoneReply, Shared};
 use crate::error::{OpenError, StoreError};
+use crate::escrow::Exact;
 use crate::fence::Fence;
 use crate::files::make_private_directory;
 use crate::hold::{Hold, HoldRefusal, Pending};
@@ -217,6 +218,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn key_fetch(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let _exact = self.exact().await;
         let now = self.now();
         let record = self.read(move |reader| reader.key_fetch(id, now)).await?;
         self.see(record.as_slice()).await?;
@@ -228,6 +230,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn key_list(&self, query: KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
+        let _exact = self.exact().await;
         let now = self.now();
         let records = self.read(move |reader| reader.key_list(&query, now)).await?;
         self.see(&records).await?;
@@ -291,6 +294,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn account_summary(&self) -> Result<AccountSummary, StoreError> {
+        let _exact = self.exact().await;
         let month = Month::of(self.now());
         self.read(move |reader| {
             let activations = reader.month_total(month)?;
@@ -420,6 +424,9 @@ impl Store {
         let shared = &self.inner.shared;
         if shared.is_stopping() {
             return Err(HoldRefusal::Denied(shutting_down_denial()));
+        }
+        if let Some(hold) = terms.escrow.draw(shared, &demand) {
+            return Ok(hold);
         }
         let (reply, answer) = oneshot::channel();
         let command = Command::Hold { terms: Arc::clone(terms), demand, reply };
@@ -565,6 +572,14 @@ impl Store {
         self.ask(|reply| Command::Administer { what, reply }).await
     }
 
+    /// Whoever reads figures gets exact ones: what is counted out ahead comes back, what ended is settled, and nothing is
+    /// counted out ahead until this is dropped. While the store can't be written they are those that are on disk.
+    pub(crate) async fn exact(&self) -> Exact {
+        let exact = Exact::begin(Arc::clone(&self.inner.shared));
+        let _ = self.ask(|reply| Command::Recall { reply }).await;
+        exact
+    }
+
     async fn ask(&self, command: impl FnOnce(DoneReply) -> Command) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.inner.shared.queue.push(command(reply))?;
@@ -592,6 +607,7 @@ impl Drop for AbandonOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("the store's writer stopped by a fault; nothing is granted until a restart");
+            self.0.escrows.shut_all();
         }
         self.0.queue.abandon();
     }

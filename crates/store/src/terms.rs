@@ -11,10 +11,11 @@ use till_core::key::KeyId;
 use till_core::limit::Limits;
 use till_core::scope::Scope;
 
+use crate::escrow::Escrow;
 use crate::key::KeyOptions;
 
 /// The terms of one key, as of one moment.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct KeyTerms {
     pub(crate) key: KeyId,
     /// Unlike that of all other terms of this process.
@@ -23,6 +24,8 @@ pub struct KeyTerms {
     pub(crate) options: KeyOptions,
     /// `None` allows everything, so that keys without a scope pay for a look at it and no more.
     pub(crate) scope: Option<Arc<Scope>>,
+    /// What is counted out for calls under these terms.
+    pub(crate) escrow: Arc<Escrow>,
 }
 
 impl KeyTerms {

@@ -15,6 +15,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn usage_list(&self, query: UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
+        let _exact = self.exact().await;
         self.read(move |reader| reader.usage_list(&query)).await
     }
 
@@ -28,6 +29,7 @@ impl Store {
         group: UsageGroup,
         filter: UsageFilter,
     ) -> Result<Vec<UsageSum>, StoreError> {
+        let _exact = self.exact().await;
         self.read(move |reader| reader.usage_sum(group, &filter)).await
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
-use till_core::ledger::HoldId;
+use till_core::ledger::{HoldId, HoldKind, OpenHold};
 use till_core::limit::Units;
 use till_core::time::Timestamp;
 
@@ -262,6 +262,15 @@ pub struct OrphanHold {
     pub units: Units,
     /// When it was granted.
     pub at: Timestamp,
+    /// Whether it was counted out for calls to come; otherwise it was that of one call.
+    pub is_escrow: bool,
+}
+
+impl OrphanHold {
+    pub(crate) fn new(id: HoldId, key: KeyId, hold: &OpenHold) -> Self {
+        let is_escrow = matches!(hold.kind, HoldKind::Escrow { .. });
+        Self { id, key, units: hold.units, at: hold.at, is_escrow }
+    }
 }
 
 /// Milliseconds in a day.

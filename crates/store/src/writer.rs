@@ -10,6 +10,7 @@
 mod administer;
 mod claims;
 mod ending;
+mod escrow;
 mod kill;
 mod recovery;
 mod retention;
@@ -25,7 +26,7 @@ use till_core::audit::{Actor, ChainHead};
 use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
-use till_core::ledger::{self, AccountChain, AccountId, Closed, Ledger, Verdict};
+use till_core::ledger::{self, AccountChain, AccountId, Closed, HoldId, Ledger, Verdict};
 use till_core::limit::{Dimension, Limits, Units};
 use till_core::rate::{RateState, Rates};
 use till_core::scope::Scope;
@@ -35,6 +36,7 @@ use tokio::sync::{oneshot, watch};
 use crate::backend::{Backend, Batch, Instance};
 use crate::command::{Closing, Command, DoneReply, HoldReply, Shared, TermsReply};
 use crate::error::StoreError;
+use crate::escrow::remaining;
 use crate::hold::{Hold, HoldRefusal, Pending};
 use crate::key::KeyOptions;
 use crate::month::Month;
@@ -45,6 +47,7 @@ use crate::terms::KeyTerms;
 use crate::usage_record::{UsageRecord, hold_name};
 use crate::witness::Witness;
 use ending::{Ending, Ends};
+use escrow::{Extension, Pace};
 use retention::Retention;
 use waiting::Waiters;
 
@@ -78,6 +81,7 @@ struct Live {
     expires_at: Option<Timestamp>,
     /// What is left of its rates.
     rate: RateState,
+    pace: Pace,
 }
 
 /// An answer that waits for the commit.
@@ -130,6 +134,13 @@ pub(crate) struct Writer {
     /// Keys whose change may or may not be on disk: their terms are read again.
     unsure: HashSet<KeyId>,
     time_kept_at: Option<Instant>,
+    /// When the writer last looked at the escrows.
+    tended_at: Instant,
+    has_open_escrows: bool,
+    /// What the holds of escrows cover may be more than what was drawn: a write failed.
+    escrows_unsure: bool,
+    /// Escrows may have been left that nobody draws from any more.
+    escrows_left: bool,
     // Of the current batch:
     number: u64,
     now: Timestamp,
@@ -147,6 +158,12 @@ pub(crate) struct Writer {
     killing: bool,
     /// Keys with new terms.
     renewed: Vec<KeyId>,
+    /// Keys that units are to be counted out for, with those of the newest call.
+    busy: Vec<(KeyId, Units)>,
+    /// What may be drawn once the batch is durable.
+    extending: Vec<Extension>,
+    /// Escrows whose holds are closed in the batch.
+    ending_escrows: Vec<HoldId>,
 }
 
 impl Writer {
@@ -186,6 +203,10 @@ impl Writer {
             ends: Ends::default(),
             unsure: HashSet::new(),
             time_kept_at: None,
+            tended_at: Instant::now(),
+            has_open_escrows: false,
+            escrows_unsure: false,
+            escrows_left: false,
             number: 0,
             now,
             batch: Batch::default(),
@@ -198,6 +219,9 @@ impl Writer {
             replaced: Vec::new(),
             killing: false,
             renewed: Vec::new(),
+            busy: Vec::new(),
+            extending: Vec::new(),
+            ending_escrows: Vec::new(),
         }
     }
 
@@ -232,7 +256,10 @@ impl Writer {
         }
         let raise = self.used_since_raise.then(|| self.raised_at + RAISE_EVERY);
         let end = self.ends.due(self.shared.clock.now());
-        [self.denials_due, self.retry_due, raise, Some(self.retention.due()), end].into_iter().flatten().min()
+        [self.denials_due, self.retry_due, raise, Some(self.retention.due()), end, self.tend_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
@@ -243,17 +270,24 @@ impl Writer {
             self.cut_what_is_over();
             return self.refuse_all(commands, &error);
         }
+        self.reconcile_escrows();
         self.end_what_is_over();
         for closing in std::mem::take(&mut self.retry) {
             self.close(closing);
         }
+        self.close_shut_escrows();
+        self.tend_escrows();
         for command in commands.drain(..) {
             self.apply(command);
+        }
+        if self.shared.is_stopping() {
+            self.recall_all();
         }
         self.serve_waiting();
         if self.shared.is_stopping() {
             self.dismiss_waiting();
         }
+        self.escrow_for_the_busy();
         self.retry_due = (!self.retry.is_empty()).then(|| Instant::now() + RETRY_WAIT);
         match self.commit() {
             Ok(()) => self.succeed(),
@@ -278,6 +312,12 @@ impl Writer {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Close(closing) => self.close(closing),
+            Command::Extend(id) => self.extend(id),
+            Command::Drain(id) => self.drain_shut(id),
+            Command::Recall { reply } => {
+                self.recall_all();
+                self.answers.push(Answer::Done(reply, true));
+            }
             Command::Administer { what, reply } => match self.administer(*what) {
                 Ok(found) => self.answers.push(Answer::Done(reply, found)),
                 Err(error) => drop(reply.send(Err(error))),
@@ -287,6 +327,7 @@ impl Writer {
                 self.answers.push(Answer::Done(reply, true));
             }
             Command::Probe { reply } => {
+                self.drain_all();
                 self.batch.probe = self.written_at.is_none_or(|at| at.elapsed() > PROBE_FRESH);
                 self.answers.push(Answer::Done(reply, true));
             }
@@ -317,18 +358,16 @@ impl Writer {
             }
         }
         let id = AccountId::Key(key);
-        let chain = AccountChain::of_key(id);
-        let asked = match self.live.get_mut(&key).filter(|live| live.terms.options.rates != Rates::default())
-        {
-            None => self.ledger.ask(chain, demand, contended, self.now),
-            Some(live) => {
-                let (rates, now) = (live.terms.options.rates, self.shared.clock.steady());
-                let demand = within_a_minute(demand, &rates);
-                let allow = |units, in_flight| live.rate.take(&rates, key, units, in_flight, now);
-                self.ledger.ask_if(chain, &demand, contended, self.now, allow)
+        let mut asked = self.ask_ledger(key, demand, contended);
+        let is_whole = matches!(&asked, Verdict::Granted(grant) if grant.steps == demand.steps_wanted);
+        if !is_whole && self.recall(key) {
+            // What was counted out ahead is free again.
+            if let Verdict::Granted(grant) = &asked {
+                self.ledger.void(grant.id).expect("a hold that was just taken can be given back");
             }
-        };
-        let grant = match asked {
+            asked = self.ask_ledger(key, demand, contended);
+        }
+        let mut grant = match asked {
             Verdict::Granted(grant) => grant,
             Verdict::Busy => return Ok(None),
             Verdict::Denied(denial) => {
@@ -340,14 +379,30 @@ impl Writer {
         };
         self.dirty.insert(id);
         self.batch.holds_opened.push(grant.id);
+        self.note_hold(key, grant.units);
         self.count_month(self.now, grant.units.activations, 0);
         let live = self.live.get_mut(&key).expect("a loaded key is live");
         live.touched = self.number;
         let (ended, expires_at) = (live.ended.subscribe(), live.expires_at);
+        grant.remaining = remaining(grant.remaining, live.terms.escrow.sight().free);
         if let Some(at) = expires_at {
             self.ends.await_end(at, key);
         }
-        Ok(Some(Ok(Pending::new(Hold::new(Arc::clone(&self.shared), grant, ended, expires_at)))))
+        Ok(Some(Ok(Pending::new(Hold::new(Arc::clone(&self.shared), grant, None, ended, expires_at)))))
+    }
+
+    /// Asks the ledger, and the rates of the key if it has any.
+    fn ask_ledger(&mut self, key: KeyId, demand: &Demand, contended: bool) -> Verdict {
+        let chain = AccountChain::of_key(AccountId::Key(key));
+        match self.live.get_mut(&key).filter(|live| live.terms.options.rates != Rates::default()) {
+            None => self.ledger.ask(chain, demand, contended, self.now),
+            Some(live) => {
+                let (rates, now) = (live.terms.options.rates, self.shared.clock.steady());
+                let demand = within_a_minute(demand, &rates);
+                let allow = |units, in_flight| live.rate.take(&rates, key, units, in_flight, now);
+                self.ledger.ask_if(chain, &demand, contended, self.now, allow)
+            }
+        }
     }
 
     /// Ends a hold; one that is not open any more is left alone.
@@ -355,12 +410,22 @@ impl Writer {
         let Some(at) = self.ledger.open_hold(closing.id).map(|hold| hold.at) else {
             return;
         };
+        // A call that was granted out of an escrow counts when it ends.
+        let (at, counted) = if closing.part.is_some() { (self.now, 0) } else { (at, 1) };
         if self.ensure_month(Month::of(at)).is_err() {
             self.retry.push(closing);
             return;
         }
-        match self.ledger.settle(closing.id, closing.used) {
-            Ok(Some(closed)) => self.closed(closing, &closed),
+        let settled = match closing.part {
+            None => self.ledger.settle(closing.id, closing.used),
+            Some(part) => self.ledger.escrow_settle(closing.id, part.nth, part.units, closing.used),
+        };
+        match settled {
+            Ok(Some(closed)) => {
+                let counted = counted * closed.hold.units.activations;
+                self.count_month(at, closing.used.activations, counted);
+                self.closed(closing, &closed);
+            }
             Ok(None) => {}
             // The hold stays open and becomes an orphan, which is spent.
             Err(error) => tracing::error!(%error, hold = ?closing.id, "a settle could not be counted"),
@@ -375,9 +440,12 @@ impl Writer {
         self.correct_rates(&closing, closed);
         self.dirty.extend(closed.hold.accounts.iter());
         self.changed.extend(closed.hold.accounts.iter().filter_map(key_of));
-        self.batch.holds_closed.push(closing.id);
+        if closing.part.is_some() {
+            self.batch.hold_changed(closing.id);
+        } else {
+            self.batch.holds_closed.push(closing.id);
+        }
         self.batch.usage.extend(closing.record.clone());
-        self.count_month(closed.hold.at, closing.used.activations, closed.hold.units.activations);
         self.report_excess(&closing, closed);
         self.closings.push(closing);
     }
@@ -476,6 +544,7 @@ impl Writer {
             terms,
             expires_at,
             rate: RateState::default(),
+            pace: Pace::default(),
         };
         self.live.insert(key, live);
     }
@@ -499,7 +568,14 @@ impl Writer {
         let account = self.ledger.account(AccountId::Key(key)).expect("loaded before");
         let (limits, expires_at) = (account.limits(), account.lifetime.expires_at);
         self.terms_version += 1;
-        let terms = Arc::new(KeyTerms { key, version: self.terms_version, limits, options, scope });
+        let terms = Arc::new(KeyTerms {
+            key,
+            version: self.terms_version,
+            limits,
+            options,
+            scope,
+            escrow: Arc::default(),
+        });
         self.shared.terms.put(Arc::clone(&terms));
         (terms, expires_at)
     }
@@ -570,6 +646,8 @@ impl Writer {
             self.tell_all();
         }
         self.ends.succeed();
+        self.open_escrows();
+        self.end_escrows();
         self.replaced.clear();
         self.renewed.clear();
         for answer in self.answers.drain(..) {

@@ -111,7 +111,8 @@ async fn fields_are_known_and_stand_once() {
         (json!({"": true}), "unknown_field", "not repeated"),
         (json!({"maxActivations": 5}), "duplicate_field", "`maxActivations`"),
         (json!({"upstreamKey": "another-key"}), "duplicate_field", "`upstreamKey`"),
-        (json!({"rate": null, "durability": "call"}), "unsupported_field", "`durability`"),
+        (json!({"rate": null, "durability": "sync"}), "invalid_field", "`durability`"),
+        (json!({"durability": false}), "invalid_field", "`durability`"),
         (json!({"max_tokens": 0}), "invalid_field", "`max_tokens`"),
         (json!({"maxTokens": 1.5}), "invalid_field", "`max_tokens`"),
         (json!({"max_tokens": "5"}), "invalid_field", "not in quotes"),
@@ -147,11 +148,9 @@ async fn fields_are_known_and_stand_once() {
 async fn what_is_not_enforced_is_refused() {
     let mut rows = vec![];
     for (name, value) in [
-        ("durability", json!("call")),
         ("upstream_ref", json!("env:OPENAI_API_KEY")),
         ("upstream", json!("main")),
         ("project", json!("default")),
-        ("durability", json!(false)),
     ] {
         rows.push((body(json!({name: value})).to_string(), "unsupported_field", "not enforced"));
     }

@@ -94,7 +94,7 @@ async fn till_ac_sends_and_reads_exactly_this() {
             "id": key["id"], "tenantId": "default", "provider": "openai", "origin": "https://api.openai.com",
             "status": "active", "maxActivations": 50, "usedActivations": 0, "maxTokens": null, "usedTokens": 0,
             "maxSpendCents": null, "usedSpendCents": 0, "maxSpendUsd": null, "usedSpendUsd": "0.00",
-            "clamp": true, "dangerAllowUnbounded": false, "scope": {}, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
+            "clamp": true, "dangerAllowUnbounded": false, "durability": "ahead", "scope": {}, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
             "expiresAt": null, "notBefore": null, "activateBy": null, "idleExpirySeconds": null, "pausedAt": null,
             "pausedReason": null,
             "rate": {"requestsPerMinute": null, "tokensPerMinute": null, "concurrent": null},

@@ -73,6 +73,9 @@ pub(crate) struct KeyUpdate {
     /// Whether an output cap may be lowered to what is left
     #[arg(long, value_name = "true|false")]
     pub(crate) clamp: Option<bool>,
+    /// What is on disk before a request is sent: units for many calls at once, or a hold for every call
+    #[arg(long, value_name = "ahead|call", value_parser = ["ahead", "call"])]
+    pub(crate) durability: Option<String>,
     #[command(flatten)]
     pub(crate) life: LifeFlags,
     #[command(flatten)]

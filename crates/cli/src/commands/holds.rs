@@ -42,10 +42,11 @@ pub(crate) fn list(
         )?;
         return Ok(());
     }
-    let mut table = Table::new(&["HOLD", "KEY", "SINCE", "CALLS", "TOKENS", "SPENT"], &[]);
+    let mut table = Table::new(&["HOLD", "KIND", "KEY", "SINCE", "CALLS", "TOKENS", "SPENT"], &[]);
     for hold in &holds {
         table.row([
             text(&hold["id"]),
+            text(&hold["kind"]),
             text(&hold["keyId"]),
             minute(&hold["at"]),
             text(&hold["activations"]),

@@ -70,6 +70,9 @@ fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>)
     if wanted.danger_allow_unbounded {
         body["danger_allow_unbounded"] = json!(true);
     }
+    if let Some(durability) = &wanted.durability {
+        body["durability"] = json!(durability);
+    }
     let scope = scope(&wanted.scope)?;
     if scope != json!({}) {
         body["scope"] = scope;

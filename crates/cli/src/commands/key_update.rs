@@ -97,6 +97,7 @@ fn changes(wanted: &KeyUpdate) -> anyhow::Result<Value> {
         ("add_tokens", json!(wanted.add_tokens)),
         ("add_spend_usd", json!(wanted.add_spend_usd)),
         ("clamp", json!(wanted.clamp)),
+        ("durability", json!(wanted.durability)),
     ] {
         if !value.is_null() {
             body.insert(name.to_owned(), value);
@@ -227,11 +228,13 @@ mod tests {
                 "7d",
                 "--clamp",
                 "false",
+                "--durability",
+                "call",
                 "--clear",
                 "not-before,max-tokens"
             ]),
             Some(
-                json!({"add_spend_usd": "1.50", "ttl_seconds": 604_800, "clamp": false, "not_before": null, "max_tokens": null})
+                json!({"add_spend_usd": "1.50", "ttl_seconds": 604_800, "clamp": false, "durability": "call", "not_before": null, "max_tokens": null})
             )
         );
         for wrong in [
@@ -239,6 +242,7 @@ mod tests {
             &["--ttl", "7"],
             &["--ttl", "7d", "--expires-at", "2027-01-31T08:00:00Z"],
             &["--max-tokens", "5", "--clear", "max-tokens"],
+            &["--durability", "none"],
             &["--clear", "status"],
             &["--metadata-json", "[]"],
         ] {

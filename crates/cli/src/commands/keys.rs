@@ -108,6 +108,7 @@ pub(super) fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
         ("spent", spent(key)),
         ("caps lowered to what is left", text(&key["clamp"])),
         ("unbounded requests allowed", text(&key["dangerAllowUnbounded"])),
+        ("durability", text(&key["durability"])),
         ("created", text(&key["createdAt"])),
         ("last used", text(&key["lastUsedAt"])),
         ("rates", rates(&key["rate"])),

@@ -135,6 +135,11 @@ impl Account {
         balance.is_overrun() || (balance.free() == Some(0) && !comes_back)
     }
 
+    /// What is free of each limit.
+    pub fn remaining(&self) -> Limits {
+        self.remaining_with(Limits::default())
+    }
+
     /// The lesser of `limits` and what is free here, per dimension.
     pub(super) fn remaining_with(&self, limits: Limits) -> Limits {
         let least = |dimension| {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use till_core::key::KeyId;
 use till_core::time::Timestamp;
-use till_store::{KeyChange, LifetimeChange};
+use till_store::{KeyChange, LifetimeChange, StoreError};
 use till_testkit::client::Client;
 use till_testkit::upstream::{Step, Upstream, chunk, chunked_head};
 use tokio::sync::Semaphore;
@@ -40,16 +40,22 @@ impl End {
                 return rig.store.kill_switch_set(true, None, &actor()).await.expect("writable");
             }
             Self::Paused => KeyChange { paused: Some(true), ..KeyChange::default() },
-            // Its time is set to end in a moment, and nobody does anything more.
-            Self::Expired => {
-                let expires_at = Some(Some(Timestamp(rig.store.now().0 + 1)));
-                KeyChange {
-                    lifetime: LifetimeChange { expires_at, ..Default::default() },
-                    ..Default::default()
-                }
-            }
+            Self::Expired => return expire(rig, id).await,
         };
         rig.store.key_update(id, change, &actor()).await.expect("writable").expect("it is there");
+    }
+}
+
+/// Its time is set to end in a moment, and nobody does anything more. On a busy machine that moment may be over before it
+/// is set.
+async fn expire(rig: &Rig, id: KeyId) {
+    for millis in 1.. {
+        let expires_at = Some(Some(Timestamp(rig.store.now().0 + millis)));
+        let lifetime = LifetimeChange { expires_at, ..Default::default() };
+        match rig.store.key_update(id, KeyChange { lifetime, ..Default::default() }, &actor()).await {
+            Err(StoreError::Invalid { .. }) => {}
+            outcome => return drop(outcome.expect("writable").expect("it is there")),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
+use till_core::limit::Units;
 
 use crate::backend::DenialCount;
 use crate::clock::{Clock, FakeTime};
@@ -38,6 +39,9 @@ pub(super) trait Place {
 
     /// For every hold that has a row, in order: whether it is an orphan.
     fn holds(&self) -> Vec<bool>;
+
+    /// The units of all open holds that have a row.
+    fn set_aside(&self) -> Units;
 
     fn denials(&self) -> Vec<DenialCount>;
 
@@ -72,6 +76,15 @@ impl Place for SqlitePlace {
         let mut statement =
             connection.prepare("SELECT state = 'orphan' FROM holds ORDER BY incarnation, number").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn set_aside(&self) -> Units {
+        let sql = "SELECT coalesce(sum(activations), 0), coalesce(sum(tokens), 0), coalesce(sum(spend), 0) FROM holds \
+                   WHERE state = 'open'";
+        let units = |row: &rusqlite::Row<'_>| {
+            Ok(Units { activations: row.get(0)?, tokens: row.get(1)?, spend_nanos: row.get(2)? })
+        };
+        self.connection().query_row(sql, [], units).unwrap()
     }
 
     fn claims(&self) -> usize {
@@ -124,6 +137,12 @@ impl Place for MemoryPlace {
 
     fn holds(&self) -> Vec<bool> {
         self.medium.disk().holds.values().map(|(_, orphan)| *orphan).collect()
+    }
+
+    fn set_aside(&self) -> Units {
+        let disk = self.medium.disk();
+        let open = disk.holds.values().filter(|(_, orphan)| !orphan);
+        open.fold(Units::default(), |sum, (hold, _)| sum.checked_add(hold.units).unwrap())
     }
 
     fn claims(&self) -> usize {

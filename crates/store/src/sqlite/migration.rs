@@ -6,11 +6,15 @@
 use rusqlite::Connection;
 
 /// SQL that leads from version `n` to `n + 1`, in order from an empty file.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema-1.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+    include_str!("schema-4.sql"),
+];
 
 /// The newest version that this program knows.
-pub(super) const NEWEST: u32 = 3;
+pub(super) const NEWEST: u32 = 4;
 
 /// Marks the file as ours: the letters `till`.
 const APPLICATION_ID: i32 = 0x7469_6c6c;

@@ -17,7 +17,7 @@ use super::usage::hold_from;
 use crate::admin_token::AdminToken;
 use crate::backend::{Instance, Mark};
 use crate::fence::Fence;
-use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
+use crate::key::{Durability, KeyDetails, KeyOptions, KeyQuery, KeyRecord};
 use crate::kill_switch::KillSwitch;
 use crate::month::Month;
 
@@ -106,7 +106,7 @@ pub(super) fn damaged(column: usize, what: &'static str) -> Error {
 }
 
 pub(super) fn open_holds(connection: &Connection) -> Result<Vec<(HoldId, OpenHold)>> {
-    let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts FROM holds \
+    let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts, kind, settled FROM holds \
                WHERE state = 'open' ORDER BY incarnation, number";
     connection.prepare_cached(sql)?.query_map([], hold_from)?.collect()
 }
@@ -142,7 +142,7 @@ const KEY_SELECT: &str = concat!(
     "SELECT ",
     account_columns!(),
     ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, paused_reason, \
-     requests_per_minute, tokens_per_minute, concurrent, ",
+     requests_per_minute, tokens_per_minute, concurrent, durability, ",
     status_at!(),
     " FROM keys JOIN accounts USING (id)"
 );
@@ -154,9 +154,9 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
     let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(column(4))?.as_str()?) else {
         return Err(damaged(column(4), "the metadata of a key is no JSON object"));
     };
-    let word = row.get_ref(column(13))?.as_str()?;
+    let word = row.get_ref(column(14))?.as_str()?;
     let status = KeyStatus::ALL.into_iter().find(|status| status.as_str() == word);
-    let status = status.ok_or_else(|| damaged(column(13), "unknown state of a key"))?;
+    let status = status.ok_or_else(|| damaged(column(14), "unknown state of a key"))?;
     Ok(KeyRecord {
         id: KeyId(row.get(column(0))?),
         project: row.get(column(1))?,
@@ -167,6 +167,7 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
             clamp: row.get(column(6))?,
             allow_unbounded: row.get(column(7))?,
             rates: rates(row, column(10))?,
+            durability: durability(row, column(13))?,
         },
         scope: scope_from(row, column(8))?,
         used: Units {
@@ -194,22 +195,38 @@ fn rates(row: &Row<'_>, first: usize) -> Result<Rates> {
     })
 }
 
+fn durability(row: &Row<'_>, column: usize) -> Result<Durability> {
+    let word = row.get_ref(column)?.as_str()?;
+    Durability::parse(word).ok_or_else(|| damaged(column, "an unknown durability"))
+}
+
 pub(super) fn key_options(connection: &Connection, id: KeyId) -> Result<Option<KeyOptions>> {
-    let sql = "SELECT clamp, allow_unbounded, requests_per_minute, tokens_per_minute, concurrent FROM keys WHERE id = ?1";
+    let sql = "SELECT clamp, allow_unbounded, requests_per_minute, tokens_per_minute, concurrent, durability FROM keys \
+               WHERE id = ?1";
     let read = |row: &Row<'_>| {
-        Ok(KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)?, rates: rates(row, 2)? })
+        Ok(KeyOptions {
+            clamp: row.get(0)?,
+            allow_unbounded: row.get(1)?,
+            rates: rates(row, 2)?,
+            durability: durability(row, 5)?,
+        })
     };
     connection.prepare_cached(sql)?.query_row([id.0], read).optional()
 }
 
 pub(super) fn key_details(connection: &Connection, id: KeyId) -> Result<Option<KeyDetails>> {
     let sql = "SELECT clamp, allow_unbounded, metadata, paused_reason, requests_per_minute, tokens_per_minute, \
-                 concurrent FROM keys WHERE id = ?1";
+                 concurrent, durability FROM keys WHERE id = ?1";
     let read = |row: &Row<'_>| {
         let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(2)?.as_str()?) else {
             return Err(damaged(2, "the metadata of a key is no JSON object"));
         };
-        let options = KeyOptions { clamp: row.get(0)?, allow_unbounded: row.get(1)?, rates: rates(row, 4)? };
+        let options = KeyOptions {
+            clamp: row.get(0)?,
+            allow_unbounded: row.get(1)?,
+            rates: rates(row, 4)?,
+            durability: durability(row, 7)?,
+        };
         Ok(KeyDetails { options, metadata, paused_reason: row.get(3)? })
     };
     connection.prepare_cached(sql)?.query_row([id.0], read).optional()

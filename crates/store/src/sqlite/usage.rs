@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement, params};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
-use till_core::ledger::{AccountId, HoldId, OpenHold};
+use till_core::ledger::{AccountId, HoldId, HoldKind, OpenHold};
 use till_core::limit::Units;
 use till_core::time::Timestamp;
 
@@ -240,7 +240,7 @@ pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilt
 
 /// An orphan, if it is one.
 pub(super) fn orphan(connection: &Connection, id: HoldId) -> Result<Option<OpenHold>> {
-    let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts FROM holds \
+    let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts, kind, settled FROM holds \
                WHERE incarnation = ?1 AND number = ?2 AND state = 'orphan'";
     let parameters = params![Amount::from(id.incarnation), Amount::from(id.number)];
     let found = connection.prepare_cached(sql)?.query_row(parameters, hold_from).optional()?;
@@ -257,7 +257,11 @@ pub(super) fn hold_from(row: &Row<'_>) -> Result<(HoldId, OpenHold)> {
     let accounts = chain_from_bytes(row.get_ref(6)?.as_blob()?);
     let accounts = accounts.ok_or_else(|| damaged(6, "the accounts of a hold can't be read"))?;
     let id = HoldId { incarnation: row.get(0)?, number: row.get(1)? };
-    Ok((id, OpenHold { accounts, units, at: row.get::<_, Time>(2)?.0 }))
+    let kind = match row.get_ref(7)?.as_str()? {
+        "escrow" => HoldKind::Escrow { settled: row.get(8)? },
+        _ => HoldKind::Call,
+    };
+    Ok((id, OpenHold { accounts, kind, units, at: row.get::<_, Time>(2)?.0 }))
 }
 
 /// Orphans, newest first.
@@ -266,7 +270,7 @@ pub(super) fn orphans(
     before: Option<HoldId>,
     limit: u32,
 ) -> Result<Vec<OrphanHold>> {
-    let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts FROM holds \
+    let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts, kind, settled FROM holds \
                WHERE state = 'orphan' AND (?1 IS NULL OR (incarnation, number) < (?1, ?2)) \
                ORDER BY incarnation DESC, number DESC LIMIT ?3";
     let parameters = params![
@@ -277,7 +281,7 @@ pub(super) fn orphans(
     let mut statement = connection.prepare_cached(sql)?;
     let holds = statement.query_map(parameters, hold_from)?;
     let orphan = |(id, hold): (HoldId, OpenHold)| match hold.accounts.key() {
-        AccountId::Key(key) => Some(OrphanHold { id, key, units: hold.units, at: hold.at }),
+        AccountId::Key(key) => Some(OrphanHold::new(id, key, &hold)),
         AccountId::Project(_) => None,
     };
     holds.filter_map(|hold| hold.map(orphan).transpose()).collect()

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Result, named_params, params};
 use till_core::audit::AuditEntry;
 use till_core::key::KeyId;
-use till_core::ledger::{Account, AccountId, Balance, HoldId, Ledger, OpenHold};
+use till_core::ledger::{Account, AccountId, Balance, HoldId, HoldKind, Ledger, OpenHold};
 
 use super::column::{Amount, Time, account_parts, chain_bytes};
 use super::{claims, usage};
@@ -39,6 +39,11 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     for id in &batch.holds_opened {
         if let Some(hold) = ledger.open_hold(*id) {
             hold_insert(connection, *id, hold, &mut chain)?;
+        }
+    }
+    for id in &batch.holds_changed {
+        if let Some(hold) = ledger.open_hold(*id) {
+            hold_update(connection, *id, hold)?;
         }
     }
     for id in &batch.holds_closed {
@@ -181,7 +186,7 @@ fn lifetime_put(connection: &Connection, id: &AccountId, account: &Account) -> R
 
 fn details_put(connection: &Connection, id: KeyId, details: &KeyDetails) -> Result<()> {
     let sql = "UPDATE keys SET clamp = ?2, allow_unbounded = ?3, metadata = ?4, paused_reason = ?5, \
-                 requests_per_minute = ?6, tokens_per_minute = ?7, concurrent = ?8 WHERE id = ?1";
+                 requests_per_minute = ?6, tokens_per_minute = ?7, concurrent = ?8, durability = ?9 WHERE id = ?1";
     let metadata = serde_json::to_string(&details.metadata).expect("a JSON map is JSON");
     connection.prepare_cached(sql)?.execute(params![
         id.0,
@@ -192,15 +197,16 @@ fn details_put(connection: &Connection, id: KeyId, details: &KeyDetails) -> Resu
         details.options.rates.requests_per_minute,
         details.options.rates.tokens_per_minute,
         details.options.rates.concurrent,
+        details.options.durability.as_str(),
     ])?;
     Ok(())
 }
 
 fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
     let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, \
-                 requests_per_minute, tokens_per_minute, concurrent) \
+                 requests_per_minute, tokens_per_minute, concurrent, durability) \
                VALUES (:id, :project, :provider, :origin, :metadata, :created_at, :clamp, :allow_unbounded, :scope, \
-                 :requests, :tokens, :concurrent)";
+                 :requests, :tokens, :concurrent, :durability)";
     let scope = (!row.key.scope.is_empty())
         .then(|| serde_json::to_string(&row.key.scope).expect("a scope is lists, numbers and texts"));
     let metadata = serde_json::Value::Object(row.key.metadata.clone()).to_string();
@@ -217,13 +223,18 @@ fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
         ":requests": row.key.options.rates.requests_per_minute,
         ":tokens": row.key.options.rates.tokens_per_minute,
         ":concurrent": row.key.options.rates.concurrent,
+        ":durability": row.key.options.durability.as_str(),
     })?;
     Ok(())
 }
 
 fn hold_insert(connection: &Connection, id: HoldId, hold: &OpenHold, chain: &mut Vec<u8>) -> Result<()> {
-    let sql = "INSERT INTO holds (incarnation, number, state, at, activations, tokens, spend, accounts) \
-               VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7)";
+    let sql = "INSERT INTO holds (incarnation, number, state, at, activations, tokens, spend, accounts, kind, settled) \
+               VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let (kind, settled) = match hold.kind {
+        HoldKind::Call => ("call", 0),
+        HoldKind::Escrow { settled } => ("escrow", settled),
+    };
     chain_bytes(&hold.accounts, chain);
     connection.prepare_cached(sql)?.execute(params![
         id.incarnation,
@@ -233,6 +244,24 @@ fn hold_insert(connection: &Connection, id: HoldId, hold: &OpenHold, chain: &mut
         Amount::from(hold.units.tokens),
         Amount::from(hold.units.spend_nanos),
         &chain[..],
+        kind,
+        settled,
+    ])?;
+    Ok(())
+}
+
+/// The figures of an escrow; nothing else of a hold changes.
+fn hold_update(connection: &Connection, id: HoldId, hold: &OpenHold) -> Result<()> {
+    let HoldKind::Escrow { settled } = hold.kind else { return Ok(()) };
+    let sql = "UPDATE holds SET activations = ?3, tokens = ?4, spend = ?5, settled = ?6 \
+               WHERE incarnation = ?1 AND number = ?2";
+    connection.prepare_cached(sql)?.execute(params![
+        id.incarnation,
+        id.number,
+        Amount::from(hold.units.activations),
+        Amount::from(hold.units.tokens),
+        Amount::from(hold.units.spend_nanos),
+        settled,
     ])?;
     Ok(())
 }

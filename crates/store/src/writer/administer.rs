@@ -71,7 +71,7 @@ impl Writer {
         self.batch.lifetimes.push(id);
         self.enliven(key.id, key.options, key.scope.clone());
         self.dirty.insert(id);
-        let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime), "rate": key.options.rates});
+        let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "durability": key.options.durability.as_str(), "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime), "rate": key.options.rates});
         if !key.scope.is_empty() {
             detail["scope"] = json!(key.scope);
         }
@@ -98,6 +98,7 @@ impl Writer {
         if !self.ensure_loaded(key)? {
             return Ok(false);
         }
+        self.recall(key);
         let id = AccountId::Key(key);
         if self.ledger.revoke(id, self.now) == Some(true) {
             self.dirty.insert(id);
@@ -120,6 +121,7 @@ impl Writer {
         for account in hold.accounts.iter() {
             if let Some(key) = key_of(account) {
                 self.ensure_loaded(key)?;
+                self.recall(key);
                 self.changed.insert(key);
             }
         }

@@ -77,6 +77,7 @@ impl Writer {
 
     /// Notes that a key is over, if it is, and tells its holders.
     pub(super) fn note_expiry(&mut self, key: KeyId) {
+        self.recall(key);
         let id = AccountId::Key(key);
         if !self.ledger.expire(id, self.now) {
             return;

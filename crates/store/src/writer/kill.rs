@@ -24,6 +24,7 @@ impl Writer {
         }
         self.killing = on;
         if on {
+            self.recall_all();
             self.ledger.set_stopped(true);
             self.look_at_all_waiting();
         }

@@ -20,6 +20,7 @@ impl Writer {
         count(&self.shared.counters.commit_failures, 1);
         self.stale = true;
         self.ledger.forget_all();
+        self.shut_escrows();
         self.months.clear();
         self.retry.append(&mut self.closings);
         self.retry_due = Some(Instant::now() + RETRY_WAIT);
@@ -54,9 +55,12 @@ impl Writer {
                 Command::Hold { reply, .. } => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
                 Command::Terms { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Command::Close(closing) => self.retry.push(closing),
-                Command::Administer { reply, .. } | Command::Probe { reply } | Command::Seen { reply } => {
-                    drop(reply.send(Err(error.clone())))
-                }
+                Command::Administer { reply, .. }
+                | Command::Probe { reply }
+                | Command::Seen { reply }
+                | Command::Recall { reply } => drop(reply.send(Err(error.clone()))),
+                // What ended is kept where it is.
+                Command::Extend(_) | Command::Drain(_) => {}
                 Command::Stop { reply } => {
                     self.stop.push(reply);
                     self.shared.queue.close();

@@ -25,6 +25,7 @@ impl Writer {
         let Some(details_before) = self.details(key)? else {
             return Ok(false);
         };
+        self.recall(key);
         let id = AccountId::Key(key);
         let account = self.ledger.account(id).expect("loaded above");
         if account.revoked_at.is_some() {
@@ -50,6 +51,8 @@ impl Writer {
         log.note("metadata", json!(details_before.metadata), json!(details.metadata));
         log.note("clamp", json!(details_before.options.clamp), json!(details.options.clamp));
         log.note("rate", json!(details_before.options.rates), json!(details.options.rates));
+        let durability = |details: &KeyDetails| json!(details.options.durability.as_str());
+        log.note("durability", durability(&details_before), durability(&details));
         log.note("limits", limits_json(limits_before), limits_json(limits));
         log.note("lifetime", lifetime_json(&lifetime_before), lifetime_json(&lifetime));
         log.note("paused", json!(paused_before), json!(paused));
@@ -123,6 +126,7 @@ fn details_after(before: &KeyDetails, change: &KeyChange, paused: bool) -> KeyDe
     }
     details.options.clamp = change.clamp.unwrap_or(before.options.clamp);
     details.options.rates = change.rates.of(before.options.rates);
+    details.options.durability = change.durability.unwrap_or(before.options.durability);
     details.paused_reason = match (paused, &change.paused_reason) {
         (false, _) => None,
         (true, Some(reason)) => Some(reason.clone()),

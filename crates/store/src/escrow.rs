@@ -1,0 +1,332 @@
+//! Units that are durably counted out ahead, so that calls are granted from memory.
+//!
+//! A key that is called often would pay for a thread hand-over and a part of an fsync with every call. For such a key the
+//! writer sets units aside for many calls at once ([`till_core::ledger::Ledger::escrow`]), and [`Escrow::draw`] grants
+//! calls out of them, without the writer and without the disk: what covers the call is on disk already. When a call ends
+//! its part is kept here until the writer comes for it.
+//!
+//! Invariants:
+//! - what may be drawn, what is drawn and what waits to be settled never exceed what the hold on disk covers;
+//! - nothing is drawn from the moment the writer has shut the escrow. It does so before it looks at the limits, the status
+//!   or the time of the key for any other reason, so every decision is made on exact figures;
+//! - after a crash all that the hold covers is spent.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use till_core::demand::Demand;
+use till_core::denial::Denial;
+use till_core::ledger::{Grant, HoldId};
+use till_core::limit::{Limits, Units};
+use till_core::time::Timestamp;
+use tokio::sync::watch;
+
+use crate::command::{Closing, Command, Part, Shared};
+use crate::hold::Hold;
+use crate::usage_record::UsageRecord;
+
+/// Calls that ended and that the writer has not come for. Beyond it nothing is drawn: whoever comes waits for the writer.
+const SETTLED_MAX: usize = 16_384;
+
+/// What of one key is counted out ahead, if anything is.
+#[derive(Default)]
+pub(crate) struct Escrow(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The hold on disk; only the writer changes it.
+    hold: Option<HoldId>,
+    /// Whether calls may draw.
+    terms: Option<DrawTerms>,
+    /// What may be drawn.
+    free: Units,
+    /// Drawn by calls that have not ended.
+    out: Units,
+    /// Calls that have not ended.
+    in_flight: usize,
+    /// Calls that ended.
+    settled: Vec<Ended>,
+    /// How many of them the writer has taken, in the whole life of the hold.
+    taken: u64,
+    /// The writer was asked to come.
+    is_called: bool,
+    draws: u64,
+    drawn_at: Option<Timestamp>,
+    /// The most that a call has drawn, per dimension, since the writer last looked.
+    largest: Units,
+}
+
+/// What the writer decided when it last counted out.
+#[derive(Clone)]
+pub(crate) struct DrawTerms {
+    /// Below this the writer is asked for more.
+    pub(crate) low: Units,
+    /// What is free beside the escrow.
+    pub(crate) outside: Limits,
+    /// From then on the writer has to be asked whether the key may be used.
+    pub(crate) until: Option<Timestamp>,
+    /// When the time of the key is over.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Tells the holders of the key that it ended.
+    pub(crate) ended: watch::Sender<Option<Denial>>,
+}
+
+/// A call that ended.
+struct Ended {
+    part: Units,
+    used: Units,
+    record: Option<Arc<UsageRecord>>,
+}
+
+/// What the writer finds when it comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight {
+    pub(crate) is_open: bool,
+    pub(crate) free: Units,
+    /// Calls in flight or not taken yet.
+    pub(crate) is_in_use: bool,
+    pub(crate) draws: u64,
+    pub(crate) largest: Units,
+}
+
+impl fmt::Debug for Escrow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Escrow").field("hold", &state.hold).field("free", &state.free).finish_non_exhaustive()
+    }
+}
+
+impl Escrow {
+    /// Grants a call out of what is counted out, as much as it wants; `None` sends it to the writer.
+    pub(crate) fn draw(self: &Arc<Self>, shared: &Arc<Shared>, demand: &Demand) -> Option<Hold> {
+        let mut state = self.lock();
+        let terms = state.terms.as_ref()?;
+        let now = shared.clock.now();
+        if terms.until.is_some_and(|until| until <= now) {
+            return None;
+        }
+        let units = demand.units(demand.steps_wanted)?;
+        let free = state.free.checked_sub(units)?;
+        let out = state.out.checked_add(units)?;
+        if state.settled.len() >= SETTLED_MAX {
+            return None;
+        }
+        let remaining = remaining(terms.outside, free);
+        let is_low = free.zip(terms.low, |free, low| u64::from(free < low)) != Units::default();
+        let (ended, expires_at) = (terms.ended.subscribe(), terms.expires_at);
+        let id = state.hold.expect("what may be drawn is covered by a hold");
+        state.free = free;
+        state.out = out;
+        state.in_flight += 1;
+        state.draws += 1;
+        state.drawn_at = Some(now);
+        state.largest = state.largest.zip(units, u64::max);
+        let calls = (is_low || state.settled.len() >= SETTLED_MAX / 2) && !state.is_called;
+        state.is_called |= calls;
+        drop(state);
+        if calls && shared.queue.push(Command::Extend(id)).is_err() {
+            // Too much waits there: the next call tries again.
+            self.lock().is_called = false;
+        }
+        let grant = Grant { id, units, steps: demand.steps_wanted, remaining };
+        Some(Hold::new(Arc::clone(shared), grant, Some(Arc::clone(self)), ended, expires_at))
+    }
+
+    /// Keeps the end of a call for the writer. What it did not use may be drawn again, as long as anything may.
+    pub(crate) fn settle(
+        &self,
+        shared: &Shared,
+        drawn: Units,
+        used: Units,
+        record: Option<Arc<UsageRecord>>,
+    ) {
+        let mut state = self.lock();
+        state.in_flight -= 1;
+        state.out = state.out.checked_sub(drawn).expect("every draw is counted");
+        let mut part = drawn;
+        if state.terms.is_some() {
+            let back = drawn.zip(used, u64::saturating_sub);
+            part = drawn.checked_sub(back).expect("a part of it");
+            state.free = state.free.checked_add(back).expect("a part of what the hold covers");
+        }
+        state.settled.push(Ended { part, used, record });
+        let calls = state.terms.is_none() && !state.is_called;
+        state.is_called |= calls;
+        let id = state.hold.expect("a hold is open as long as a call of it is");
+        drop(state);
+        if calls {
+            shared.queue.push_lazy(Command::Drain(id));
+        }
+    }
+
+    // What follows is for the writer.
+
+    /// The hold on disk.
+    pub(crate) fn hold(&self) -> Option<HoldId> {
+        self.lock().hold
+    }
+
+    /// A hold was taken for it, which is not durable yet.
+    pub(crate) fn begin(&self, id: HoldId) {
+        let mut state = self.lock();
+        (state.hold, state.taken) = (Some(id), 0);
+    }
+
+    /// More may be drawn: it is durable.
+    pub(crate) fn open(&self, more: Units, terms: DrawTerms) {
+        let mut state = self.lock();
+        state.free = state.free.checked_add(more).expect("the hold covers it");
+        state.terms = Some(terms);
+        state.is_called = false;
+    }
+
+    /// What is free beside it has changed.
+    pub(crate) fn set_outside(&self, outside: Limits) {
+        if let Some(terms) = &mut self.lock().terms {
+            terms.outside = outside;
+        }
+    }
+
+    /// Nothing may be drawn any more; with what could have been.
+    pub(crate) fn shut(&self) -> Units {
+        let mut state = self.lock();
+        (state.terms, state.is_called) = (None, false);
+        std::mem::take(&mut state.free)
+    }
+
+    /// The ends of calls since it was last asked, to be settled in this order.
+    pub(crate) fn take(&self) -> Vec<Closing> {
+        let mut state = self.lock();
+        // One that was called to count out more has not done that yet.
+        state.is_called &= state.terms.is_some();
+        let Some(id) = state.hold else { return Vec::new() };
+        let first = state.taken + 1;
+        let ended = std::mem::take(&mut state.settled);
+        state.taken += ended.len() as u64;
+        drop(state);
+        let closing = |(nth, ended): (u64, Ended)| Closing {
+            id,
+            part: Some(Part { nth, units: ended.part }),
+            used: ended.used,
+            record: ended.record,
+        };
+        (first..).zip(ended).map(closing).collect()
+    }
+
+    pub(crate) fn sight(&self) -> Sight {
+        let state = self.lock();
+        Sight {
+            is_open: state.terms.is_some(),
+            free: state.free,
+            is_in_use: state.in_flight > 0 || !state.settled.is_empty(),
+            draws: state.draws,
+            largest: state.largest,
+        }
+    }
+
+    /// When a call was last granted.
+    pub(crate) fn drawn_at(&self) -> Option<Timestamp> {
+        self.lock().drawn_at
+    }
+
+    /// Drawn by calls that the writer has not taken.
+    pub(crate) fn drawn(&self) -> Option<Units> {
+        let state = self.lock();
+        state.settled.iter().try_fold(state.out, |sum, ended| sum.checked_add(ended.part))
+    }
+
+    /// Its hold is closed.
+    pub(crate) fn end(&self) {
+        *self.lock() = State::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Changes under the lock are additions that were checked before, so a panic can't leave it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is left of each limit: beside the escrow and in it.
+pub(crate) fn remaining(outside: Limits, free: Units) -> Limits {
+    let both = |outside: Option<u64>, free: u64| outside.map(|outside| outside.saturating_add(free));
+    Limits {
+        activations: both(outside.activations, free.activations),
+        tokens: both(outside.tokens, free.tokens),
+        spend_nanos: both(outside.spend_nanos, free.spend_nanos),
+    }
+}
+
+/// The escrows that have a hold on disk. Changed by the writer only.
+#[derive(Debug, Default)]
+pub(crate) struct Escrows {
+    open: Mutex<HashMap<HoldId, Arc<Escrow>>>,
+    count: AtomicUsize,
+    /// Who wants exact figures just now.
+    readers: AtomicUsize,
+}
+
+/// Nothing is counted out ahead as long as this lives.
+pub(crate) struct Exact(Arc<Shared>);
+
+impl Exact {
+    pub(crate) fn begin(shared: Arc<Shared>) -> Self {
+        // The writer looks at it in every batch; the command that follows comes after this through the queue's lock.
+        shared.escrows.readers.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Exact {
+    fn drop(&mut self) {
+        self.0.escrows.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Escrows {
+    /// Whether there is any.
+    pub(crate) fn is_any(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether somebody wants exact figures just now.
+    pub(crate) fn is_read(&self) -> bool {
+        self.readers.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn find(&self, id: HoldId) -> Option<Arc<Escrow>> {
+        self.lock().get(&id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<(HoldId, Arc<Escrow>)> {
+        self.lock().iter().map(|(id, escrow)| (*id, Arc::clone(escrow))).collect()
+    }
+
+    pub(crate) fn put(&self, id: HoldId, escrow: Arc<Escrow>) {
+        let mut open = self.lock();
+        open.insert(id, escrow);
+        self.count.store(open.len(), Ordering::Release);
+    }
+
+    pub(crate) fn remove(&self, id: HoldId) {
+        let mut open = self.lock();
+        open.remove(&id);
+        self.count.store(open.len(), Ordering::Release);
+    }
+
+    /// Nothing may be drawn any more, from any of them.
+    pub(crate) fn shut_all(&self) {
+        for escrow in self.lock().values() {
+            escrow.shut();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<HoldId, Arc<Escrow>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

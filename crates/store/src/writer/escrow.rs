@@ -1,0 +1,403 @@
+//! Which keys have units counted out ahead, and how many. See [`crate::escrow`].
+//!
+//! The step is small against what is left and follows the rate: about what 10 ms need, and never more than a hundredth of
+//! what is left. A key that is called now and then, or has little left, has none: each of its calls is a hold of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use till_core::key::{KeyId, KeyStatus};
+use till_core::ledger::{AccountChain, AccountId, HoldId, HoldKind, OpenHold};
+use till_core::limit::{Dimension, Limits, Units};
+use till_core::rate::Rates;
+use till_core::time::Timestamp;
+
+use super::{Writer, key_of};
+use crate::escrow::{DrawTerms, Escrow};
+use crate::key::Durability;
+
+/// A key that was granted so many holds within [`PACE_WINDOW`] is called often.
+const BUSY_HOLDS: u32 = 4;
+const PACE_WINDOW: Duration = Duration::from_millis(20);
+
+/// At most this part of what is left is counted out ahead: what a crash can burn besides the calls in flight.
+const PART_DIVISOR: u64 = 100;
+
+/// Counting out for fewer calls is not worth it.
+const CALLS_MIN: u64 = 2;
+
+/// … and for more is never needed.
+const CALLS_MAX: u64 = 16_384;
+
+/// An escrow that is used up sooner than this is made larger, one that lasts longer than [`LASTS_LONG`] smaller.
+const LASTS: Duration = Duration::from_millis(10);
+const LASTS_LONG: Duration = Duration::from_millis(50);
+
+/// How long the end of a call may wait to be written.
+const TEND_EVERY: Duration = Duration::from_millis(25);
+
+/// An escrow that nobody has drawn from for so long is given back.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// Keys with something counted out at a time.
+const ESCROWS_MAX: usize = 4_096;
+
+/// How often a key is called.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Holds since then.
+    since: Instant,
+    holds: u32,
+    /// Calls to count out for, once it is busy.
+    calls: u64,
+    extended: Instant,
+    /// Draws when the writer last looked, and since when there was none.
+    draws: u64,
+    idle_since: Instant,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { since: now, holds: 0, calls: 0, extended: now, draws: 0, idle_since: now }
+    }
+}
+
+impl Pace {
+    /// One more hold; whether the key is called often.
+    fn is_busy(&mut self) -> bool {
+        let now = Instant::now();
+        if now - self.since > PACE_WINDOW {
+            (self.since, self.holds) = (now, 0);
+        }
+        self.holds += 1;
+        self.holds >= BUSY_HOLDS
+    }
+
+    /// How many calls to count out for now.
+    fn calls(&mut self) -> u64 {
+        let now = Instant::now();
+        let lasted = now - self.extended;
+        self.extended = now;
+        self.calls = match self.calls {
+            0 => u64::from(self.holds) * 2,
+            calls if lasted < LASTS => calls * 2,
+            calls if lasted > LASTS_LONG => calls / 2,
+            calls => calls,
+        };
+        self.calls = self.calls.clamp(u64::from(BUSY_HOLDS), CALLS_MAX);
+        self.calls
+    }
+}
+
+/// What may be drawn once the batch is durable.
+#[derive(Debug)]
+pub(super) struct Extension {
+    key: KeyId,
+    escrow: Arc<Escrow>,
+    more: Units,
+    low: Units,
+}
+
+impl Writer {
+    /// A hold of the key was granted: whether units for more of its calls are to be counted out.
+    pub(super) fn note_hold(&mut self, key: KeyId, units: Units) {
+        let live = self.live.get_mut(&key).expect("a loaded key is live");
+        if live.pace.is_busy() && !self.busy.iter().any(|(busy, _)| *busy == key) {
+            self.busy.push((key, units));
+        }
+    }
+
+    /// The key needs more than what is counted out.
+    pub(super) fn extend(&mut self, id: HoldId) {
+        let Some(escrow) = self.shared.escrows.find(id) else { return };
+        self.drain(&escrow);
+        let key = self.ledger.open_hold(id).and_then(|hold| key_of(hold.accounts.key()));
+        let largest = escrow.sight().largest;
+        if let Some(key) = key
+            && escrow.sight().is_open
+            && !self.busy.iter().any(|(busy, _)| *busy == key)
+        {
+            self.busy.push((key, largest));
+        }
+    }
+
+    /// At the end of a batch: counts out for the keys that are called often.
+    pub(super) fn escrow_for_the_busy(&mut self) {
+        for (key, units) in std::mem::take(&mut self.busy) {
+            if !self.escrow_for(key, units) {
+                self.recall(key);
+            }
+        }
+    }
+
+    /// Whether calls of the key may be granted ahead; then as much is counted out as they need.
+    fn escrow_for(&mut self, key: KeyId, units: Units) -> bool {
+        let id = AccountId::Key(key);
+        let Some(live) = self.live.get_mut(&key) else { return false };
+        let options = live.terms.options;
+        let waits = self.waiting.get(&key).is_some_and(|queue| !queue.is_empty());
+        let is_active = self.ledger.status(id, self.now) == Some(KeyStatus::Active);
+        if options.durability != Durability::Ahead
+            || options.rates != Rates::default()
+            || options.allow_unbounded
+            || waits
+            || !is_active
+            || self.ledger.is_stopped()
+            || self.ledger.is_fenced()
+            || self.shared.is_stopping()
+            || self.shared.escrows.is_read()
+            || self.unsure.contains(&key)
+        {
+            return false;
+        }
+        let escrow = Arc::clone(&live.terms.escrow);
+        let sight = escrow.sight();
+        let each = units.zip(sight.largest, u64::max);
+        let free = self.ledger.account(id).map(|account| account.remaining()).expect("a live key is loaded");
+        let calls = live.pace.calls().min(affordable(free, sight.free, each));
+        let Some(wanted) = times(each, calls).filter(|_| calls >= CALLS_MIN) else { return false };
+        let more = wanted.zip(sight.free, u64::saturating_sub);
+        let hold = match escrow.hold() {
+            Some(hold) if self.ledger.escrow_extend(hold, more) => {
+                self.batch.hold_changed(hold);
+                hold
+            }
+            None if self.shared.escrows.len() < ESCROWS_MAX => {
+                let Some(hold) = self.ledger.escrow(AccountChain::of_key(id), more, self.now) else {
+                    return false;
+                };
+                escrow.begin(hold);
+                self.shared.escrows.put(hold, Arc::clone(&escrow));
+                self.batch.holds_opened.push(hold);
+                hold
+            }
+            _ => return false,
+        };
+        debug_assert_eq!(escrow.hold(), Some(hold), "one hold for an escrow");
+        self.dirty.insert(id);
+        if let Some(at) = self.live.get(&key).and_then(|live| live.expires_at) {
+            self.ends.await_end(at, key);
+        }
+        let low = wanted.zip(wanted, |units, _| units / 2);
+        self.extending.push(Extension { key, escrow, more, low });
+        true
+    }
+
+    /// The batch is durable: what was counted out in it may be drawn.
+    pub(super) fn open_escrows(&mut self) {
+        for Extension { key, escrow, more, low } in std::mem::take(&mut self.extending) {
+            let id = AccountId::Key(key);
+            let (Some(live), Some(account)) = (self.live.get(&key), self.ledger.account(id)) else {
+                continue;
+            };
+            let idle = account.lifetime.idle_expiry_seconds;
+            let idle = idle.map(|seconds| Timestamp(self.now.0.saturating_add(seconds.saturating_mul(1000))));
+            let until = [live.expires_at, idle].into_iter().flatten().min();
+            let (ended, expires_at) = (live.ended.clone(), live.expires_at);
+            let outside = account.remaining();
+            escrow.open(more, DrawTerms { low, outside, until, expires_at, ended });
+        }
+        if !self.shared.escrows.is_any() {
+            return;
+        }
+        for id in &self.batch.accounts {
+            if let Some(live) = key_of(*id).and_then(|key| self.live.get(&key))
+                && let Some(account) = self.ledger.account(*id)
+            {
+                live.terms.escrow.set_outside(account.remaining());
+            }
+        }
+    }
+
+    /// Takes back what is counted out for a key and not drawn, so that its account has the exact figures. Nothing is
+    /// drawn from here on. `true` when something came back.
+    pub(super) fn recall(&mut self, key: KeyId) -> bool {
+        let escrow = self.live.get(&key).map(|live| Arc::clone(&live.terms.escrow));
+        escrow.is_some_and(|escrow| escrow.hold().is_some() && self.take_back(&escrow))
+    }
+
+    /// As [`Writer::recall`] for all keys.
+    pub(super) fn recall_all(&mut self) {
+        if self.shared.escrows.is_any() {
+            for (_, escrow) in self.shared.escrows.all() {
+                self.take_back(&escrow);
+            }
+        }
+    }
+
+    fn take_back(&mut self, escrow: &Arc<Escrow>) -> bool {
+        let back = escrow.shut();
+        self.drain(escrow);
+        let Some(id) = escrow.hold() else { return false };
+        let came_back = back != Units::default() && self.ledger.escrow_return(id, back);
+        if came_back && let Some(hold) = self.ledger.open_hold(id) {
+            let account = hold.accounts.key();
+            self.dirty.insert(account);
+            self.changed.extend(key_of(account));
+            self.batch.hold_changed(id);
+        }
+        self.close_if_done(escrow);
+        came_back
+    }
+
+    /// Closes the hold of an escrow that is shut and that no call draws from any more.
+    fn close_if_done(&mut self, escrow: &Arc<Escrow>) {
+        let sight = escrow.sight();
+        let Some(id) = escrow.hold() else { return };
+        if sight.is_open || sight.is_in_use || self.extending.iter().any(|one| Arc::ptr_eq(&one.escrow, escrow))
+            // Parts that used nothing may have to be settled again after a write that failed.
+            || self.retry.iter().any(|closing| closing.id == id)
+        {
+            return;
+        }
+        let is_empty = self.ledger.open_hold(id).is_some_and(|hold| hold.units == Units::default());
+        if is_empty && let Ok(Some(closed)) = self.ledger.void(id) {
+            self.forget_end(closed.hold.accounts.key());
+            self.dirty.insert(closed.hold.accounts.key());
+            self.batch.holds_closed.push(id);
+            self.ending_escrows.push(id);
+        }
+    }
+
+    /// Settles the calls of an escrow that ended.
+    pub(super) fn drain(&mut self, escrow: &Arc<Escrow>) {
+        let Some(id) = escrow.hold() else { return };
+        let closings = escrow.take();
+        if let (Some(hold), Some(at)) = (self.ledger.open_hold(id), escrow.drawn_at()) {
+            self.ledger.used_at(hold.accounts.key(), at);
+        }
+        for closing in closings {
+            self.close(closing);
+        }
+    }
+
+    /// A call ended of an escrow that is shut.
+    pub(super) fn drain_shut(&mut self, id: HoldId) {
+        if let Some(escrow) = self.shared.escrows.find(id) {
+            self.drain(&escrow);
+            self.close_if_done(&escrow);
+        }
+    }
+
+    /// When to look at the escrows again.
+    pub(super) fn tend_due(&self) -> Option<Instant> {
+        self.has_open_escrows.then(|| self.tended_at + TEND_EVERY)
+    }
+
+    /// Now and then: settles what ended, and takes back what nobody draws from.
+    pub(super) fn tend_escrows(&mut self) {
+        if !self.shared.escrows.is_any() || self.tended_at.elapsed() < TEND_EVERY {
+            return;
+        }
+        self.tended_at = Instant::now();
+        for (id, escrow) in self.shared.escrows.all() {
+            self.drain(&escrow);
+            let sight = escrow.sight();
+            let key = self.ledger.open_hold(id).and_then(|hold| key_of(hold.accounts.key()));
+            let Some(live) = key.and_then(|key| self.live.get_mut(&key)) else { continue };
+            if live.pace.draws != sight.draws {
+                (live.pace.draws, live.pace.idle_since) = (sight.draws, self.tended_at);
+                live.touched = self.number;
+            }
+            if sight.is_open && live.pace.idle_since.elapsed() >= IDLE {
+                live.pace = Pace::default();
+                self.take_back(&escrow);
+            }
+        }
+    }
+
+    /// Settles everything that ended, without taking anything back.
+    pub(super) fn drain_all(&mut self) {
+        if self.shared.escrows.is_any() {
+            for (_, escrow) in self.shared.escrows.all() {
+                self.drain(&escrow);
+            }
+        }
+    }
+
+    /// After the batch: escrows whose holds are closed are as new.
+    pub(super) fn end_escrows(&mut self) {
+        for id in std::mem::take(&mut self.ending_escrows) {
+            if let Some(escrow) = self.shared.escrows.find(id) {
+                self.shared.escrows.remove(id);
+                escrow.end();
+            }
+        }
+        self.has_open_escrows = self.shared.escrows.is_any()
+            && self.shared.escrows.all().iter().any(|(_, one)| one.sight().is_open);
+    }
+
+    /// A write failed: nothing may be drawn before it is known what is on disk.
+    pub(super) fn shut_escrows(&mut self) {
+        self.shared.escrows.shut_all();
+        self.extending.clear();
+        self.ending_escrows.clear();
+        self.busy.clear();
+        self.has_open_escrows = false;
+        self.escrows_unsure = true;
+    }
+
+    /// Memory was read from disk again: what the hold of an escrow covers there beyond the calls that drew from it comes
+    /// back.
+    pub(super) fn reconcile_escrows(&mut self) {
+        if !std::mem::take(&mut self.escrows_unsure) {
+            return;
+        }
+        self.escrows_left = true;
+        for (id, escrow) in self.shared.escrows.all() {
+            let Some(hold) = self.ledger.open_hold(id) else {
+                // It was never written, so nothing was drawn from it, or it was closed, and nothing was any more.
+                self.ending_escrows.push(id);
+                continue;
+            };
+            let account = hold.accounts.key();
+            let Some(back) = self.beyond_what_was_drawn(hold, id, &escrow) else {
+                tracing::error!(hold = ?id, "an escrow covers less than what was drawn from it");
+                continue;
+            };
+            if back != Units::default() && self.ledger.escrow_return(id, back) {
+                self.dirty.insert(account);
+                self.batch.hold_changed(id);
+            }
+        }
+    }
+
+    /// What a hold covers besides the calls that drew from its escrow and are not settled on disk.
+    fn beyond_what_was_drawn(&self, hold: &OpenHold, id: HoldId, escrow: &Escrow) -> Option<Units> {
+        let HoldKind::Escrow { settled } = hold.kind else { return None };
+        let to_settle =
+            self.retry.iter().filter(|closing| closing.id == id).filter_map(|closing| closing.part);
+        let drawn = to_settle
+            .filter(|part| part.nth > settled)
+            .try_fold(escrow.drawn()?, |sum, part| sum.checked_add(part.units))?;
+        hold.units.checked_sub(drawn)
+    }
+
+    /// After the settles of a write that failed were done again: nobody comes back to what was shut meanwhile.
+    pub(super) fn close_shut_escrows(&mut self) {
+        if std::mem::take(&mut self.escrows_left) {
+            for (_, escrow) in self.shared.escrows.all() {
+                self.drain(&escrow);
+                self.close_if_done(&escrow);
+            }
+        }
+    }
+}
+
+/// For how many calls of this size a hundredth of what is left suffices: of what is free and what is in the escrow.
+fn affordable(free: Limits, escrowed: Units, each: Units) -> u64 {
+    let by = |dimension: Dimension| {
+        let left = free.of(dimension)?.saturating_add(escrowed.of(dimension));
+        (left / PART_DIVISOR).checked_div(each.of(dimension))
+    };
+    Dimension::ALL.into_iter().filter_map(by).min().unwrap_or(CALLS_MAX)
+}
+
+fn times(each: Units, calls: u64) -> Option<Units> {
+    Some(Units {
+        activations: each.activations.checked_mul(calls)?,
+        tokens: each.tokens.checked_mul(calls)?,
+        spend_nanos: each.spend_nanos.checked_mul(calls)?,
+    })
+}
