@@ -66,6 +66,10 @@ pub(crate) enum Command {
     Seen {
         reply: DoneReply,
     },
+    /// Answered once readers see everything that was asked for before.
+    Fold {
+        reply: DoneReply,
+    },
     /// Answered once a transaction was written.
     Probe {
         reply: DoneReply,
@@ -116,13 +120,20 @@ pub(crate) struct Shared {
     pub(crate) denied_records: DeniedRecords,
     pub(crate) terms: TermsMap,
     pub(crate) counters: Counters,
+    /// There is something that readers do not see before it is folded.
+    pub(crate) unfolded: Arc<AtomicBool>,
     fence: Mutex<Option<Fence>>,
     kill_switch: Mutex<Option<KillSwitch>>,
     stopping: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(fence: Option<Fence>, kill_switch: Option<KillSwitch>, clock: Clock) -> Self {
+    pub(crate) fn new(
+        fence: Option<Fence>,
+        kill_switch: Option<KillSwitch>,
+        clock: Clock,
+        unfolded: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             clock,
             queue: Queue::new(),
@@ -130,6 +141,7 @@ impl Shared {
             denied_records: DeniedRecords::default(),
             terms: TermsMap::default(),
             counters: Counters::default(),
+            unfolded,
             fence: Mutex::new(fence),
             kill_switch: Mutex::new(kill_switch),
             stopping: AtomicBool::new(false),

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -149,6 +150,7 @@ impl Store {
             started.instance.fence.clone(),
             started.instance.kill_switch.clone(),
             clock,
+            started.backend.unfolded(),
         ));
         let reader = Arc::new(Mutex::new(Some(started.backend.reader())));
         let writer = Writer::new(started, Arc::clone(&shared), bounds.loaded_max, bounds.usage_retention);
@@ -218,7 +220,7 @@ impl Store {
     /// The store can't be read.
     pub async fn key_fetch(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         let now = self.now();
-        let record = self.read(move |reader| reader.key_fetch(id, now)).await?;
+        let record = self.read_folded(move |reader| reader.key_fetch(id, now)).await?;
         self.see(record.as_slice()).await?;
         Ok(record)
     }
@@ -229,7 +231,7 @@ impl Store {
     /// The store can't be read.
     pub async fn key_list(&self, query: KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
         let now = self.now();
-        let records = self.read(move |reader| reader.key_list(&query, now)).await?;
+        let records = self.read_folded(move |reader| reader.key_list(&query, now)).await?;
         self.see(&records).await?;
         Ok(records)
     }
@@ -292,7 +294,7 @@ impl Store {
     /// The store can't be read.
     pub async fn account_summary(&self) -> Result<AccountSummary, StoreError> {
         let month = Month::of(self.now());
-        self.read(move |reader| {
+        self.read_folded(move |reader| {
             let activations = reader.month_total(month)?;
             Ok(AccountSummary {
                 keys: reader.key_count()?,
@@ -569,6 +571,17 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.inner.shared.queue.push(command(reply))?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Reads what calls change all the time: it is brought where readers see it first.
+    pub(crate) async fn read_folded<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.inner.shared.unfolded.load(Ordering::Acquire) {
+            self.ask(|reply| Command::Fold { reply }).await?;
+        }
+        self.read(read).await
     }
 
     /// Reads on a thread where waiting for the disk hurts nobody.

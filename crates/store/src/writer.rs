@@ -232,7 +232,9 @@ impl Writer {
         }
         let raise = self.used_since_raise.then(|| self.raised_at + RAISE_EVERY);
         let end = self.ends.due(self.shared.clock.now());
-        [self.denials_due, self.retry_due, raise, Some(self.retention.due()), end].into_iter().flatten().min()
+        let fold = self.backend.fold_due();
+        let retention = Some(self.retention.due());
+        [self.denials_due, self.retry_due, raise, retention, end, fold].into_iter().flatten().min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
@@ -259,7 +261,9 @@ impl Writer {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
         }
-        self.delete_what_is_old();
+        if !self.stale {
+            self.delete_what_is_old();
+        }
         if self.used_since_raise && self.raised_at.elapsed() >= RAISE_EVERY {
             self.raise(false)
                 .unwrap_or_else(|error| tracing::error!(%error, "the witness could not be written"));
@@ -284,6 +288,10 @@ impl Writer {
             },
             Command::Seen { reply } => {
                 self.batch.time_seen = Some(self.now);
+                self.answers.push(Answer::Done(reply, true));
+            }
+            Command::Fold { reply } => {
+                self.batch.fold = true;
                 self.answers.push(Answer::Done(reply, true));
             }
             Command::Probe { reply } => {
@@ -535,6 +543,7 @@ impl Writer {
         for month in self.dirty_months.drain() {
             self.batch.months.push((month, self.months[&month]));
         }
+        self.batch.fold |= self.backend.fold_due().is_some_and(|due| due <= Instant::now());
         let denials_due = self.denials_due.is_some_and(|due| due <= Instant::now());
         if self.batch.is_empty() && !denials_due {
             return Ok(());

@@ -3,24 +3,28 @@
 use rusqlite::{Connection, Result, named_params, params};
 use till_core::audit::AuditEntry;
 use till_core::key::KeyId;
-use till_core::ledger::{Account, AccountId, Balance, HoldId, Ledger, OpenHold};
+use till_core::ledger::{Account, AccountId, BalanceParts, HoldId, Ledger, OpenHold};
 
 use super::column::{Amount, Time, account_parts, chain_bytes};
+use super::journal::AccountImage;
+use super::pending::Pending;
 use super::{claims, usage};
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 use crate::key::KeyDetails;
 
-/// Writes the batch into the transaction that is open on the connection.
-pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> Result<()> {
+/// Writes a batch and what came before it into the transaction that is open on the connection. The figures and the
+/// records of the batch are in `pending` already.
+pub(super) fn batch(
+    connection: &Connection,
+    pending: &Pending,
+    batch: &Batch,
+    ledger: &Ledger,
+) -> Result<()> {
     if let Some(instance) = &batch.instance {
         instance_put(connection, instance)?;
     }
-    for id in &batch.accounts {
-        // An account that was written to is loaded until the batch is committed.
-        let account = ledger.account(*id).expect("a changed account is loaded");
-        account_put(connection, id, account, ledger.is_pinned(*id))?;
-    }
+    pending.fold(connection)?;
     for id in &batch.lifetimes {
         lifetime_put(connection, id, ledger.account(*id).expect("a changed account is loaded"))?;
     }
@@ -31,20 +35,6 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     for (id, details) in &batch.details {
         details_put(connection, *id, details)?;
     }
-    if let Some(seen) = batch.time_seen {
-        let sql = "UPDATE instance SET time_seen = max(time_seen, ?1)";
-        connection.prepare_cached(sql)?.execute([Time(seen)])?;
-    }
-    let mut chain = Vec::new();
-    for id in &batch.holds_opened {
-        if let Some(hold) = ledger.open_hold(*id) {
-            hold_insert(connection, *id, hold, &mut chain)?;
-        }
-    }
-    for id in &batch.holds_closed {
-        let sql = "DELETE FROM holds WHERE incarnation = ?1 AND number = ?2 AND state = 'open'";
-        connection.prepare_cached(sql)?.execute(params![id.incarnation, id.number])?;
-    }
     for id in &batch.holds_orphaned {
         let sql = "UPDATE holds SET state = 'orphan' WHERE incarnation = ?1 AND number = ?2";
         connection.prepare_cached(sql)?.execute(params![id.incarnation, id.number])?;
@@ -52,7 +42,6 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     for id in &batch.holds_forgiven {
         usage::forgive(connection, *id)?;
     }
-    usage::insert(connection, &batch.usage)?;
     for (token, created_at) in &batch.admin_tokens {
         admin_token_put(connection, token, &Time(*created_at))?;
     }
@@ -62,14 +51,6 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     }
     for entry in &batch.audit {
         audit_insert(connection, entry)?;
-    }
-    for denial in &batch.denials {
-        denial_add(connection, denial)?;
-    }
-    for (month, total) in &batch.months {
-        let sql = "INSERT INTO activations_by_month (month, count) VALUES (?1, ?2) \
-                   ON CONFLICT (month) DO UPDATE SET count = excluded.count";
-        connection.prepare_cached(sql)?.execute(params![month.0, Amount(*total)])?;
     }
     if batch.probe {
         // Touches a page, so that the commit really writes.
@@ -105,7 +86,7 @@ fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
     Ok(())
 }
 
-fn account_put(connection: &Connection, id: &AccountId, account: &Account, is_in_use: bool) -> Result<()> {
+pub(super) fn account_put(connection: &Connection, id: &AccountId, image: &AccountImage) -> Result<()> {
     // Nearly every write changes a row that exists.
     let sql = "UPDATE accounts SET \
                  activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
@@ -115,7 +96,7 @@ fn account_put(connection: &Connection, id: &AccountId, account: &Account, is_in
                  spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
                  spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22, ends_at = ?23 \
                WHERE id = ?1";
-    if account_execute(connection, sql, id, account, is_in_use)? == 0 {
+    if account_execute(connection, sql, id, image)? == 0 {
         let sql = "INSERT INTO accounts (id, activations_limit, activations_held, activations_spent, \
                      activations_escrowed, activations_burnt, activations_overrun, tokens_limit, tokens_held, \
                      tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, spend_limit, spend_held, \
@@ -123,7 +104,7 @@ fn account_put(connection: &Connection, id: &AccountId, account: &Account, is_in
                      kind) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
                      ?20, ?21, ?22, ?23, ?24)";
-        account_execute(connection, sql, id, account, is_in_use)?;
+        account_execute(connection, sql, id, image)?;
     }
     Ok(())
 }
@@ -132,27 +113,25 @@ fn account_execute(
     connection: &Connection,
     sql: &str,
     id: &AccountId,
-    account: &Account,
-    is_in_use: bool,
+    image: &AccountImage,
 ) -> Result<usize> {
     let (kind, bytes) = account_parts(id);
     let mut statement = connection.prepare_cached(sql)?;
     statement.raw_bind_parameter(1, bytes)?;
-    for (first, balance) in [2, 8, 14].into_iter().zip(account.balances()) {
+    for (first, balance) in [2, 8, 14].into_iter().zip(&image.balances) {
         bind_balance(&mut statement, first, balance)?;
     }
-    statement.raw_bind_parameter(20, account.timeless_status().as_str())?;
-    statement.raw_bind_parameter(21, account.revoked_at.map(Time))?;
-    statement.raw_bind_parameter(22, account.last_used_at.map(Time))?;
-    statement.raw_bind_parameter(23, account.ends_at(is_in_use).map(Time))?;
+    statement.raw_bind_parameter(20, image.status.as_str())?;
+    statement.raw_bind_parameter(21, image.revoked_at.map(Time))?;
+    statement.raw_bind_parameter(22, image.last_used_at.map(Time))?;
+    statement.raw_bind_parameter(23, image.ends_at.map(Time))?;
     if statement.parameter_count() == 24 {
         statement.raw_bind_parameter(24, kind)?;
     }
     statement.raw_execute()
 }
 
-fn bind_balance(statement: &mut rusqlite::Statement<'_>, first: usize, balance: &Balance) -> Result<()> {
-    let parts = balance.parts();
+fn bind_balance(statement: &mut rusqlite::Statement<'_>, first: usize, parts: &BalanceParts) -> Result<()> {
     statement.raw_bind_parameter(first, parts.limit.map(Amount::from))?;
     let amounts = [parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun];
     for (index, amount) in (first + 1..).zip(amounts) {
@@ -221,9 +200,15 @@ fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
     Ok(())
 }
 
-fn hold_insert(connection: &Connection, id: HoldId, hold: &OpenHold, chain: &mut Vec<u8>) -> Result<()> {
+pub(super) fn hold_put(
+    connection: &Connection,
+    id: HoldId,
+    hold: &OpenHold,
+    chain: &mut Vec<u8>,
+) -> Result<()> {
     let sql = "INSERT INTO holds (incarnation, number, state, at, activations, tokens, spend, accounts) \
-               VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7)";
+               VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7) \
+               ON CONFLICT (incarnation, number) DO UPDATE SET activations = ?4, tokens = ?5, spend = ?6";
     chain_bytes(&hold.accounts, chain);
     connection.prepare_cached(sql)?.execute(params![
         id.incarnation,
@@ -263,7 +248,7 @@ fn audit_insert(connection: &Connection, entry: &AuditEntry) -> Result<()> {
     Ok(())
 }
 
-fn denial_add(connection: &Connection, denial: &DenialCount) -> Result<()> {
+pub(super) fn denial_add(connection: &Connection, denial: &DenialCount) -> Result<()> {
     let sql = "INSERT INTO denials (minute, key, code, count) VALUES (?1, ?2, ?3, ?4) \
                ON CONFLICT (minute, key, code) DO UPDATE SET count = count + excluded.count";
     let key: &[u8] = denial.key.as_ref().map_or(&[], |key| &key.0);

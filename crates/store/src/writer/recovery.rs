@@ -54,9 +54,10 @@ impl Writer {
                 Command::Hold { reply, .. } => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
                 Command::Terms { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Command::Close(closing) => self.retry.push(closing),
-                Command::Administer { reply, .. } | Command::Probe { reply } | Command::Seen { reply } => {
-                    drop(reply.send(Err(error.clone())))
-                }
+                Command::Administer { reply, .. }
+                | Command::Fold { reply }
+                | Command::Probe { reply }
+                | Command::Seen { reply } => drop(reply.send(Err(error.clone()))),
                 Command::Stop { reply } => {
                     self.stop.push(reply);
                     self.shared.queue.close();

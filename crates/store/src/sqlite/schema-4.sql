@@ -1,0 +1,44 @@
+-- Schema version 4: a journal in front of the tables, and records in blocks.
+--
+-- What calls change all the time is written as one row of the journal per transaction. About once a second, before it is
+-- read, and at every stop and start, the rows of the journal are folded into the tables and deleted in one transaction.
+
+CREATE TABLE journal (
+    -- 1 for the first one after a fold, without a gap.
+    seq INTEGER PRIMARY KEY,
+    -- As `sqlite/journal.rs` writes it: a version, what changed, a checksum.
+    entry BLOB NOT NULL
+) STRICT;
+
+-- Records of calls, hundreds of them in a row, in the order in which they were written. Their times are nearly in order.
+CREATE TABLE usage_blocks (
+    -- Not above the number of its first record, and above those of every record in blocks before.
+    first_seq INTEGER PRIMARY KEY,
+    last_seq INTEGER NOT NULL,
+    at_min INTEGER NOT NULL,
+    at_max INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    -- As `sqlite/block.rs` writes it.
+    records BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX usage_blocks_by_time ON usage_blocks (at_min);
+
+-- Which blocks have records of a key.
+CREATE TABLE usage_block_keys (
+    key BLOB NOT NULL CHECK (length(key) = 16),
+    first_seq INTEGER NOT NULL,
+    PRIMARY KEY (key, first_seq)
+) STRICT, WITHOUT ROWID;
+
+-- The highest number of a record, also of one that is deleted: one row.
+CREATE TABLE usage_numbers (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    last INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO usage_numbers (one, last)
+SELECT 1, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'usage_records'), 0),
+              coalesce((SELECT max(seq) FROM usage_records), 0));
+
+-- The rows of usage_records follow as blocks; then the table goes (`sqlite/migration.rs`).
