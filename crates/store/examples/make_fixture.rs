@@ -34,7 +34,7 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
 
 /// One of each kind: what is known and what is not, small and large.
 fn record(key: KeyId, n: u64) -> UsageRecord {
-    let known = n % 2 == 0;
+    let known = n.is_multiple_of(2);
     UsageRecord {
         at: Timestamp(1_800_000_000_000 + n * 1_000),
         request_id: if known { format!("req_{n:032x}") } else { format!("anything {n} ü") },

@@ -54,6 +54,13 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection; there are fewer.
 const STATEMENTS_MAX: usize = 64;
 
+/// Pages of the database in memory, per connection: those that folds come back to.
+const CACHE_KIBIBYTES: i64 = 16 << 10;
+
+/// After so many pages in the write-ahead log they are copied into the database. Each page is copied once however often
+/// it changed, so this is rare.
+const CHECKPOINT_PAGES: i64 = 4_000;
+
 /// The write-ahead log is cut back to this size after a checkpoint.
 const WAL_BYTES_MAX: i64 = 64 << 20;
 
@@ -196,6 +203,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
     Ok(connection)
 }
 

@@ -97,9 +97,7 @@ impl Pending {
         let mut accounts: Vec<_> = self.accounts.iter().collect();
         // In the order of the table: neighbours share a page.
         accounts.sort_unstable_by_key(|(id, _)| **id);
-        for (id, image) in accounts {
-            write::account_put(connection, id, image)?;
-        }
+        write::accounts_put(connection, accounts)?;
         if let Some(seen) = self.time_seen {
             let sql = "UPDATE instance SET time_seen = max(time_seen, ?1)";
             connection.prepare_cached(sql)?.execute([Time(seen)])?;

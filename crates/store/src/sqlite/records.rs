@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, Error, OptionalExtension, Result, params};
+use rusqlite::{Connection, Error, OptionalExtension, Result, Rows, params};
 use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
@@ -13,6 +13,13 @@ use till_core::time::Timestamp;
 use super::block::{self, BlockReader, BlockWriter};
 use super::bytes::Damaged;
 use crate::usage_record::{Outcome, UsageQuery, UsageRecord};
+
+/// Blocks whose ids differ only in so many bits are of one part.
+const PART_BITS: u32 = 18;
+
+fn part(id: u64) -> u64 {
+    id >> PART_BITS
+}
 
 /// Gives records their numbers and adds them to the blocks.
 pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>]) -> Result<()> {
@@ -47,19 +54,19 @@ pub(super) fn write_blocks<'a>(
         }
         block.push(seq, record);
     }
-    if block.len() > 0 { write(connection, id, block) } else { Ok(()) }
+    if block.is_empty() { Ok(()) } else { write(connection, id, block) }
 }
 
 fn write(connection: &Connection, id: Option<u64>, block: BlockWriter<'_>) -> Result<()> {
     let (seqs, times) = (block.seqs(), block.times());
     let id = id.unwrap_or(*seqs.start());
-    let sql = "INSERT OR IGNORE INTO usage_block_keys (key, first_seq) VALUES (?1, ?2)";
+    let sql = "INSERT OR IGNORE INTO usage_block_keys (part, key, first_seq) VALUES (?1, ?2, ?3)";
     let mut statement = connection.prepare_cached(sql)?;
     let mut keys = block.keys().to_vec();
     // In the order of the table: neighbours share a page.
     keys.sort_unstable();
     for key in keys {
-        statement.execute(params![key.0, id])?;
+        statement.execute(params![part(id), key.0, id])?;
     }
     let sql = "INSERT OR REPLACE INTO usage_blocks (first_seq, last_seq, at_min, at_max, count, records) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -83,8 +90,8 @@ fn rewrite(
 ) -> Result<()> {
     let is_gone = |key: &&KeyId| !records.iter().any(|(_, record)| record.key == **key);
     for key in keys_before.iter().filter(is_gone) {
-        let sql = "DELETE FROM usage_block_keys WHERE key = ?1 AND first_seq = ?2";
-        connection.prepare_cached(sql)?.execute(params![key.0, id])?;
+        let sql = "DELETE FROM usage_block_keys WHERE part = ?1 AND key = ?2 AND first_seq = ?3";
+        connection.prepare_cached(sql)?.execute(params![part(id), key.0, id])?;
     }
     if records.is_empty() {
         let sql = "DELETE FROM usage_blocks WHERE first_seq = ?1";
@@ -96,35 +103,47 @@ fn rewrite(
 /// The records that a query asks for. Reads one block after the other, from the newest, until there are enough.
 pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>> {
     let mut found = Vec::new();
-    let wanted = query.limit as usize;
-    // Two statements, so that each has the index that fits.
-    let sql = match query.filter.key {
-        Some(_) => {
-            "SELECT usage_block_keys.first_seq, records FROM usage_block_keys CROSS JOIN usage_blocks USING (first_seq) \
-             WHERE key = ?1 AND usage_block_keys.first_seq < ?2 AND at_max >= ?3 AND at_min <= ?4 \
-             ORDER BY usage_block_keys.first_seq DESC"
-        }
-        None => {
-            "SELECT first_seq, records FROM usage_blocks \
-             WHERE ?1 IS NULL AND first_seq < ?2 AND at_max >= ?3 AND at_min <= ?4 ORDER BY first_seq DESC"
-        }
+    let since = query.filter.since.map_or(0, millis);
+    let until = query.filter.until.map_or(i64::MAX, millis);
+    let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    let Some(key) = query.filter.key else {
+        let sql = "SELECT first_seq, records FROM usage_blocks WHERE first_seq < ?1 AND at_max >= ?2 AND at_min <= ?3 \
+                   ORDER BY first_seq DESC";
+        let mut statement = connection.prepare_cached(sql)?;
+        find(statement.query(params![before, since, until])?, query, &mut found)?;
+        return Ok(found);
     };
+    let sql = "SELECT min(first_seq), max(first_seq) FROM usage_blocks WHERE first_seq < ?1";
+    let ends = connection
+        .prepare_cached(sql)?
+        .query_row([before], |row| Ok(row.get::<_, Option<u64>>(0)?.zip(row.get::<_, Option<u64>>(1)?)))?;
+    let Some((first, last)) = ends else {
+        return Ok(found);
+    };
+    let sql = "SELECT keys.first_seq, records FROM usage_block_keys AS keys CROSS JOIN usage_blocks USING (first_seq) \
+               WHERE part = ?1 AND key = ?2 AND keys.first_seq < ?3 AND at_max >= ?4 AND at_min <= ?5 \
+               ORDER BY keys.first_seq DESC";
     let mut statement = connection.prepare_cached(sql)?;
-    let parameters = params![
-        query.filter.key.map(|key| key.0),
-        query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX)),
-        query.filter.since.map_or(0, millis),
-        query.filter.until.map_or(i64::MAX, millis),
-    ];
-    let mut rows = statement.query(parameters)?;
+    for part in (part(first)..=part(last)).rev() {
+        if found.len() >= query.limit as usize {
+            break;
+        }
+        find(statement.query(params![part, key.0, before, since, until])?, query, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Adds what a query asks for of one block after the other, until there is enough.
+fn find(mut blocks: Rows<'_>, query: &UsageQuery, found: &mut Vec<(u64, UsageRecord)>) -> Result<()> {
+    let wanted = query.limit as usize;
     while found.len() < wanted
-        && let Some(row) = rows.next()?
+        && let Some(row) = blocks.next()?
     {
         let id = row.get(0)?;
         let in_block = matches(row.get_ref(1)?.as_blob()?, query).map_err(|why| damaged(id, why))?;
         found.extend(in_block.into_iter().rev().take(wanted - found.len()));
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The records of a block that a query asks for, oldest first.
@@ -164,10 +183,11 @@ pub(super) fn delete(connection: &Connection, before: Timestamp, limit: u32) -> 
 
 /// Notes that a call that was lost costs nothing.
 pub(super) fn forgive(connection: &Connection, key: KeyId, request_id: &str, at: Timestamp) -> Result<()> {
-    let sql = "SELECT first_seq, records FROM usage_block_keys CROSS JOIN usage_blocks USING (first_seq) \
-               WHERE key = ?1 AND at_min <= ?2 AND at_max >= ?2";
+    let sql = "SELECT first_seq, records FROM usage_blocks WHERE at_min <= ?1 AND at_max >= ?1 AND EXISTS \
+                 (SELECT 1 FROM usage_block_keys AS keys \
+                  WHERE part = usage_blocks.first_seq >> ?2 AND key = ?3 AND keys.first_seq = usage_blocks.first_seq)";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![key.0, millis(at)])?;
+    let mut rows = statement.query(params![millis(at), PART_BITS, key.0])?;
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
         let mut records = read(id, row.get_ref(1)?.as_blob()?)?;

@@ -24,11 +24,14 @@ CREATE TABLE usage_blocks (
 
 CREATE INDEX usage_blocks_by_time ON usage_blocks (at_min);
 
--- Which blocks have records of a key.
+-- Which blocks have records of a key. The blocks are told apart by part: what is written is then near to what was written
+-- before, however many records there are. A key has to be looked for in every part.
 CREATE TABLE usage_block_keys (
+    -- first_seq / 2^18.
+    part INTEGER NOT NULL,
     key BLOB NOT NULL CHECK (length(key) = 16),
     first_seq INTEGER NOT NULL,
-    PRIMARY KEY (key, first_seq)
+    PRIMARY KEY (part, key, first_seq)
 ) STRICT, WITHOUT ROWID;
 
 -- The highest number of a record, also of one that is deleted: one row.

@@ -9,22 +9,20 @@ use till_core::limit::Units;
 
 use super::column::{Amount, Time, chain_from_bytes};
 use super::read::damaged;
+use super::records;
 use crate::usage_record::{DAY_MS, OrphanHold, UsageFilter, UsageGroup, UsageRecord, UsageSum, hold_name};
 use crate::usage_totals::{AMOUNTS, Total, TotalKey, add, by_total, sums};
 
 /// Adds records to the blocks and to the sums.
-pub(super) fn insert(connection: &Connection, records: &[Arc<UsageRecord>]) -> Result<()> {
-    if records.is_empty() {
+pub(super) fn insert(connection: &Connection, calls: &[Arc<UsageRecord>]) -> Result<()> {
+    if calls.is_empty() {
         return Ok(());
     }
-    super::records::append(connection, records)?;
-    let mut totals: Vec<_> = by_total(records.iter().map(Arc::as_ref)).into_iter().collect();
+    records::append(connection, calls)?;
+    let mut totals: Vec<_> = by_total(calls.iter().map(Arc::as_ref)).into_iter().collect();
     // In the order of the table: neighbours share a page.
     totals.sort_unstable();
-    for (key, total) in totals {
-        change(connection, &key, |sum| add(sum, &total))?;
-    }
-    Ok(())
+    change(connection, totals.into_iter().map(|(key, total)| (key, move |sum: &mut Total| add(sum, &total))))
 }
 
 /// Columns of a sum in the order of [`Total`].
@@ -35,32 +33,44 @@ macro_rules! amount_columns {
     };
 }
 
-/// Reads a sum, changes it, writes it. SQLite's own addition would go over to floating point.
-fn change(connection: &Connection, key: &TotalKey<&str>, change: impl FnOnce(&mut Total)) -> Result<()> {
-    let sql = concat!(
+/// Reads sums, changes them, writes them. SQLite's own addition would go over to floating point.
+fn change<'a>(
+    connection: &Connection,
+    changes: impl IntoIterator<Item = (TotalKey<&'a str>, impl FnOnce(&mut Total))>,
+) -> Result<()> {
+    let select = concat!(
         "SELECT ",
         amount_columns!(),
         " FROM usage_sums WHERE day = ?1 AND key = ?2 AND provider = ?3 AND model = ?4 AND endpoint = ?5"
     );
-    let place = params![key.day, key.key.0, key.provider, key.model, key.endpoint];
-    let found = connection.prepare_cached(sql)?.query_row(place, |row| total(row, 0)).optional()?;
-    let mut sum = found.unwrap_or([0; AMOUNTS]);
-    change(&mut sum);
-    let sql = concat!(
-        "INSERT OR REPLACE INTO usage_sums (day, key, provider, model, endpoint, ",
+    let update = "UPDATE usage_sums SET calls = ?6, input = ?7, cache_read = ?8, cache_write = ?9, output = ?10, \
+                    reasoning = ?11, audio_input = ?12, audio_output = ?13, image_input = ?14, image_output = ?15, \
+                    tool_calls = ?16, charged_activations = ?17, charged_tokens = ?18, charged_spend = ?19 \
+                  WHERE day = ?1 AND key = ?2 AND provider = ?3 AND model = ?4 AND endpoint = ?5";
+    let insert = concat!(
+        "INSERT INTO usage_sums (day, key, provider, model, endpoint, ",
         amount_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
     );
-    let mut statement = connection.prepare_cached(sql)?;
-    statement.raw_bind_parameter(1, key.day)?;
-    statement.raw_bind_parameter(2, key.key.0)?;
-    statement.raw_bind_parameter(3, &key.provider)?;
-    statement.raw_bind_parameter(4, &key.model)?;
-    statement.raw_bind_parameter(5, &key.endpoint)?;
-    for (index, amount) in (6..).zip(sum) {
-        statement.raw_bind_parameter(index, Amount(amount))?;
+    let mut select = connection.prepare_cached(select)?;
+    let (mut update, mut insert) = (connection.prepare_cached(update)?, connection.prepare_cached(insert)?);
+    for (key, change) in changes {
+        let place = params![key.day, key.key.0, key.provider, key.model, key.endpoint];
+        let found = select.query_row(place, |row| total(row, 0)).optional()?;
+        let write = if found.is_some() { &mut update } else { &mut insert };
+        let mut sum = found.unwrap_or([0; AMOUNTS]);
+        change(&mut sum);
+        write.raw_bind_parameter(1, key.day)?;
+        write.raw_bind_parameter(2, key.key.0)?;
+        write.raw_bind_parameter(3, key.provider)?;
+        write.raw_bind_parameter(4, key.model)?;
+        write.raw_bind_parameter(5, key.endpoint)?;
+        for (index, amount) in (6..).zip(sum) {
+            write.raw_bind_parameter(index, Amount(amount))?;
+        }
+        write.raw_execute()?;
     }
-    statement.raw_execute().map(drop)
+    Ok(())
 }
 
 fn total(row: &Row<'_>, first: usize) -> Result<Total> {
@@ -81,14 +91,15 @@ pub(super) fn forgive(connection: &Connection, id: HoldId) -> Result<()> {
     let AccountId::Key(key) = hold.accounts.key() else {
         return Ok(());
     };
-    super::records::forgive(connection, key, &hold_name(id), hold.at)?;
+    records::forgive(connection, key, &hold_name(id), hold.at)?;
     let place = TotalKey { day: hold.at.0 / DAY_MS, key, provider: "", model: "", endpoint: "" };
     let units = [hold.units.activations, hold.units.tokens, hold.units.spend_nanos];
-    change(connection, &place, |sum| {
+    let take_back = |sum: &mut Total| {
         for (amount, units) in sum[AMOUNTS - 3..].iter_mut().zip(units) {
             *amount = amount.saturating_sub(units.into());
         }
-    })
+    };
+    change(connection, [(place, take_back)])
 }
 
 /// The sums that are asked for. Rows are per day, key and model, so there are few of them compared with calls.

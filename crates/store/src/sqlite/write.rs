@@ -1,6 +1,6 @@
 //! A batch as SQL.
 
-use rusqlite::{Connection, Result, named_params, params};
+use rusqlite::{Connection, Result, Statement, named_params, params};
 use till_core::audit::AuditEntry;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, BalanceParts, HoldId, Ledger, OpenHold};
@@ -86,52 +86,56 @@ fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn account_put(connection: &Connection, id: &AccountId, image: &AccountImage) -> Result<()> {
-    // Nearly every write changes a row that exists.
-    let sql = "UPDATE accounts SET \
-                 activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
-                 activations_burnt = ?6, activations_overrun = ?7, \
-                 tokens_limit = ?8, tokens_held = ?9, tokens_spent = ?10, tokens_escrowed = ?11, tokens_burnt = ?12, \
-                 tokens_overrun = ?13, \
-                 spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
-                 spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22, ends_at = ?23 \
-               WHERE id = ?1";
-    if account_execute(connection, sql, id, image)? == 0 {
-        let sql = "INSERT INTO accounts (id, activations_limit, activations_held, activations_spent, \
-                     activations_escrowed, activations_burnt, activations_overrun, tokens_limit, tokens_held, \
-                     tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, spend_limit, spend_held, \
-                     spend_spent, spend_escrowed, spend_burnt, spend_overrun, status, revoked_at, last_used_at, ends_at, \
-                     kind) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-                     ?20, ?21, ?22, ?23, ?24)";
-        account_execute(connection, sql, id, image)?;
+/// Writes the figures of accounts.
+pub(super) fn accounts_put<'a>(
+    connection: &Connection,
+    images: impl IntoIterator<Item = (&'a AccountId, &'a AccountImage)>,
+) -> Result<()> {
+    let update = "UPDATE accounts SET \
+                    activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
+                    activations_burnt = ?6, activations_overrun = ?7, \
+                    tokens_limit = ?8, tokens_held = ?9, tokens_spent = ?10, tokens_escrowed = ?11, \
+                    tokens_burnt = ?12, tokens_overrun = ?13, \
+                    spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
+                    spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22, ends_at = ?23 \
+                  WHERE id = ?1";
+    let mut update = connection.prepare_cached(update)?;
+    for (id, image) in images {
+        bind_account(&mut update, id, image)?;
+        // Nearly every write changes a row that exists.
+        if update.raw_execute()? == 0 {
+            account_insert(connection, id, image)?;
+        }
     }
     Ok(())
 }
 
-fn account_execute(
-    connection: &Connection,
-    sql: &str,
-    id: &AccountId,
-    image: &AccountImage,
-) -> Result<usize> {
-    let (kind, bytes) = account_parts(id);
-    let mut statement = connection.prepare_cached(sql)?;
-    statement.raw_bind_parameter(1, bytes)?;
+fn account_insert(connection: &Connection, id: &AccountId, image: &AccountImage) -> Result<()> {
+    let sql = "INSERT INTO accounts (id, activations_limit, activations_held, activations_spent, \
+                 activations_escrowed, activations_burnt, activations_overrun, tokens_limit, tokens_held, \
+                 tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, spend_limit, spend_held, \
+                 spend_spent, spend_escrowed, spend_burnt, spend_overrun, status, revoked_at, last_used_at, ends_at, \
+                 kind) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+                 ?20, ?21, ?22, ?23, ?24)";
+    let mut insert = connection.prepare_cached(sql)?;
+    bind_account(&mut insert, id, image)?;
+    insert.raw_bind_parameter(24, account_parts(id).0)?;
+    insert.raw_execute().map(drop)
+}
+
+fn bind_account(statement: &mut Statement<'_>, id: &AccountId, image: &AccountImage) -> Result<()> {
+    statement.raw_bind_parameter(1, account_parts(id).1)?;
     for (first, balance) in [2, 8, 14].into_iter().zip(&image.balances) {
-        bind_balance(&mut statement, first, balance)?;
+        bind_balance(statement, first, balance)?;
     }
     statement.raw_bind_parameter(20, image.status.as_str())?;
     statement.raw_bind_parameter(21, image.revoked_at.map(Time))?;
     statement.raw_bind_parameter(22, image.last_used_at.map(Time))?;
-    statement.raw_bind_parameter(23, image.ends_at.map(Time))?;
-    if statement.parameter_count() == 24 {
-        statement.raw_bind_parameter(24, kind)?;
-    }
-    statement.raw_execute()
+    statement.raw_bind_parameter(23, image.ends_at.map(Time))
 }
 
-fn bind_balance(statement: &mut rusqlite::Statement<'_>, first: usize, parts: &BalanceParts) -> Result<()> {
+fn bind_balance(statement: &mut Statement<'_>, first: usize, parts: &BalanceParts) -> Result<()> {
     statement.raw_bind_parameter(first, parts.limit.map(Amount::from))?;
     let amounts = [parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun];
     for (index, amount) in (first + 1..).zip(amounts) {

@@ -211,19 +211,15 @@ async fn a_page_of_one_key_is_found_by_its_index() {
         hold.settle(Units::ONE_ACTIVATION);
     }
     store.close().await.unwrap();
-    let in_range = "at_max >= ?3 AND at_min <= ?4";
-    let of_key = format!(
-        "SELECT usage_block_keys.first_seq, records FROM usage_block_keys CROSS JOIN usage_blocks USING (first_seq) \
-         WHERE key = ?1 AND usage_block_keys.first_seq < ?2 AND {in_range} ORDER BY usage_block_keys.first_seq DESC"
-    );
-    let of_key = plan(dir.path(), &of_key);
-    assert!(of_key.contains("usage_block_keys USING PRIMARY KEY (key=? AND first_seq<?)"), "{of_key}");
+    let of_key = "SELECT keys.first_seq, records FROM usage_block_keys AS keys CROSS JOIN usage_blocks USING (first_seq) \
+                  WHERE part = ?1 AND key = ?2 AND keys.first_seq < ?3 AND at_max >= ?4 AND at_min <= ?5 \
+                  ORDER BY keys.first_seq DESC";
+    let of_key = plan(dir.path(), of_key);
+    assert!(of_key.contains("keys USING PRIMARY KEY (part=? AND key=? AND first_seq<?)"), "{of_key}");
     assert!(of_key.contains("usage_blocks USING INTEGER PRIMARY KEY (rowid=?)"), "{of_key}");
-    let of_all = format!(
-        "SELECT first_seq, records FROM usage_blocks WHERE ?1 IS NULL AND first_seq < ?2 AND {in_range} \
-         ORDER BY first_seq DESC"
-    );
-    let of_all = plan(dir.path(), &of_all);
+    let of_all = "SELECT first_seq, records FROM usage_blocks WHERE first_seq < ?1 AND at_max >= ?2 AND at_min <= ?3 \
+                  ORDER BY first_seq DESC";
+    let of_all = plan(dir.path(), of_all);
     assert!(of_all.contains("USING INTEGER PRIMARY KEY (rowid<?)"), "{of_all}");
     let old = plan(
         dir.path(),
