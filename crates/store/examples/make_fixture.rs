@@ -9,7 +9,8 @@ use till_core::audit::{Actor, ActorKind};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::limit::{Limits, Units};
-use till_store::{NewAdminToken, NewKey, OpenOptions, Store};
+use till_core::time::Timestamp;
+use till_store::{NewAdminToken, NewKey, OpenOptions, Outcome, Store, TokenCounts, UsageRecord};
 
 async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
     let owner = Actor {
@@ -31,6 +32,34 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
     store.key_create(key, &owner).await.unwrap().id
 }
 
+/// One of each kind: what is known and what is not, small and large.
+fn record(key: KeyId, n: u64) -> UsageRecord {
+    let known = n.is_multiple_of(2);
+    UsageRecord {
+        at: Timestamp(1_800_000_000_000 + n * 1_000),
+        request_id: if known { format!("req_{n:032x}") } else { format!("anything {n} ü") },
+        key,
+        provider: "openai".into(),
+        method: "POST".into(),
+        endpoint: if known { "chat.completions".into() } else { String::new() },
+        model: known.then(|| format!("model-{n}")),
+        status: known.then_some(200),
+        outcome: if known { Outcome::Complete } else { Outcome::Charged },
+        denial: (n == 5).then_some(DenialCode::UpstreamTimeout),
+        tokens: TokenCounts { input: n, output: if n == 4 { u64::MAX } else { 0 }, ..TokenCounts::default() },
+        charged: Units::default(),
+        price_version: known.then(|| "2026-01-01".into()),
+        latency_ms: n * 100,
+        first_byte_ms: known.then_some(n),
+        client: match n {
+            1 => None,
+            2 => Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()),
+            _ => Some([192, 0, 2, 1].into()),
+        },
+        streamed: known,
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let dir = std::env::args().nth(1).expect("the directory to write");
@@ -41,9 +70,14 @@ async fn main() {
 
     let activations = |limit| Limits { activations: Some(limit), ..Limits::default() };
     let active = create(&store, 1, activations(50)).await;
-    for _ in 0..7 {
-        store.hold_exactly(active, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    for n in 0..7 {
+        let mut hold = store.hold_exactly(active, Units::ONE_ACTIVATION).await.unwrap();
+        hold.record(Box::new(record(active, n)));
+        hold.settle(Units::ONE_ACTIVATION);
     }
+    let refused =
+        UsageRecord { outcome: Outcome::Denied, denial: Some(DenialCode::ModelDenied), ..record(active, 7) };
+    store.denied_record(refused);
     store.hold_exactly(active, Units::ONE_ACTIVATION).await.unwrap().void();
     // Never closed: the next start must find it open and count it as spent.
     std::mem::forget(store.hold_exactly(active, Units::ONE_ACTIVATION).await.unwrap());

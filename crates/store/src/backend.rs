@@ -5,6 +5,7 @@
 //! decided by [`till_core::ledger`], and it stores after-images, so that applying a batch is idempotent.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use till_core::audit::{AuditEntry, ChainHead};
 use till_core::denial::DenialCode;
@@ -106,9 +107,34 @@ pub(crate) struct Batch {
     pub(crate) instance: Option<Instance>,
     /// Write even if there is nothing to write: somebody asks whether writing works.
     pub(crate) probe: bool,
+    /// Bring everything to where a [`Reader`] sees it.
+    pub(crate) fold: bool,
 }
 
 impl Batch {
+    /// Whether it consists of nothing but what calls change all the time, and a backend may therefore keep it in a
+    /// journal first. Whatever else there is in a batch makes it go to the tables, and what is in the journal before it.
+    pub(crate) fn is_for_journal(&self) -> bool {
+        let is_of_calls = self.keys.is_empty()
+            && self.claims.is_empty()
+            && self.claims_gone.is_empty()
+            && self.lifetimes.is_empty()
+            && self.details.is_empty()
+            && self.holds_orphaned.is_empty()
+            && self.holds_forgiven.is_empty()
+            && self.admin_tokens.is_empty()
+            && self.index_key.is_none()
+            && self.audit.is_empty()
+            && self.instance.is_none();
+        let has_calls = !self.accounts.is_empty()
+            || !self.holds_changed.is_empty()
+            || !self.holds_closed.is_empty()
+            || !self.usage.is_empty()
+            || !self.denials.is_empty()
+            || !self.months.is_empty();
+        is_of_calls && has_calls && !self.fold
+    }
+
     /// Whether a transaction would change nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -128,6 +154,7 @@ impl Batch {
             && self.months.is_empty()
             && self.instance.is_none()
             && !self.probe
+            && !self.fold
     }
 
     /// The units of a hold changed. Noted once, or more often if others do in between.
@@ -159,6 +186,7 @@ impl Batch {
         self.months.clear();
         self.instance = None;
         self.probe = false;
+        self.fold = false;
     }
 }
 
@@ -203,12 +231,20 @@ pub(crate) trait Backend: Send + 'static {
 
     /// Writes the batch, all or nothing, and returns when it is durable. After an error it is unknown
     /// whether it was written: the caller forgets what it knew, calls [`Backend::reopen`] and reads again.
+    ///
+    /// What calls change ([`Batch::is_for_journal`]) may go where a [`Reader`] does not see it. Reads of the backend
+    /// itself see everything.
     fn commit(&mut self, batch: &Batch, ledger: &Ledger) -> Result<(), StoreError>;
+
+    /// When to ask for [`Batch::fold`] at the latest; `None` when readers see everything.
+    fn fold_due(&self) -> Option<Instant> {
+        None
+    }
 
     /// Drops what an error may have left behind and starts over from disk.
     fn reopen(&mut self) -> Result<(), StoreError>;
 
-    /// Folds journals into the main file before a stop. Failing costs time at the next start, no data.
+    /// Folds journals into the tables and the main file before a stop. Failing costs time at the next start, no data.
     fn checkpoint(&mut self) -> Result<(), StoreError>;
 
     /// Something that reads what is committed, independently of the writer.

@@ -74,16 +74,16 @@ pub(crate) enum Command {
     Extend(HoldId),
     /// Settles what ended of this escrow, from which nothing is drawn any more.
     Drain(HoldId),
-    /// Takes back whatever is counted out ahead, so that all figures are exact; answered once that is durable.
-    Recall {
-        reply: DoneReply,
-    },
     Administer {
         what: Box<Administration>,
         reply: DoneReply,
     },
     /// Answered once it is durable how late it is.
     Seen {
+        reply: DoneReply,
+    },
+    /// Answered once readers see exact figures: everything that was asked for before, and nothing counted out ahead.
+    Exact {
         reply: DoneReply,
     },
     /// Answered once a transaction was written.

@@ -3,16 +3,25 @@
 //! Write-ahead log with `synchronous=FULL`: a commit returns after its fsync. One connection writes; a
 //! second one reads, and a reader never waits for the writer. The tables are described in
 //! `sqlite/schema-*.sql`.
+//!
+//! A batch of holds and their ends is one row of the `journal`. What is in it goes to the tables later, once however often
+//! it changed: with the first batch of another kind, when somebody is about to read, when it is time, and whenever the
+//! file is opened. [`Pending`] is what is not in the tables yet. Everything else sees only the tables.
 
+mod block;
+mod bytes;
 mod claims;
 mod column;
+mod journal;
 mod migration;
+mod pending;
 mod read;
+mod records;
 mod usage;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use till_core::audit::{AuditEntry, ChainHead};
@@ -30,7 +39,9 @@ use crate::files::make_private_file;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
+use journal::Entry;
 use migration::{Refused, migrate};
+use pending::Pending;
 
 /// Name of the database in the data directory.
 pub(crate) const FILE_NAME: &str = "till.db";
@@ -41,14 +52,23 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection; there are fewer.
 const STATEMENTS_MAX: usize = 64;
 
+/// Pages of the database in memory, per connection: those that folds come back to.
+const CACHE_KIBIBYTES: i64 = 16 << 10;
+
+/// After so many pages in the write-ahead log they are copied into the database. Each page is copied once however often
+/// it changed, so this is rare.
+const CHECKPOINT_PAGES: i64 = 4_000;
+
 /// The write-ahead log is cut back to this size after a checkpoint.
 const WAL_BYTES_MAX: i64 = 64 << 20;
 
 #[derive(Debug)]
 pub(crate) struct SqliteBackend {
     path: PathBuf,
-    /// `None` only after [`Backend::reopen`] failed.
+    /// `None` after an error, until [`Backend::reopen`] succeeds.
     connection: Option<Connection>,
+    /// What the journal says and the tables do not.
+    pending: Pending,
 }
 
 impl SqliteBackend {
@@ -59,10 +79,11 @@ impl SqliteBackend {
         make_private_file(&path)?;
         let opened = connect(&path).map_err(Refused::Sqlite).and_then(|mut connection| {
             migrate(&mut connection)?;
+            fold_journal(&connection)?;
             Ok(connection)
         });
         match opened {
-            Ok(connection) => Ok(Self { path, connection: Some(connection) }),
+            Ok(connection) => Ok(Self { path, connection: Some(connection), pending: Pending::default() }),
             Err(refused) => Err(open_error(path, refused)),
         }
     }
@@ -80,16 +101,83 @@ impl SqliteBackend {
     }
 
     fn run<T>(
-        &mut self,
+        &self,
         action: &'static str,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let Some(connection) = &self.connection else {
-            let reason = "it could not be opened again after an error".into();
+            let reason = "it was not opened again after an error".into();
             return Err(StoreError::Failed { action, file: self.path.clone(), reason });
         };
         run(connection).map_err(|error| failed(action, &self.path, &error))
     }
+
+    /// One row of the journal.
+    fn write_entry(&mut self, entry: Entry) -> Result<(), StoreError> {
+        let bytes = entry.to_bytes();
+        let number = self.pending.entries() + 1;
+        self.run("write", |connection| journal::append(connection, number, &bytes))?;
+        self.pending.add(entry);
+        self.pending.note_entry(bytes.len());
+        Ok(())
+    }
+
+    /// What is pending and the rest of a batch to the tables, in one transaction.
+    fn write_tables(
+        &mut self,
+        write: impl FnOnce(&Connection, &Pending) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        self.run("write", |connection| transaction(connection, || write(connection, &self.pending)))?;
+        self.pending = Pending::default();
+        Ok(())
+    }
+
+    /// What is pending to the tables.
+    fn fold(&mut self) -> Result<(), StoreError> {
+        if self.pending.entries() == 0 {
+            return Ok(());
+        }
+        let folded = self.write_tables(|connection, pending| pending.fold(connection));
+        self.give_up_on(folded)
+    }
+
+    /// After an error it is unknown what is on disk: nothing is read or written before the file was opened again.
+    fn give_up_on<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if outcome.is_err() {
+            self.connection = None;
+        }
+        outcome
+    }
+}
+
+/// Everything that `write` does, or nothing of it.
+fn transaction<T>(
+    connection: &Connection,
+    write: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let written = write().and_then(|written| {
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(written)
+    });
+    if written.is_err() && !connection.is_autocommit() {
+        // The first error is the one to report; whoever gets it opens the file again anyway.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    written
+}
+
+/// Brings what is in the journal to the tables.
+fn fold_journal(connection: &Connection) -> rusqlite::Result<()> {
+    let mut pending = Pending::default();
+    journal::entries(connection, |entry, bytes| {
+        pending.add(entry);
+        pending.note_entry(bytes);
+    })?;
+    if pending.entries() == 0 {
+        return Ok(());
+    }
+    transaction(connection, || pending.fold(connection))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -103,6 +191,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
     Ok(connection)
 }
 
@@ -114,6 +204,9 @@ fn open_error(path: PathBuf, refused: Refused) -> OpenError {
         }
         Refused::Sqlite(error) => error,
     };
+    if let rusqlite::Error::FromSqlConversionFailure(_, _, reason) = &error {
+        return OpenError::Corrupt { path, reason: reason.to_string() };
+    }
     let reason = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => OpenError::Corrupt { path, reason },
@@ -125,7 +218,12 @@ fn open_error(path: PathBuf, refused: Refused) -> OpenError {
 }
 
 fn failed(action: &'static str, path: &Path, error: &rusqlite::Error) -> StoreError {
-    StoreError::Failed { action, file: path.into(), reason: error.to_string() }
+    let reason = match error {
+        // Says what is damaged; which column it was found in is of no interest.
+        rusqlite::Error::FromSqlConversionFailure(_, _, reason) => reason.to_string(),
+        error => error.to_string(),
+    };
+    StoreError::Failed { action, file: path.into(), reason }
 }
 
 impl Backend for SqliteBackend {
@@ -134,7 +232,15 @@ impl Backend for SqliteBackend {
     }
 
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        self.run("read", |connection| read::account(connection, id))
+        let row = self.run("read", |connection| read::account(connection, id))?;
+        match self.pending.account(id) {
+            None => Ok(row),
+            Some(image) => image.over(row).map(Some).map_err(|error| StoreError::Failed {
+                action: "read",
+                file: self.path.clone(),
+                reason: error.to_string(),
+            }),
+        }
     }
 
     fn key_options(&mut self, id: KeyId) -> Result<Option<KeyOptions>, StoreError> {
@@ -154,7 +260,10 @@ impl Backend for SqliteBackend {
     }
 
     fn usage_delete(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.run("write", |connection| usage::delete(connection, before, limit))
+        let deleted = self.run("write", |connection| {
+            transaction(connection, || records::delete(connection, before, limit))
+        });
+        self.give_up_on(deleted)
     }
 
     fn claim(&mut self, id: ClaimId) -> Result<Option<(KeyId, Timestamp)>, StoreError> {
@@ -162,10 +271,12 @@ impl Backend for SqliteBackend {
     }
 
     fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.run("write", |connection| claims::delete(connection, now, limit))
+        let deleted = self.run("write", |connection| claims::delete(connection, now, limit));
+        self.give_up_on(deleted)
     }
 
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
+        self.fold()?;
         self.run("read", read::open_holds)
     }
 
@@ -174,31 +285,39 @@ impl Backend for SqliteBackend {
     }
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
-        self.run("read", |connection| read::month_total(connection, month))
+        match self.pending.month_total(month) {
+            Some(total) => Ok(total),
+            None => self.run("read", |connection| read::month_total(connection, month)),
+        }
     }
 
     fn commit(&mut self, batch: &Batch, ledger: &Ledger) -> Result<(), StoreError> {
-        self.run("write", |connection| {
-            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            let written = write::batch(connection, batch, ledger)
-                .and_then(|()| connection.prepare_cached("COMMIT")?.execute([]).map(drop));
-            if written.is_err() && !connection.is_autocommit() {
-                // The first error is the one to report; whoever gets it reopens the connection anyway.
-                let _ = connection.execute_batch("ROLLBACK");
-            }
-            written
-        })
+        let entry = Entry::of(batch, ledger);
+        let written = if batch.is_for_journal() {
+            self.write_entry(entry)
+        } else {
+            self.pending.add(entry);
+            self.write_tables(|connection, pending| write::batch(connection, pending, batch, ledger))
+        };
+        self.give_up_on(written)
+    }
+
+    fn fold_due(&self) -> Option<Instant> {
+        self.pending.due()
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         // Closed first: an error may stick to the old connection.
         self.connection = None;
+        self.pending = Pending::default();
         let connection = connect(&self.path).map_err(|error| failed("open", &self.path, &error))?;
+        fold_journal(&connection).map_err(|error| failed("open", &self.path, &error))?;
         self.connection = Some(connection);
         Ok(())
     }
 
     fn checkpoint(&mut self) -> Result<(), StoreError> {
+        self.fold()?;
         self.run("write", |connection| {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         })
@@ -272,7 +391,7 @@ impl Reader for SqliteReader {
     }
 
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
-        self.run(|connection| usage::list(connection, query))
+        self.run(|connection| records::list(connection, query))
     }
 
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {
@@ -282,4 +401,16 @@ impl Reader for SqliteReader {
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError> {
         self.run(|connection| usage::orphans(connection, before, limit))
     }
+}
+
+/// The open holds that are on disk, in the table or in the journal.
+#[cfg(test)]
+pub(crate) fn durable_holds(connection: &Connection) -> rusqlite::Result<Vec<till_core::ledger::OpenHold>> {
+    let state = connection.unchecked_transaction()?;
+    let mut holds: std::collections::HashMap<_, _> = read::open_holds(&state)?.into_iter().collect();
+    journal::entries(&state, |entry, _| {
+        holds.extend(entry.holds.into_iter().map(|(id, image)| (id, image.hold)));
+        holds.retain(|id, _| !entry.holds_closed.contains(id));
+    })?;
+    Ok(holds.into_values().collect())
 }

@@ -218,9 +218,8 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn key_fetch(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        let _exact = self.exact().await;
         let now = self.now();
-        let record = self.read(move |reader| reader.key_fetch(id, now)).await?;
+        let record = self.read_exact(move |reader| reader.key_fetch(id, now)).await?;
         self.see(record.as_slice()).await?;
         Ok(record)
     }
@@ -230,9 +229,8 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn key_list(&self, query: KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
-        let _exact = self.exact().await;
         let now = self.now();
-        let records = self.read(move |reader| reader.key_list(&query, now)).await?;
+        let records = self.read_exact(move |reader| reader.key_list(&query, now)).await?;
         self.see(&records).await?;
         Ok(records)
     }
@@ -294,9 +292,8 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn account_summary(&self) -> Result<AccountSummary, StoreError> {
-        let _exact = self.exact().await;
         let month = Month::of(self.now());
-        self.read(move |reader| {
+        self.read_exact(move |reader| {
             let activations = reader.month_total(month)?;
             Ok(AccountSummary {
                 keys: reader.key_count()?,
@@ -572,18 +569,22 @@ impl Store {
         self.ask(|reply| Command::Administer { what, reply }).await
     }
 
-    /// Whoever reads figures gets exact ones: what is counted out ahead comes back, what ended is settled, and nothing is
-    /// counted out ahead until this is dropped. While the store can't be written they are those that are on disk.
-    pub(crate) async fn exact(&self) -> Exact {
-        let exact = Exact::begin(Arc::clone(&self.inner.shared));
-        let _ = self.ask(|reply| Command::Recall { reply }).await;
-        exact
-    }
-
     async fn ask(&self, command: impl FnOnce(DoneReply) -> Command) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.inner.shared.queue.push(command(reply))?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Reads what calls change all the time, exactly: what ended is settled, what is counted out ahead comes back, and all of
+    /// it is brought where readers see it. Nothing is counted out ahead before the read is done. While the store can't be
+    /// written the figures are those of the last time it could.
+    pub(crate) async fn read_exact<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _exact = Exact::begin(Arc::clone(&self.inner.shared));
+        let _ = self.ask(|reply| Command::Exact { reply }).await;
+        self.read(read).await
     }
 
     /// Reads on a thread where waiting for the disk hurts nobody.

@@ -15,8 +15,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn usage_list(&self, query: UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
-        let _exact = self.exact().await;
-        self.read(move |reader| reader.usage_list(&query)).await
+        self.read_exact(move |reader| reader.usage_list(&query)).await
     }
 
     /// Sums over calls, also over those whose records are deleted, newest day first and dearest first within it.
@@ -29,8 +28,7 @@ impl Store {
         group: UsageGroup,
         filter: UsageFilter,
     ) -> Result<Vec<UsageSum>, StoreError> {
-        let _exact = self.exact().await;
-        self.read(move |reader| reader.usage_sum(group, &filter)).await
+        self.read_exact(move |reader| reader.usage_sum(group, &filter)).await
     }
 
     /// Holds that a crash left open and nobody has forgiven, newest first.

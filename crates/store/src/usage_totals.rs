@@ -1,6 +1,6 @@
 //! Adding up calls: the same for every backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use till_core::key::KeyId;
 use till_core::limit::Units;
@@ -11,32 +11,32 @@ use crate::usage_record::{DAY_MS, Outcome, TokenCounts, UsageFilter, UsageGroup,
 pub(crate) const AMOUNTS: usize = 1 + TokenCounts::KINDS + 3;
 
 /// What totals are kept per.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TotalKey {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TotalKey<S> {
     pub(crate) day: u64,
     pub(crate) key: KeyId,
-    pub(crate) provider: String,
-    pub(crate) model: String,
-    pub(crate) endpoint: String,
+    pub(crate) provider: S,
+    pub(crate) model: S,
+    pub(crate) endpoint: S,
 }
 
 /// The amounts of one total, of any size.
 pub(crate) type Total = [u128; AMOUNTS];
 
-impl TotalKey {
+impl<'a> TotalKey<&'a str> {
     /// The total that a record belongs to; `None` for a refused call, which is in the counts of denials.
     ///
     /// Sums are kept for ever, so a name counts only if the provider knows it or the key paid for it: otherwise
     /// somebody could fill the disk with names that he makes up.
-    pub(crate) fn of(record: &UsageRecord) -> Option<Self> {
+    pub(crate) fn of(record: &'a UsageRecord) -> Option<Self> {
         let is_paid = record.charged.tokens > 0 || record.charged.spend_nanos > 0;
         let is_known = is_paid || record.status.is_some_and(|status| (200..300).contains(&status));
         (record.outcome != Outcome::Denied).then(|| Self {
             day: record.at.0 / DAY_MS,
             key: record.key,
-            provider: record.provider.clone(),
-            model: record.model.clone().filter(|_| is_known).unwrap_or_default(),
-            endpoint: record.endpoint.clone(),
+            provider: &record.provider,
+            model: record.model.as_deref().filter(|_| is_known).unwrap_or_default(),
+            endpoint: &record.endpoint,
         })
     }
 }
@@ -64,8 +64,10 @@ pub(crate) fn add(total: &mut Total, more: &Total) {
 }
 
 /// The totals that a batch of records adds to.
-pub(crate) fn by_total<'a>(records: impl IntoIterator<Item = &'a UsageRecord>) -> BTreeMap<TotalKey, Total> {
-    let mut totals = BTreeMap::new();
+pub(crate) fn by_total<'a>(
+    records: impl IntoIterator<Item = &'a UsageRecord>,
+) -> HashMap<TotalKey<&'a str>, Total> {
+    let mut totals = HashMap::new();
     for record in records {
         if let Some(key) = TotalKey::of(record) {
             add(totals.entry(key).or_insert([0; AMOUNTS]), &amounts(record));
@@ -75,8 +77,8 @@ pub(crate) fn by_total<'a>(records: impl IntoIterator<Item = &'a UsageRecord>) -
 }
 
 /// Sums of the totals that fit, told apart as asked for: newest day first, dearest first within it.
-pub(crate) fn sums(
-    totals: impl IntoIterator<Item = (TotalKey, Total)>,
+pub(crate) fn sums<S: AsRef<str> + Into<String>>(
+    totals: impl IntoIterator<Item = (TotalKey<S>, Total)>,
     group: UsageGroup,
     filter: &UsageFilter,
 ) -> Vec<UsageSum> {
@@ -85,9 +87,9 @@ pub(crate) fn sums(
         let place = (
             group.day.then_some(key.day),
             group.key.then_some(key.key),
-            group.provider.then_some(key.provider),
-            group.model.then_some(key.model),
-            group.endpoint.then_some(key.endpoint),
+            group.provider.then(|| key.provider.into()),
+            group.model.then(|| key.model.into()),
+            group.endpoint.then(|| key.endpoint.into()),
         );
         add(sums.entry(place).or_insert([0; AMOUNTS]), &total);
     }
@@ -115,10 +117,10 @@ pub(crate) fn sums(
     sums
 }
 
-fn fits(key: &TotalKey, filter: &UsageFilter) -> bool {
+fn fits<S: AsRef<str>>(key: &TotalKey<S>, filter: &UsageFilter) -> bool {
     filter.key.is_none_or(|wanted| wanted == key.key)
-        && filter.provider.as_ref().is_none_or(|wanted| *wanted == key.provider)
-        && filter.model.as_ref().is_none_or(|wanted| *wanted == key.model)
+        && filter.provider.as_ref().is_none_or(|wanted| wanted == key.provider.as_ref())
+        && filter.model.as_ref().is_none_or(|wanted| wanted == key.model.as_ref())
         && filter.since.is_none_or(|since| key.day >= since.0 / DAY_MS)
         && filter.until.is_none_or(|until| key.day < until.0.div_ceil(DAY_MS))
 }

@@ -164,6 +164,8 @@ pub(crate) struct Writer {
     extending: Vec<Extension>,
     /// Escrows whose holds are closed in the batch.
     ending_escrows: Vec<HoldId>,
+    /// Somebody wants to read what is true after the batch.
+    wants_exact: bool,
 }
 
 impl Writer {
@@ -222,6 +224,7 @@ impl Writer {
             busy: Vec::new(),
             extending: Vec::new(),
             ending_escrows: Vec::new(),
+            wants_exact: false,
         }
     }
 
@@ -256,10 +259,9 @@ impl Writer {
         }
         let raise = self.used_since_raise.then(|| self.raised_at + RAISE_EVERY);
         let end = self.ends.due(self.shared.clock.now());
-        [self.denials_due, self.retry_due, raise, Some(self.retention.due()), end, self.tend_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (fold, tend) = (self.backend.fold_due(), self.tend_due());
+        let retention = Some(self.retention.due());
+        [self.denials_due, self.retry_due, raise, retention, end, fold, tend].into_iter().flatten().min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
@@ -293,7 +295,9 @@ impl Writer {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
         }
-        self.delete_what_is_old();
+        if !self.stale {
+            self.delete_what_is_old();
+        }
         if self.used_since_raise && self.raised_at.elapsed() >= RAISE_EVERY {
             self.raise(false)
                 .unwrap_or_else(|error| tracing::error!(%error, "the witness could not be written"));
@@ -314,16 +318,17 @@ impl Writer {
             Command::Close(closing) => self.close(closing),
             Command::Extend(id) => self.extend(id),
             Command::Drain(id) => self.drain_shut(id),
-            Command::Recall { reply } => {
-                self.recall_all();
-                self.answers.push(Answer::Done(reply, true));
-            }
             Command::Administer { what, reply } => match self.administer(*what) {
                 Ok(found) => self.answers.push(Answer::Done(reply, found)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Seen { reply } => {
                 self.batch.time_seen = Some(self.now);
+                self.answers.push(Answer::Done(reply, true));
+            }
+            Command::Exact { reply } => {
+                self.recall_all();
+                self.wants_exact = true;
                 self.answers.push(Answer::Done(reply, true));
             }
             Command::Probe { reply } => {
@@ -611,6 +616,9 @@ impl Writer {
         for month in self.dirty_months.drain() {
             self.batch.months.push((month, self.months[&month]));
         }
+        let wants_exact = std::mem::take(&mut self.wants_exact);
+        self.batch.fold = self.backend.fold_due().is_some_and(|due| wants_exact || due <= Instant::now())
+            || wants_exact && !self.batch.is_empty();
         let denials_due = self.denials_due.is_some_and(|due| due <= Instant::now());
         if self.batch.is_empty() && !denials_due {
             return Ok(());

@@ -12,7 +12,7 @@ use crate::backend::DenialCount;
 use crate::clock::{Clock, FakeTime};
 use crate::lock::DirectoryLock;
 use crate::memory::{Disk, Fault, Medium, MemoryBackend};
-use crate::sqlite::{FILE_NAME, SqliteBackend};
+use crate::sqlite::{FILE_NAME, SqliteBackend, durable_holds};
 use crate::store::{Bounds, Store};
 use crate::writer::LOADED_MAX;
 
@@ -40,7 +40,7 @@ pub(super) trait Place {
     /// For every hold that has a row, in order: whether it is an orphan.
     fn holds(&self) -> Vec<bool>;
 
-    /// The units of all open holds that have a row.
+    /// The units of all open holds that are on disk.
     fn set_aside(&self) -> Units;
 
     fn denials(&self) -> Vec<DenialCount>;
@@ -79,12 +79,8 @@ impl Place for SqlitePlace {
     }
 
     fn set_aside(&self) -> Units {
-        let sql = "SELECT coalesce(sum(activations), 0), coalesce(sum(tokens), 0), coalesce(sum(spend), 0) FROM holds \
-                   WHERE state = 'open'";
-        let units = |row: &rusqlite::Row<'_>| {
-            Ok(Units { activations: row.get(0)?, tokens: row.get(1)?, spend_nanos: row.get(2)? })
-        };
-        self.connection().query_row(sql, [], units).unwrap()
+        let holds = durable_holds(&self.connection()).unwrap();
+        holds.iter().fold(Units::default(), |sum, hold| sum.checked_add(hold.units).unwrap())
     }
 
     fn claims(&self) -> usize {

@@ -433,10 +433,10 @@ async fn simulate(seed: u64, crashes: bool) {
     if crashes {
         // A hold that was refused may be on disk all the same, if the crash came before it was voided; and one that was
         // counted out for many calls has one record for all of them.
-        let of_one = lost.iter().filter(|record| record.charged.activations == 1).count();
-        let of_many = lost.iter().map(|record| record.charged.activations).sum::<u64>() - of_one as u64;
-        let missing = granted.len() - ended;
-        assert!(missing <= of_one + of_many as usize, "seed {seed}: {missing} calls are in no record");
+        let of_one = lost.iter().filter(|record| record.charged.activations == 1).count() as u64;
+        let of_many = lost.iter().map(|record| record.charged.activations).sum::<u64>() - of_one;
+        let missing = (granted.len() - ended) as u64;
+        assert!(missing <= of_one + of_many, "seed {seed}: {missing} calls are in no record");
         let extra = of_one.saturating_sub(missing);
         assert!(extra <= refused, "seed {seed}: {extra} records of {refused} refused holds");
     } else {

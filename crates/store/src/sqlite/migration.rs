@@ -3,15 +3,19 @@
 //! The number is kept in `user_version`. A database with a higher number than this program knows is
 //! refused: nobody knows what it means.
 
+mod usage_rows;
+
 use rusqlite::Connection;
 
-/// SQL that leads from version `n` to `n + 1`, in order from an empty file.
-const MIGRATIONS: [&str; 4] = [
-    include_str!("schema-1.sql"),
-    include_str!("schema-2.sql"),
-    include_str!("schema-3.sql"),
-    include_str!("schema-4.sql"),
+/// What leads from version `n` to `n + 1`, in order from an empty file: SQL, and what SQL alone can't do.
+const MIGRATIONS: [(&str, Option<Step>); 4] = [
+    (include_str!("schema-1.sql"), None),
+    (include_str!("schema-2.sql"), None),
+    (include_str!("schema-3.sql"), None),
+    (include_str!("schema-4.sql"), Some(usage_rows::move_to_blocks)),
 ];
+
+type Step = fn(&Connection) -> rusqlite::Result<()>;
 
 /// The newest version that this program knows.
 pub(super) const NEWEST: u32 = 4;
@@ -44,9 +48,12 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Refused> {
     if found > NEWEST {
         return Err(Refused::Newer { found });
     }
-    for (version, sql) in (1_u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
+    for (version, (sql, step)) in (1_u32..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
+        if let Some(step) = step {
+            step(&transaction)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;

@@ -2,67 +2,27 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Result, Row, Statement, params};
-use till_core::denial::DenialCode;
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use till_core::key::KeyId;
 use till_core::ledger::{AccountId, HoldId, HoldKind, OpenHold};
 use till_core::limit::Units;
-use till_core::time::Timestamp;
 
 use super::column::{Amount, Time, chain_from_bytes};
 use super::read::damaged;
-use crate::usage_record::{
-    DAY_MS, OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum,
-    hold_name,
-};
+use super::records;
+use crate::usage_record::{DAY_MS, OrphanHold, UsageFilter, UsageGroup, UsageRecord, UsageSum, hold_name};
 use crate::usage_totals::{AMOUNTS, Total, TotalKey, add, by_total, sums};
 
-/// Inserts records and adds them to the sums.
-pub(super) fn insert(connection: &Connection, records: &[Arc<UsageRecord>]) -> Result<()> {
-    if records.is_empty() {
+/// Adds records to the blocks and to the sums.
+pub(super) fn insert(connection: &Connection, calls: &[Arc<UsageRecord>]) -> Result<()> {
+    if calls.is_empty() {
         return Ok(());
     }
-    let sql = "INSERT INTO usage_records (at, key, request_id, provider, method, endpoint, model, status, outcome, \
-                 denial, input, cache_read, cache_write, output, reasoning, audio_input, audio_output, image_input, \
-                 image_output, tool_calls, charged_activations, charged_tokens, charged_spend, price_version, \
-                 latency_ms, first_byte_ms, client, streamed) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
-                 ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
-    let mut statement = connection.prepare_cached(sql)?;
-    for record in records {
-        bind(&mut statement, record)?;
-        statement.raw_execute()?;
-    }
-    for (key, total) in by_total(records.iter().map(Arc::as_ref)) {
-        change(connection, &key, |sum| add(sum, &total))?;
-    }
-    Ok(())
-}
-
-fn bind(statement: &mut Statement<'_>, record: &UsageRecord) -> Result<()> {
-    statement.raw_bind_parameter(1, Time(record.at))?;
-    statement.raw_bind_parameter(2, record.key.0)?;
-    statement.raw_bind_parameter(3, &record.request_id)?;
-    statement.raw_bind_parameter(4, &record.provider)?;
-    statement.raw_bind_parameter(5, &record.method)?;
-    statement.raw_bind_parameter(6, &record.endpoint)?;
-    statement.raw_bind_parameter(7, &record.model)?;
-    statement.raw_bind_parameter(8, record.status)?;
-    statement.raw_bind_parameter(9, record.outcome.as_str())?;
-    statement.raw_bind_parameter(10, record.denial.map(DenialCode::as_str))?;
-    for (index, count) in (11..).zip(record.tokens.to_array()) {
-        statement.raw_bind_parameter(index, Amount::from(count))?;
-    }
-    statement.raw_bind_parameter(21, Amount::from(record.charged.activations))?;
-    statement.raw_bind_parameter(22, Amount::from(record.charged.tokens))?;
-    statement.raw_bind_parameter(23, Amount::from(record.charged.spend_nanos))?;
-    statement.raw_bind_parameter(24, &record.price_version)?;
-    statement.raw_bind_parameter(25, i64::try_from(record.latency_ms).unwrap_or(i64::MAX))?;
-    let first_byte = record.first_byte_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
-    statement.raw_bind_parameter(26, first_byte)?;
-    statement.raw_bind_parameter(27, record.client.map(|client| client.to_string()))?;
-    statement.raw_bind_parameter(28, record.streamed)?;
-    Ok(())
+    records::append(connection, calls)?;
+    let mut totals: Vec<_> = by_total(calls.iter().map(Arc::as_ref)).into_iter().collect();
+    // In the order of the table: neighbours share a page.
+    totals.sort_unstable();
+    change(connection, totals.into_iter().map(|(key, total)| (key, move |sum: &mut Total| add(sum, &total))))
 }
 
 /// Columns of a sum in the order of [`Total`].
@@ -73,32 +33,44 @@ macro_rules! amount_columns {
     };
 }
 
-/// Reads a sum, changes it, writes it. SQLite's own addition would go over to floating point.
-fn change(connection: &Connection, key: &TotalKey, change: impl FnOnce(&mut Total)) -> Result<()> {
-    let sql = concat!(
+/// Reads sums, changes them, writes them. SQLite's own addition would go over to floating point.
+fn change<'a>(
+    connection: &Connection,
+    changes: impl IntoIterator<Item = (TotalKey<&'a str>, impl FnOnce(&mut Total))>,
+) -> Result<()> {
+    let select = concat!(
         "SELECT ",
         amount_columns!(),
         " FROM usage_sums WHERE day = ?1 AND key = ?2 AND provider = ?3 AND model = ?4 AND endpoint = ?5"
     );
-    let place = params![key.day, key.key.0, key.provider, key.model, key.endpoint];
-    let found = connection.prepare_cached(sql)?.query_row(place, |row| total(row, 0)).optional()?;
-    let mut sum = found.unwrap_or([0; AMOUNTS]);
-    change(&mut sum);
-    let sql = concat!(
-        "INSERT OR REPLACE INTO usage_sums (day, key, provider, model, endpoint, ",
+    let update = "UPDATE usage_sums SET calls = ?6, input = ?7, cache_read = ?8, cache_write = ?9, output = ?10, \
+                    reasoning = ?11, audio_input = ?12, audio_output = ?13, image_input = ?14, image_output = ?15, \
+                    tool_calls = ?16, charged_activations = ?17, charged_tokens = ?18, charged_spend = ?19 \
+                  WHERE day = ?1 AND key = ?2 AND provider = ?3 AND model = ?4 AND endpoint = ?5";
+    let insert = concat!(
+        "INSERT INTO usage_sums (day, key, provider, model, endpoint, ",
         amount_columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
     );
-    let mut statement = connection.prepare_cached(sql)?;
-    statement.raw_bind_parameter(1, key.day)?;
-    statement.raw_bind_parameter(2, key.key.0)?;
-    statement.raw_bind_parameter(3, &key.provider)?;
-    statement.raw_bind_parameter(4, &key.model)?;
-    statement.raw_bind_parameter(5, &key.endpoint)?;
-    for (index, amount) in (6..).zip(sum) {
-        statement.raw_bind_parameter(index, Amount(amount))?;
+    let mut select = connection.prepare_cached(select)?;
+    let (mut update, mut insert) = (connection.prepare_cached(update)?, connection.prepare_cached(insert)?);
+    for (key, change) in changes {
+        let place = params![key.day, key.key.0, key.provider, key.model, key.endpoint];
+        let found = select.query_row(place, |row| total(row, 0)).optional()?;
+        let write = if found.is_some() { &mut update } else { &mut insert };
+        let mut sum = found.unwrap_or([0; AMOUNTS]);
+        change(&mut sum);
+        write.raw_bind_parameter(1, key.day)?;
+        write.raw_bind_parameter(2, key.key.0)?;
+        write.raw_bind_parameter(3, key.provider)?;
+        write.raw_bind_parameter(4, key.model)?;
+        write.raw_bind_parameter(5, key.endpoint)?;
+        for (index, amount) in (6..).zip(sum) {
+            write.raw_bind_parameter(index, Amount(amount))?;
+        }
+        write.raw_execute()?;
     }
-    statement.raw_execute().map(drop)
+    Ok(())
 }
 
 fn total(row: &Row<'_>, first: usize) -> Result<Total> {
@@ -119,96 +91,15 @@ pub(super) fn forgive(connection: &Connection, id: HoldId) -> Result<()> {
     let AccountId::Key(key) = hold.accounts.key() else {
         return Ok(());
     };
-    let sql = "UPDATE usage_records SET outcome = 'unsent', charged_activations = 0, charged_tokens = 0, \
-                 charged_spend = 0 WHERE key = ?1 AND request_id = ?2 AND outcome = 'lost'";
-    connection.prepare_cached(sql)?.execute(params![key.0, hold_name(id)])?;
-    let place = TotalKey {
-        day: hold.at.0 / DAY_MS,
-        key,
-        provider: String::new(),
-        model: String::new(),
-        endpoint: String::new(),
-    };
+    records::forgive(connection, key, &hold_name(id), hold.at)?;
+    let place = TotalKey { day: hold.at.0 / DAY_MS, key, provider: "", model: "", endpoint: "" };
     let units = [hold.units.activations, hold.units.tokens, hold.units.spend_nanos];
-    change(connection, &place, |sum| {
+    let take_back = |sum: &mut Total| {
         for (amount, units) in sum[AMOUNTS - 3..].iter_mut().zip(units) {
             *amount = amount.saturating_sub(units.into());
         }
-    })
-}
-
-/// Deletes at most `limit` records from before a moment, and says how many.
-pub(super) fn delete(connection: &Connection, before: Timestamp, limit: u32) -> Result<u64> {
-    let sql = "DELETE FROM usage_records WHERE seq IN \
-                 (SELECT seq FROM usage_records WHERE at < ?1 ORDER BY at LIMIT ?2)";
-    let deleted = connection.prepare_cached(sql)?.execute(params![Time(before), limit])?;
-    Ok(deleted as u64)
-}
-
-/// The records that a query asks for.
-pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>> {
-    // Two statements, so that each has the index that fits.
-    let by_key = query.filter.key.is_some();
-    let sql = format!(
-        "SELECT seq, at, key, request_id, provider, method, endpoint, model, status, outcome, denial, input, cache_read, \
-           cache_write, output, reasoning, audio_input, audio_output, image_input, image_output, tool_calls, \
-           charged_activations, charged_tokens, charged_spend, price_version, latency_ms, first_byte_ms, client, \
-           streamed \
-         FROM usage_records WHERE seq < ?1 AND {} AND (?3 IS NULL OR provider = ?3) AND (?4 IS NULL OR model = ?4) \
-           AND (?5 IS NULL OR at >= ?5) AND (?6 IS NULL OR at < ?6) AND (?7 IS NULL OR outcome = ?7) \
-         ORDER BY seq DESC LIMIT ?8",
-        if by_key { "key = ?2" } else { "?2 IS NULL" }
-    );
-    let UsageFilter { key, provider, model, since, until } = &query.filter;
-    let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-    let parameters = params![
-        before,
-        key.map(|key| key.0),
-        provider,
-        model,
-        since.map(Time),
-        until.map(Time),
-        query.outcome.map(Outcome::as_str),
-        query.limit,
-    ];
-    connection.prepare_cached(&sql)?.query_map(parameters, record_from)?.collect()
-}
-
-fn record_from(row: &Row<'_>) -> Result<(u64, UsageRecord)> {
-    let amount = |index: usize| row.get::<_, Amount>(index)?.u64();
-    let mut counts = [0; TokenCounts::KINDS];
-    for (index, count) in (11..).zip(&mut counts) {
-        *count = amount(index)?;
-    }
-    let outcome = Outcome::parse(row.get_ref(9)?.as_str()?);
-    let denial = match row.get::<_, Option<String>>(10)? {
-        None => None,
-        Some(word) => {
-            let known = DenialCode::ALL.into_iter().find(|code| code.as_str() == word);
-            Some(known.ok_or_else(|| damaged(10, "an unknown denial"))?)
-        }
     };
-    let client = row.get::<_, Option<String>>(27)?;
-    let record = UsageRecord {
-        at: row.get::<_, Time>(1)?.0,
-        key: KeyId(row.get(2)?),
-        request_id: row.get(3)?,
-        provider: row.get(4)?,
-        method: row.get(5)?,
-        endpoint: row.get(6)?,
-        model: row.get(7)?,
-        status: row.get(8)?,
-        outcome: outcome.ok_or_else(|| damaged(9, "an unknown outcome"))?,
-        denial,
-        tokens: TokenCounts::from_array(counts),
-        charged: Units { activations: amount(21)?, tokens: amount(22)?, spend_nanos: amount(23)? },
-        price_version: row.get(24)?,
-        latency_ms: row.get(25)?,
-        first_byte_ms: row.get(26)?,
-        client: client.and_then(|client| client.parse().ok()),
-        streamed: row.get(28)?,
-    };
-    Ok((row.get(0)?, record))
+    change(connection, [(place, take_back)])
 }
 
 /// The sums that are asked for. Rows are per day, key and model, so there are few of them compared with calls.
@@ -234,7 +125,7 @@ pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilt
         };
         Ok((key, total(row, 5)?))
     })?;
-    let totals: Vec<(TotalKey, Total)> = rows.collect::<Result<_>>()?;
+    let totals: Vec<(TotalKey<String>, Total)> = rows.collect::<Result<_>>()?;
     Ok(sums(totals, group, filter))
 }
 

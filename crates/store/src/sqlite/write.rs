@@ -1,26 +1,30 @@
 //! A batch as SQL.
 
-use rusqlite::{Connection, Result, named_params, params};
+use rusqlite::{Connection, Result, Statement, named_params, params};
 use till_core::audit::AuditEntry;
 use till_core::key::KeyId;
-use till_core::ledger::{Account, AccountId, Balance, HoldId, HoldKind, Ledger, OpenHold};
+use till_core::ledger::{Account, AccountId, BalanceParts, HoldId, HoldKind, Ledger, OpenHold};
 
 use super::column::{Amount, Time, account_parts, chain_bytes};
+use super::journal::AccountImage;
+use super::pending::Pending;
 use super::{claims, usage};
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 use crate::key::KeyDetails;
 
-/// Writes the batch into the transaction that is open on the connection.
-pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> Result<()> {
+/// Writes a batch and what came before it into the transaction that is open on the connection. The figures and the
+/// records of the batch are in `pending` already.
+pub(super) fn batch(
+    connection: &Connection,
+    pending: &Pending,
+    batch: &Batch,
+    ledger: &Ledger,
+) -> Result<()> {
     if let Some(instance) = &batch.instance {
         instance_put(connection, instance)?;
     }
-    for id in &batch.accounts {
-        // An account that was written to is loaded until the batch is committed.
-        let account = ledger.account(*id).expect("a changed account is loaded");
-        account_put(connection, id, account, ledger.is_pinned(*id))?;
-    }
+    pending.fold(connection)?;
     for id in &batch.lifetimes {
         lifetime_put(connection, id, ledger.account(*id).expect("a changed account is loaded"))?;
     }
@@ -31,25 +35,6 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     for (id, details) in &batch.details {
         details_put(connection, *id, details)?;
     }
-    if let Some(seen) = batch.time_seen {
-        let sql = "UPDATE instance SET time_seen = max(time_seen, ?1)";
-        connection.prepare_cached(sql)?.execute([Time(seen)])?;
-    }
-    let mut chain = Vec::new();
-    for id in &batch.holds_opened {
-        if let Some(hold) = ledger.open_hold(*id) {
-            hold_insert(connection, *id, hold, &mut chain)?;
-        }
-    }
-    for id in &batch.holds_changed {
-        if let Some(hold) = ledger.open_hold(*id) {
-            hold_update(connection, *id, hold)?;
-        }
-    }
-    for id in &batch.holds_closed {
-        let sql = "DELETE FROM holds WHERE incarnation = ?1 AND number = ?2 AND state = 'open'";
-        connection.prepare_cached(sql)?.execute(params![id.incarnation, id.number])?;
-    }
     for id in &batch.holds_orphaned {
         let sql = "UPDATE holds SET state = 'orphan' WHERE incarnation = ?1 AND number = ?2";
         connection.prepare_cached(sql)?.execute(params![id.incarnation, id.number])?;
@@ -57,7 +42,6 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     for id in &batch.holds_forgiven {
         usage::forgive(connection, *id)?;
     }
-    usage::insert(connection, &batch.usage)?;
     for (token, created_at) in &batch.admin_tokens {
         admin_token_put(connection, token, &Time(*created_at))?;
     }
@@ -67,14 +51,6 @@ pub(super) fn batch(connection: &Connection, batch: &Batch, ledger: &Ledger) -> 
     }
     for entry in &batch.audit {
         audit_insert(connection, entry)?;
-    }
-    for denial in &batch.denials {
-        denial_add(connection, denial)?;
-    }
-    for (month, total) in &batch.months {
-        let sql = "INSERT INTO activations_by_month (month, count) VALUES (?1, ?2) \
-                   ON CONFLICT (month) DO UPDATE SET count = excluded.count";
-        connection.prepare_cached(sql)?.execute(params![month.0, Amount(*total)])?;
     }
     if batch.probe {
         // Touches a page, so that the commit really writes.
@@ -110,54 +86,56 @@ fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
     Ok(())
 }
 
-fn account_put(connection: &Connection, id: &AccountId, account: &Account, is_in_use: bool) -> Result<()> {
-    // Nearly every write changes a row that exists.
-    let sql = "UPDATE accounts SET \
-                 activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
-                 activations_burnt = ?6, activations_overrun = ?7, \
-                 tokens_limit = ?8, tokens_held = ?9, tokens_spent = ?10, tokens_escrowed = ?11, tokens_burnt = ?12, \
-                 tokens_overrun = ?13, \
-                 spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
-                 spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22, ends_at = ?23 \
-               WHERE id = ?1";
-    if account_execute(connection, sql, id, account, is_in_use)? == 0 {
-        let sql = "INSERT INTO accounts (id, activations_limit, activations_held, activations_spent, \
-                     activations_escrowed, activations_burnt, activations_overrun, tokens_limit, tokens_held, \
-                     tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, spend_limit, spend_held, \
-                     spend_spent, spend_escrowed, spend_burnt, spend_overrun, status, revoked_at, last_used_at, ends_at, \
-                     kind) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-                     ?20, ?21, ?22, ?23, ?24)";
-        account_execute(connection, sql, id, account, is_in_use)?;
+/// Writes the figures of accounts.
+pub(super) fn accounts_put<'a>(
+    connection: &Connection,
+    images: impl IntoIterator<Item = (&'a AccountId, &'a AccountImage)>,
+) -> Result<()> {
+    let update = "UPDATE accounts SET \
+                    activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
+                    activations_burnt = ?6, activations_overrun = ?7, \
+                    tokens_limit = ?8, tokens_held = ?9, tokens_spent = ?10, tokens_escrowed = ?11, \
+                    tokens_burnt = ?12, tokens_overrun = ?13, \
+                    spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
+                    spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22, ends_at = ?23 \
+                  WHERE id = ?1";
+    let mut update = connection.prepare_cached(update)?;
+    for (id, image) in images {
+        bind_account(&mut update, id, image)?;
+        // Nearly every write changes a row that exists.
+        if update.raw_execute()? == 0 {
+            account_insert(connection, id, image)?;
+        }
     }
     Ok(())
 }
 
-fn account_execute(
-    connection: &Connection,
-    sql: &str,
-    id: &AccountId,
-    account: &Account,
-    is_in_use: bool,
-) -> Result<usize> {
-    let (kind, bytes) = account_parts(id);
-    let mut statement = connection.prepare_cached(sql)?;
-    statement.raw_bind_parameter(1, bytes)?;
-    for (first, balance) in [2, 8, 14].into_iter().zip(account.balances()) {
-        bind_balance(&mut statement, first, balance)?;
-    }
-    statement.raw_bind_parameter(20, account.timeless_status().as_str())?;
-    statement.raw_bind_parameter(21, account.revoked_at.map(Time))?;
-    statement.raw_bind_parameter(22, account.last_used_at.map(Time))?;
-    statement.raw_bind_parameter(23, account.ends_at(is_in_use).map(Time))?;
-    if statement.parameter_count() == 24 {
-        statement.raw_bind_parameter(24, kind)?;
-    }
-    statement.raw_execute()
+fn account_insert(connection: &Connection, id: &AccountId, image: &AccountImage) -> Result<()> {
+    let sql = "INSERT INTO accounts (id, activations_limit, activations_held, activations_spent, \
+                 activations_escrowed, activations_burnt, activations_overrun, tokens_limit, tokens_held, \
+                 tokens_spent, tokens_escrowed, tokens_burnt, tokens_overrun, spend_limit, spend_held, \
+                 spend_spent, spend_escrowed, spend_burnt, spend_overrun, status, revoked_at, last_used_at, ends_at, \
+                 kind) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+                 ?20, ?21, ?22, ?23, ?24)";
+    let mut insert = connection.prepare_cached(sql)?;
+    bind_account(&mut insert, id, image)?;
+    insert.raw_bind_parameter(24, account_parts(id).0)?;
+    insert.raw_execute().map(drop)
 }
 
-fn bind_balance(statement: &mut rusqlite::Statement<'_>, first: usize, balance: &Balance) -> Result<()> {
-    let parts = balance.parts();
+fn bind_account(statement: &mut Statement<'_>, id: &AccountId, image: &AccountImage) -> Result<()> {
+    statement.raw_bind_parameter(1, account_parts(id).1)?;
+    for (first, balance) in [2, 8, 14].into_iter().zip(&image.balances) {
+        bind_balance(statement, first, balance)?;
+    }
+    statement.raw_bind_parameter(20, image.status.as_str())?;
+    statement.raw_bind_parameter(21, image.revoked_at.map(Time))?;
+    statement.raw_bind_parameter(22, image.last_used_at.map(Time))?;
+    statement.raw_bind_parameter(23, image.ends_at.map(Time))
+}
+
+fn bind_balance(statement: &mut Statement<'_>, first: usize, parts: &BalanceParts) -> Result<()> {
     statement.raw_bind_parameter(first, parts.limit.map(Amount::from))?;
     let amounts = [parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun];
     for (index, amount) in (first + 1..).zip(amounts) {
@@ -228,9 +206,16 @@ fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
     Ok(())
 }
 
-fn hold_insert(connection: &Connection, id: HoldId, hold: &OpenHold, chain: &mut Vec<u8>) -> Result<()> {
+pub(super) fn hold_put(
+    connection: &Connection,
+    id: HoldId,
+    hold: &OpenHold,
+    chain: &mut Vec<u8>,
+) -> Result<()> {
     let sql = "INSERT INTO holds (incarnation, number, state, at, activations, tokens, spend, accounts, kind, settled) \
-               VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+               VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+               ON CONFLICT (incarnation, number) DO UPDATE SET activations = ?4, tokens = ?5, spend = ?6, \
+                 settled = ?9";
     let (kind, settled) = match hold.kind {
         HoldKind::Call => ("call", 0),
         HoldKind::Escrow { settled } => ("escrow", settled),
@@ -245,22 +230,6 @@ fn hold_insert(connection: &Connection, id: HoldId, hold: &OpenHold, chain: &mut
         Amount::from(hold.units.spend_nanos),
         &chain[..],
         kind,
-        settled,
-    ])?;
-    Ok(())
-}
-
-/// The figures of an escrow; nothing else of a hold changes.
-fn hold_update(connection: &Connection, id: HoldId, hold: &OpenHold) -> Result<()> {
-    let HoldKind::Escrow { settled } = hold.kind else { return Ok(()) };
-    let sql = "UPDATE holds SET activations = ?3, tokens = ?4, spend = ?5, settled = ?6 \
-               WHERE incarnation = ?1 AND number = ?2";
-    connection.prepare_cached(sql)?.execute(params![
-        id.incarnation,
-        id.number,
-        Amount::from(hold.units.activations),
-        Amount::from(hold.units.tokens),
-        Amount::from(hold.units.spend_nanos),
         settled,
     ])?;
     Ok(())
@@ -292,7 +261,7 @@ fn audit_insert(connection: &Connection, entry: &AuditEntry) -> Result<()> {
     Ok(())
 }
 
-fn denial_add(connection: &Connection, denial: &DenialCount) -> Result<()> {
+pub(super) fn denial_add(connection: &Connection, denial: &DenialCount) -> Result<()> {
     let sql = "INSERT INTO denials (minute, key, code, count) VALUES (?1, ?2, ?3, ?4) \
                ON CONFLICT (minute, key, code) DO UPDATE SET count = count + excluded.count";
     let key: &[u8] = denial.key.as_ref().map_or(&[], |key| &key.0);

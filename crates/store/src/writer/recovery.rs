@@ -56,9 +56,9 @@ impl Writer {
                 Command::Terms { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Command::Close(closing) => self.retry.push(closing),
                 Command::Administer { reply, .. }
+                | Command::Exact { reply }
                 | Command::Probe { reply }
-                | Command::Seen { reply }
-                | Command::Recall { reply } => drop(reply.send(Err(error.clone()))),
+                | Command::Seen { reply } => drop(reply.send(Err(error.clone()))),
                 // What ended is kept where it is.
                 Command::Extend(_) | Command::Drain(_) => {}
                 Command::Stop { reply } => {

@@ -9,7 +9,8 @@ use till_core::audit::{Actor, verify_chain};
 use till_core::denial::DenialCode;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::{Limits, Units};
-use till_store::Store;
+use till_core::time::Timestamp;
+use till_store::{Outcome, Store, TokenCounts, UsageFilter, UsageQuery, UsageRecord};
 
 use crate::common::{copy_directory, denied, hold, open};
 
@@ -21,6 +22,74 @@ async fn schema_1_opens_with_everything_in_it() {
 #[tokio::test]
 async fn schema_2_opens_with_everything_in_it() {
     opens_with_everything_in_it("schema-2", &["hold.exceeded", "ledger.overrun"]).await;
+}
+
+#[tokio::test]
+async fn schema_3_opens_with_everything_in_it() {
+    opens_with_everything_in_it("schema-3", &["hold.exceeded", "ledger.overrun"]).await;
+}
+
+/// Its records are rows, one each.
+#[tokio::test]
+async fn records_of_schema_3_are_all_there() {
+    let copy = tempfile::tempdir().unwrap();
+    copy_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-3"), copy.path());
+    for _ in 0..2 {
+        let store = open(copy.path());
+        let key = KeyId([1; 16]);
+        let of_key = UsageFilter { key: Some(key), ..UsageFilter::default() };
+        let query = UsageQuery { filter: of_key, ..UsageQuery::default() };
+        let mut found = store.usage_list(query).await.unwrap();
+        found.reverse();
+        // The hold that was left open is recorded by the start, under the next number.
+        let (seq, lost) = found.pop().expect("there are records");
+        assert_eq!((seq, lost.outcome), (9, Outcome::Lost));
+        assert_eq!(found.len(), 8);
+        for (n, (seq, record)) in (0_u64..).zip(&found) {
+            assert_eq!((*seq, record), (n + 1, &expected(key, n)));
+        }
+        store.close().await.unwrap();
+    }
+    let connection = Connection::open(copy.path().join("till.db")).unwrap();
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'usage_records%'";
+    assert_eq!(connection.query_row(tables, [], |row| row.get::<_, u64>(0)), Ok(0));
+}
+
+/// As `examples/make_fixture.rs` made them.
+fn expected(key: KeyId, n: u64) -> UsageRecord {
+    let known = n.is_multiple_of(2);
+    let refused = n == 7;
+    UsageRecord {
+        at: Timestamp(1_800_000_000_000 + n * 1_000),
+        request_id: if known { format!("req_{n:032x}") } else { format!("anything {n} ü") },
+        key,
+        provider: "openai".into(),
+        method: "POST".into(),
+        endpoint: if known { "chat.completions".into() } else { String::new() },
+        model: known.then(|| format!("model-{n}")),
+        status: known.then_some(200),
+        outcome: match n {
+            7 => Outcome::Denied,
+            _ if known => Outcome::Complete,
+            _ => Outcome::Charged,
+        },
+        denial: match n {
+            5 => Some(DenialCode::UpstreamTimeout),
+            7 => Some(DenialCode::ModelDenied),
+            _ => None,
+        },
+        tokens: TokenCounts { input: n, output: if n == 4 { u64::MAX } else { 0 }, ..TokenCounts::default() },
+        charged: if refused { Units::default() } else { Units::ONE_ACTIVATION },
+        price_version: known.then(|| "2026-01-01".into()),
+        latency_ms: n * 100,
+        first_byte_ms: known.then_some(n),
+        client: match n {
+            1 => None,
+            2 => Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()),
+            _ => Some([192, 0, 2, 1].into()),
+        },
+        streamed: known,
+    }
 }
 
 async fn opens_with_everything_in_it(name: &str, alarms: &[&str]) {

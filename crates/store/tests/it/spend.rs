@@ -211,19 +211,21 @@ async fn a_page_of_one_key_is_found_by_its_index() {
         hold.settle(Units::ONE_ACTIVATION);
     }
     store.close().await.unwrap();
-    let page = |key: &str| {
-        format!(
-            "SELECT seq, at, key, request_id FROM usage_records WHERE seq < ?1 AND {key} \
-               AND (?3 IS NULL OR provider = ?3) AND (?4 IS NULL OR model = ?4) AND (?5 IS NULL OR at >= ?5) \
-               AND (?6 IS NULL OR at < ?6) AND (?7 IS NULL OR outcome = ?7) ORDER BY seq DESC LIMIT ?8"
-        )
-    };
-    let of_key = plan(dir.path(), &page("key = ?2"));
-    assert!(of_key.contains("USING INDEX usage_records_by_key (key=? AND seq<?)"), "{of_key}");
-    let of_all = plan(dir.path(), &page("?2 IS NULL"));
+    let of_key = "SELECT keys.first_seq, records FROM usage_block_keys AS keys CROSS JOIN usage_blocks USING (first_seq) \
+                  WHERE part = ?1 AND key = ?2 AND keys.first_seq < ?3 AND at_max >= ?4 AND at_min <= ?5 \
+                  ORDER BY keys.first_seq DESC";
+    let of_key = plan(dir.path(), of_key);
+    assert!(of_key.contains("keys USING PRIMARY KEY (part=? AND key=? AND first_seq<?)"), "{of_key}");
+    assert!(of_key.contains("usage_blocks USING INTEGER PRIMARY KEY (rowid=?)"), "{of_key}");
+    let of_all = "SELECT first_seq, records FROM usage_blocks WHERE first_seq < ?1 AND at_max >= ?2 AND at_min <= ?3 \
+                  ORDER BY first_seq DESC";
+    let of_all = plan(dir.path(), of_all);
     assert!(of_all.contains("USING INTEGER PRIMARY KEY (rowid<?)"), "{of_all}");
-    let old = plan(dir.path(), "SELECT seq FROM usage_records WHERE at < ?1 ORDER BY at LIMIT ?2");
-    assert!(old.contains("INDEX usage_records_by_time (at<?)"), "{old}");
+    let old = plan(
+        dir.path(),
+        "SELECT first_seq, records FROM usage_blocks WHERE at_min < ?1 ORDER BY at_min LIMIT 1",
+    );
+    assert!(old.contains("INDEX usage_blocks_by_time (at_min<?)"), "{old}");
     let sums = plan(dir.path(), "SELECT calls FROM usage_sums WHERE day >= ?1 AND day < ?2 AND key = ?3");
     assert!(sums.contains("INDEX usage_sums_by_key (key=? AND day>? AND day<?)"), "{sums}");
     for plan in [&of_key, &of_all, &old, &sums] {

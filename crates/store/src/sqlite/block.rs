@@ -1,0 +1,430 @@
+//! Records of calls as one block of bytes: 30 to 40 for each record.
+//!
+//! A block names the keys, the kinds of calls and the clients that occur in it once each; a record then is a few numbers:
+//! its distance to the one before and what is not zero of its amounts. Any block can be read by itself.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::limit::Units;
+use till_core::time::Timestamp;
+
+use super::bytes::{Bytes, Damaged, put_bytes, put_len, put_optional, put_step, put_text, put_u64, seal};
+use crate::usage_record::{Outcome, TokenCounts, UsageQuery, UsageRecord};
+
+/// First byte of a block. Another layout gets another one.
+const VERSION: u8 = 1;
+
+/// Records in a block. One that is looked for costs reading its block, so blocks are small.
+pub(super) const RECORDS_MAX: usize = 512;
+
+/// A block that has so many bytes gets no further record.
+pub(super) const BYTES_MAX: usize = 64 << 10;
+
+/// Tokens by kind, then what was charged. A record has a bit for each that is not zero, and one more if it has a time of
+/// the first byte.
+const AMOUNTS: usize = TokenCounts::KINDS + 3;
+
+/// What many records have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Kind<'a> {
+    provider: &'a str,
+    method: &'a str,
+    endpoint: &'a str,
+    model: Option<&'a str>,
+    price_version: Option<&'a str>,
+    status: Option<u16>,
+    outcome: Outcome,
+    denial: Option<DenialCode>,
+    streamed: bool,
+}
+
+impl<'a> Kind<'a> {
+    fn of(record: &'a UsageRecord) -> Self {
+        Self {
+            provider: &record.provider,
+            method: &record.method,
+            endpoint: &record.endpoint,
+            model: record.model.as_deref(),
+            price_version: record.price_version.as_deref(),
+            status: record.status,
+            outcome: record.outcome,
+            denial: record.denial,
+            streamed: record.streamed,
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        let names =
+            [Some(self.provider), Some(self.method), Some(self.endpoint), self.model, self.price_version];
+        names.into_iter().flatten()
+    }
+
+    fn put(&self, to: &mut Vec<u8>) {
+        put_text(to, self.provider);
+        put_text(to, self.method);
+        put_text(to, self.endpoint);
+        put_text(to, self.outcome.as_str());
+        put_optional(to, self.status.map(u64::from));
+        to.push(
+            u8::from(self.streamed)
+                | u8::from(self.model.is_some()) << 1
+                | u8::from(self.price_version.is_some()) << 2
+                | u8::from(self.denial.is_some()) << 3,
+        );
+        let words = [self.model, self.price_version, self.denial.map(DenialCode::as_str)];
+        words.into_iter().flatten().for_each(|word| put_text(to, word));
+    }
+
+    fn take(from: &mut Bytes<'a>) -> Result<Self, Damaged> {
+        let (provider, method, endpoint) = (from.text()?, from.text()?, from.text()?);
+        let outcome = Outcome::parse(from.text()?).ok_or(Damaged::Content)?;
+        let status = from.optional()?.map(u16::try_from).transpose().map_err(|_| Damaged::Content)?;
+        let flags = from.byte()?;
+        if flags > 15 {
+            return Err(Damaged::Content);
+        }
+        let mut word = |bit: u8| (flags & bit != 0).then(|| from.text()).transpose();
+        let (model, price_version, denial) = (word(2)?, word(4)?, word(8)?);
+        let denial = denial.map(|word| denial_of(word).ok_or(Damaged::Content)).transpose()?;
+        let streamed = flags & 1 != 0;
+        Ok(Self { provider, method, endpoint, model, price_version, status, outcome, denial, streamed })
+    }
+}
+
+/// The denial of this word.
+pub(super) fn denial_of(word: &str) -> Option<DenialCode> {
+    DenialCode::ALL.into_iter().find(|code| code.as_str() == word)
+}
+
+/// Values that are named by the number of their first occurrence.
+#[derive(Debug)]
+struct Numbers<T> {
+    order: Vec<T>,
+    numbers: HashMap<T, usize>,
+    last: usize,
+}
+
+impl<T: Copy + Eq + Hash> Numbers<T> {
+    fn new() -> Self {
+        Self { order: Vec::new(), numbers: HashMap::new(), last: 0 }
+    }
+
+    fn number(&mut self, value: T) -> usize {
+        // Often the same one as before.
+        if self.order.get(self.last) != Some(&value) {
+            self.last = *self.numbers.entry(value).or_insert(self.order.len());
+            if self.last == self.order.len() {
+                self.order.push(value);
+            }
+        }
+        self.last
+    }
+}
+
+/// A block that is being filled.
+#[derive(Debug)]
+pub(super) struct BlockWriter<'a> {
+    keys: Numbers<KeyId>,
+    kinds: Numbers<Kind<'a>>,
+    clients: Numbers<IpAddr>,
+    records: Vec<u8>,
+    /// Bytes of the names in the kinds.
+    names: usize,
+    count: usize,
+    first_seq: u64,
+    times: RangeInclusive<Timestamp>,
+    last_seq: u64,
+    last_at: u64,
+    last_request_id: &'a str,
+}
+
+impl<'a> BlockWriter<'a> {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: Numbers::new(),
+            kinds: Numbers::new(),
+            clients: Numbers::new(),
+            records: Vec::new(),
+            names: 0,
+            count: 0,
+            first_seq: 0,
+            times: Timestamp(u64::MAX)..=Timestamp(0),
+            last_seq: 0,
+            last_at: 0,
+            last_request_id: "",
+        }
+    }
+
+    /// Adds a record whose number is higher than those before.
+    pub(super) fn push(&mut self, seq: u64, record: &'a UsageRecord) {
+        let to = &mut self.records;
+        put_u64(to, seq.checked_sub(self.last_seq).expect("numbers of records grow"));
+        put_step(to, self.last_at, record.at.0);
+        put_len(to, self.keys.number(record.key));
+        let kinds = self.kinds.order.len();
+        put_len(to, self.kinds.number(Kind::of(record)));
+        if self.kinds.order.len() > kinds {
+            self.names += Kind::of(record).names().map(str::len).sum::<usize>();
+        }
+        put_len(to, record.client.map_or(0, |client| self.clients.number(client) + 1));
+        put_request_id(to, self.last_request_id, &record.request_id);
+        let amounts = amounts(record);
+        let bit = |index: usize| u64::from(amounts[index] > 0) << index;
+        let bits = (0..AMOUNTS).map(bit).fold(0, |bits, bit| bits | bit);
+        put_u64(to, bits | u64::from(record.first_byte_ms.is_some()) << AMOUNTS);
+        amounts.into_iter().filter(|amount| *amount > 0).for_each(|amount| put_u64(to, amount));
+        put_u64(to, record.latency_ms);
+        record.first_byte_ms.into_iter().for_each(|ms| put_u64(to, ms));
+        if self.count == 0 {
+            self.first_seq = seq;
+        }
+        self.count += 1;
+        let (first, last) = self.times.clone().into_inner();
+        self.times = first.min(record.at)..=last.max(record.at);
+        (self.last_seq, self.last_at, self.last_request_id) = (seq, record.at.0, &record.request_id);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Numbers of the first and the last record.
+    pub(super) fn seqs(&self) -> RangeInclusive<u64> {
+        self.first_seq..=self.last_seq
+    }
+
+    /// The earliest and the latest time of a record.
+    pub(super) fn times(&self) -> RangeInclusive<Timestamp> {
+        self.times.clone()
+    }
+
+    /// Whether the next record belongs into the next block.
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= RECORDS_MAX || self.records.len() + self.names >= BYTES_MAX
+    }
+
+    /// The keys that occur.
+    pub(super) fn keys(&self) -> &[KeyId] {
+        &self.keys.order
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let mut to = Vec::with_capacity(self.records.len() + 16 * self.keys.order.len() + 256);
+        to.push(VERSION);
+        put_len(&mut to, self.keys.order.len());
+        self.keys.order.iter().for_each(|key| to.extend_from_slice(&key.0));
+        put_len(&mut to, self.kinds.order.len());
+        self.kinds.order.iter().for_each(|kind| kind.put(&mut to));
+        put_len(&mut to, self.clients.order.len());
+        for client in &self.clients.order {
+            match client {
+                IpAddr::V4(address) => put_bytes(&mut to, &address.octets()),
+                IpAddr::V6(address) => put_bytes(&mut to, &address.octets()),
+            }
+        }
+        put_len(&mut to, self.count);
+        to.extend_from_slice(&self.records);
+        seal(&mut to);
+        to
+    }
+}
+
+fn amounts(record: &UsageRecord) -> [u64; AMOUNTS] {
+    let mut amounts = [0; AMOUNTS];
+    let Units { activations, tokens, spend_nanos } = record.charged;
+    amounts[..TokenCounts::KINDS].copy_from_slice(&record.tokens.to_array());
+    amounts[TokenCounts::KINDS..].copy_from_slice(&[activations, tokens, spend_nanos]);
+    amounts
+}
+
+/// What differs from the id before; pairs of hexadecimal digits take a byte.
+fn put_request_id(to: &mut Vec<u8>, before: &str, request_id: &str) {
+    let (before, id) = (before.as_bytes(), request_id.as_bytes());
+    let common = before.iter().zip(id).take_while(|(one, other)| one == other).count();
+    // A digit more of it makes pairs.
+    let even = if (id.len() - common) % 2 == 0 { common } else { common.saturating_sub(1) };
+    let (pairs, rest) = id[even..].as_chunks::<2>();
+    if rest.is_empty() && pairs.iter().flatten().all(|byte| digit(*byte).is_some()) {
+        put_len(to, even);
+        put_len(to, pairs.len() << 1 | 1);
+        let value = |byte: u8| digit(byte).expect("asked above");
+        to.extend(pairs.iter().map(|[high, low]| value(*high) << 4 | value(*low)));
+    } else {
+        put_len(to, common);
+        put_len(to, (id.len() - common) << 1);
+        to.extend_from_slice(&id[common..]);
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn take_request_id(from: &mut Bytes<'_>, id: &mut Vec<u8>) -> Result<(), Damaged> {
+    let common = from.len()?;
+    if common > id.len() {
+        return Err(Damaged::Content);
+    }
+    id.truncate(common);
+    let length = from.len()?;
+    let rest = from.take(length >> 1)?;
+    if length & 1 == 0 {
+        id.extend_from_slice(rest);
+    } else {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        id.extend(rest.iter().flat_map(digits));
+    }
+    Ok(())
+}
+
+fn take_client(from: &mut Bytes<'_>) -> Result<IpAddr, Damaged> {
+    let octets = from.bytes()?;
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).map_err(|_| Damaged::Content)
+}
+
+/// A block that is being read, from its first record on.
+#[derive(Debug)]
+pub(super) struct BlockReader<'a> {
+    keys: Vec<KeyId>,
+    kinds: Vec<Kind<'a>>,
+    clients: Vec<IpAddr>,
+    records: Bytes<'a>,
+    left: usize,
+    row: Row,
+    request_id: Vec<u8>,
+}
+
+/// The numbers of a record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    seq: u64,
+    at: u64,
+    key: usize,
+    kind: usize,
+    client: Option<IpAddr>,
+    amounts: [u64; AMOUNTS],
+    latency_ms: u64,
+    first_byte_ms: Option<u64>,
+}
+
+impl<'a> BlockReader<'a> {
+    pub(super) fn new(block: &'a [u8]) -> Result<Self, Damaged> {
+        let mut from = Bytes::unseal(block, VERSION)?;
+        let keys = (0..from.count()?).map(|_| from.array().map(KeyId)).collect::<Result<_, _>>()?;
+        let kinds = (0..from.count()?).map(|_| Kind::take(&mut from)).collect::<Result<_, _>>()?;
+        let clients = (0..from.count()?).map(|_| take_client(&mut from)).collect::<Result<_, _>>()?;
+        let left = from.count()?;
+        Ok(Self { keys, kinds, clients, records: from, left, row: Row::default(), request_id: Vec::new() })
+    }
+
+    /// The keys that occur.
+    pub(super) fn keys(&self) -> &[KeyId] {
+        &self.keys
+    }
+
+    /// Goes to the next record; `false` after the last one.
+    pub(super) fn advance(&mut self) -> Result<bool, Damaged> {
+        if self.left == 0 {
+            self.records.clone().end()?;
+            return Ok(false);
+        }
+        self.left -= 1;
+        let from = &mut self.records;
+        let seq = self.row.seq.checked_add(from.u64()?).filter(|seq| *seq > self.row.seq);
+        let seq = seq.ok_or(Damaged::Content)?;
+        let at = from.step(self.row.at)?;
+        let (key, kind, client) = (from.len()?, from.len()?, from.len()?);
+        let client = client.checked_sub(1).map(|number| self.clients.get(number).copied());
+        let client = client.map(|found| found.ok_or(Damaged::Content)).transpose()?;
+        if key >= self.keys.len() || kind >= self.kinds.len() {
+            return Err(Damaged::Content);
+        }
+        take_request_id(from, &mut self.request_id)?;
+        let bits = from.u64()?;
+        let mut amounts = [0; AMOUNTS];
+        if bits >> AMOUNTS > 1 {
+            return Err(Damaged::Content);
+        }
+        for (_, amount) in amounts.iter_mut().enumerate().filter(|(index, _)| bits >> index & 1 == 1) {
+            *amount = from.u64()?;
+        }
+        let latency_ms = from.u64()?;
+        let first_byte_ms = (bits >> AMOUNTS == 1).then(|| from.u64()).transpose()?;
+        self.row = Row { seq, at, key, kind, client, amounts, latency_ms, first_byte_ms };
+        Ok(true)
+    }
+
+    /// The number of the record.
+    pub(super) fn seq(&self) -> u64 {
+        self.row.seq
+    }
+
+    /// When it came.
+    pub(super) fn at(&self) -> Timestamp {
+        Timestamp(self.row.at)
+    }
+
+    /// Whether a query asks for it.
+    pub(super) fn fits(&self, query: &UsageQuery) -> bool {
+        let (filter, kind, at) = (&query.filter, &self.kinds[self.row.kind], self.at());
+        query.before.is_none_or(|before| self.row.seq < before)
+            && filter.key.is_none_or(|key| key == self.keys[self.row.key])
+            && query.outcome.is_none_or(|outcome| outcome == kind.outcome)
+            && filter.provider.as_ref().is_none_or(|provider| provider == kind.provider)
+            && filter.model.as_ref().is_none_or(|model| Some(model.as_str()) == kind.model)
+            && filter.since.is_none_or(|since| at >= since)
+            && filter.until.is_none_or(|until| at < until)
+    }
+
+    /// The record.
+    pub(super) fn record(&self) -> Result<UsageRecord, Damaged> {
+        let Row { key, kind, client, amounts, latency_ms, first_byte_ms, .. } = self.row;
+        let kind = &self.kinds[kind];
+        let [counts @ .., activations, tokens, spend_nanos] = amounts;
+        let request_id = String::from_utf8(self.request_id.clone()).map_err(|_| Damaged::Content)?;
+        Ok(UsageRecord {
+            at: self.at(),
+            request_id,
+            key: self.keys[key],
+            provider: kind.provider.to_owned(),
+            method: kind.method.to_owned(),
+            endpoint: kind.endpoint.to_owned(),
+            model: kind.model.map(str::to_owned),
+            status: kind.status,
+            outcome: kind.outcome,
+            denial: kind.denial,
+            tokens: TokenCounts::from_array(counts),
+            charged: Units { activations, tokens, spend_nanos },
+            price_version: kind.price_version.map(str::to_owned),
+            latency_ms,
+            first_byte_ms,
+            client,
+            streamed: kind.streamed,
+        })
+    }
+}
+
+/// All records of a block with their numbers.
+pub(super) fn records(block: &[u8]) -> Result<Vec<(u64, UsageRecord)>, Damaged> {
+    let mut reader = BlockReader::new(block)?;
+    let mut records = Vec::with_capacity(reader.left);
+    while reader.advance()? {
+        records.push((reader.seq(), reader.record()?));
+    }
+    Ok(records)
+}

@@ -1,0 +1,315 @@
+//! What calls change all the time, written as one row per batch.
+//!
+//! An entry says what is true after it: the figures of accounts, which holds are open, the totals of months; and what
+//! happened: records, denials. Applied in order, each once, entries lead to what the tables would say if every batch had
+//! been written to them. [`super::pending`] does that, in the transaction that deletes the entries.
+
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, Result, params};
+use till_core::key::{KeyId, KeyStatus};
+use till_core::ledger::{
+    Account, AccountId, Balance, BalanceParts, HoldId, HoldKind, Ledger, OpenHold, Unbalanced,
+};
+use till_core::limit::Units;
+use till_core::time::Timestamp;
+
+use super::block::{self, BlockWriter, denial_of};
+use super::bytes::{
+    Bytes, Damaged, put_bytes, put_len, put_optional, put_step, put_text, put_u64, put_u128, seal,
+};
+use super::column::{account_parts, chain_bytes, chain_from_bytes};
+use crate::backend::{Batch, DenialCount};
+use crate::month::Month;
+use crate::usage_record::UsageRecord;
+
+/// First byte of an entry. Another layout gets another one.
+const VERSION: u8 = 1;
+
+/// Figures of an account that calls change: what else there is to it stands in its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AccountImage {
+    pub(super) balances: [BalanceParts; 3],
+    /// One of [`STATUSES`]: what the figures come to, to be searched for. So is `ends_at`.
+    pub(super) status: KeyStatus,
+    pub(super) revoked_at: Option<Timestamp>,
+    pub(super) last_used_at: Option<Timestamp>,
+    pub(super) ends_at: Option<Timestamp>,
+}
+
+/// States that no clock has a say in, in the order of their numbers.
+const STATUSES: [KeyStatus; 3] = [KeyStatus::Active, KeyStatus::Exhausted, KeyStatus::Revoked];
+
+impl AccountImage {
+    pub(super) fn of(account: &Account, is_in_use: bool) -> Self {
+        Self {
+            balances: account.balances().each_ref().map(|balance| *balance.parts()),
+            status: account.timeless_status(),
+            revoked_at: account.revoked_at,
+            last_used_at: account.last_used_at,
+            ends_at: account.ends_at(is_in_use),
+        }
+    }
+
+    /// The account, of which the row says the rest.
+    pub(super) fn over(&self, row: Option<Account>) -> std::result::Result<Account, Unbalanced> {
+        let [activations, tokens, spend] = self.balances.map(Balance::from_parts);
+        let mut account = Account::from_balances([activations?, tokens?, spend?]);
+        (account.revoked_at, account.last_used_at) = (self.revoked_at, self.last_used_at);
+        if let Some(row) = row {
+            (account.lifetime, account.idle_from) = (row.lifetime, row.idle_from);
+            (account.expired_at, account.paused_at) = (row.expired_at, row.paused_at);
+        }
+        Ok(account)
+    }
+
+    fn put(&self, to: &mut Vec<u8>) {
+        let figures = self.balances.map(|parts| {
+            let limit = parts.limit.map_or(0, |limit| u128::from(limit) + 1);
+            [limit, parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun]
+        });
+        let bit = |(index, figure): (usize, &u128)| u64::from(*figure > 0) << index;
+        put_u64(to, figures.as_flattened().iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit));
+        figures.as_flattened().iter().filter(|figure| **figure > 0).for_each(|figure| put_u128(to, *figure));
+        let status = STATUSES.iter().position(|status| *status == self.status);
+        put_len(to, status.expect("the other states depend on a clock"));
+        let times = [self.revoked_at, self.last_used_at, self.ends_at];
+        times.into_iter().for_each(|time| put_optional(to, time.map(|time| time.0)));
+    }
+
+    fn take(from: &mut Bytes<'_>) -> std::result::Result<Self, Damaged> {
+        let bits = from.u64()?;
+        let mut figures = [[0; 6]; 3];
+        if bits >> 18 != 0 {
+            return Err(Damaged::Content);
+        }
+        for (index, figure) in figures.as_flattened_mut().iter_mut().enumerate() {
+            if bits >> index & 1 == 1 {
+                *figure = from.u128()?;
+            }
+        }
+        let [activations, tokens, spend] = figures.map(parts);
+        let balances = [activations?, tokens?, spend?];
+        let status = *STATUSES.get(from.len()?).ok_or(Damaged::Content)?;
+        let mut time = || Ok(from.optional()?.map(Timestamp));
+        Ok(Self { balances, status, revoked_at: time()?, last_used_at: time()?, ends_at: time()? })
+    }
+}
+
+fn parts(figures: [u128; 6]) -> std::result::Result<BalanceParts, Damaged> {
+    let [limit, held, spent, escrowed, burnt, overrun] = figures;
+    let limit = limit.checked_sub(1).map(u64::try_from).transpose().map_err(|_| Damaged::Content)?;
+    let parts = BalanceParts { limit, held, spent, escrowed, burnt, overrun };
+    Balance::from_parts(parts).map(|balance| *balance.parts()).map_err(|_| Damaged::Content)
+}
+
+/// What one batch says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) accounts: Vec<(AccountId, AccountImage)>,
+    pub(super) holds: Vec<(HoldId, HoldImage)>,
+    pub(super) holds_closed: Vec<HoldId>,
+    pub(super) records: Vec<Arc<UsageRecord>>,
+    pub(super) months: Vec<(Month, u128)>,
+    pub(super) denials: Vec<DenialCount>,
+    pub(super) time_seen: Option<Timestamp>,
+}
+
+/// An open hold as it is after the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HoldImage {
+    pub(super) hold: OpenHold,
+    /// Granted in this batch, so that no table knows it.
+    pub(super) is_new: bool,
+}
+
+impl Entry {
+    /// What the batch says of the things that an entry is about.
+    pub(super) fn of(batch: &Batch, ledger: &Ledger) -> Self {
+        let account = |id: &AccountId| {
+            // An account that was written to is loaded until the batch is committed.
+            let account = ledger.account(*id).expect("a changed account is loaded");
+            (*id, AccountImage::of(account, ledger.is_pinned(*id)))
+        };
+        let image =
+            |id: &HoldId, is_new| Some((*id, HoldImage { hold: ledger.open_hold(*id)?.clone(), is_new }));
+        let opened = batch.holds_opened.iter().filter_map(|id| image(id, true));
+        let changed = batch.holds_changed.iter().filter_map(|id| image(id, false));
+        Self {
+            accounts: batch.accounts.iter().map(account).collect(),
+            holds: opened.chain(changed).collect(),
+            holds_closed: batch.holds_closed.clone(),
+            records: batch.usage.clone(),
+            months: batch.months.clone(),
+            denials: batch.denials.clone(),
+            time_seen: batch.time_seen,
+        }
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut to =
+            Vec::with_capacity(64 + 48 * (self.accounts.len() + self.holds.len() + self.records.len()));
+        to.push(VERSION);
+        put_optional(&mut to, self.time_seen.map(|time| time.0));
+        put_list(&mut to, &self.accounts, |to, (id, image)| {
+            put_account_id(to, id);
+            image.put(to);
+        });
+        let (mut last, mut chain) = (HoldId { incarnation: 0, number: 0 }, Vec::new());
+        put_list(&mut to, &self.holds, |to, (id, image)| {
+            put_hold_id(to, &mut last, *id);
+            image.put(to, &mut chain);
+        });
+        put_list(&mut to, &self.holds_closed, |to, id| put_hold_id(to, &mut last, *id));
+        put_list(&mut to, &self.months, |to, (month, total)| {
+            put_u64(to, month.0);
+            put_u128(to, *total);
+        });
+        put_list(&mut to, &self.denials, put_denial);
+        let mut records = BlockWriter::new();
+        for (number, record) in (1..).zip(&self.records) {
+            records.push(number, record);
+        }
+        put_bytes(&mut to, &if records.is_empty() { Vec::new() } else { records.into_bytes() });
+        seal(&mut to);
+        to
+    }
+
+    pub(super) fn from_bytes(entry: &[u8]) -> std::result::Result<Self, Damaged> {
+        let mut from = Bytes::unseal(entry, VERSION)?;
+        let time_seen = from.optional()?.map(Timestamp);
+        let account = |from: &mut Bytes<'_>| Ok((take_account_id(from)?, AccountImage::take(from)?));
+        let accounts = take_list(&mut from, account)?;
+        let mut last = HoldId { incarnation: 0, number: 0 };
+        let holds =
+            take_list(&mut from, |from| Ok((take_hold_id(from, &mut last)?, HoldImage::take(from)?)))?;
+        let holds_closed = take_list(&mut from, |from| take_hold_id(from, &mut last))?;
+        let months = take_list(&mut from, |from| Ok((Month(from.u64()?), from.u128()?)))?;
+        let denials = take_list(&mut from, take_denial)?;
+        let records = match from.bytes()? {
+            [] => Vec::new(),
+            block => block::records(block)?.into_iter().map(|(_, record)| Arc::new(record)).collect(),
+        };
+        from.end()?;
+        Ok(Self { accounts, holds, holds_closed, records, months, denials, time_seen })
+    }
+}
+
+impl HoldImage {
+    fn put(&self, to: &mut Vec<u8>, chain: &mut Vec<u8>) {
+        let OpenHold { accounts, kind, units, at } = &self.hold;
+        to.push(u8::from(self.is_new));
+        put_optional(
+            to,
+            match kind {
+                HoldKind::Call => None,
+                HoldKind::Escrow { settled } => Some(*settled),
+            },
+        );
+        put_u64(to, at.0);
+        [units.activations, units.tokens, units.spend_nanos]
+            .into_iter()
+            .for_each(|amount| put_u64(to, amount));
+        chain_bytes(accounts, chain);
+        put_bytes(to, chain);
+    }
+
+    fn take(from: &mut Bytes<'_>) -> std::result::Result<Self, Damaged> {
+        let is_new = match from.byte()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Damaged::Content),
+        };
+        let kind = from.optional()?.map_or(HoldKind::Call, |settled| HoldKind::Escrow { settled });
+        let at = Timestamp(from.u64()?);
+        let units = Units { activations: from.u64()?, tokens: from.u64()?, spend_nanos: from.u64()? };
+        let accounts = chain_from_bytes(from.bytes()?).ok_or(Damaged::Content)?;
+        Ok(Self { hold: OpenHold { accounts, kind, units, at }, is_new })
+    }
+}
+
+fn put_list<T>(to: &mut Vec<u8>, list: &[T], mut put: impl FnMut(&mut Vec<u8>, &T)) {
+    put_len(to, list.len());
+    list.iter().for_each(|item| put(to, item));
+}
+
+fn take_list<'a, T>(
+    from: &mut Bytes<'a>,
+    mut take: impl FnMut(&mut Bytes<'a>) -> std::result::Result<T, Damaged>,
+) -> std::result::Result<Vec<T>, Damaged> {
+    (0..from.count()?).map(|_| take(from)).collect()
+}
+
+fn put_account_id(to: &mut Vec<u8>, id: &AccountId) {
+    to.push(u8::from(matches!(id, AccountId::Project(_))));
+    to.extend_from_slice(account_parts(id).1);
+}
+
+fn take_account_id(from: &mut Bytes<'_>) -> std::result::Result<AccountId, Damaged> {
+    match from.byte()? {
+        0 => Ok(AccountId::Key(KeyId(from.array()?))),
+        1 => Ok(AccountId::Project(from.array()?)),
+        _ => Err(Damaged::Content),
+    }
+}
+
+/// The distance to the one before.
+fn put_hold_id(to: &mut Vec<u8>, last: &mut HoldId, id: HoldId) {
+    put_step(to, last.incarnation, id.incarnation);
+    put_step(to, last.number, id.number);
+    *last = id;
+}
+
+fn take_hold_id(from: &mut Bytes<'_>, last: &mut HoldId) -> std::result::Result<HoldId, Damaged> {
+    *last = HoldId { incarnation: from.step(last.incarnation)?, number: from.step(last.number)? };
+    Ok(*last)
+}
+
+fn put_denial(to: &mut Vec<u8>, denial: &DenialCount) {
+    put_bytes(to, denial.key.as_ref().map_or(&[], |key| &key.0));
+    put_text(to, denial.code.as_str());
+    put_u64(to, denial.minute);
+    put_u64(to, denial.count);
+}
+
+fn take_denial(from: &mut Bytes<'_>) -> std::result::Result<DenialCount, Damaged> {
+    let key = match from.bytes()? {
+        [] => None,
+        key => Some(KeyId(key.try_into().map_err(|_| Damaged::Content)?)),
+    };
+    let code = denial_of(from.text()?).ok_or(Damaged::Content)?;
+    Ok(DenialCount { key, code, minute: from.u64()?, count: from.u64()? })
+}
+
+/// Adds an entry, durably: a transaction of its own. `number` is 1 for the first one after a fold, then 2, 3 …
+pub(super) fn append(connection: &Connection, number: u64, entry: &[u8]) -> Result<()> {
+    let sql = "INSERT INTO journal (seq, entry) VALUES (?1, ?2)";
+    connection.prepare_cached(sql)?.execute(params![number, entry]).map(drop)
+}
+
+/// Everything that is in the journal, in order.
+pub(super) fn entries(connection: &Connection, mut take: impl FnMut(Entry, usize)) -> Result<()> {
+    let mut statement = connection.prepare("SELECT seq, entry FROM journal ORDER BY seq")?;
+    let mut rows = statement.query([])?;
+    let mut expected = 1_u64;
+    while let Some(row) = rows.next()? {
+        let bytes = row.get_ref(1)?.as_blob()?;
+        if row.get::<_, u64>(0)? != expected {
+            return Err(damaged(expected, "it is missing"));
+        }
+        take(Entry::from_bytes(bytes).map_err(|error| damaged(expected, &error.to_string()))?, bytes.len());
+        expected += 1;
+    }
+    Ok(())
+}
+
+/// Empties the journal, because the tables say what it says.
+pub(super) fn clear(connection: &Connection) -> Result<()> {
+    connection.prepare_cached("DELETE FROM journal")?.execute([]).map(drop)
+}
+
+fn damaged(number: u64, why: &str) -> Error {
+    let reason = format!("entry {number} of the journal is damaged: {why}");
+    Error::FromSqlConversionFailure(1, Type::Blob, reason.into())
+}

@@ -1,0 +1,218 @@
+//! Records of calls as SQL: one row holds hundreds of them, in the order in which they were written.
+//!
+//! The newest block is filled up before there is another one. Numbers of records only grow and are never used again.
+
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, OptionalExtension, Result, Rows, params};
+use till_core::key::KeyId;
+use till_core::limit::Units;
+use till_core::time::Timestamp;
+
+use super::block::{self, BlockReader, BlockWriter};
+use super::bytes::Damaged;
+use crate::usage_record::{Outcome, UsageQuery, UsageRecord};
+
+/// Blocks whose ids differ only in so many bits are of one part.
+const PART_BITS: u32 = 18;
+
+fn part(id: u64) -> u64 {
+    id >> PART_BITS
+}
+
+/// Gives records their numbers and adds them to the blocks.
+pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>]) -> Result<()> {
+    let sql = "UPDATE usage_numbers SET last = last + ?1 RETURNING last";
+    let last: u64 = connection.prepare_cached(sql)?.query_row([records.len()], |row| row.get(0))?;
+    let first = last + 1 - records.len() as u64;
+    let sql = "SELECT first_seq, records FROM \
+                 (SELECT first_seq, count, records FROM usage_blocks ORDER BY first_seq DESC LIMIT 1) \
+               WHERE count < ?1 AND length(records) < ?2";
+    let newest =
+        connection.prepare_cached(sql)?.query_row(params![block::RECORDS_MAX, block::BYTES_MAX], |row| {
+            let id = row.get(0)?;
+            Ok((id, read(id, row.get_ref(1)?.as_blob()?)?))
+        });
+    let (id, begun) = newest.optional()?.unwrap_or((first, Vec::new()));
+    let begun = begun.iter().map(|(seq, record)| (*seq, record));
+    write_blocks(connection, id, begun.chain((first..).zip(records.iter().map(Arc::as_ref))))
+}
+
+/// Writes records into blocks of which the first has the id `first_seq`, and the others that of their first record.
+pub(super) fn write_blocks<'a>(
+    connection: &Connection,
+    first_seq: u64,
+    records: impl IntoIterator<Item = (u64, &'a UsageRecord)>,
+) -> Result<()> {
+    let mut id = Some(first_seq);
+    let mut block = BlockWriter::new();
+    for (seq, record) in records {
+        if block.is_full() {
+            let full = std::mem::replace(&mut block, BlockWriter::new());
+            write(connection, id.take(), full)?;
+        }
+        block.push(seq, record);
+    }
+    if block.is_empty() { Ok(()) } else { write(connection, id, block) }
+}
+
+fn write(connection: &Connection, id: Option<u64>, block: BlockWriter<'_>) -> Result<()> {
+    let (seqs, times) = (block.seqs(), block.times());
+    let id = id.unwrap_or(*seqs.start());
+    let sql = "INSERT OR IGNORE INTO usage_block_keys (part, key, first_seq) VALUES (?1, ?2, ?3)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut keys = block.keys().to_vec();
+    // In the order of the table: neighbours share a page.
+    keys.sort_unstable();
+    for key in keys {
+        statement.execute(params![part(id), key.0, id])?;
+    }
+    let sql = "INSERT OR REPLACE INTO usage_blocks (first_seq, last_seq, at_min, at_max, count, records) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let row = params![
+        id,
+        *seqs.end(),
+        millis(*times.start()),
+        millis(*times.end()),
+        block.len(),
+        block.into_bytes()
+    ];
+    connection.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// A block that loses records, or all of them.
+fn rewrite(
+    connection: &Connection,
+    id: u64,
+    keys_before: &[KeyId],
+    records: &[(u64, UsageRecord)],
+) -> Result<()> {
+    let is_gone = |key: &&KeyId| !records.iter().any(|(_, record)| record.key == **key);
+    for key in keys_before.iter().filter(is_gone) {
+        let sql = "DELETE FROM usage_block_keys WHERE part = ?1 AND key = ?2 AND first_seq = ?3";
+        connection.prepare_cached(sql)?.execute(params![part(id), key.0, id])?;
+    }
+    if records.is_empty() {
+        let sql = "DELETE FROM usage_blocks WHERE first_seq = ?1";
+        return connection.prepare_cached(sql)?.execute([id]).map(drop);
+    }
+    write_blocks(connection, id, records.iter().map(|(seq, record)| (*seq, record)))
+}
+
+/// The records that a query asks for. Reads one block after the other, from the newest, until there are enough.
+pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>> {
+    let mut found = Vec::new();
+    let since = query.filter.since.map_or(0, millis);
+    let until = query.filter.until.map_or(i64::MAX, millis);
+    let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    let Some(key) = query.filter.key else {
+        let sql = "SELECT first_seq, records FROM usage_blocks WHERE first_seq < ?1 AND at_max >= ?2 AND at_min <= ?3 \
+                   ORDER BY first_seq DESC";
+        let mut statement = connection.prepare_cached(sql)?;
+        find(statement.query(params![before, since, until])?, query, &mut found)?;
+        return Ok(found);
+    };
+    let sql = "SELECT min(first_seq), max(first_seq) FROM usage_blocks WHERE first_seq < ?1";
+    let ends = connection
+        .prepare_cached(sql)?
+        .query_row([before], |row| Ok(row.get::<_, Option<u64>>(0)?.zip(row.get::<_, Option<u64>>(1)?)))?;
+    let Some((first, last)) = ends else {
+        return Ok(found);
+    };
+    let sql = "SELECT keys.first_seq, records FROM usage_block_keys AS keys CROSS JOIN usage_blocks USING (first_seq) \
+               WHERE part = ?1 AND key = ?2 AND keys.first_seq < ?3 AND at_max >= ?4 AND at_min <= ?5 \
+               ORDER BY keys.first_seq DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    for part in (part(first)..=part(last)).rev() {
+        if found.len() >= query.limit as usize {
+            break;
+        }
+        find(statement.query(params![part, key.0, before, since, until])?, query, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Adds what a query asks for of one block after the other, until there is enough.
+fn find(mut blocks: Rows<'_>, query: &UsageQuery, found: &mut Vec<(u64, UsageRecord)>) -> Result<()> {
+    let wanted = query.limit as usize;
+    while found.len() < wanted
+        && let Some(row) = blocks.next()?
+    {
+        let id = row.get(0)?;
+        let in_block = matches(row.get_ref(1)?.as_blob()?, query).map_err(|why| damaged(id, why))?;
+        found.extend(in_block.into_iter().rev().take(wanted - found.len()));
+    }
+    Ok(())
+}
+
+/// The records of a block that a query asks for, oldest first.
+fn matches(block: &[u8], query: &UsageQuery) -> std::result::Result<Vec<(u64, UsageRecord)>, Damaged> {
+    let mut reader = BlockReader::new(block)?;
+    let mut found = Vec::new();
+    while reader.advance()? {
+        if reader.fits(query) {
+            found.push((reader.seq(), reader.record()?));
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes records from before a moment, and says how many: at least `limit` if there are so many, and not many more. A
+/// block of which some are younger keeps those.
+pub(super) fn delete(connection: &Connection, before: Timestamp, limit: u32) -> Result<u64> {
+    let mut deleted = 0;
+    while deleted < u64::from(limit) {
+        let sql = "SELECT first_seq, records FROM usage_blocks WHERE at_min < ?1 ORDER BY at_min LIMIT 1";
+        let oldest = connection.prepare_cached(sql)?.query_row([millis(before)], |row| {
+            let id = row.get(0)?;
+            let block = row.get_ref(1)?.as_blob()?;
+            let keys = BlockReader::new(block).map_err(|why| damaged(id, why))?.keys().to_vec();
+            Ok((id, keys, read(id, block)?))
+        });
+        let Some((id, keys, mut records)) = oldest.optional()? else {
+            break;
+        };
+        let count = records.len();
+        records.retain(|(_, record)| record.at >= before);
+        deleted += (count - records.len()) as u64;
+        rewrite(connection, id, &keys, &records)?;
+    }
+    Ok(deleted)
+}
+
+/// Notes that a call that was lost costs nothing.
+pub(super) fn forgive(connection: &Connection, key: KeyId, request_id: &str, at: Timestamp) -> Result<()> {
+    let sql = "SELECT first_seq, records FROM usage_blocks WHERE at_min <= ?1 AND at_max >= ?1 AND EXISTS \
+                 (SELECT 1 FROM usage_block_keys AS keys \
+                  WHERE part = usage_blocks.first_seq >> ?2 AND key = ?3 AND keys.first_seq = usage_blocks.first_seq)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![millis(at), PART_BITS, key.0])?;
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        let mut records = read(id, row.get_ref(1)?.as_blob()?)?;
+        let is_it = |record: &UsageRecord| {
+            record.key == key && record.request_id == request_id && record.outcome == Outcome::Lost
+        };
+        if let Some((_, record)) = records.iter_mut().find(|(_, record)| is_it(record)) {
+            (record.outcome, record.charged) = (Outcome::Unsent, Units::default());
+            drop(rows);
+            return rewrite(connection, id, &[], &records);
+        }
+    }
+    Ok(())
+}
+
+fn read(id: u64, block: &[u8]) -> Result<Vec<(u64, UsageRecord)>> {
+    block::records(block).map_err(|why| damaged(id, why))
+}
+
+fn damaged(id: u64, why: Damaged) -> Error {
+    let reason = format!("block {id} of the usage records is damaged: {why}");
+    Error::FromSqlConversionFailure(1, Type::Blob, reason.into())
+}
+
+/// Times beyond the reach of SQLite's integers are all the same to the search for blocks.
+fn millis(at: Timestamp) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
