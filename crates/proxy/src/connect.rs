@@ -234,7 +234,6 @@ where
 {
     let attempted = Counted { socket, traffic: Arc::clone(&traffic), level: Level::Attempts };
     let (sender, connection) = http1::Builder::new()
-        .max_headers(256)
         .handshake(TokioIo::new(attempted))
         .await
         .map_err(|source| ConnectError::Handshake { source })?;
