@@ -23,33 +23,28 @@ use crate::metrics::Metrics;
 use crate::pool::{Lease, Pool};
 
 /// Headers of one hop, RFC 9110 section 7.6.1 and RFC 9112 section 6.1, and those that till answers itself.
-const NOT_FORWARDED: [HeaderName; 12] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    // till has sent its own 100 (Continue).
-    header::EXPECT,
-    // An answer in parts could hide an echo of the key between two of them.
-    header::RANGE,
-    header::IF_RANGE,
-    // Compressed frames could not be scanned.
-    header::SEC_WEBSOCKET_EXTENSIONS,
-];
+fn is_not_forwarded(name: &str) -> bool {
+    match name {
+        "connection" | "keep-alive" | "proxy-authenticate" | "proxy-authorization" | "proxy-connection" | "te"
+        | "transfer-encoding" | "upgrade" => true,
+        // till has sent its own 100 (Continue).
+        "expect" => true,
+        // An answer in parts could hide an echo of the key between two of them.
+        "range" | "if-range" => true,
+        // Compressed frames could not be scanned.
+        "sec-websocket-extensions" => true,
+        _ => name.starts_with(TILL_HEADER_PREFIX),
+    }
+}
 
 /// Headers of one hop in answers.
-const NOT_RELAYED: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+fn is_not_relayed(name: &str) -> bool {
+    match name {
+        "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "transfer-encoding"
+        | "upgrade" => true,
+        _ => name.starts_with(TILL_HEADER_PREFIX),
+    }
+}
 
 /// Prefix of till's own headers: never forwarded, never taken from an upstream.
 pub(crate) const TILL_HEADER_PREFIX: &str = "x-till-";
@@ -241,10 +236,7 @@ pub(crate) fn outbound(
 fn clean(headers: &mut HeaderMap, is_websocket: bool) {
     let wants_trailers = has_token(headers, &header::TE, "trailers");
     remove_named_by_connection(headers);
-    for name in &NOT_FORWARDED {
-        headers.remove(name);
-    }
-    remove_ours(headers);
+    remove_all(headers, is_not_forwarded);
     if is_websocket {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -257,10 +249,7 @@ fn clean(headers: &mut HeaderMap, is_websocket: bool) {
 /// Removes what belongs to the hop between provider and till from an answer.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
     remove_named_by_connection(headers);
-    for name in &NOT_RELAYED {
-        headers.remove(name);
-    }
-    remove_ours(headers);
+    remove_all(headers, is_not_relayed);
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
@@ -280,11 +269,11 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
-fn remove_ours(headers: &mut HeaderMap) {
-    // Nearly always none: an empty list allocates nothing.
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(TILL_HEADER_PREFIX)).cloned().collect();
-    for name in ours {
+/// Removes what this says. One look at each header is less than one look-up per name.
+fn remove_all(headers: &mut HeaderMap, is_removed: fn(&str) -> bool) {
+    // Often none: an empty list allocates nothing.
+    let removed: Vec<HeaderName> = headers.keys().filter(|name| is_removed(name.as_str())).cloned().collect();
+    for name in removed {
         headers.remove(name);
     }
 }

@@ -18,9 +18,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
 use till_core::redact::{RedactStream, Redactor};
-use till_providers::{Dialect, Provider};
+use till_providers::Dialect;
 use till_store::KeyEnded;
 
+use crate::authenticate::VerifiedKey;
 use crate::body::BodyError;
 use crate::decode::{self, Decoded};
 use crate::drain::Drains;
@@ -102,7 +103,7 @@ impl Cut {
 /// `upstream_protocol` for a content coding that can't be undone, or another protocol.
 pub(crate) async fn open(
     forwarded: Forwarded,
-    provider: &Provider,
+    key: &Arc<VerifiedKey>,
     idle: Duration,
     is_head: bool,
 ) -> Result<(Parts, Live, bool), Denial> {
@@ -114,7 +115,7 @@ pub(crate) async fn open(
             "The provider switched to another protocol, which was not asked for. The request is counted.",
         ));
     }
-    let meter = Meter::begin(hold, measure, provider, &parts, started);
+    let meter = Meter::begin(hold, measure, key, &parts, started);
     if let Some(denial) = meter.ended() {
         // It ended before the provider answered: nothing of the answer is passed on.
         return Err(denial);
