@@ -1,5 +1,8 @@
 //! Stage 4: send the request, with the real key in the place of the scoped one.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -25,8 +28,14 @@ use crate::pool::{Lease, Pool};
 /// Headers of one hop, RFC 9110 section 7.6.1 and RFC 9112 section 6.1, and those that till answers itself.
 fn is_not_forwarded(name: &str) -> bool {
     match name {
-        "connection" | "keep-alive" | "proxy-authenticate" | "proxy-authorization" | "proxy-connection" | "te"
-        | "transfer-encoding" | "upgrade" => true,
+        "connection"
+        | "keep-alive"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "proxy-connection"
+        | "te"
+        | "transfer-encoding"
+        | "upgrade" => true,
         // till has sent its own 100 (Continue).
         "expect" => true,
         // An answer in parts could hide an echo of the key between two of them.
@@ -104,17 +113,24 @@ async fn exchange(
             Some(lease) => (lease, true),
             None => {
                 metrics.upstream_connects.add(1);
-                let fresh = pool.connect(&key.bucket).await;
+                // In a box of its own, because it is large and seldom.
+                let fresh = Box::pin(pool.connect(&key.bucket)).await;
                 (fresh.map_err(|error| unreachable(key, &error))?, false)
             }
         };
         let before = lease.wire.mark();
         admission.sending();
         let answer = lease.wire.sender.try_send_request(request);
-        let mut error = match tokio::time::timeout(first_byte, answer).await {
-            Ok(Ok(response)) => return Ok((response, lease)),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(too_late(key, first_byte)),
+        let mut answer = pin!(answer);
+        let deadline = tokio::time::Instant::now() + first_byte;
+        let answered = poll_fn(|cx| match lease.wire.poll(cx, |cx| answer.as_mut().poll(cx)) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => lease.wire.poll_deadline(cx, deadline).map(|()| None),
+        });
+        let mut error = match answered.await {
+            Some(Ok(response)) => return Ok((response, lease)),
+            Some(Err(error)) => error,
+            None => return Err(too_late(key, first_byte)),
         };
         let is_unsent = lease.wire.sent_nothing_since(before);
         if is_unsent {

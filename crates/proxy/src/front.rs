@@ -237,11 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
 
     /// Reads once into the parser's own buffer and looks at it there. What is not a whole head that may pass, and no
     /// more of the connection than that and its body, is taken out again.
-    fn poll_whole_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<Arrived>> {
+    fn poll_whole_head(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<Arrived>> {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, out))?;
         let read = &out.filled()[before..];

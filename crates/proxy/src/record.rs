@@ -72,7 +72,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(till: &Arc<Inner>, request_id: RequestId, from: From, method: Method, path: &str) -> Self {
+    pub(crate) fn new(
+        till: &Arc<Inner>,
+        request_id: RequestId,
+        from: From,
+        method: Method,
+        path: &str,
+    ) -> Self {
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
         let is_logged = till.log_requests;

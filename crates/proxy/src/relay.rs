@@ -124,7 +124,8 @@ pub(crate) async fn open(
     let source = match decode::coding(&parts.headers) {
         Ok(Some(coding)) if has_body => {
             decode::forget_coding(&mut parts.headers);
-            Source::Decoded(Decoded::begin(body, coding, idle).await.map_err(|_| unreadable())?)
+            let decoded = Box::pin(Decoded::begin(body, coding, &lease.wire, idle));
+            Source::Decoded(decoded.await.map_err(|_| unreadable())?)
         }
         Err(_) if has_body => return Err(unreadable()),
         _ => Source::Plain(body),
@@ -234,12 +235,12 @@ impl Live {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.source {
+        self.lease.wire.poll(cx, |cx| match &mut self.source {
             Source::Plain(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Source::Decoded(body) => {
                 body.poll_next(cx).map(|step| step.map(|data| data.map(Frame::data).map_err(Into::into)))
             }
-        }
+        })
     }
 
     fn has_ended(&self) -> bool {
@@ -251,7 +252,7 @@ impl Live {
 
     fn watchdog(&mut self, idle: Duration) -> &mut Watchdog {
         let (meter, lease) = (&self.meter, &self.lease);
-        self.watchdog.get_or_insert_with(|| Watchdog::start(meter.key_ended(), lease.wire.task(), idle))
+        self.watchdog.get_or_insert_with(|| Watchdog::start(meter.key_ended(), lease.wire.end(), idle))
     }
 }
 

@@ -129,7 +129,7 @@ async fn receive(
     let has_origin = request.headers().contains_key(header::ORIGIN);
     let outcome = match route {
         Route::Data { provider, path } => pass(till, request, provider.as_deref(), &path, record).await,
-        _ => check_self(till, request, record).await,
+        _ => Box::pin(check_self(till, request, record)).await,
     };
     let mut response = outcome.unwrap_or_else(refuse);
     if has_origin {
