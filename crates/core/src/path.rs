@@ -176,12 +176,16 @@ impl FinalPath {
 
     /// Whether a slash is encoded in it, which some servers read as a slash and others as a character of a segment.
     pub fn has_encoded_slash(&self) -> bool {
-        self.to_raw().facts.encoded_slash
+        self.facts().encoded_slash
     }
 
     /// Whether a character is encoded that may stand for itself. Only providers that no table knows are sent such paths.
     pub fn has_encoded_unreserved(&self) -> bool {
-        self.to_raw().facts.encoded_unreserved
+        self.facts().encoded_unreserved
+    }
+
+    fn facts(&self) -> Facts {
+        if self.0.contains('%') { self.to_raw().facts } else { Facts::default() }
     }
 
     /// Reads the final path as a raw one again: a table applied to it must not change it any more.

@@ -108,7 +108,7 @@ impl Methods {
 
 impl DeniedEndpoint {
     /// Whether a request is to this endpoint.
-    pub fn matches(&self, method: &Method, path: &Comparable) -> bool {
+    pub fn matches(&self, method: &Method, path: &Comparable<'_>) -> bool {
         self.methods.contains(method) && self.pattern.matches(path)
     }
 }

@@ -65,8 +65,7 @@ impl Provider {
 
 impl EncodedSlash {
     fn refuses(self, path: &FinalPath) -> bool {
-        let encoded = path.as_str().as_bytes().windows(3).any(|three| three.eq_ignore_ascii_case(b"%2F"));
-        if !encoded {
+        if !path.has_encoded_slash() {
             return false;
         }
         match self {

@@ -7,88 +7,119 @@
 //! A path is compared percent-decoded and without a trailing slash, and in both ways of reading an
 //! encoded slash: as data inside a segment and as a slash like any other.
 
+use std::borrow::Cow;
+
 use till_core::path::FinalPath;
 
 /// A pattern as written in a table: starts with `/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern(pub &'static str);
 
-/// The forms of a path that patterns are compared with, made once per request.
+/// The forms of a path that patterns are compared with. Nearly every path has nothing encoded in it and is compared as
+/// it stands.
 #[derive(Debug)]
-pub struct Comparable {
-    /// As a server sees it that decodes before it splits.
-    split_after_decoding: Vec<String>,
-    /// As a server sees it that splits before it decodes, where that is different.
-    split_before_decoding: Option<Vec<String>>,
+pub struct Comparable<'a> {
+    /// As a server sees it that decodes before it splits, without a trailing slash.
+    decoded: Cow<'a, str>,
+    /// As a server sees it that splits before it decodes, where that is different: segment by segment.
+    split_before_decoding: Option<Vec<Cow<'a, str>>>,
 }
 
-impl Comparable {
+impl<'a> Comparable<'a> {
     /// Decodes the path.
-    pub fn new(path: &FinalPath) -> Self {
-        let decoded = path.decoded();
-        let trimmed = decoded.strip_suffix('/').unwrap_or(&decoded);
-        let split_after_decoding: Vec<String> = trimmed.split('/').skip(1).map(str::to_owned).collect();
-        let mut kept: Vec<String> = path.decoded_segments().map(Into::into).collect();
-        if kept.last().is_some_and(String::is_empty) {
-            kept.pop();
+    pub fn new(path: &'a FinalPath) -> Self {
+        let mut decoded = path.decoded();
+        let split_before_decoding = path.has_encoded_slash().then(|| {
+            let mut segments: Vec<_> = path.decoded_segments().collect();
+            segments.pop_if(|last| last.is_empty());
+            segments
+        });
+        if decoded.ends_with('/') {
+            let length = decoded.len() - 1;
+            match &mut decoded {
+                Cow::Borrowed(text) => *text = &text[..length],
+                Cow::Owned(text) => text.truncate(length),
+            }
         }
-        let split_before_decoding = (kept != split_after_decoding).then_some(kept);
-        Self { split_after_decoding, split_before_decoding }
+        Self { decoded, split_before_decoding }
+    }
+
+    /// The segments where a server sees them that decodes before it splits.
+    fn decoded_segments(&self) -> Segments<'_> {
+        Segments(&self.decoded)
+    }
+
+    /// Where a server sees them that splits before it decodes.
+    fn own_segments(&self) -> Option<impl Iterator<Item = &str>> {
+        self.split_before_decoding.as_ref().map(|segments| segments.iter().map(|segment| &**segment))
+    }
+}
+
+/// The segments of a path or pattern: what stands behind each slash. `str::split` is made for longer texts.
+struct Segments<'a>(&'a str);
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.0.get(1..)?;
+        let end = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
+        let (segment, rest) = rest.split_at(end);
+        self.0 = rest;
+        Some(segment)
     }
 }
 
 impl Pattern {
     /// Whether the path, in one of its readings, is one of those meant.
-    pub fn matches(&self, path: &Comparable) -> bool {
-        self.matches_segments(&path.split_after_decoding)
-            || path.split_before_decoding.as_ref().is_some_and(|segments| self.matches_segments(segments))
+    pub fn matches(&self, path: &Comparable<'_>) -> bool {
+        matches(self.0, path.decoded_segments(), is_meant)
+            || path.own_segments().is_some_and(|segments| matches(self.0, segments, is_meant))
     }
 
     /// Whether the path, split where it has slashes of its own and in its own letter case, is one of those meant: for
     /// tables of what is allowed, where another spelling is another path.
-    pub fn matches_exactly(&self, path: &Comparable) -> bool {
+    pub fn matches_exactly(&self, path: &Comparable<'_>) -> bool {
         matches_exactly(self.0, path)
-    }
-
-    fn matches_segments(&self, segments: &[String]) -> bool {
-        let mut segments = segments.iter();
-        for expected in self.0.split('/').skip(1) {
-            if expected == "**" {
-                return true;
-            }
-            match segments.next() {
-                Some(segment) if matches_segment(expected, segment) => {}
-                _ => return false,
-            }
-        }
-        segments.next().is_none()
     }
 }
 
 /// [`Pattern::matches_exactly`] for a pattern from configuration.
-pub(crate) fn matches_exactly(pattern: &str, path: &Comparable) -> bool {
-    let segments = path.split_before_decoding.as_ref().unwrap_or(&path.split_after_decoding);
-    let mut segments = segments.iter();
-    for expected in pattern.split('/').skip(1) {
+pub(crate) fn matches_exactly(pattern: &str, path: &Comparable<'_>) -> bool {
+    match path.own_segments() {
+        Some(segments) => matches(pattern, segments, is_meant_exactly),
+        None => matches(pattern, path.decoded_segments(), is_meant_exactly),
+    }
+}
+
+fn matches<'a>(
+    pattern: &str,
+    mut segments: impl Iterator<Item = &'a str>,
+    is_meant: fn(&str, &str) -> bool,
+) -> bool {
+    for expected in Segments(pattern) {
         if expected == "**" {
             return true;
         }
-        let is_meant = |segment: &String| match expected.strip_prefix('*') {
-            Some(verb) => segment.len() > verb.len() && segment.ends_with(verb),
-            None => expected == segment,
-        };
-        if !segments.next().is_some_and(is_meant) {
+        if !segments.next().is_some_and(|segment| is_meant(expected, segment)) {
             return false;
         }
     }
     segments.next().is_none()
 }
 
-fn matches_segment(expected: &str, segment: &str) -> bool {
+fn is_meant(expected: &str, segment: &str) -> bool {
     match expected.strip_prefix('*') {
         Some("") => true,
         Some(verb) => ends_with_ignoring_case(segment, verb),
         None => expected.eq_ignore_ascii_case(segment),
+    }
+}
+
+fn is_meant_exactly(expected: &str, segment: &str) -> bool {
+    match expected.strip_prefix('*') {
+        Some(verb) => segment.len() > verb.len() && segment.ends_with(verb),
+        None => expected == segment,
     }
 }
 

@@ -169,7 +169,7 @@ pub(crate) async fn admit(
             Err(HoldRefusal::TermsChanged) => continue,
             Err(HoldRefusal::Denied(no)) => {
                 if counted.is_none() && does_not_fit(no.code) {
-                    counted = count_input(till, key, request, facts, &bytes, &plan, &terms).await;
+                    counted = Box::pin(count_input(till, key, request, facts, &bytes, &plan, &terms)).await;
                     if counted.is_some() {
                         continue;
                     }

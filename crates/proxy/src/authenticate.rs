@@ -1,16 +1,18 @@
 //! Stage 1: which key is this, and what is sealed in it.
 //!
 //! A token is opened with cryptography alone: no store is asked, so unknown tokens cost an attacker more than
-//! us. What was opened is remembered by the hash of the whole token. Status and limits are never read from
-//! here; the ledger has them.
+//! us. What was opened is remembered with the whole token, which is compared. Status and limits are never read
+//! from here; the ledger has them.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
 use till_core::redact::Redactor;
-use till_core::token::{KeyRing, token_fingerprint};
+use till_core::secret::Secret;
+use till_core::token::KeyRing;
 use till_core::upstream::Upstream;
 use till_providers::{BaseUrl, Provider, Registry};
 
@@ -60,12 +62,19 @@ pub(crate) struct Authenticator {
     keys: Arc<KeyRing>,
     registry: Arc<Registry>,
     pool: Arc<Pool>,
-    opened: [Mutex<HashMap<[u8; 32], Arc<VerifiedKey>>>; SHARDS],
+    /// By a hash that nobody outside can aim at.
+    opened: [Mutex<HashMap<u64, Opened>>; SHARDS],
+    hashing: RandomState,
+}
+
+struct Opened {
+    token: Secret,
+    key: Arc<VerifiedKey>,
 }
 
 impl Authenticator {
     pub(crate) fn new(keys: Arc<KeyRing>, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
-        Self { keys, registry, pool, opened: Default::default() }
+        Self { keys, registry, pool, opened: Default::default(), hashing: RandomState::new() }
     }
 
     /// Opens a token, or finds it among those opened before.
@@ -81,10 +90,12 @@ impl Authenticator {
                  the provider's own API key would go.",
             )
         })?;
-        let fingerprint = token_fingerprint(token);
-        let shard = &self.opened[usize::from(fingerprint[0]) % SHARDS];
-        if let Some(key) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&fingerprint) {
-            return Ok(Authenticated(Arc::clone(key)));
+        let hash = self.hashing.hash_one(token);
+        let shard = &self.opened[usize::from(hash.to_le_bytes()[0]) % SHARDS];
+        if let Some(known) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&hash)
+            && known.token.reveal() == token.as_bytes()
+        {
+            return Ok(Authenticated(Arc::clone(&known.key)));
         }
         let key = Arc::new(self.open(token)?);
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +104,8 @@ impl Authenticator {
             let victim = shard.keys().next().copied();
             victim.map(|victim| shard.remove(&victim));
         }
-        shard.insert(fingerprint, Arc::clone(&key));
+        let token = Secret::new(token);
+        shard.insert(hash, Opened { token, key: Arc::clone(&key) });
         Ok(Authenticated(key))
     }
 

@@ -3,11 +3,12 @@
 //! Everything that can go wrong here goes wrong before the first byte of a request, so a [`ConnectError`]
 //! is proof that nothing was sent.
 
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use till_providers::BaseUrl;
 use till_providers::base_url::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsConnector;
 
 /// The body of a forwarded request: the client's own, or one that till holds in memory.
@@ -62,10 +63,33 @@ pub(crate) enum ConnectError {
 }
 
 /// One HTTP/1.1 connection to a provider.
+///
+/// It has no task of its own: whoever waits for something that comes over it polls it meanwhile, so that an answer wakes
+/// one task and not two. Who holds nothing but the wire gets nothing done: see [`Wire::poll`].
 pub(crate) struct Wire {
     pub(crate) sender: http1::SendRequest<OutboundBody>,
     traffic: Arc<Traffic>,
-    task: AbortHandle,
+    connection: Arc<Connection>,
+    /// One timer for all requests; it looks at the clock when it fires instead of being moved with every request.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// `None` once it has ended. The lock is for [`WireEnd`]; nobody else asks for it at the same time.
+type Connection = Mutex<Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>>;
+
+/// A way to end a connection from elsewhere, at once.
+pub(crate) struct WireEnd(Weak<Connection>);
+
+impl WireEnd {
+    pub(crate) fn end(&self) {
+        let connection = self.0.upgrade();
+        // Taken out under the lock and closed after it.
+        let _ = connection.and_then(|connection| lock(&connection).take());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What went out on a connection.
@@ -100,9 +124,74 @@ impl Wire {
         now.attempts == then.attempts || now.bytes == then.bytes
     }
 
-    /// A way to end the connection from elsewhere, at once.
-    pub(crate) fn task(&self) -> AbortHandle {
-        self.task.clone()
+    /// Moves the connection on, then asks what came over it. `poll` may wait for nothing else: it is not woken, but asked
+    /// again whenever the connection moves.
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.advance(cx);
+        poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// [`Wire::poll`], for a future.
+    pub(crate) async fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        poll_fn(|cx| self.poll(cx, |cx| future.as_mut().poll(cx))).await
+    }
+
+    /// Ready when it is later than `deadline`. Deadlines only ever grow.
+    pub(crate) fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    /// Makes it ready for another request, and forgets whom it would wake. Whether it is ready now.
+    pub(crate) fn rest(&self) -> bool {
+        self.advance(&mut Context::from_waker(Waker::noop()));
+        self.sender.is_ready()
+    }
+
+    /// Waits until the request is sent to its end; whether it can take another one.
+    pub(crate) async fn ready(&mut self) -> bool {
+        let Self { sender, connection, .. } = self;
+        let is_ready = poll_fn(|cx| {
+            advance(connection, cx);
+            sender.poll_ready(cx).map(|outcome| outcome.is_ok())
+        });
+        is_ready.await && self.rest()
+    }
+
+    /// Moves it on until it has ended or become another protocol.
+    pub(crate) async fn run(self) {
+        poll_fn(|cx| {
+            self.advance(cx);
+            if lock(&self.connection).is_some() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
+    pub(crate) fn end(&self) -> WireEnd {
+        WireEnd(Arc::downgrade(&self.connection))
+    }
+
+    fn advance(&self, cx: &mut Context<'_>) {
+        advance(&self.connection, cx);
+    }
+}
+
+fn advance(connection: &Connection, cx: &mut Context<'_>) {
+    let mut connection = lock(connection);
+    // How it ends is told to whoever waits for an answer over it.
+    if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+        *connection = None;
     }
 }
 
@@ -234,15 +323,11 @@ where
 {
     let attempted = Counted { socket, traffic: Arc::clone(&traffic), level: Level::Attempts };
     let (sender, connection) = http1::Builder::new()
-        .max_headers(256)
         .handshake(TokioIo::new(attempted))
         .await
         .map_err(|source| ConnectError::Handshake { source })?;
-    // Ends by itself: when the provider closes, or when the last sender is dropped.
-    let task = tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(Wire { sender, traffic, task: task.abort_handle() })
+    let connection: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(connection.with_upgrades());
+    Ok(Wire { sender, traffic, connection: Arc::new(Mutex::new(Some(connection))), timer: None })
 }
 
 /// Counts what is written through it.

@@ -15,6 +15,8 @@ use hyper::body::Incoming;
 use tokio::io::AsyncRead;
 use tokio_util::io::{StreamReader, poll_read_buf};
 
+use crate::connect::Wire;
+
 /// How much is decoded at once.
 const STEP: usize = 16 * 1024;
 
@@ -76,9 +78,14 @@ impl Decoded {
     ///
     /// # Errors
     /// It can't be decoded, or nothing came for as long as `patience`.
-    pub(crate) async fn begin(body: Incoming, coding: Coding, patience: Duration) -> io::Result<Self> {
+    pub(crate) async fn begin(
+        body: Incoming,
+        coding: Coding,
+        wire: &Wire,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let mut decoded = Self::new(body, coding);
-        let first = std::future::poll_fn(|cx| decoded.poll_next(cx));
+        let first = wire.wait(std::future::poll_fn(|cx| decoded.poll_next(cx)));
         let first = tokio::time::timeout(patience, first).await.map_err(|_| io::ErrorKind::TimedOut)?;
         decoded.first = Some(first.transpose()?);
         Ok(decoded)

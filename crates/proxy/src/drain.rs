@@ -67,7 +67,7 @@ impl Drains {
     pub(crate) async fn read_answer(self, forwarded: Forwarded) {
         let mut stage = self.till.stage.clone();
         let opened = tokio::select! {
-            opened = open(forwarded, &self.key.provider, self.idle, false) => opened,
+            opened = open(forwarded, &self.key, self.idle, false) => opened,
             () = reached(&mut stage, Stage::Cutting) => return,
         };
         match opened {

@@ -1,5 +1,8 @@
 //! Stage 4: send the request, with the real key in the place of the scoped one.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -23,33 +26,34 @@ use crate::metrics::Metrics;
 use crate::pool::{Lease, Pool};
 
 /// Headers of one hop, RFC 9110 section 7.6.1 and RFC 9112 section 6.1, and those that till answers itself.
-const NOT_FORWARDED: [HeaderName; 12] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    // till has sent its own 100 (Continue).
-    header::EXPECT,
-    // An answer in parts could hide an echo of the key between two of them.
-    header::RANGE,
-    header::IF_RANGE,
-    // Compressed frames could not be scanned.
-    header::SEC_WEBSOCKET_EXTENSIONS,
-];
+fn is_not_forwarded(name: &str) -> bool {
+    match name {
+        "connection"
+        | "keep-alive"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "proxy-connection"
+        | "te"
+        | "transfer-encoding"
+        | "upgrade" => true,
+        // till has sent its own 100 (Continue).
+        "expect" => true,
+        // An answer in parts could hide an echo of the key between two of them.
+        "range" | "if-range" => true,
+        // Compressed frames could not be scanned.
+        "sec-websocket-extensions" => true,
+        _ => name.starts_with(TILL_HEADER_PREFIX),
+    }
+}
 
 /// Headers of one hop in answers.
-const NOT_RELAYED: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+fn is_not_relayed(name: &str) -> bool {
+    match name {
+        "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "transfer-encoding"
+        | "upgrade" => true,
+        _ => name.starts_with(TILL_HEADER_PREFIX),
+    }
+}
 
 /// Prefix of till's own headers: never forwarded, never taken from an upstream.
 pub(crate) const TILL_HEADER_PREFIX: &str = "x-till-";
@@ -109,17 +113,24 @@ async fn exchange(
             Some(lease) => (lease, true),
             None => {
                 metrics.upstream_connects.add(1);
-                let fresh = pool.connect(&key.bucket).await;
+                // In a box of its own, because it is large and seldom.
+                let fresh = Box::pin(pool.connect(&key.bucket)).await;
                 (fresh.map_err(|error| unreachable(key, &error))?, false)
             }
         };
         let before = lease.wire.mark();
         admission.sending();
         let answer = lease.wire.sender.try_send_request(request);
-        let mut error = match tokio::time::timeout(first_byte, answer).await {
-            Ok(Ok(response)) => return Ok((response, lease)),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(too_late(key, first_byte)),
+        let mut answer = pin!(answer);
+        let deadline = tokio::time::Instant::now() + first_byte;
+        let answered = poll_fn(|cx| match lease.wire.poll(cx, |cx| answer.as_mut().poll(cx)) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => lease.wire.poll_deadline(cx, deadline).map(|()| None),
+        });
+        let mut error = match answered.await {
+            Some(Ok(response)) => return Ok((response, lease)),
+            Some(Err(error)) => error,
+            None => return Err(too_late(key, first_byte)),
         };
         let is_unsent = lease.wire.sent_nothing_since(before);
         if is_unsent {
@@ -241,10 +252,7 @@ pub(crate) fn outbound(
 fn clean(headers: &mut HeaderMap, is_websocket: bool) {
     let wants_trailers = has_token(headers, &header::TE, "trailers");
     remove_named_by_connection(headers);
-    for name in &NOT_FORWARDED {
-        headers.remove(name);
-    }
-    remove_ours(headers);
+    remove_all(headers, is_not_forwarded);
     if is_websocket {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -257,10 +265,7 @@ fn clean(headers: &mut HeaderMap, is_websocket: bool) {
 /// Removes what belongs to the hop between provider and till from an answer.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
     remove_named_by_connection(headers);
-    for name in &NOT_RELAYED {
-        headers.remove(name);
-    }
-    remove_ours(headers);
+    remove_all(headers, is_not_relayed);
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
@@ -280,11 +285,11 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
-fn remove_ours(headers: &mut HeaderMap) {
-    // Nearly always none: an empty list allocates nothing.
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(TILL_HEADER_PREFIX)).cloned().collect();
-    for name in ours {
+/// Removes what this says. One look at each header is less than one look-up per name.
+fn remove_all(headers: &mut HeaderMap, is_removed: fn(&str) -> bool) {
+    // Often none: an empty list allocates nothing.
+    let removed: Vec<HeaderName> = headers.keys().filter(|name| is_removed(name.as_str())).cloned().collect();
+    for name in removed {
         headers.remove(name);
     }
 }

@@ -28,6 +28,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 
 use self::framing::Body;
+use self::head::Head;
 pub(crate) use self::head::Violation;
 
 /// The connection preface of HTTP/2, RFC 9113 section 3.4.
@@ -39,7 +40,8 @@ const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nx-till-refused:
 /// Marks the request that the parser makes of [`REFUSED_HEAD`].
 pub(crate) const REFUSED_MARK: &str = "x-till-refused";
 
-/// How much is read from the socket at once while a head is incomplete.
+/// How much is read from the socket at once while a head is incomplete. Most heads come whole and are read right into the
+/// buffer of the parser; nothing is kept here for them.
 const READ_STEP: usize = 8 * 1024;
 
 /// After a refusal this many bytes are read and thrown away before the connection closes, so that the client
@@ -60,7 +62,7 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self { bytes: 64 * 1024, count: 128 }
+        Self { bytes: 64 * 1024, count: 100 }
     }
 }
 
@@ -121,6 +123,14 @@ enum State {
     Body(Body),
     /// Refused: the rest of the connection is thrown away.
     Refused { discarded: usize, until: Option<Instant> },
+}
+
+/// What became of the first bytes after a silence.
+enum Arrived {
+    /// The parser has them: a whole head and nothing of another one. Or it is the end.
+    Passed,
+    /// They are in `unchecked`.
+    Kept,
 }
 
 /// See the module documentation.
@@ -225,14 +235,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
         }
     }
 
+    /// Reads once into the parser's own buffer and looks at it there. What is not a whole head that may pass, and no
+    /// more of the connection than that and its body, is taken out again.
+    fn poll_whole_head(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<Arrived>> {
+        let before = out.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, out))?;
+        let read = &out.filled()[before..];
+        if read.is_empty() {
+            return Poll::Ready(Ok(Arrived::Passed));
+        }
+        if let Ok(Some(Head { length, mut body })) = head::check(read, &mut 0, self.limits)
+            && body.advance(&read[length..]) == Ok(read.len() - length)
+        {
+            self.state = State::Body(body);
+            return Poll::Ready(Ok(Arrived::Passed));
+        }
+        self.unchecked.extend_from_slice(read);
+        out.set_filled(before);
+        Poll::Ready(Ok(Arrived::Kept))
+    }
+
     /// Looks for the end of a head in `unchecked` and lets it through, or refuses.
     fn check_head(&mut self) {
         match head::check(&self.unchecked, &mut self.scanned, self.limits) {
             Ok(None) => {}
             Ok(Some(head)) => {
                 self.scanned = 0;
-                let rest = self.unchecked.split_off(head.length);
-                self.checked = std::mem::replace(&mut self.unchecked, rest);
+                let head_bytes = self.unchecked.split_to(head.length);
+                if self.unchecked.is_empty() {
+                    // Its room goes with the head.
+                    self.unchecked = BytesMut::new();
+                }
+                self.checked = head_bytes;
                 self.state = State::Body(head.body);
             }
             Err(violation) => self.refuse(violation),
@@ -290,6 +324,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrontDoor<S> {
                 let length = this.checked.len().min(out.remaining());
                 out.put_slice(&this.checked[..length]);
                 this.checked.advance(length);
+                if this.checked.is_empty() {
+                    this.checked = BytesMut::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             match &mut this.state {
@@ -298,19 +335,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrontDoor<S> {
                     if !matches!(this.state, State::Head) {
                         continue;
                     }
-                    let was_idle = this.unchecked.is_empty();
-                    if was_idle && this.timer.is_none() {
-                        this.waiting_since = Instant::now();
-                    }
-                    let read = ready!(this.poll_fill(cx));
-                    match read {
-                        Ok(0) => return Poll::Ready(Ok(())),
-                        Ok(_) if was_idle => this.waiting_since = Instant::now(),
-                        Ok(_) => {}
-                        // Silence between requests is an ordinary end of the connection.
-                        Err(error) if was_idle && error.kind() == io::ErrorKind::TimedOut => {
-                            return Poll::Ready(Ok(()));
+                    if this.unchecked.is_empty() {
+                        match this.poll_whole_head(cx, out) {
+                            Poll::Ready(Ok(Arrived::Passed)) => return Poll::Ready(Ok(())),
+                            Poll::Ready(Ok(Arrived::Kept)) => {
+                                this.waiting_since = Instant::now();
+                                continue;
+                            }
+                            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                            // Silence between requests is an ordinary end of the connection.
+                            Poll::Pending => return this.poll_silence(cx).map(Ok),
                         }
+                    }
+                    match ready!(this.poll_fill(cx)) {
+                        Ok(0) => return Poll::Ready(Ok(())),
+                        Ok(_) => {}
                         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                             this.refuse(Violation::head_timeout());
                         }

@@ -233,9 +233,62 @@ impl RequestIds {
         Ok(Self { prefix, next: AtomicU64::new(0) })
     }
 
-    pub(crate) fn next(&self) -> String {
+    pub(crate) fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let [a, b, c, d, e, f] = self.prefix;
-        format!("req_{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}{number:08x}")
+        RequestId::new(self.prefix, number)
+    }
+}
+
+/// `req_`, the prefix of the instance and a number of eight hexadecimal digits or more.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestId {
+    text: [u8; Self::LENGTH_MAX],
+    length: usize,
+}
+
+impl RequestId {
+    const LENGTH_MAX: usize = 4 + 12 + 16;
+
+    fn new(prefix: [u8; 6], number: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let leading = number.leading_zeros() as usize / 4;
+        let number = number.to_be_bytes();
+        let halves = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        let skipped = leading.min(8);
+        let number = number.iter().flat_map(halves).skip(skipped);
+        let mut id = Self { text: *b"req_____________________________", length: 4 };
+        for (digit, place) in prefix.iter().flat_map(halves).chain(number).zip(&mut id.text[4..]) {
+            *place = digit;
+            id.length += 1;
+        }
+        id
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.length]).expect("letters and digits")
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RequestId;
+
+    #[test]
+    fn request_ids_grow_when_they_must() {
+        for (number, expected) in [
+            (0, "req_0102030405ff00000000"),
+            (0x1a2b, "req_0102030405ff00001a2b"),
+            (u64::from(u32::MAX), "req_0102030405ffffffffff"),
+            (1 << 32, "req_0102030405ff100000000"),
+            (u64::MAX, "req_0102030405ffffffffffffffffff"),
+        ] {
+            assert_eq!(RequestId::new([1, 2, 3, 4, 5, 255], number).as_str(), expected);
+        }
     }
 }

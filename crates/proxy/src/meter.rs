@@ -5,6 +5,7 @@
 //! - Nothing is buffered: bytes that come in go out, except for the one chunk of a stream that the client did not
 //!   ask for.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use till_providers::unbilled::is_unbilled;
 use till_providers::usage::{Charge, Reading, Unit, Usage, UsageChunkFilter, UsageReader};
 use till_store::{Hold, KeyEnded, Outcome, TokenCounts};
 
+use crate::authenticate::VerifiedKey;
 use crate::bounds::Measure;
 use crate::record::millis;
 
@@ -32,7 +34,7 @@ const MODEL_BYTES_MAX: usize = 256;
 pub(crate) struct Meter {
     hold: Hold,
     measure: Measure,
-    provider: Provider,
+    key: Arc<VerifiedKey>,
     status: StatusCode,
     reader: UsageReader,
     filter: Option<UsageChunkFilter>,
@@ -62,7 +64,7 @@ impl Meter {
     pub(crate) fn begin(
         mut hold: Hold,
         measure: Measure,
-        provider: &Provider,
+        key: &Arc<VerifiedKey>,
         parts: &Parts,
         started: Instant,
     ) -> Self {
@@ -81,7 +83,7 @@ impl Meter {
         Self {
             hold,
             measure,
-            provider: provider.clone(),
+            key: Arc::clone(key),
             status: parts.status,
             reader,
             filter,
@@ -144,9 +146,10 @@ impl Meter {
     }
 
     fn settle(self, is_whole: bool) {
-        let Self { mut hold, measure, provider, status, reader, started, .. } = self;
+        let Self { mut hold, measure, key, status, reader, started, .. } = self;
+        let provider = &key.provider;
         let reading = reader.finish();
-        let cost = cost(&measure, &provider, &reading);
+        let cost = cost(&measure, provider, &reading);
         let held = hold.units();
         let reported = Units {
             activations: held.activations,
@@ -160,7 +163,7 @@ impl Meter {
         } else if !measure.is_metered {
             // Nothing rests on it: what can be read is shown.
             (reported, if is_known { Outcome::Complete } else { Outcome::Unmetered })
-        } else if is_whole && is_unbilled(&provider, measure.endpoint, status) {
+        } else if is_whole && is_unbilled(provider, measure.endpoint, status) {
             (nothing, Outcome::Unbilled)
         } else if is_whole && is_known && status.is_success() {
             (reported, Outcome::Complete)
@@ -198,7 +201,11 @@ pub(crate) fn exceeded(provider: &Provider) -> Denial {
 pub(crate) fn is_event_stream(headers: &http::HeaderMap) -> bool {
     headers
         .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+        .is_some_and(|value| has_prefix(value.as_bytes(), b"text/event-stream"))
+}
+
+fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 fn cost(measure: &Measure, provider: &Provider, reading: &Reading) -> Cost {

@@ -51,7 +51,7 @@ impl Bucket {
     }
 
     fn sweep(&self) {
-        self.lock().retain(|idle| idle.is_good(self.idle_timeout));
+        self.lock().retain(|idle| idle.wire.rest() && idle.is_good(self.idle_timeout));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -74,12 +74,12 @@ pub(crate) struct Lease {
 impl Lease {
     /// Gives the connection back. Called after the last byte of the answer was read.
     pub(crate) fn release(mut self) {
-        if self.wire.sender.is_ready() {
+        if self.wire.rest() {
             self.bucket.put(self.wire);
         } else if !self.wire.sender.is_closed() {
-            // The request body is still on its way, or the connection task has not run yet.
+            // The request body is still on its way.
             tokio::spawn(async move {
-                if self.wire.sender.ready().await.is_ok() {
+                if self.wire.ready().await {
                     self.bucket.put(self.wire);
                 }
             });

@@ -15,12 +15,12 @@ use till_core::token::SCOPED_KEY_PREFIX;
 use till_providers::request::endpoint;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 
-use crate::Inner;
-use crate::authenticate::Authenticated;
+use crate::authenticate::{Authenticated, VerifiedKey};
 use crate::bounds::Measure;
 use crate::facts::Facts;
 use crate::metrics::{InFlight, Metrics};
 use crate::request::From;
+use crate::{Inner, RequestId};
 
 macro_rules! log_request {
     ($level:ident, $record:expr) => {
@@ -31,7 +31,7 @@ macro_rules! log_request {
             method = %$record.method,
             path = %$record.path,
             key = $record.key.map(tracing::field::display),
-            provider = $record.provider.as_deref(),
+            provider = $record.provider(),
             status = $record.status.map(|status| status.as_u16()),
             denial = $record.denial.map(DenialCode::as_str),
             cut = $record.cut,
@@ -49,14 +49,15 @@ pub(crate) struct Record {
     is_logged: bool,
     clock: fn() -> Timestamp,
     pub(crate) started: Instant,
-    pub(crate) request_id: String,
+    pub(crate) request_id: RequestId,
     peer: SocketAddr,
     /// Where the request comes from; `None` when it can't be told.
     pub(crate) client: Option<IpAddr>,
     method: Method,
     path: String,
     pub(crate) key: Option<KeyId>,
-    pub(crate) provider: Option<String>,
+    /// The same key, where its token was opened.
+    pub(crate) opened: Option<Arc<VerifiedKey>>,
     /// Name of the endpoint in the tables.
     endpoint: Option<&'static str>,
     model: Option<String>,
@@ -71,7 +72,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(till: &Arc<Inner>, request_id: String, from: From, method: Method, path: &str) -> Self {
+    pub(crate) fn new(
+        till: &Arc<Inner>,
+        request_id: RequestId,
+        from: From,
+        method: Method,
+        path: &str,
+    ) -> Self {
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
         let is_logged = till.log_requests;
@@ -88,7 +95,7 @@ impl Record {
             // HTTP/2 lets more through than a terminal should see.
             path: if is_logged { path.escape_default().to_string() } else { String::new() },
             key: None,
-            provider: None,
+            opened: None,
             endpoint: None,
             model: None,
             status: None,
@@ -109,6 +116,10 @@ impl Record {
         }
     }
 
+    fn provider(&self) -> Option<&str> {
+        self.opened.as_ref().map(|key| key.provider.id())
+    }
+
     /// What the request asks for is known from here on.
     pub(crate) fn asked_for(&mut self, measure: &Measure) {
         self.endpoint = measure.endpoint;
@@ -125,9 +136,9 @@ impl Record {
     pub(crate) fn usage(&self, key: KeyId) -> UsageRecord {
         UsageRecord {
             at: (self.clock)(),
-            request_id: self.request_id.clone(),
+            request_id: self.request_id.to_string(),
             key,
-            provider: self.provider.clone().unwrap_or_default(),
+            provider: self.provider().unwrap_or_default().to_owned(),
             method: self.method.to_string(),
             endpoint: self.endpoint.unwrap_or_default().to_owned(),
             model: self.model.clone(),
@@ -157,17 +168,19 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.metrics.bytes_relayed.add(self.bytes);
-        self.metrics.echoes_replaced.add(self.echoes);
+        if self.bytes > 0 {
+            self.metrics.bytes_relayed.add(self.bytes);
+        }
         match (self.denial, self.status) {
             (Some(code), _) => self.metrics.refused(code),
             (None, Some(status)) if self.is_data => self.metrics.answered(status),
             (None, _) => {}
         }
         if self.echoes > 0 {
+            self.metrics.echoes_replaced.add(self.echoes);
             tracing::warn!(
                 request = %self.request_id,
-                provider = self.provider.as_deref(),
+                provider = self.provider(),
                 echoes = self.echoes,
                 "upstream echoed its key; replaced"
             );

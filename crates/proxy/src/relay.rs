@@ -18,9 +18,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
 use till_core::redact::{RedactStream, Redactor};
-use till_providers::{Dialect, Provider};
+use till_providers::Dialect;
 use till_store::KeyEnded;
 
+use crate::authenticate::VerifiedKey;
 use crate::body::BodyError;
 use crate::decode::{self, Decoded};
 use crate::drain::Drains;
@@ -102,7 +103,7 @@ impl Cut {
 /// `upstream_protocol` for a content coding that can't be undone, or another protocol.
 pub(crate) async fn open(
     forwarded: Forwarded,
-    provider: &Provider,
+    key: &Arc<VerifiedKey>,
     idle: Duration,
     is_head: bool,
 ) -> Result<(Parts, Live, bool), Denial> {
@@ -114,7 +115,7 @@ pub(crate) async fn open(
             "The provider switched to another protocol, which was not asked for. The request is counted.",
         ));
     }
-    let meter = Meter::begin(hold, measure, provider, &parts, started);
+    let meter = Meter::begin(hold, measure, key, &parts, started);
     if let Some(denial) = meter.ended() {
         // It ended before the provider answered: nothing of the answer is passed on.
         return Err(denial);
@@ -123,7 +124,8 @@ pub(crate) async fn open(
     let source = match decode::coding(&parts.headers) {
         Ok(Some(coding)) if has_body => {
             decode::forget_coding(&mut parts.headers);
-            Source::Decoded(Decoded::begin(body, coding, idle).await.map_err(|_| unreadable())?)
+            let decoded = Box::pin(Decoded::begin(body, coding, &lease.wire, idle));
+            Source::Decoded(decoded.await.map_err(|_| unreadable())?)
         }
         Err(_) if has_body => return Err(unreadable()),
         _ => Source::Plain(body),
@@ -233,12 +235,12 @@ impl Live {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.source {
+        self.lease.wire.poll(cx, |cx| match &mut self.source {
             Source::Plain(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Source::Decoded(body) => {
                 body.poll_next(cx).map(|step| step.map(|data| data.map(Frame::data).map_err(Into::into)))
             }
-        }
+        })
     }
 
     fn has_ended(&self) -> bool {
@@ -250,7 +252,7 @@ impl Live {
 
     fn watchdog(&mut self, idle: Duration) -> &mut Watchdog {
         let (meter, lease) = (&self.meter, &self.lease);
-        self.watchdog.get_or_insert_with(|| Watchdog::start(meter.key_ended(), lease.wire.task(), idle))
+        self.watchdog.get_or_insert_with(|| Watchdog::start(meter.key_ended(), lease.wire.end(), idle))
     }
 }
 

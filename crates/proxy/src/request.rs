@@ -85,7 +85,7 @@ pub(crate) async fn serve(
     let closes = violation.is_some() || has_token(request.headers(), &header::UPGRADE, "websocket");
     let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, request.headers()));
     let from = From { peer: client.peer, client: address };
-    let record = Record::new(&till, request_id.clone(), from, request.method().clone(), request.uri().path());
+    let record = Record::new(&till, request_id, from, request.method().clone(), request.uri().path());
     let mut response = match violation {
         Some(Violation { code, message }) => {
             let denial = Denial::new(*code, format!("This request is refused: {message}."));
@@ -94,7 +94,7 @@ pub(crate) async fn serve(
         None => receive(&till, from, request, record).await,
     };
     let headers = response.headers_mut();
-    let id = HeaderValue::from_str(&request_id).expect("request ids are letters and digits");
+    let id = HeaderValue::from_str(request_id.as_str()).expect("request ids are letters and digits");
     headers.insert(HeaderName::from_static("x-till-request-id"), id);
     if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -129,7 +129,7 @@ async fn receive(
     let has_origin = request.headers().contains_key(header::ORIGIN);
     let outcome = match route {
         Route::Data { provider, path } => pass(till, request, provider.as_deref(), &path, record).await,
-        _ => check_self(till, request, record).await,
+        _ => Box::pin(check_self(till, request, record)).await,
     };
     let mut response = outcome.unwrap_or_else(refuse);
     if has_origin {
@@ -195,7 +195,7 @@ async fn pass(
     {
         websocket::open(Arc::clone(till), key, protocol, forwarded, client, record).map(Kind::Ready)
     } else {
-        let opened = open(forwarded, &key.key().provider, till.timeouts.idle, is_head).await;
+        let opened = open(forwarded, key.key(), till.timeouts.idle, is_head).await;
         match opened {
             Ok(opened) => {
                 let drains = Drains::new(till, key.key(), Arc::clone(&record.in_flight));
@@ -262,7 +262,7 @@ fn authenticated(
         refused.denial
     })?;
     record.key = Some(key.key().id);
-    record.provider = Some(key.key().provider.id().to_owned());
+    record.opened = Some(Arc::clone(key.key()));
     record.redact_path(&key.key().redactor);
     *dialect = key.key().provider.dialect();
     Ok((key, taken.query))
@@ -293,7 +293,7 @@ async fn check_self(
 /// The control plane.
 async fn own(till: &Inner, from: From, request: Request<Incoming>, mut record: Record) -> Response<Kind> {
     let From { peer, client } = from;
-    let own = OwnRequest { peer, client, request_id: record.request_id.clone() };
+    let own = OwnRequest { peer, client, request_id: record.request_id.to_string() };
     record.is_data = false;
     let response = (till.own)(request, own).await;
     record.status = Some(response.status());

@@ -1,10 +1,11 @@
 //! Listening, serving connections, and stopping without losing anything.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -23,6 +24,10 @@ use crate::{Inner, Proxy, Stage};
 
 /// Streams that one HTTP/2 connection may have open.
 const HTTP2_STREAMS_MAX: u32 = 256;
+
+/// So many headers hyper takes without being asked. For any other number it makes a table in memory per request; the front
+/// door counts them anyway.
+const HEADERS_UNASKED: usize = 100;
 
 /// How long to wait after accepting failed, which is nearly always for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -180,8 +185,11 @@ where
     });
     match protocol {
         Protocol::Http1 => {
-            let connection = http1::Builder::new()
-                .max_headers(till.head_limits.count)
+            let mut http = http1::Builder::new();
+            if till.head_limits.count > HEADERS_UNASKED {
+                http.max_headers(till.head_limits.count);
+            }
+            let connection = http
                 .max_buf_size((till.head_limits.bytes * 2).max(64 * 1024))
                 .half_close(false)
                 .serve_connection(TokioIo::new(door), service)
@@ -204,15 +212,26 @@ where
 async fn drive<C>(
     connection: C,
     graceful_shutdown: impl FnOnce(Pin<&mut C>),
-    mut stage: watch::Receiver<Stage>,
+    stage: watch::Receiver<Stage>,
 ) -> Result<(), ConnectionError>
 where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut connection = pin!(connection);
-    tokio::select! {
-        outcome = connection.as_mut() => return outcome.map_err(Into::into),
-        () = reached(&mut stage, Stage::Stopping) => {}
+    let mut stopping = stage.clone();
+    let mut stopping = pin!(reached(&mut stopping, Stage::Stopping));
+    let mut is_watched = false;
+    let outcome = poll_fn(|cx| {
+        // Being woken by a stop takes a lock that all connections share. It was taken with the first poll, and is not
+        // again before there is something new: the task has one waker for all its life.
+        if (!is_watched || stage.has_changed().unwrap_or(true)) && stopping.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        is_watched = true;
+        connection.as_mut().poll(cx).map(Some)
+    });
+    if let Some(outcome) = outcome.await {
+        return outcome.map_err(Into::into);
     }
     graceful_shutdown(connection.as_mut());
     connection.await.map_err(Into::into)

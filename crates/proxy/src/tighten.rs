@@ -129,11 +129,13 @@ async fn ask(till: &Inner, key: &Arc<VerifiedKey>, request: &Parts, wanted: Coun
         Some(lease) => lease,
         None => till.pool.connect(&key.bucket).await.ok()?,
     };
-    let response = lease.wire.sender.try_send_request(request).await.ok()?;
+    let response = lease.wire.sender.try_send_request(request);
+    let response = lease.wire.wait(response).await.ok()?;
     if !response.status().is_success() {
         return None;
     }
-    let answer = Limited::new(response.into_body(), ANSWER_MAX).collect().await.ok()?.to_bytes();
+    let answer = lease.wire.wait(Limited::new(response.into_body(), ANSWER_MAX).collect()).await;
+    let answer = answer.ok()?.to_bytes();
     lease.release();
     counted(&answer)
 }

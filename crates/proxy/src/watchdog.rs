@@ -16,6 +16,8 @@ use till_store::KeyEnded;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::connect::WireEnd;
+
 /// Why a stream must end.
 pub(crate) enum Bark {
     /// The key ended, for this reason.
@@ -42,7 +44,7 @@ struct Watched {
 
 impl Watchdog {
     /// Starts watching. `upstream` is ended together with the stream.
-    pub(crate) fn start(mut key: KeyEnded, upstream: AbortHandle, idle: Duration) -> Self {
+    pub(crate) fn start(mut key: KeyEnded, upstream: WireEnd, idle: Duration) -> Self {
         let (sender, bark) = oneshot::channel();
         let watched = Arc::<Watched>::default();
         let shared = Arc::clone(&watched);
@@ -56,7 +58,7 @@ impl Watchdog {
             }
             // The reason first: the relay must not take it for a fault of the provider.
             let _ = sender.send(reason);
-            upstream.abort();
+            upstream.end();
         });
         Self { bark, watched, task: task.abort_handle() }
     }

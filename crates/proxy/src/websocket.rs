@@ -49,7 +49,7 @@ pub(crate) fn open(
     client: OnUpgrade,
     mut record: Record,
 ) -> Response<Full<Bytes>> {
-    let Forwarded { response: mut upstream, mut hold, measure, .. } = forwarded;
+    let Forwarded { response: mut upstream, lease, mut hold, measure, .. } = forwarded;
     if let Some(record) = hold.record_mut() {
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         record.streamed = true;
@@ -64,6 +64,7 @@ pub(crate) fn open(
     headers.insert(http::header::UPGRADE, http::HeaderValue::from_static("websocket"));
     let tracker = till.connections.clone();
     let mut stage = till.stage.clone();
+    tokio::spawn(lease.wire.run());
     let session = async move {
         let sockets = tokio::try_join!(client, hyper::upgrade::on(upstream));
         let Ok((client, upstream)) = sockets else {

@@ -294,7 +294,7 @@ pub(crate) const TABLE: &[Setting] = &[
         name: "header-count-max",
         env: env::HEADER_COUNT_MAX,
         kind: Kind::Count { min: 8, max: 10_000 },
-        default: Fallback::Value("128"),
+        default: Fallback::Value("100"),
         section: LIMITS,
         help: "How many headers a request may have.",
         apply: |settings, text| value::count(text, 8, 10_000).map(|count| settings.header_count_max = count),
