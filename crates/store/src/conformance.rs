@@ -35,7 +35,7 @@ mod escrow;
 mod life;
 mod rates;
 mod usage;
-mod waiting;
+pub(crate) mod waiting;
 
 on_every_backend! {
     exactly_n_from_many_callers,

@@ -17,6 +17,8 @@ mod migration;
 mod pending;
 mod read;
 mod records;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod write;
 

@@ -400,10 +400,10 @@ async fn almost_all_of_a_budget_is_usable_by_many_callers(place: &impl Place) {
 }
 
 /// A generator of pseudo-random numbers (SplitMix64), so that a seed tells the whole story.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -411,7 +411,7 @@ impl Random {
         (z ^ (z >> 31)) % bound
     }
 
-    pub(super) fn index(&mut self, length: usize) -> usize {
+    pub(crate) fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).expect("below a length")
     }
 }

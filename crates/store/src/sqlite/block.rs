@@ -428,3 +428,167 @@ pub(super) fn records(block: &[u8]) -> Result<Vec<(u64, UsageRecord)>, Damaged> 
     }
     Ok(records)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::IpAddr;
+
+    use till_core::denial::DenialCode;
+    use till_core::key::KeyId;
+    use till_core::limit::Units;
+    use till_core::time::Timestamp;
+
+    use super::{BlockReader, BlockWriter, RECORDS_MAX, records};
+    use crate::conformance::waiting::Random;
+    use crate::sqlite::bytes::{Damaged, seal};
+    use crate::usage_record::{Outcome, TokenCounts, UsageRecord};
+
+    /// Small and large numbers alike.
+    pub(in crate::sqlite) fn number(random: &mut Random) -> u64 {
+        match random.below(6) {
+            0 | 1 => 0,
+            2 => random.below(300),
+            3 => u64::MAX,
+            _ => random.below(u64::MAX) >> random.below(64),
+        }
+    }
+
+    fn text(random: &mut Random) -> String {
+        const TEXTS: [&str; 6] = ["", "gpt-4o", "req_", "é\u{1f980}", "\0\n", "ABCDEF"];
+        match random.below(4) {
+            0 => format!("req_0a1b2c3d4e5f{:08x}", random.below(1 << 32)),
+            1 => format!("{:x}", random.below(1 << 20)),
+            _ => TEXTS[random.index(TEXTS.len())].repeat(random.index(3)),
+        }
+    }
+
+    pub(in crate::sqlite) fn key(random: &mut Random) -> KeyId {
+        KeyId([random.below(4).to_le_bytes()[0]; 16])
+    }
+
+    pub(in crate::sqlite) fn record(random: &mut Random) -> UsageRecord {
+        let some = random.below(1 << 10);
+        let is = |bit: u32| some >> bit & 1 == 1;
+        UsageRecord {
+            at: Timestamp(if is(0) { 1_800_000_000_000 + random.below(99_999) } else { number(random) }),
+            request_id: text(random),
+            key: key(random),
+            provider: text(random),
+            method: "POST".into(),
+            endpoint: text(random),
+            model: is(1).then(|| text(random)),
+            status: is(2).then(|| u16::try_from(random.below(1 << 16)).unwrap()),
+            outcome: Outcome::ALL[random.index(Outcome::ALL.len())],
+            denial: is(3).then(|| DenialCode::ALL[random.index(DenialCode::ALL.len())]),
+            tokens: TokenCounts::from_array([(); TokenCounts::KINDS].map(|()| number(random))),
+            charged: Units {
+                activations: number(random),
+                tokens: number(random),
+                spend_nanos: number(random),
+            },
+            price_version: is(4).then(|| text(random)),
+            latency_ms: number(random),
+            first_byte_ms: is(5).then(|| number(random)),
+            client: match random.below(3) {
+                0 => None,
+                1 => Some(IpAddr::from(u32::try_from(random.below(1 << 32)).unwrap().to_be_bytes())),
+                _ => Some(IpAddr::from(u128::from(random.below(9)).to_be_bytes())),
+            },
+            streamed: is(6),
+        }
+    }
+
+    fn some_records(seed: u64) -> Vec<(u64, UsageRecord)> {
+        let mut random = Random(seed);
+        let mut seq = 0;
+        let count = random.index(40) + 1;
+        let numbered = |_| {
+            seq += 1 + number(&mut random) % (1 << 40);
+            (seq, record(&mut random))
+        };
+        (0..count).map(numbered).collect()
+    }
+
+    fn block(records: &[(u64, UsageRecord)]) -> Vec<u8> {
+        let mut writer = BlockWriter::new();
+        records.iter().for_each(|(seq, record)| writer.push(*seq, record));
+        writer.into_bytes()
+    }
+
+    #[test]
+    fn a_block_gives_back_its_records() {
+        for seed in 0..2_000 {
+            let expected = some_records(seed);
+            assert_eq!(records(&block(&expected)).unwrap(), expected, "seed {seed}");
+        }
+        assert_eq!(records(&BlockWriter::new().into_bytes()), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_ordinary_record_takes_few_bytes() {
+        let mut random = Random(1);
+        let mut writer = BlockWriter::new();
+        let records: Vec<UsageRecord> = (0..RECORDS_MAX as u64)
+            .map(|n| UsageRecord {
+                at: Timestamp(1_800_000_000_000 + 3 * n),
+                request_id: format!("req_0a1b2c3d4e5f{n:08x}"),
+                key: KeyId(u128::from(random.below(u64::MAX)).to_be_bytes()),
+                provider: "openai".into(),
+                method: "POST".into(),
+                endpoint: "chat.completions".into(),
+                model: Some("gpt-4o-mini-2024-07-18".into()),
+                status: Some(200),
+                outcome: Outcome::Complete,
+                denial: None,
+                tokens: TokenCounts { input: 812, output: 133, cache_read: 512, ..TokenCounts::default() },
+                charged: Units { activations: 1, tokens: 945, spend_nanos: 205_000 },
+                price_version: Some("2026-11-01".into()),
+                latency_ms: 1_234,
+                first_byte_ms: Some(210),
+                client: Some([10, 0, 0, 1].into()),
+                streamed: true,
+            })
+            .collect();
+        for (seq, record) in (1..).zip(&records) {
+            assert!(!writer.is_full());
+            writer.push(seq, record);
+        }
+        assert!(writer.is_full());
+        let bytes = writer.into_bytes().len();
+        assert!(
+            bytes < 44 * RECORDS_MAX,
+            "{} for each, of which 16 are of a key of its own",
+            bytes / RECORDS_MAX
+        );
+    }
+
+    /// Whatever the bytes are, reading them ends with records or an error.
+    #[test]
+    fn damage_is_an_error_and_no_panic() {
+        let mut found = 0;
+        for seed in 0..300 {
+            let mut random = Random(seed);
+            let sound = block(&some_records(seed));
+            for _ in 0..40 {
+                let mut damaged = sound.clone();
+                for _ in 0..=random.below(3) {
+                    let at = random.index(damaged.len());
+                    damaged[at] ^= 1 << random.below(8);
+                }
+                if damaged != sound {
+                    assert_eq!(records(&damaged), Err(Damaged::Checksum), "seed {seed}");
+                }
+                assert!(records(&sound[..random.index(sound.len())]).is_err(), "seed {seed}");
+                // As if somebody had made it like this.
+                damaged.truncate(damaged.len() - 4 - random.index((damaged.len() - 4).min(9)));
+                seal(&mut damaged);
+                if let Ok(mut reader) = BlockReader::new(&damaged) {
+                    while let Ok(true) = reader.advance() {
+                        found += usize::from(reader.record().is_ok());
+                    }
+                }
+            }
+        }
+        assert!(found > 0, "some of it still says something");
+    }
+}

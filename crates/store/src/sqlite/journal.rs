@@ -313,3 +313,116 @@ fn damaged(number: u64, why: &str) -> Error {
     let reason = format!("entry {number} of the journal is damaged: {why}");
     Error::FromSqlConversionFailure(1, Type::Blob, reason.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use till_core::denial::DenialCode;
+    use till_core::ledger::{AccountChain, AccountId, BalanceParts, HoldId, OpenHold};
+    use till_core::limit::Units;
+    use till_core::time::Timestamp;
+
+    use super::{AccountImage, Entry, HoldImage, STATUSES};
+    use crate::backend::DenialCount;
+    use crate::conformance::waiting::Random;
+    use crate::month::Month;
+    use crate::sqlite::block::tests::{key, number, record};
+    use crate::sqlite::bytes::{Damaged, seal};
+
+    fn parts(random: &mut Random) -> BalanceParts {
+        let mut amount = |bits: u32| u128::from(number(random)) << bits;
+        let (held, spent, escrowed, burnt) = (amount(0), amount(60), amount(3), amount(1));
+        let used = held + spent + escrowed + burnt;
+        match random.below(3) {
+            0 => BalanceParts { limit: None, held, spent, escrowed, burnt, overrun: 0 },
+            _ => {
+                let limit = number(random);
+                let overrun = used.saturating_sub(limit.into()) + u128::from(random.below(9));
+                BalanceParts { limit: Some(limit), held, spent, escrowed, burnt, overrun }
+            }
+        }
+    }
+
+    fn account(random: &mut Random) -> AccountId {
+        match random.below(4) {
+            0 => AccountId::Project(key(random).0),
+            _ => AccountId::Key(key(random)),
+        }
+    }
+
+    fn hold_id(random: &mut Random) -> HoldId {
+        HoldId { incarnation: random.below(9), number: number(random) }
+    }
+
+    fn some_entry(seed: u64) -> Entry {
+        let mut random = Random(seed);
+        let random = &mut random;
+        let time = |random: &mut Random| (random.below(2) == 0).then(|| Timestamp(number(random)));
+        let image = |random: &mut Random| AccountImage {
+            balances: [parts(random), parts(random), parts(random)],
+            status: STATUSES[random.index(3)],
+            revoked_at: time(random),
+            last_used_at: time(random),
+            ends_at: time(random),
+        };
+        let hold = |random: &mut Random| {
+            let ancestors: Vec<AccountId> = (0..random.below(3)).map(|_| account(random)).collect();
+            let accounts = AccountChain::new(account(random), &ancestors);
+            let units =
+                Units { activations: number(random), tokens: number(random), spend_nanos: number(random) };
+            let hold = OpenHold { accounts, units, at: Timestamp(number(random)) };
+            HoldImage { hold, is_new: random.below(2) == 0 }
+        };
+        let denial = |random: &mut Random| DenialCount {
+            key: (random.below(3) > 0).then(|| key(random)),
+            code: DenialCode::ALL[random.index(DenialCode::ALL.len())],
+            minute: number(random),
+            count: number(random),
+        };
+        Entry {
+            accounts: (0..random.below(5)).map(|_| (account(random), image(random))).collect(),
+            holds: (0..random.below(5)).map(|_| (hold_id(random), hold(random))).collect(),
+            holds_closed: (0..random.below(5)).map(|_| hold_id(random)).collect(),
+            records: (0..random.below(5)).map(|_| Arc::new(record(random))).collect(),
+            months: (0..random.below(3))
+                .map(|_| (Month(number(random)), u128::MAX >> random.below(128)))
+                .collect(),
+            denials: (0..random.below(3)).map(|_| denial(random)).collect(),
+            time_seen: time(random),
+        }
+    }
+
+    #[test]
+    fn an_entry_gives_back_what_it_says() {
+        for seed in 0..3_000 {
+            let expected = some_entry(seed);
+            assert_eq!(Entry::from_bytes(&expected.to_bytes()), Ok(expected), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_and_no_panic() {
+        let mut sound_ones = 0;
+        for seed in 0..500 {
+            let mut random = Random(seed);
+            let sound = some_entry(seed).to_bytes();
+            for _ in 0..40 {
+                let mut damaged = sound.clone();
+                for _ in 0..=random.below(3) {
+                    let at = random.index(damaged.len());
+                    damaged[at] ^= 1 << random.below(8);
+                }
+                if damaged != sound {
+                    assert_eq!(Entry::from_bytes(&damaged), Err(Damaged::Checksum), "seed {seed}");
+                }
+                assert!(Entry::from_bytes(&sound[..random.index(sound.len())]).is_err(), "seed {seed}");
+                // As if somebody had made it like this.
+                damaged.truncate(damaged.len() - 4 - random.index((damaged.len() - 4).min(9)));
+                seal(&mut damaged);
+                sound_ones += usize::from(Entry::from_bytes(&damaged).is_ok());
+            }
+        }
+        assert!(sound_ones > 0, "some of it still says something");
+    }
+}

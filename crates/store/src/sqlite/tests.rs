@@ -1,0 +1,436 @@
+//! The journal in front of the tables: whatever the moment of a fold or a crash, the tables come to say the same.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params};
+use tempfile::TempDir;
+use till_core::demand::Demand;
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::ledger::{Account, AccountChain, AccountId, HoldId, Ledger, Verdict};
+use till_core::limit::{Limits, Units};
+use till_core::time::Timestamp;
+
+use super::block::tests::record;
+use super::{FILE_NAME, SqliteBackend, block};
+use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Mark};
+use crate::conformance::waiting::Random;
+use crate::error::OpenError;
+use crate::key::{DEFAULT_PROJECT, NewKey};
+use crate::month::Month;
+use crate::usage_record::{UsageFilter, UsageGroup, UsageQuery, UsageRecord};
+
+const KEYS: u64 = 5;
+const UNITS: Units = Units { activations: 1, tokens: 100, spend_nanos: 1_000 };
+
+fn key_id(n: u64) -> KeyId {
+    KeyId(u128::from(n).to_be_bytes())
+}
+
+/// What the writer would do with calls that come at random.
+struct Calls {
+    random: Random,
+    ledger: Ledger,
+    open: Vec<HoldId>,
+    month: u128,
+}
+
+impl Calls {
+    fn new(seed: u64) -> (Self, Batch) {
+        let mut ledger = Ledger::new(1, false);
+        let mut batch = Batch { instance: Some(instance()), ..Batch::default() };
+        for n in 0..KEYS {
+            let limits = Limits { activations: Some(1 << 40), tokens: None, spend_nanos: Some(1 << 50) };
+            let id = AccountId::Key(key_id(n));
+            ledger.load(id, Account::new(limits));
+            batch.accounts.push(id);
+            batch.lifetimes.push(id);
+            let key = NewKey {
+                id: key_id(n),
+                provider: "openai".into(),
+                origin: "https://api.example.com".into(),
+                limits,
+                options: Default::default(),
+                lifetime: Default::default(),
+                scope: Default::default(),
+                metadata: Default::default(),
+            };
+            batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: Timestamp(1) });
+        }
+        (Self { random: Random(seed), ledger, open: Vec::new(), month: 0 }, batch)
+    }
+
+    fn batch(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        let now = Timestamp(1_800_000_000_000 + self.random.below(1_000_000));
+        for _ in 0..self.random.below(12) {
+            let key = AccountId::Key(key_id(self.random.below(KEYS)));
+            let chain = AccountChain::of_key(key);
+            let Verdict::Granted(grant) = self.ledger.ask(chain, &Demand::exactly(UNITS), false, now) else {
+                panic!("there is enough");
+            };
+            self.open.push(grant.id);
+            batch.holds_opened.push(grant.id);
+            batch.accounts.push(key);
+        }
+        for _ in 0..self.random.below(12).min(self.open.len() as u64) {
+            let id = self.open.swap_remove(self.random.index(self.open.len()));
+            let used = Units {
+                activations: 1,
+                tokens: self.random.below(200),
+                spend_nanos: self.random.below(2_000),
+            };
+            let closed = self.ledger.settle(id, used).unwrap().expect("it is open");
+            let AccountId::Key(key) = closed.hold.accounts.key() else { panic!("a hold of no key") };
+            batch.holds_closed.push(id);
+            batch.accounts.push(closed.hold.accounts.key());
+            batch.usage.push(Arc::new(UsageRecord {
+                at: now,
+                key,
+                charged: used,
+                ..record(&mut self.random)
+            }));
+            self.month += 1;
+            batch.months = vec![(Month::of(now), self.month)];
+        }
+        batch.accounts.sort_unstable();
+        batch.accounts.dedup();
+        if self.random.below(4) == 0 {
+            batch.denials.push(DenialCount {
+                key: Some(key_id(self.random.below(2))),
+                code: DenialCode::ModelDenied,
+                minute: self.random.below(2),
+                count: 1 + self.random.below(3),
+            });
+        }
+        batch.time_seen = (self.random.below(3) == 0).then_some(now);
+        batch.probe = batch.is_empty();
+        batch
+    }
+}
+
+fn instance() -> Instance {
+    Instance {
+        id: [1; 16],
+        mark: Mark { incarnation: 1, nonce: [2; 16] },
+        previous_nonce: [3; 16],
+        fence: None,
+        stopped_clean: false,
+        version: "test".into(),
+        time_seen: Timestamp(5),
+        kill_switch: None,
+    }
+}
+
+fn fold() -> Batch {
+    Batch { fold: true, ..Batch::default() }
+}
+
+fn connection(dir: &Path) -> Connection {
+    Connection::open(dir.join(FILE_NAME)).unwrap()
+}
+
+fn journal_rows(dir: &Path) -> u64 {
+    connection(dir).query_row("SELECT count(*) FROM journal", [], |row| row.get(0)).unwrap()
+}
+
+/// Everything that the tables say.
+fn tables(dir: &Path) -> Vec<(&'static str, Vec<Vec<Value>>)> {
+    let connection = connection(dir);
+    let rows = |table| {
+        let sql = format!("SELECT * FROM {table}");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let columns = statement.column_count();
+        let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
+        let rows = statement.query_map([], row).unwrap().map(Result::unwrap).collect();
+        (table, rows)
+    };
+    [
+        "instance",
+        "accounts",
+        "keys",
+        "holds",
+        "denials",
+        "activations_by_month",
+        "usage_sums",
+        "usage_blocks",
+        "usage_block_keys",
+        "usage_numbers",
+        "journal",
+    ]
+    .map(rows)
+    .into()
+}
+
+fn list(backend: &SqliteBackend, key: Option<KeyId>) -> Vec<(u64, UsageRecord)> {
+    let filter = UsageFilter { key, ..UsageFilter::default() };
+    backend.reader().usage_list(&UsageQuery { limit: u32::MAX, filter, ..UsageQuery::default() }).unwrap()
+}
+
+#[test]
+fn it_makes_no_difference_when_the_journal_is_folded() {
+    for seed in 0..12 {
+        let dirs: [TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        let mut backends = dirs.each_ref().map(|dir| SqliteBackend::open(dir.path()).unwrap());
+        let (mut calls, first) = Calls::new(seed);
+        let mut dice = Random(seed);
+        for backend in &mut backends {
+            backend.commit(&first, &calls.ledger).unwrap();
+        }
+        let mut written = Vec::new();
+        for _ in 0..120 {
+            let batch = calls.batch();
+            written.extend(batch.usage.iter().cloned());
+            for (number, backend) in backends.iter_mut().enumerate() {
+                backend.commit(&batch, &calls.ledger).unwrap();
+                match number {
+                    // After each batch.
+                    0 => backend.commit(&fold(), &calls.ledger).unwrap(),
+                    // By the next start, after a crash.
+                    1 if dice.below(9) == 0 => {
+                        // Closed first, so that this is no second connection.
+                        backend.connection = None;
+                        *backend = SqliteBackend::open(dirs[1].path()).unwrap();
+                    }
+                    // At the end.
+                    _ => {}
+                }
+                for n in 0..KEYS {
+                    let id = AccountId::Key(key_id(n));
+                    assert_eq!(
+                        backend.account(id).unwrap().as_ref(),
+                        calls.ledger.account(id),
+                        "seed {seed}"
+                    );
+                }
+            }
+        }
+        assert_eq!(journal_rows(dirs[0].path()), 0);
+        assert!(journal_rows(dirs[2].path()) > 0);
+        for backend in &mut backends {
+            let mut holds = backend.open_holds().unwrap();
+            holds.retain(|(id, hold)| calls.ledger.open_hold(*id) == Some(hold));
+            assert_eq!(holds.len(), calls.open.len(), "seed {seed}");
+            backend.checkpoint().unwrap();
+        }
+        let [one, other, third] = dirs.each_ref().map(|dir| tables(dir.path()));
+        for ((one, other), third) in one.into_iter().zip(other).zip(third) {
+            assert_eq!(one, other, "seed {seed}");
+            assert_eq!(one, third, "seed {seed}");
+        }
+        for backend in &backends {
+            let found = list(backend, None);
+            let expected =
+                (1..).zip(written.iter().map(|record| UsageRecord::clone(record))).collect::<Vec<_>>();
+            assert!(found.iter().rev().eq(&expected), "seed {seed}");
+            for n in 0..KEYS {
+                let of_key = found.iter().filter(|(_, record)| record.key == key_id(n));
+                assert!(list(backend, Some(key_id(n))).iter().eq(of_key), "seed {seed}");
+            }
+            let sums = backend.reader().usage_sum(UsageGroup::default(), &UsageFilter::default()).unwrap();
+            let denied = |record: &&Arc<UsageRecord>| record.outcome == crate::Outcome::Denied;
+            let calls = written.len() - written.iter().filter(denied).count();
+            assert_eq!(sums[0].calls, calls as u64);
+        }
+    }
+}
+
+/// A journal with some entries, of a process that is gone.
+fn left_behind(dir: &Path) -> usize {
+    let mut backend = SqliteBackend::open(dir).unwrap();
+    let (mut calls, first) = Calls::new(7);
+    backend.commit(&first, &calls.ledger).unwrap();
+    let mut records = 0;
+    for _ in 0..9 {
+        let batch = calls.batch();
+        // Anything else would be written to the tables, and what came before with it.
+        if !batch.is_for_journal() {
+            continue;
+        }
+        records += batch.usage.len();
+        backend.commit(&batch, &calls.ledger).unwrap();
+    }
+    drop(backend);
+    assert!(journal_rows(dir) > 5 && records > 5);
+    records
+}
+
+#[test]
+fn a_journal_that_was_left_behind_is_folded_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = left_behind(dir.path());
+    for _ in 0..3 {
+        let backend = SqliteBackend::open(dir.path()).unwrap();
+        assert_eq!(list(&backend, None).len(), records);
+        assert_eq!(journal_rows(dir.path()), 0);
+        assert!(!backend.unfolded().load(std::sync::atomic::Ordering::SeqCst));
+        assert_eq!(backend.fold_due(), None);
+    }
+}
+
+#[test]
+fn a_damaged_journal_is_not_skipped() {
+    for (sql, expected) in [
+        (
+            "UPDATE journal SET entry = substr(entry, 1, length(entry) - 1) WHERE seq = 3",
+            "entry 3 of the journal is damaged",
+        ),
+        ("UPDATE journal SET entry = zeroblob(50) WHERE seq = 2", "entry 2 of the journal is damaged"),
+        ("DELETE FROM journal WHERE seq = 1", "entry 1 of the journal is damaged: it is missing"),
+        ("DELETE FROM journal WHERE seq = 4", "entry 4 of the journal is damaged: it is missing"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        left_behind(dir.path());
+        connection(dir.path()).execute(sql, []).unwrap();
+        let before = tables(dir.path());
+        let error = SqliteBackend::open(dir.path()).unwrap_err();
+        assert!(matches!(&error, OpenError::Corrupt { .. }), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(tables(dir.path()), before, "nothing of it was folded");
+    }
+}
+
+#[test]
+fn a_damaged_block_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    left_behind(dir.path());
+    let mut backend = SqliteBackend::open(dir.path()).unwrap();
+    let sql = "UPDATE usage_blocks SET records = CAST(substr(records, 2) AS BLOB)";
+    assert_eq!(connection(dir.path()).execute(sql, []), Ok(1));
+    for key in [None, Some(key_id(1))] {
+        let filter = UsageFilter { key, ..UsageFilter::default() };
+        let query = UsageQuery { filter, ..UsageQuery::default() };
+        let error = backend.reader().usage_list(&query).unwrap_err().to_string();
+        assert!(error.contains("block 1 of the usage records is damaged: its checksum is wrong"), "{error}");
+        assert!(error.contains(FILE_NAME), "{error}");
+    }
+    let error = backend.usage_delete(Timestamp(u64::MAX), 9).unwrap_err().to_string();
+    assert!(error.contains("block 1 of the usage records is damaged"), "{error}");
+    // What does not need it works.
+    backend.reopen().unwrap();
+    assert!(backend.account(AccountId::Key(key_id(1))).unwrap().is_some());
+    assert!(backend.reader().key_fetch(key_id(1), Timestamp(9)).unwrap().is_some());
+}
+
+#[test]
+fn after_an_error_nothing_is_done_before_the_file_was_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backend = SqliteBackend::open(dir.path()).unwrap();
+    let (mut calls, first) = Calls::new(3);
+    backend.commit(&first, &calls.ledger).unwrap();
+    let batch = calls.batch();
+    backend.commit(&batch, &calls.ledger).unwrap();
+    let records = batch.usage.len();
+    backend.forbid_growth();
+    // More than there is room for, however well a block puts it together.
+    let long = |n: u64| {
+        let request_id = format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Arc::new(UsageRecord { request_id, ..record(&mut Random(1)) })
+    };
+    let lost =
+        Batch { usage: (0..5_000).map(long).collect(), months: vec![(Month(5), 5)], ..Batch::default() };
+    let error = backend.commit(&lost, &calls.ledger).unwrap_err().to_string();
+    assert!(error.contains("full"), "{error}");
+    for error in [
+        backend.commit(&fold(), &calls.ledger).unwrap_err(),
+        backend.usage_delete(Timestamp(9), 9).unwrap_err(),
+        backend.open_holds().unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("not opened again"), "{error}");
+    }
+    backend.reopen().unwrap();
+    assert_eq!(backend.month_total(Month(5)), Ok(0));
+    assert_eq!(list(&backend, None).len(), records);
+    backend.commit(&lost, &calls.ledger).unwrap();
+    assert_eq!(backend.month_total(Month(5)), Ok(5), "before it is folded");
+    backend.commit(&fold(), &calls.ledger).unwrap();
+    assert_eq!(list(&backend, None).len(), records + lost.usage.len());
+}
+
+/// Records of calls at these times.
+fn records_at(times: impl IntoIterator<Item = u64>) -> Batch {
+    let at = |at| Arc::new(UsageRecord { at: Timestamp(at), ..record(&mut Random(at)) });
+    Batch { usage: times.into_iter().map(at).collect(), ..Batch::default() }
+}
+
+#[test]
+fn blocks_are_filled_and_old_records_leave_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backend = SqliteBackend::open(dir.path()).unwrap();
+    let ledger = Ledger::new(1, false);
+    let count = |sql: &str| connection(dir.path()).query_row(sql, [], |row| row.get::<_, usize>(0)).unwrap();
+    // One by one, and then very many.
+    for at in 0..600 {
+        backend.commit(&records_at([at]), &ledger).unwrap();
+        backend.commit(&fold(), &ledger).unwrap();
+    }
+    assert_eq!(count("SELECT count(*) FROM usage_blocks"), 2);
+    backend.commit(&records_at(600..5_000), &ledger).unwrap();
+    backend.commit(&fold(), &ledger).unwrap();
+    assert_eq!(count("SELECT max(count) FROM usage_blocks"), block::RECORDS_MAX);
+    assert_eq!(count("SELECT count(*) FROM usage_blocks"), 5_000_usize.div_ceil(block::RECORDS_MAX));
+    let times = |backend: &SqliteBackend| {
+        list(backend, None).iter().rev().map(|(_, one)| one.at.0).collect::<Vec<_>>()
+    };
+    assert!(times(&backend).into_iter().eq(0..5_000));
+
+    // Whole blocks go, and a part of one.
+    let deleted = backend.usage_delete(Timestamp(2_000), 1_000).unwrap();
+    assert!((1_000..2_000).contains(&deleted), "{deleted}: not much more than was asked for");
+    assert_eq!(deleted + backend.usage_delete(Timestamp(2_000), 5_000).unwrap(), 2_000);
+    assert_eq!(backend.usage_delete(Timestamp(2_000), 5_000), Ok(0));
+    assert!(times(&backend).into_iter().eq(2_000..5_000));
+    let numbers = list(&backend, None);
+    assert_eq!((numbers[0].0, numbers[2_999].0), (5_000, 2_001), "numbers stay");
+    for n in 0..4 {
+        let key = KeyId([n; 16]);
+        let of_key = numbers.iter().filter(|(_, record)| record.key == key);
+        assert!(list(&backend, Some(key)).iter().eq(of_key));
+    }
+
+    // All of them, also what is above any integer of SQLite.
+    backend.commit(&records_at([u64::MAX, 7]), &ledger).unwrap();
+    backend.commit(&fold(), &ledger).unwrap();
+    assert_eq!(backend.usage_delete(Timestamp(5_000), 99_999), Ok(3_001));
+    assert_eq!(times(&backend), [u64::MAX]);
+    assert_eq!(count("SELECT count(*) FROM usage_block_keys"), 1, "nothing is left over");
+    let filter = UsageFilter { since: Some(Timestamp(u64::MAX)), ..UsageFilter::default() };
+    let query = UsageQuery { filter, ..UsageQuery::default() };
+    assert_eq!(backend.reader().usage_list(&query).unwrap().len(), 1);
+    connection(dir.path()).execute("DELETE FROM usage_blocks", []).unwrap();
+
+    // A number is never used again.
+    drop(backend);
+    let mut backend = SqliteBackend::open(dir.path()).unwrap();
+    backend.commit(&records_at([1]), &ledger).unwrap();
+    backend.commit(&fold(), &ledger).unwrap();
+    assert_eq!(list(&backend, None)[0].0, 5_003);
+}
+
+/// The blocks of a key are told apart by part.
+#[test]
+fn a_key_is_found_in_every_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backend = SqliteBackend::open(dir.path()).unwrap();
+    let ledger = Ledger::new(1, false);
+    for last in [0, 1 << 18, (1 << 18) + 5, 3 << 18, 9 << 18] {
+        connection(dir.path()).execute("UPDATE usage_numbers SET last = ?1", params![last]).unwrap();
+        // Full, so that each has a block of its own.
+        backend.commit(&records_at(0..block::RECORDS_MAX as u64), &ledger).unwrap();
+        backend.commit(&fold(), &ledger).unwrap();
+    }
+    let all = list(&backend, None);
+    assert_eq!(all.len(), 5 * block::RECORDS_MAX);
+    for n in 0..4 {
+        let key = KeyId([n; 16]);
+        let of_key: Vec<_> = all.iter().filter(|(_, record)| record.key == key).cloned().collect();
+        assert_eq!(list(&backend, Some(key)), of_key);
+        let filter = UsageFilter { key: Some(key), ..UsageFilter::default() };
+        let before = Some(of_key[40].0);
+        let page = UsageQuery { before, limit: 500, filter, ..UsageQuery::default() };
+        let page = backend.reader().usage_list(&page).unwrap();
+        assert!(page.iter().eq(of_key[41..].iter().take(500)));
+    }
+}
