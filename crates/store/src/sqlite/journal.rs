@@ -319,7 +319,7 @@ mod tests {
     use std::sync::Arc;
 
     use till_core::denial::DenialCode;
-    use till_core::ledger::{AccountChain, AccountId, BalanceParts, HoldId, OpenHold};
+    use till_core::ledger::{AccountChain, AccountId, BalanceParts, HoldId, HoldKind, OpenHold};
     use till_core::limit::Units;
     use till_core::time::Timestamp;
 
@@ -371,7 +371,11 @@ mod tests {
             let accounts = AccountChain::new(account(random), &ancestors);
             let units =
                 Units { activations: number(random), tokens: number(random), spend_nanos: number(random) };
-            let hold = OpenHold { accounts, units, at: Timestamp(number(random)) };
+            let kind = match random.below(2) {
+                0 => HoldKind::Call,
+                _ => HoldKind::Escrow { settled: number(random) },
+            };
+            let hold = OpenHold { accounts, kind, units, at: Timestamp(number(random)) };
             HoldImage { hold, is_new: random.below(2) == 0 }
         };
         let denial = |random: &mut Random| DenialCount {
