@@ -73,14 +73,21 @@ impl<'a> Iterator for Segments<'a> {
 impl Pattern {
     /// Whether the path, in one of its readings, is one of those meant.
     pub fn matches(&self, path: &Comparable<'_>) -> bool {
-        matches(self.0, path.decoded_segments(), is_meant)
+        (!self.differs(path) && matches(self.0, path.decoded_segments(), is_meant))
             || path.own_segments().is_some_and(|segments| matches(self.0, segments, is_meant))
+    }
+
+    /// Whether they are seen to be different at the first byte that is: of a long table nearly all rows are.
+    fn differs(&self, path: &Comparable<'_>) -> bool {
+        let (pattern, path) = (self.0.as_bytes(), path.decoded.as_bytes());
+        let first = pattern.iter().zip(path).position(|(one, other)| !one.eq_ignore_ascii_case(other));
+        first.is_some_and(|first| !pattern[..=first].contains(&b'*'))
     }
 
     /// Whether the path, split where it has slashes of its own and in its own letter case, is one of those meant: for
     /// tables of what is allowed, where another spelling is another path.
     pub fn matches_exactly(&self, path: &Comparable<'_>) -> bool {
-        matches_exactly(self.0, path)
+        (path.split_before_decoding.is_some() || !self.differs(path)) && matches_exactly(self.0, path)
     }
 }
 

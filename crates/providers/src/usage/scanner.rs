@@ -11,6 +11,9 @@ use super::tally::{Mark, Tally};
 /// The longest value that is kept, in bytes.
 const CAPTURE_MAX: usize = 64 * 1024;
 
+/// Room for most of them.
+const CAPTURE_USUAL: usize = 64;
+
 /// The longest value that is counted by what it says: a word or a small number.
 const MARK_MAX: usize = 64;
 
@@ -115,6 +118,8 @@ impl Found {
 pub(super) struct Scanner {
     tree: Tree,
     levels: Vec<Level>,
+    /// How deep it is below the innermost of them, where that has nothing of interest.
+    below: usize,
     string: Option<Text>,
     name: Vec<u8>,
     /// What the value to come is.
@@ -172,6 +177,7 @@ impl Scanner {
         Self {
             tree,
             levels: Vec::new(),
+            below: 0,
             string: None,
             name: Vec::new(),
             next: Step::Into(Node::Root),
@@ -191,6 +197,7 @@ impl Scanner {
     /// Forgets a document that did not end.
     pub(super) fn reset(&mut self) {
         self.levels.clear();
+        self.below = 0;
         self.string = None;
         self.next = Step::Into(Node::Root);
         self.capture = None;
@@ -209,9 +216,49 @@ impl Scanner {
                 bytes = self.push_string(bytes);
                 continue;
             }
+            if self.is_in_nothing() {
+                let rest = self.push_nothing(bytes);
+                if rest.len() < bytes.len() {
+                    bytes = rest;
+                    continue;
+                }
+            }
             self.push_byte(*byte, end);
             bytes = &bytes[1..];
         }
+    }
+
+    /// Whether neither names nor values count here: below a member that is not looked at, or inside of a value that is kept
+    /// as it stands.
+    fn is_in_nothing(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.node == Node::Nothing)
+            && self.capture.as_ref().is_none_or(|capture| capture.depth < self.levels.len())
+    }
+
+    /// Passes over what does not count, to the end of it at most: only strings and nesting are followed. Takes nothing
+    /// where that end comes next.
+    fn push_nothing<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let run = bytes.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'));
+        let run = run.unwrap_or(bytes.len());
+        let length = match bytes.get(run) {
+            Some(b'"') => {
+                self.string = Some(Text { is_name: false, is_counted: false, is_escaped: false });
+                run + 1
+            }
+            Some(b'{' | b'[') => {
+                self.is_lost = self.levels.len() + self.below >= DEPTH_MAX;
+                self.below += 1;
+                run + 1
+            }
+            Some(_) if self.below > 0 => {
+                self.below -= 1;
+                run + 1
+            }
+            _ => run,
+        };
+        let (taken, rest) = bytes.split_at(length);
+        self.keep_value(taken);
+        rest
     }
 
     /// The inside of a string: runs of plain bytes are taken at once.
@@ -345,7 +392,9 @@ impl Scanner {
         let depth = self.levels.len();
         self.capture = match self.next {
             Step::Into(_) => None,
-            Step::Keep(field) => Some(Capture { wanted: Wanted::Field(field), depth, raw: Vec::new() }),
+            Step::Keep(field) => {
+                Some(Capture { wanted: Wanted::Field(field), depth, raw: Vec::with_capacity(CAPTURE_USUAL) })
+            }
             Step::Count(mark) => {
                 Some(Capture { wanted: Wanted::Mark(mark), depth, raw: std::mem::take(&mut self.spare) })
             }

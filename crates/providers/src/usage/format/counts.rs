@@ -23,7 +23,11 @@ fn at(usage: &Object, path: &[&str]) -> Result<Option<u64>, Unreadable> {
 
 fn count(value: &Value) -> Result<u64, Unreadable> {
     // Some write whole numbers as 12.0.
-    let text = value.as_number().ok_or(Unreadable)?.to_string();
+    let number = value.as_number().ok_or(Unreadable)?;
+    if let Some(count) = number.as_u64() {
+        return Ok(count);
+    }
+    let text = number.to_string();
     let whole = text.strip_suffix(".0").unwrap_or(&text);
     whole.parse().map_err(|_| Unreadable)
 }
