@@ -295,7 +295,7 @@ fn a_damaged_journal_is_not_skipped() {
 #[test]
 fn a_damaged_block_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    left_behind(dir.path());
+    let records = left_behind(dir.path());
     let mut backend = SqliteBackend::open(dir.path()).unwrap();
     let sql = "UPDATE usage_blocks SET records = CAST(substr(records, 2) AS BLOB)";
     assert_eq!(connection(dir.path()).execute(sql, []), Ok(1));
@@ -306,10 +306,18 @@ fn a_damaged_block_is_named() {
         assert!(error.contains("block 1 of the usage records is damaged: its checksum is wrong"), "{error}");
         assert!(error.contains(FILE_NAME), "{error}");
     }
-    let error = backend.usage_delete(Timestamp(u64::MAX), 9).unwrap_err().to_string();
+    let error =
+        backend.reader().usage_sum(UsageGroup::default(), &UsageFilter::default()).unwrap_err().to_string();
     assert!(error.contains("block 1 of the usage records is damaged"), "{error}");
-    // What does not need it works.
-    backend.reopen().unwrap();
+    // Calls do not stop for that: there is another block, and this one goes with its time.
+    let ledger = Ledger::new(1, false);
+    backend.commit(&records_at([u64::MAX]), &ledger).unwrap();
+    backend.commit(&fold(), &ledger).unwrap();
+    let newest = UsageQuery { limit: 1, ..UsageQuery::default() };
+    assert_eq!(backend.reader().usage_list(&newest).unwrap().len(), 1);
+    assert_eq!(backend.usage_delete(Timestamp(1), 99), Ok(0));
+    assert_eq!(backend.usage_delete(Timestamp(u64::MAX), 99), Ok(records as u64));
+    assert_eq!(list(&backend, None).len(), 1);
     assert!(backend.account(AccountId::Key(key_id(1))).unwrap().is_some());
     assert!(backend.reader().key_fetch(key_id(1), Timestamp(9)).unwrap().is_some());
 }
