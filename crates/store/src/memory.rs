@@ -21,7 +21,7 @@ use crate::month::Month;
 use crate::usage_record::{
     OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
 };
-use crate::usage_totals::{by_total, sums};
+use crate::usage_totals::{Total, TotalKey, amounts, sums};
 
 /// What a commit does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,6 +288,12 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
 
 struct MemoryReader(Arc<Medium>);
 
+fn total(call: &UsageRecord) -> Option<(TotalKey<&str>, Total)> {
+    let names = [&call.provider, call.model.as_deref().unwrap_or_default(), &call.endpoint];
+    let place = TotalKey::of(call.at, call.key, names, call.status, call.outcome, call.charged)?;
+    Some((place, amounts(call.tokens, call.charged)))
+}
+
 fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {
     let account = &disk.accounts[&AccountId::Key(row.key.id)];
     let is_in_use = disk
@@ -415,7 +421,7 @@ impl Reader for MemoryReader {
 
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {
         let disk = self.0.disk();
-        Ok(sums(by_total(disk.usage.values().chain(&disk.usage_gone)), group, filter))
+        Ok(sums(disk.usage.values().chain(&disk.usage_gone).filter_map(total), group, filter))
     }
 
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError> {

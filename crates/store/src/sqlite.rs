@@ -17,6 +17,7 @@ mod migration;
 mod pending;
 mod read;
 mod records;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -167,6 +168,17 @@ fn transaction<T>(
         let _ = connection.execute_batch("ROLLBACK");
     }
     written
+}
+
+/// Reads what is committed at one moment.
+fn of_one_moment<T>(
+    connection: &Connection,
+    read: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.unchecked_transaction()?;
+    let found = read()?;
+    transaction.commit()?;
+    Ok(found)
 }
 
 /// Brings what is in the journal to the tables.
@@ -320,6 +332,8 @@ impl Backend for SqliteBackend {
 
     fn checkpoint(&mut self) -> Result<(), StoreError> {
         self.fold()?;
+        let summed = self.run("write", |connection| transaction(connection, || sums::catch_up(connection)));
+        self.give_up_on(summed)?;
         self.run("write", |connection| {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         })
@@ -393,11 +407,11 @@ impl Reader for SqliteReader {
     }
 
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
-        self.run(|connection| records::list(connection, query))
+        self.run(|connection| of_one_moment(connection, || records::list(connection, query)))
     }
 
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {
-        self.run(|connection| usage::sum(connection, group, filter))
+        self.run(|connection| of_one_moment(connection, || sums::sum(connection, group, filter)))
     }
 
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError> {

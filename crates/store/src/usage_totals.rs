@@ -1,11 +1,12 @@
 //! Adding up calls: the same for every backend.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use till_core::key::KeyId;
 use till_core::limit::Units;
+use till_core::time::Timestamp;
 
-use crate::usage_record::{DAY_MS, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageRecord, UsageSum};
+use crate::usage_record::{DAY_MS, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageSum};
 
 /// How many amounts a total has: calls, tokens by kind, charges in three dimensions.
 pub(crate) const AMOUNTS: usize = 1 + TokenCounts::KINDS + 3;
@@ -24,28 +25,30 @@ pub(crate) struct TotalKey<S> {
 pub(crate) type Total = [u128; AMOUNTS];
 
 impl<'a> TotalKey<&'a str> {
-    /// The total that a record belongs to; `None` for a refused call, which is in the counts of denials.
+    /// The total that a call of this provider, model and endpoint belongs to; `None` for a refused one, which is in the
+    /// counts of denials.
     ///
     /// Sums are kept for ever, so a name counts only if the provider knows it or the key paid for it: otherwise
     /// somebody could fill the disk with names that he makes up.
-    pub(crate) fn of(record: &'a UsageRecord) -> Option<Self> {
-        let is_paid = record.charged.tokens > 0 || record.charged.spend_nanos > 0;
-        let is_known = is_paid || record.status.is_some_and(|status| (200..300).contains(&status));
-        (record.outcome != Outcome::Denied).then(|| Self {
-            day: record.at.0 / DAY_MS,
-            key: record.key,
-            provider: &record.provider,
-            model: record.model.as_deref().filter(|_| is_known).unwrap_or_default(),
-            endpoint: &record.endpoint,
-        })
+    pub(crate) fn of(
+        at: Timestamp,
+        key: KeyId,
+        [provider, model, endpoint]: [&'a str; 3],
+        status: Option<u16>,
+        outcome: Outcome,
+        charged: Units,
+    ) -> Option<Self> {
+        let is_paid = charged.tokens > 0 || charged.spend_nanos > 0;
+        let is_known = is_paid || status.is_some_and(|status| (200..300).contains(&status));
+        let model = if is_known { model } else { "" };
+        (outcome != Outcome::Denied).then_some(Self { day: at.0 / DAY_MS, key, provider, model, endpoint })
     }
 }
 
-/// One record as amounts.
-pub(crate) fn amounts(record: &UsageRecord) -> Total {
+/// One call as amounts.
+pub(crate) fn amounts(tokens: TokenCounts, charged: Units) -> Total {
     let mut total = [0; AMOUNTS];
-    let charged = record.charged;
-    let counts = [1].into_iter().chain(record.tokens.to_array()).chain([
+    let counts = [1].into_iter().chain(tokens.to_array()).chain([
         charged.activations,
         charged.tokens,
         charged.spend_nanos,
@@ -61,19 +64,6 @@ pub(crate) fn add(total: &mut Total, more: &Total) {
     for (amount, more) in total.iter_mut().zip(more) {
         *amount = amount.saturating_add(*more);
     }
-}
-
-/// The totals that a batch of records adds to.
-pub(crate) fn by_total<'a>(
-    records: impl IntoIterator<Item = &'a UsageRecord>,
-) -> HashMap<TotalKey<&'a str>, Total> {
-    let mut totals = HashMap::new();
-    for record in records {
-        if let Some(key) = TotalKey::of(record) {
-            add(totals.entry(key).or_insert([0; AMOUNTS]), &amounts(record));
-        }
-    }
-    totals
 }
 
 /// Sums of the totals that fit, told apart as asked for: newest day first, dearest first within it.

@@ -15,6 +15,7 @@ use till_core::time::Timestamp;
 
 use super::bytes::{Bytes, Damaged, put_bytes, put_len, put_optional, put_step, put_text, put_u64, seal};
 use crate::usage_record::{Outcome, TokenCounts, UsageQuery, UsageRecord};
+use crate::usage_totals::{self, Total, TotalKey};
 
 /// First byte of a block. Another layout gets another one.
 const VERSION: u8 = 1;
@@ -389,6 +390,16 @@ impl<'a> BlockReader<'a> {
             && filter.model.as_ref().is_none_or(|model| Some(model.as_str()) == kind.model)
             && filter.since.is_none_or(|since| at >= since)
             && filter.until.is_none_or(|until| at < until)
+    }
+
+    /// The sum that it belongs to, if any, and what it adds to it.
+    pub(super) fn total(&self) -> Option<(TotalKey<&'a str>, Total)> {
+        let Row { key, kind, amounts: [counts @ .., activations, tokens, spend_nanos], .. } = self.row;
+        let kind = &self.kinds[kind];
+        let charged = Units { activations, tokens, spend_nanos };
+        let names = [kind.provider, kind.model.unwrap_or_default(), kind.endpoint];
+        let place = TotalKey::of(self.at(), self.keys[key], names, kind.status, kind.outcome, charged)?;
+        Some((place, usage_totals::amounts(TokenCounts::from_array(counts), charged)))
     }
 
     /// The record.

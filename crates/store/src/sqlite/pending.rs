@@ -13,7 +13,7 @@ use till_core::time::Timestamp;
 
 use super::column::{Amount, Time};
 use super::journal::{AccountImage, Entry, HoldImage};
-use super::{journal, usage, write};
+use super::{journal, records, sums, write};
 use crate::backend::DenialCount;
 use crate::month::Month;
 use crate::usage_record::UsageRecord;
@@ -110,7 +110,10 @@ impl Pending {
             let sql = "DELETE FROM holds WHERE incarnation = ?1 AND number = ?2 AND state = 'open'";
             connection.prepare_cached(sql)?.execute(params![id.incarnation, id.number])?;
         }
-        usage::insert(connection, &self.records)?;
+        if !self.records.is_empty() {
+            records::append(connection, &self.records)?;
+            sums::keep_up(connection)?;
+        }
         for ((key, code, minute), count) in &self.denials {
             write::denial_add(
                 connection,

@@ -12,6 +12,7 @@ use till_core::time::Timestamp;
 
 use super::block::{self, BlockReader, BlockWriter};
 use super::bytes::Damaged;
+use super::sums;
 use crate::usage_record::{Outcome, UsageQuery, UsageRecord};
 
 /// Blocks whose ids differ only in so many bits are of one part.
@@ -31,10 +32,11 @@ pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>]) -> R
                WHERE count < ?1 AND length(records) < ?2";
     let newest =
         connection.prepare_cached(sql)?.query_row(params![block::RECORDS_MAX, block::BYTES_MAX], |row| {
-            let id = row.get(0)?;
-            Ok((id, read(id, row.get_ref(1)?.as_blob()?)?))
+            // One that is damaged stays as it is, to be named to whoever reads it.
+            Ok((row.get(0)?, block::records(row.get_ref(1)?.as_blob()?).unwrap_or_default()))
         });
-    let (id, begun) = newest.optional()?.unwrap_or((first, Vec::new()));
+    let newest = newest.optional()?.filter(|(_, begun)| !begun.is_empty());
+    let (id, begun) = newest.unwrap_or((first, Vec::new()));
     let begun = begun.iter().map(|(seq, record)| (*seq, record));
     write_blocks(connection, id, begun.chain((first..).zip(records.iter().map(Arc::as_ref))))
 }
@@ -159,26 +161,46 @@ fn matches(block: &[u8], query: &UsageQuery) -> std::result::Result<Vec<(u64, Us
 }
 
 /// Deletes records from before a moment, and says how many: at least `limit` if there are so many, and not many more. A
-/// block of which some are younger keeps those.
+/// block of which some are younger keeps those; a damaged one goes when all of it is old.
 pub(super) fn delete(connection: &Connection, before: Timestamp, limit: u32) -> Result<u64> {
+    let sql = "SELECT first_seq FROM usage_blocks WHERE at_min < ?1 ORDER BY at_min LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let ids = statement.query_map(params![millis(before), limit], |row| row.get(0))?;
+    let ids: Vec<u64> = ids.collect::<Result<_>>()?;
+    if !ids.is_empty() {
+        sums::catch_up(connection)?;
+    }
     let mut deleted = 0;
-    while deleted < u64::from(limit) {
-        let sql = "SELECT first_seq, records FROM usage_blocks WHERE at_min < ?1 ORDER BY at_min LIMIT 1";
-        let oldest = connection.prepare_cached(sql)?.query_row([millis(before)], |row| {
-            let id = row.get(0)?;
-            let block = row.get_ref(1)?.as_blob()?;
-            let keys = BlockReader::new(block).map_err(|why| damaged(id, why))?.keys().to_vec();
-            Ok((id, keys, read(id, block)?))
-        });
-        let Some((id, keys, mut records)) = oldest.optional()? else {
+    for id in ids {
+        if deleted >= u64::from(limit) {
             break;
-        };
-        let count = records.len();
-        records.retain(|(_, record)| record.at >= before);
-        deleted += (count - records.len()) as u64;
-        rewrite(connection, id, &keys, &records)?;
+        }
+        deleted += delete_of_block(connection, id, before)?;
     }
     Ok(deleted)
+}
+
+fn delete_of_block(connection: &Connection, id: u64, before: Timestamp) -> Result<u64> {
+    let sql = "SELECT records, at_max, count FROM usage_blocks WHERE first_seq = ?1";
+    let (found, at_max, count) = connection.prepare_cached(sql)?.query_row([id], |row| {
+        let block = row.get_ref(0)?.as_blob()?;
+        let found =
+            BlockReader::new(block).and_then(|reader| Ok((reader.keys().to_vec(), block::records(block)?)));
+        Ok((found, row.get::<_, i64>(1)?, row.get::<_, u64>(2)?))
+    })?;
+    let Ok((keys, mut records)) = found else {
+        if at_max >= millis(before) {
+            return Ok(0);
+        }
+        let sql = "DELETE FROM usage_block_keys WHERE part = ?1 AND first_seq = ?2";
+        connection.prepare_cached(sql)?.execute(params![part(id), id])?;
+        connection.prepare_cached("DELETE FROM usage_blocks WHERE first_seq = ?1")?.execute([id])?;
+        return Ok(count);
+    };
+    let all = records.len();
+    records.retain(|(_, record)| record.at >= before);
+    rewrite(connection, id, &keys, &records)?;
+    Ok((all - records.len()) as u64)
 }
 
 /// Notes that a call that was lost costs nothing.
@@ -207,7 +229,7 @@ fn read(id: u64, block: &[u8]) -> Result<Vec<(u64, UsageRecord)>> {
     block::records(block).map_err(|why| damaged(id, why))
 }
 
-fn damaged(id: u64, why: Damaged) -> Error {
+pub(super) fn damaged(id: u64, why: Damaged) -> Error {
     let reason = format!("block {id} of the usage records is damaged: {why}");
     Error::FromSqlConversionFailure(1, Type::Blob, reason.into())
 }

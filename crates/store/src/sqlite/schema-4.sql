@@ -34,15 +34,20 @@ CREATE TABLE usage_block_keys (
     PRIMARY KEY (part, key, first_seq)
 ) STRICT, WITHOUT ROWID;
 
--- The highest number of a record, also of one that is deleted: one row.
+-- About the numbers of records: one row.
 CREATE TABLE usage_numbers (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    last INTEGER NOT NULL
+    -- The highest one, also if its record is deleted.
+    last INTEGER NOT NULL,
+    -- usage_sums has the records up to this one; those after it are added by whoever reads the sums.
+    summed INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO usage_numbers (one, last)
-SELECT 1, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'usage_records'), 0),
-              coalesce((SELECT max(seq) FROM usage_records), 0));
+INSERT INTO usage_numbers (one, last, summed)
+SELECT 1, last, last FROM (
+    SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'usage_records'), 0),
+               coalesce((SELECT max(seq) FROM usage_records), 0)) AS last
+);
 
 -- A hold for one call, or an escrow: one for calls to come, of which so many were settled. Its units are in the escrowed
 -- amounts of its accounts, and in spent once it is an orphan.

@@ -134,7 +134,7 @@ async fn no_money_is_forgotten_when_killed_at_any_moment() {
     let key = create(&store, 1, Limits { spend_nanos: Some(LIMIT), ..Limits::default() }).await;
     store.close().await.unwrap();
     let mut sent = 0_u64;
-    let (mut lost, mut busy_rounds) = (0_usize, 0);
+    let (mut lost, mut busy_rounds, mut unfolded_rounds) = (0_usize, 0, 0);
     for round in 0..ROUNDS {
         let mut child = spawn(dir.path());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -151,6 +151,7 @@ async fn no_money_is_forgotten_when_killed_at_any_moment() {
         busy_rounds += u64::from(seen >= 10);
         sent += lines.map(|line| billed(&line.unwrap())).sum::<u64>();
         child.wait().unwrap();
+        unfolded_rounds += u64::from(has_journal(dir.path()));
 
         let store = open(dir.path());
         assert_eq!(store.fenced(), None, "round {round}: a false fence");
@@ -162,6 +163,7 @@ async fn no_money_is_forgotten_when_killed_at_any_moment() {
         lost = orphans;
         store.close().await.unwrap();
     }
+    assert!(unfolded_rounds >= ROUNDS / 3, "{unfolded_rounds} died with something in the journal");
     assert!(lost > 0 && busy_rounds >= ROUNDS / 3, "{lost} requests under way in {busy_rounds} rounds");
     assert!(sent > 0 && sent <= LIMIT);
     let store = open(dir.path());
@@ -172,6 +174,12 @@ async fn no_money_is_forgotten_when_killed_at_any_moment() {
     assert!(sent <= LIMIT, "{sent}");
     store.close().await.unwrap();
     check(&open(dir.path()), key).await;
+}
+
+/// Whether it died before what it wrote last was in the tables.
+fn has_journal(dir: &Path) -> bool {
+    let file = Connection::open(dir.join("till.db")).unwrap();
+    file.query_row("SELECT EXISTS (SELECT 1 FROM journal)", [], |row| row.get(0)).unwrap()
 }
 
 /// Ledger, records and sums say the same; it is given back.
