@@ -1,16 +1,18 @@
 //! Reads answers to their end that nobody waits for any more, where that is needed to know what was used: hanging up
 //! early is then as dear as reading on, and no dearer.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use till_providers::Provider;
+use till_core::denial::Denial;
 use tokio::runtime::Handle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::authenticate::VerifiedKey;
 use crate::forward::Forwarded;
-use crate::metrics::InFlight;
 use crate::relay::{Live, open};
 use crate::server::reached;
 use crate::{Inner, Stage};
@@ -27,9 +29,39 @@ pub(crate) struct Drains {
     till: Arc<Inner>,
     key: Arc<VerifiedKey>,
     /// The request is served for as long as its answer is read.
-    _in_flight: Arc<InFlight>,
+    _in_flight: Arc<TaskTrackerToken>,
     /// Between two pieces of an answer.
-    pub(crate) idle: Duration,
+    idle: Duration,
+}
+
+/// A request on its way, up to the head of its answer.
+type Forwarding = Pin<Box<dyn Future<Output = Result<Forwarded, Denial>> + Send>>;
+
+/// Waits for the head of an answer, in a task of its own once nobody else does.
+struct Awaited {
+    forwarding: Option<Forwarding>,
+    drains: Drains,
+}
+
+impl Future for Awaited {
+    type Output = Result<Forwarded, Denial>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let forwarding = self.forwarding.as_mut().expect("not polled after it was ready");
+        let outcome = std::task::ready!(forwarding.as_mut().poll(cx));
+        self.forwarding = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let Some(forwarding) = self.forwarding.take() else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            let drains = self.drains.clone();
+            runtime.spawn(self.drains.till.connections.track_future(drains.read_from(forwarding)));
+        }
+    }
 }
 
 /// How reading on came to its end.
@@ -41,14 +73,9 @@ enum End {
 }
 
 impl Drains {
-    pub(crate) fn new(till: &Arc<Inner>, key: &Arc<VerifiedKey>, in_flight: Arc<InFlight>) -> Self {
+    pub(crate) fn new(till: &Arc<Inner>, key: &Arc<VerifiedKey>, in_flight: &Arc<TaskTrackerToken>) -> Self {
         let idle = till.timeouts.idle;
-        Self { till: Arc::clone(till), key: Arc::clone(key), _in_flight: in_flight, idle }
-    }
-
-    /// Whose answers these are.
-    pub(crate) fn provider(&self) -> &Provider {
-        &self.key.provider
+        Self { till: Arc::clone(till), key: Arc::clone(key), _in_flight: Arc::clone(in_flight), idle }
     }
 
     /// Reads on in a task of its own if that is needed; otherwise the answer ends here.
@@ -62,12 +89,24 @@ impl Drains {
         }
     }
 
-    /// As [`Drains::take_over`], for an answer of which only the head is there. Whoever calls it runs in a task that
-    /// nobody waits for.
-    pub(crate) async fn read_answer(self, forwarded: Forwarded) {
+    /// Waits for the head of an answer.
+    ///
+    /// # Cancel safety
+    /// When it is dropped it goes on in a task of its own, and so does reading the answer.
+    pub(crate) fn await_answer(
+        self,
+        forwarding: Forwarding,
+    ) -> impl Future<Output = Result<Forwarded, Denial>> {
+        Awaited { forwarding: Some(forwarding), drains: self }
+    }
+
+    /// Reads an answer from before its head on, for nobody.
+    async fn read_from(self, forwarding: Forwarding) {
         let mut stage = self.till.stage.clone();
+        let opened = async { open(forwarding.await?, &self.key, self.idle, false).await };
         let opened = tokio::select! {
-            opened = open(forwarded, &self.key, self.idle, false) => opened,
+            opened = opened => opened,
+            // The admission is dropped: it spends what it holds if something may have been sent.
             () = reached(&mut stage, Stage::Cutting) => return,
         };
         match opened {

@@ -56,7 +56,7 @@ pub use self::server::{DrainReport, ServerTls};
 
 use self::authenticate::Authenticator;
 use self::connect::Connector;
-use self::metrics::{InFlight, Metrics};
+use self::metrics::Metrics;
 use self::pool::Pool;
 use self::tighten::Counting;
 
@@ -154,11 +154,11 @@ pub(crate) struct Inner {
     pub(crate) prices: Arc<PriceTable>,
     pub(crate) store: Store,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Metrics,
     pub(crate) own: OwnPaths,
     pub(crate) timeouts: Timeouts,
     pub(crate) head_limits: HeadLimits,
-    pub(crate) in_flight_max: u64,
+    pub(crate) in_flight_max: usize,
     pub(crate) room_for_bodies: Arc<Semaphore>,
     pub(crate) counting: Counting,
     pub(crate) log_requests: bool,
@@ -188,11 +188,11 @@ impl Proxy {
             prices: config.prices,
             store: config.store,
             pool,
-            metrics: Arc::default(),
+            metrics: Metrics::default(),
             own,
             timeouts: config.timeouts,
             head_limits: config.head_limits,
-            in_flight_max: config.in_flight_max as u64,
+            in_flight_max: config.in_flight_max,
             room_for_bodies: Arc::new(inspect::room()),
             counting: Counting::default(),
             log_requests: config.log_requests,
@@ -209,14 +209,7 @@ impl Proxy {
 
     /// Counters as Prometheus text.
     pub fn metrics_text(&self) -> String {
-        self.inner.metrics.render(self.inner.pool.idle())
-    }
-}
-
-impl Inner {
-    /// Counts a request as being served, until the last clone of this is dropped.
-    pub(crate) fn in_flight(&self) -> Arc<InFlight> {
-        Arc::new(InFlight::enter(Arc::clone(&self.metrics), self.requests.token()))
+        self.inner.metrics.render(self.inner.requests.len(), self.inner.pool.idle())
     }
 }
 

@@ -92,6 +92,11 @@ impl Meter {
         }
     }
 
+    /// Whose answer it is.
+    pub(crate) fn key(&self) -> &Arc<VerifiedKey> {
+        &self.key
+    }
+
     /// Whether the answer is needed to its end although the client may be gone.
     pub(crate) fn needs_the_end(&self) -> bool {
         self.measure.is_metered && !self.measure.is_free

@@ -4,11 +4,9 @@
 //! labels, so that an attacker can't make the page grow.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use till_core::denial::DenialCode;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// What happened to requests since the start.
 #[derive(Default)]
@@ -19,7 +17,6 @@ pub(crate) struct Metrics {
     stopping: AtomicBool,
     pub(crate) connections: Counter,
     pub(crate) connections_open: Gauge,
-    pub(crate) requests_in_flight: Gauge,
     pub(crate) upstream_connects: Counter,
     pub(crate) echoes_replaced: Counter,
     pub(crate) bytes_relayed: Counter,
@@ -55,31 +52,8 @@ impl Gauge {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn leave(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A request that is being served, by whichever tasks, until this is dropped.
-pub(crate) struct InFlight {
-    metrics: Arc<Metrics>,
-    _token: TaskTrackerToken,
-}
-
-impl InFlight {
-    pub(crate) fn enter(metrics: Arc<Metrics>, token: TaskTrackerToken) -> Self {
-        metrics.requests_in_flight.enter();
-        Self { metrics, _token: token }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.metrics.requests_in_flight.leave();
     }
 }
 
@@ -104,7 +78,7 @@ impl Metrics {
     }
 
     /// The page, in the text format of Prometheus, version 0.0.4.
-    pub(crate) fn render(&self, idle_upstream_connections: usize) -> String {
+    pub(crate) fn render(&self, requests_in_flight: usize, idle_upstream_connections: usize) -> String {
         let mut page = String::with_capacity(4096);
         family(
             &mut page,
@@ -126,19 +100,13 @@ impl Metrics {
             let count = count.load(Ordering::Relaxed);
             let _ = writeln!(page, "till_requests_refused_total{{code=\"{code}\"}} {count}");
         }
-        let rows: [(&str, &str, &str, &AtomicU64); 8] = [
+        let rows: [(&str, &str, &str, &AtomicU64); 7] = [
             ("till_client_connections_total", "counter", "Client connections accepted.", &self.connections.0),
             (
                 "till_client_connections_open",
                 "gauge",
                 "Client connections open now.",
                 &self.connections_open.0,
-            ),
-            (
-                "till_requests_in_flight",
-                "gauge",
-                "Requests being served now, streams included.",
-                &self.requests_in_flight.0,
             ),
             (
                 "till_upstream_connects_total",
@@ -175,6 +143,9 @@ impl Metrics {
             family(&mut page, name, kind, help);
             let _ = writeln!(page, "{name} {}", value.load(Ordering::Relaxed));
         }
+        let name = "till_requests_in_flight";
+        family(&mut page, name, "gauge", "Requests being served now, streams included.");
+        let _ = writeln!(page, "{name} {requests_in_flight}");
         let name = "till_upstream_connections_idle";
         family(&mut page, name, "gauge", "Pooled upstream connections waiting for a request.");
         let _ = writeln!(page, "{name} {idle_upstream_connections}");

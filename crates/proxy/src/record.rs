@@ -1,6 +1,6 @@
 //! Stage 7: one log line per request, and the counters. Never a secret, never a body, never a query.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,23 +10,22 @@ use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::redact::Redactor;
-use till_core::time::Timestamp;
 use till_core::token::SCOPED_KEY_PREFIX;
 use till_providers::request::endpoint;
 use till_store::{Outcome, TokenCounts, UsageRecord};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::authenticate::{Authenticated, VerifiedKey};
 use crate::bounds::Measure;
 use crate::facts::Facts;
-use crate::metrics::{InFlight, Metrics};
-use crate::request::From;
+use crate::request::Client;
 use crate::{Inner, RequestId};
 
 macro_rules! log_request {
     ($level:ident, $record:expr) => {
         tracing::$level!(
             request = %$record.request_id,
-            peer = %$record.peer,
+            peer = %$record.connection.peer,
             client = $record.client.map(tracing::field::display),
             method = %$record.method,
             path = %$record.path,
@@ -44,13 +43,12 @@ macro_rules! log_request {
 
 /// What is known of a request while it is served; written out when it is dropped.
 pub(crate) struct Record {
-    metrics: Arc<Metrics>,
-    pub(crate) in_flight: Arc<InFlight>,
-    is_logged: bool,
-    clock: fn() -> Timestamp,
+    /// The connection that it came in on. Nothing that all connections share is counted up and down per request.
+    connection: Arc<Client>,
+    /// It is served, by whichever tasks, until the last clone of this is dropped.
+    pub(crate) in_flight: Arc<TaskTrackerToken>,
     pub(crate) started: Instant,
     pub(crate) request_id: RequestId,
-    peer: SocketAddr,
     /// Where the request comes from; `None` when it can't be told.
     pub(crate) client: Option<IpAddr>,
     method: Method,
@@ -73,24 +71,22 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(
-        till: &Arc<Inner>,
+        connection: Arc<Client>,
         request_id: RequestId,
-        from: From,
+        client: Option<IpAddr>,
         method: Method,
         path: &str,
     ) -> Self {
+        let till = &connection.till;
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
         let is_logged = till.log_requests;
         Self {
-            metrics: Arc::clone(&till.metrics),
-            in_flight: till.in_flight(),
-            is_logged,
-            clock: till.clock,
+            in_flight: Arc::new(till.requests.token()),
+            connection,
             started: Instant::now(),
             request_id,
-            peer: from.peer,
-            client: from.client,
+            client,
             method,
             // HTTP/2 lets more through than a terminal should see.
             path: if is_logged { path.escape_default().to_string() } else { String::new() },
@@ -109,6 +105,11 @@ impl Record {
 }
 
 impl Record {
+    /// What all requests share.
+    pub(crate) fn till(&self) -> &Arc<Inner> {
+        &self.connection.till
+    }
+
     /// Masks the upstream key, should somebody have put it into the path.
     pub(crate) fn redact_path(&mut self, redactor: &Redactor) {
         if let Some(masked) = redactor.redact_all(self.path.as_bytes()) {
@@ -135,7 +136,7 @@ impl Record {
     /// The beginning of a usage record: whoever knows more fills it in.
     pub(crate) fn usage(&self, key: KeyId) -> UsageRecord {
         UsageRecord {
-            at: (self.clock)(),
+            at: (self.connection.till.clock)(),
             request_id: self.request_id.to_string(),
             key,
             provider: self.provider().unwrap_or_default().to_owned(),
@@ -162,22 +163,24 @@ impl Record {
 
     /// The answer was not sent to its end although nothing was wrong with it.
     pub(crate) fn abandoned(&mut self) {
-        self.cut = Some(if self.metrics.is_stopping() { "shutting_down" } else { "client_gone" });
+        self.cut =
+            Some(if self.connection.till.metrics.is_stopping() { "shutting_down" } else { "client_gone" });
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let Inner { metrics, log_requests, .. } = &*self.connection.till;
         if self.bytes > 0 {
-            self.metrics.bytes_relayed.add(self.bytes);
+            metrics.bytes_relayed.add(self.bytes);
         }
         match (self.denial, self.status) {
-            (Some(code), _) => self.metrics.refused(code),
-            (None, Some(status)) if self.is_data => self.metrics.answered(status),
+            (Some(code), _) => metrics.refused(code),
+            (None, Some(status)) if self.is_data => metrics.answered(status),
             (None, _) => {}
         }
         if self.echoes > 0 {
-            self.metrics.echoes_replaced.add(self.echoes);
+            metrics.echoes_replaced.add(self.echoes);
             tracing::warn!(
                 request = %self.request_id,
                 provider = self.provider(),
@@ -185,7 +188,7 @@ impl Drop for Record {
                 "upstream echoed its key; replaced"
             );
         }
-        if !self.is_logged {
+        if !log_requests {
             return;
         }
         // Probes of a load balancer every second would bury the requests of agents.

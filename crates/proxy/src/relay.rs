@@ -47,7 +47,6 @@ pub(crate) struct Relay {
     has_begun: bool,
     /// Present for event streams: the shape of a last event.
     events: Option<Dialect>,
-    drains: Drains,
     record: Record,
 }
 
@@ -141,7 +140,6 @@ pub(crate) fn relay(
     (mut parts, live, has_body): (Parts, Live, bool),
     redactor: &Arc<Redactor>,
     dialect: Dialect,
-    drains: Drains,
     mut record: Record,
 ) -> Response<Relay> {
     clean_answer(&mut parts.headers);
@@ -162,7 +160,6 @@ pub(crate) fn relay(
         size,
         has_begun: false,
         events: is_events.then_some(dialect),
-        drains,
         record,
     };
     if !has_body {
@@ -333,7 +330,7 @@ impl Relay {
 
     /// Whether something on our side ends the stream now.
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
-        let idle = self.drains.idle;
+        let idle = self.record.till().timeouts.idle;
         match self.live.as_mut()?.watchdog(idle).poll(cx) {
             Poll::Pending => None,
             Poll::Ready(Bark::Silence) => {
@@ -353,7 +350,7 @@ impl Relay {
             return event.map(|event| Ok(Frame::data(event)));
         }
         let Ok(data) = live.measure(data) else {
-            let event = self.cut_saying(Cut::Exceeded, &exceeded(self.drains.provider()));
+            let event = self.cut_saying(Cut::Exceeded, &exceeded(&self.live.as_ref()?.meter.key().provider));
             return event.map(|event| Ok(Frame::data(event)));
         };
         let is_last = live.has_ended();
@@ -447,6 +444,6 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let Some(live) = self.live.take() else { return };
         self.record.abandoned();
-        self.drains.take_over(live);
+        Drains::new(self.record.till(), live.meter.key(), &self.record.in_flight).take_over(live);
     }
 }

@@ -16,8 +16,9 @@ use till_core::limit::Limits;
 use till_core::money::Dollars;
 use till_core::path::RawPath;
 use till_providers::{Dialect, Provider};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::Inner;
 use crate::admit::{Admission, Admitted, admit, terms};
 use crate::authenticate::Authenticated;
 use crate::body::{AnswerBody, Kind};
@@ -34,12 +35,11 @@ use crate::relay::{open, relay};
 use crate::respond;
 use crate::route::{Route, route};
 use crate::self_check::self_check;
-use crate::server::reached;
 use crate::websocket;
-use crate::{Inner, Stage};
 
 /// The connection that a request came in on.
 pub(crate) struct Client {
+    pub(crate) till: Arc<Inner>,
     pub(crate) peer: SocketAddr,
     /// Who is behind the connection, as the PROXY protocol says it; `None` when it can't be told.
     pub(crate) origin: Option<IpAddr>,
@@ -73,11 +73,8 @@ struct Refusal {
 }
 
 /// Serves one request. Every way through here ends in an answer and a record.
-pub(crate) async fn serve(
-    till: Arc<Inner>,
-    client: Arc<Client>,
-    request: Request<Incoming>,
-) -> Response<AnswerBody> {
+pub(crate) async fn serve(client: Arc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let till = &client.till;
     let busy = client.state.busy();
     let request_id = till.request_ids.next();
     let violation = client.state.violation().filter(|_| request.headers().contains_key(REFUSED_MARK));
@@ -85,13 +82,14 @@ pub(crate) async fn serve(
     let closes = violation.is_some() || has_token(request.headers(), &header::UPGRADE, "websocket");
     let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, request.headers()));
     let from = From { peer: client.peer, client: address };
-    let record = Record::new(&till, request_id, from, request.method().clone(), request.uri().path());
+    let record =
+        Record::new(Arc::clone(&client), request_id, address, request.method().clone(), request.uri().path());
     let mut response = match violation {
         Some(Violation { code, message }) => {
             let denial = Denial::new(*code, format!("This request is refused: {message}."));
             refuse(Refusal { denial, dialect: Dialect::Universal, record })
         }
-        None => receive(&till, from, request, record).await,
+        None => receive(till, from, request, record).await,
     };
     let headers = response.headers_mut();
     let id = HeaderValue::from_str(request_id.as_str()).expect("request ids are letters and digits");
@@ -198,8 +196,7 @@ async fn pass(
         let opened = open(forwarded, key.key(), till.timeouts.idle, is_head).await;
         match opened {
             Ok(opened) => {
-                let drains = Drains::new(till, key.key(), Arc::clone(&record.in_flight));
-                let response = relay(opened, &key.key().redactor, dialect, drains, record);
+                let response = relay(opened, &key.key().redactor, dialect, record);
                 response.map(|relay| Kind::Relay(Box::new(relay)))
             }
             Err(denial) => return Err(Refusal { denial, dialect, record }),
@@ -224,23 +221,13 @@ async fn send(
     if !admission.is_metered() {
         return forward(&till.pool, &till.metrics, key.key(), request, admission, first_byte, started).await;
     }
-    let (reply, answer) = oneshot::channel();
-    let drains = Drains::new(till, key.key(), Arc::clone(&record.in_flight));
-    let (till_, key) = (Arc::clone(till), Arc::clone(key.key()));
-    tokio::spawn(till.connections.track_future(async move {
-        let till = till_;
-        let mut stage = till.stage.clone();
-        let outcome = tokio::select! {
-            outcome = forward(&till.pool, &till.metrics, &key, request, admission, first_byte, started) => outcome,
-            // The admission is dropped: it spends what it holds if something may have been sent.
-            () = reached(&mut stage, Stage::Cutting) => return,
-        };
-        drop(room);
-        if let Err(Ok(forwarded)) = reply.send(outcome) {
-            drains.read_answer(forwarded).await;
-        }
-    }));
-    answer.await.unwrap_or_else(|_| Err(Denial::new(DenialCode::ShuttingDown, "till is shutting down.")))
+    let drains = Drains::new(till, key.key(), &record.in_flight);
+    let (till, key) = (Arc::clone(till), Arc::clone(key.key()));
+    let forwarding = Box::pin(async move {
+        let _room = room;
+        forward(&till.pool, &till.metrics, &key, request, admission, first_byte, started).await
+    });
+    drains.await_answer(forwarding).await
 }
 
 /// Stage 1 for a request whose key may be anywhere; the query comes back without it.
@@ -250,7 +237,7 @@ fn authenticated(
     dialect: &mut Dialect,
     record: &mut Record,
 ) -> Result<(Authenticated, Option<String>), Denial> {
-    if till.metrics.requests_in_flight.value() > till.in_flight_max {
+    if till.requests.len() > till.in_flight_max {
         return Err(overloaded());
     }
     let taken = credentials::take(&mut parts.headers, parts.uri.query())?;

@@ -178,10 +178,10 @@ where
         protocol = door.detect() => protocol?,
         () = reached(&mut stage, Stage::Stopping) => return Ok(()),
     };
-    let client = Arc::new(Client { peer, origin, state });
+    let client = Arc::new(Client { till: Arc::clone(till), peer, origin, state });
     let service = service_fn(|request| {
-        let (till, client) = (Arc::clone(till), Arc::clone(&client));
-        async move { Ok::<_, std::convert::Infallible>(serve(till, client, request).await) }
+        let client = Arc::clone(&client);
+        async move { Ok::<_, std::convert::Infallible>(serve(client, request).await) }
     });
     match protocol {
         Protocol::Http1 => {
