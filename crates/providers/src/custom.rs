@@ -167,7 +167,7 @@ impl CustomProvider {
         match base_url {
             Ok(base_url) if errors.is_empty() => Ok(Provider {
                 name: id.clone(),
-                id,
+                id: id.into(),
                 base_url: Some(base_url),
                 placement,
                 accepts_sealed: false,

@@ -11,6 +11,7 @@ mod rates;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use till_core::time::Timestamp;
 
@@ -56,7 +57,7 @@ impl PriceContext {
 /// The prices of all models that are known.
 #[derive(Debug)]
 pub struct PriceTable {
-    version: String,
+    version: Arc<str>,
     providers: HashMap<String, ProviderPrices>,
 }
 
@@ -184,12 +185,12 @@ impl PriceTable {
         for provider in self.providers.values_mut() {
             provider.index();
         }
-        self.version = format!("{}+{}", self.version, file.fingerprint());
+        self.version = format!("{}+{}", self.version, file.fingerprint()).into();
         self
     }
 
     /// Which prices these are: the date of the built-in ones, and a fingerprint of those added.
-    pub fn version(&self) -> &str {
+    pub fn version(&self) -> &Arc<str> {
         &self.version
     }
 

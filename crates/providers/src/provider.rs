@@ -1,5 +1,6 @@
 //! A provider as this instance knows it: a row of the built-in table, or a custom one from configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use till_core::upstream::Placement;
@@ -73,7 +74,7 @@ pub(crate) struct Row {
 /// An API that till speaks for.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     pub(crate) name: String,
     pub(crate) base_url: Option<BaseUrl>,
     pub(crate) placement: Placement,
@@ -101,6 +102,11 @@ pub(crate) const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(55);
 impl Provider {
     /// The id in tokens, settings and paths: `openai`.
     pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The same, to be kept.
+    pub fn shared_id(&self) -> &Arc<str> {
         &self.id
     }
 
@@ -217,7 +223,7 @@ impl Provider {
     pub(crate) fn from_row(row: &'static Row) -> Self {
         let base_url = row.base_url.map(|url| url.parse().expect("built-in base URLs are valid"));
         Self {
-            id: row.id.to_owned(),
+            id: row.id.into(),
             name: row.name.to_owned(),
             base_url,
             placement: row.placement.to_placement(),

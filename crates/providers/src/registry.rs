@@ -113,7 +113,7 @@ impl Registry {
             let path = provider.base_url().map_or("", BaseUrl::path_prefix).to_owned();
             if !path.is_empty() {
                 return Err(vec![CustomProviderError::PathAtBuiltinHost {
-                    id: provider.id,
+                    id: provider.id.to_string(),
                     builtin: row.id,
                     path,
                 }]);

@@ -183,8 +183,8 @@ pub(crate) async fn admit(
         };
         let mut usage = record.usage(key.key().id);
         // Until the answer says more, what is held is the cost.
-        usage.price_version = (hold.units().spend_nanos > 0).then(|| till.prices.version().to_owned());
-        hold.record(Box::new(usage));
+        usage.price_version = (hold.units().spend_nanos > 0).then(|| Arc::clone(till.prices.version()));
+        hold.record(usage);
         let (rewritten, clamped) = plan.rewrite(&bytes, hold.steps());
         let length = rewritten.as_ref().map(Bytes::len);
         let (body, room) = body.into_outbound(rewritten);

@@ -179,7 +179,7 @@ impl Meter {
             record.outcome = outcome;
             record.latency_ms = millis(started);
             let has_cost = cost.spend_nanos.is_some() || used.spend_nanos > 0;
-            record.price_version = has_cost.then(|| measure.prices.version().to_owned());
+            record.price_version = has_cost.then(|| Arc::clone(measure.prices.version()));
             record.tokens = counts(&reading.charges);
             let named = reading.charges.first().and_then(|charge| charge.model.clone());
             if let Some(model) = named.filter(|model| model.len() <= MODEL_BYTES_MAX) {

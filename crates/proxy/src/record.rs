@@ -1,5 +1,6 @@
 //! Stage 7: one log line per request, and the counters. Never a secret, never a body, never a query.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -139,9 +140,12 @@ impl Record {
             at: (self.connection.till.clock)(),
             request_id: self.request_id.to_string(),
             key,
-            provider: self.provider().unwrap_or_default().to_owned(),
-            method: self.method.to_string(),
-            endpoint: self.endpoint.unwrap_or_default().to_owned(),
+            provider: self
+                .opened
+                .as_ref()
+                .map_or_else(|| "".into(), |key| Arc::clone(key.provider.shared_id())),
+            method: method_name(&self.method),
+            endpoint: self.endpoint.unwrap_or_default().into(),
             model: self.model.clone(),
             status: self.status.map(|status| status.as_u16()),
             outcome: Outcome::Charged,
@@ -198,6 +202,16 @@ impl Drop for Record {
             log_request!(debug, self);
         }
     }
+}
+
+/// The name of a method, which is nearly always one that everybody knows.
+fn method_name(method: &Method) -> Cow<'static, str> {
+    for known in [&Method::POST, &Method::GET, &Method::PUT, &Method::DELETE, &Method::PATCH, &Method::HEAD] {
+        if method == known {
+            return known.as_str().into();
+        }
+    }
+    method.as_str().to_owned().into()
 }
 
 /// Milliseconds since then.

@@ -232,7 +232,7 @@ impl Session {
             Some(hold) => Ok(hold),
             None => {
                 let mut hold = take_hold(&self.till, &self.key, self.record.client).await?;
-                hold.record(Box::new(self.record.usage(self.key.key().id)));
+                hold.record(self.record.usage(self.key.key().id));
                 Ok(hold)
             }
         }

@@ -102,7 +102,7 @@ async fn call(store: Store, key: KeyId, n: u64) -> Duration {
     let units = Units { activations: 1, tokens: 2_000, spend_nanos: 3_000_000 };
     let mut hold = store.hold_exactly(key, units).await.unwrap();
     let waited = asked.elapsed();
-    hold.record(Box::new(record(&store, key, n)));
+    hold.record(record(&store, key, n));
     hold.settle(Units { activations: 1, tokens: 945 + n % 64, spend_nanos: 200_000 + n % 40_000 });
     waited
 }

@@ -41,7 +41,7 @@ fn record(key: KeyId, n: u64) -> UsageRecord {
         key,
         provider: "openai".into(),
         method: "POST".into(),
-        endpoint: if known { "chat.completions".into() } else { String::new() },
+        endpoint: if known { "chat.completions".into() } else { "".into() },
         model: known.then(|| format!("model-{n}")),
         status: known.then_some(200),
         outcome: if known { Outcome::Complete } else { Outcome::Charged },
@@ -72,7 +72,7 @@ async fn main() {
     let active = create(&store, 1, activations(50)).await;
     for n in 0..7 {
         let mut hold = store.hold_exactly(active, Units::ONE_ACTIVATION).await.unwrap();
-        hold.record(Box::new(record(active, n)));
+        hold.record(record(active, n));
         hold.settle(Units::ONE_ACTIVATION);
     }
     let refused =

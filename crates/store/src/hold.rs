@@ -39,7 +39,7 @@ pub struct Hold {
     ended: watch::Receiver<Option<Denial>>,
     /// When the time of the key is over.
     expires_at: Option<Timestamp>,
-    record: Option<Box<UsageRecord>>,
+    record: Option<Arc<UsageRecord>>,
     open: bool,
 }
 
@@ -81,13 +81,13 @@ impl Hold {
     }
 
     /// What to write into the usage records when the hold ends, however it ends.
-    pub fn record(&mut self, record: Box<UsageRecord>) {
-        self.record = Some(record);
+    pub fn record(&mut self, record: UsageRecord) {
+        self.record = Some(Arc::new(record));
     }
 
     /// The record, to be filled in.
     pub fn record_mut(&mut self) -> Option<&mut UsageRecord> {
-        self.record.as_deref_mut()
+        self.record.as_mut().and_then(Arc::get_mut)
     }
 
     /// Tells when the key ends while the hold is open, and after.
@@ -111,7 +111,7 @@ impl Hold {
 
     /// Gives everything back. Only when it is provable that nothing was sent.
     pub fn void(mut self) {
-        if let Some(record) = &mut self.record {
+        if let Some(record) = self.record_mut() {
             record.outcome = Outcome::Unsent;
             record.price_version = None;
         }
@@ -120,7 +120,10 @@ impl Hold {
 
     fn close(&mut self, used: Units) {
         if std::mem::replace(&mut self.open, false) {
-            let record = self.record.take().map(|record| Arc::new(UsageRecord { charged: used, ..*record }));
+            if let Some(record) = self.record_mut() {
+                record.charged = used;
+            }
+            let record = self.record.take();
             match &self.escrow {
                 Some(escrow) => escrow.settle(&self.shared, self.grant.units, used, record),
                 None => {

@@ -1,6 +1,8 @@
 //! Records of calls, and sums over them.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
@@ -18,11 +20,11 @@ pub struct UsageRecord {
     /// Who called.
     pub key: KeyId,
     /// Id of the provider.
-    pub provider: String,
+    pub provider: Arc<str>,
     /// The HTTP method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Name of the endpoint; empty for one that is in no table.
-    pub endpoint: String,
+    pub endpoint: Cow<'static, str>,
     /// The model, as the answer or else the request names it.
     pub model: Option<String>,
     /// The status of the provider's answer.
@@ -36,7 +38,7 @@ pub struct UsageRecord {
     /// What the key was charged. Filled in by the store.
     pub charged: Units,
     /// Version of the price table that gave the cost; `None` without a price.
-    pub price_version: Option<String>,
+    pub price_version: Option<Arc<str>>,
     /// From the request to the end of the answer, in milliseconds.
     pub latency_ms: u64,
     /// From the request to the head of the answer, in milliseconds.

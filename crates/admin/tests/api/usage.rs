@@ -35,7 +35,7 @@ async fn call(instance: &Instance, key: KeyId, model: &str) -> KeyRecord {
     let terms = instance.store.key_terms(key).await.unwrap();
     let demand = Demand { tokens_fixed: 1_000, picos_fixed: 1_000_000_000, ..Demand::ONE_ACTIVATION };
     let mut hold = instance.store.hold(&terms, demand, std::time::Duration::from_secs(30)).await.unwrap();
-    hold.record(Box::new(record(key, model)));
+    hold.record(record(key, model));
     hold.settle(Units { activations: 1, tokens: 150, spend_nanos: 45_000 });
     instance.store.flush().await.unwrap();
     instance.store.key_fetch(key).await.unwrap().unwrap()

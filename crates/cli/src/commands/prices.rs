@@ -44,7 +44,7 @@ pub(crate) fn list(
     match form {
         ListForm::Json => {
             let models: Vec<Value> = rows.iter().map(|(id, price)| shown::json(id, price, now())).collect();
-            output::json(&json!({"version": table.version(), "models": models}))?;
+            output::json(&json!({"version": **table.version(), "models": models}))?;
         }
         ListForm::Csv => {
             let columns = [
@@ -120,7 +120,7 @@ pub(crate) fn show(
     }
     if output.form == Form::Json {
         let models: Vec<Value> = found.iter().map(|(id, price)| shown::json(id, price, now())).collect();
-        output::json(&json!({"version": table.version(), "models": models}))?;
+        output::json(&json!({"version": **table.version(), "models": models}))?;
         return Ok(());
     }
     for (number, (id, price)) in found.iter().enumerate() {
@@ -206,7 +206,7 @@ fn report(added: &PriceFile, output: Output) -> anyhow::Result<()> {
                 json!({"provider": provider, "model": model, "exampleUsdBefore": before, "exampleUsd": after})
             })
             .collect();
-        output::json(&json!({"version": table.version(), "prices": rows}))?;
+        output::json(&json!({"version": **table.version(), "prices": rows}))?;
         return Ok(());
     }
     if rows.is_empty() {

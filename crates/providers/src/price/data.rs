@@ -121,7 +121,7 @@ pub(super) fn builtin() -> PriceTable {
         provider.models.extend(borrowed);
         provider.index();
     }
-    PriceTable { version: table.date, providers }
+    PriceTable { version: table.date.into(), providers }
 }
 
 /// The models of a provider as another one sells them: nobody says that it has the same tiers.

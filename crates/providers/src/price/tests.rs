@@ -99,7 +99,7 @@ fn a_row_of_configuration_comes_first() {
     let plain = PriceTable::builtin();
     let table = PriceTable::builtin().with_overrides(&file);
     assert_ne!(plain.version(), table.version());
-    assert!(table.version().starts_with(plain.version()));
+    assert!(table.version().starts_with(&**plain.version()));
     let rates = |provider, model| {
         let price = table.find(provider, model).expect("priced");
         price.rates(&PriceContext::default(), NOW)

@@ -324,10 +324,7 @@ async fn what_is_refused_or_fails_is_recorded_too() {
             }
         })
         .await;
-        assert_eq!(
-            (record.key, record.endpoint.as_str(), record.method.as_str()),
-            (id, "chat.completions", "POST")
-        );
+        assert_eq!((record.key, &*record.endpoint, &*record.method), (id, "chat.completions", "POST"));
         assert_eq!(record.client, Some([127, 0, 0, 1].into()));
         let is_sent = code == DenialCode::UpstreamProtocol;
         assert_eq!(record.outcome, if is_sent { Outcome::Charged } else { Outcome::Denied });

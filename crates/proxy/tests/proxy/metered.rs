@@ -118,7 +118,7 @@ async fn an_answer_costs_what_it_says() {
     assert_eq!((record.tokens.input, record.tokens.output), (100, 50));
     assert_eq!(record.charged.spend_nanos, USAGE_NANOS);
     assert_eq!(record.model.as_deref(), Some("gpt-4o-mini-2024-07-18"));
-    assert_eq!((record.status, record.endpoint.as_str()), (Some(200), "chat.completions"));
+    assert_eq!((record.status, &*record.endpoint), (Some(200), "chat.completions"));
     assert!(record.price_version.is_some());
     // The request was as the client wrote it.
     assert_eq!(upstream.received()[0].body, HELLO.as_bytes());

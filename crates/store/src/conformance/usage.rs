@@ -62,7 +62,7 @@ fn record(key: KeyId, request_id: &str) -> UsageRecord {
 /// A hold that leaves a record of this name.
 async fn recorded(store: &Store, key: KeyId, request_id: &str) -> Result<Hold, HoldRefusal> {
     let mut hold = store.hold_exactly(key, UNITS).await?;
-    hold.record(Box::new(record(key, request_id)));
+    hold.record(record(key, request_id));
     Ok(hold)
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
@@ -412,16 +413,16 @@ impl<'a> BlockReader<'a> {
             at: self.at(),
             request_id,
             key: self.keys[key],
-            provider: kind.provider.to_owned(),
-            method: kind.method.to_owned(),
-            endpoint: kind.endpoint.to_owned(),
+            provider: kind.provider.into(),
+            method: kind.method.to_owned().into(),
+            endpoint: kind.endpoint.to_owned().into(),
             model: kind.model.map(str::to_owned),
             status: kind.status,
             outcome: kind.outcome,
             denial: kind.denial,
             tokens: TokenCounts::from_array(counts),
             charged: Units { activations, tokens, spend_nanos },
-            price_version: kind.price_version.map(str::to_owned),
+            price_version: kind.price_version.map(Arc::from),
             latency_ms,
             first_byte_ms,
             client,

@@ -81,7 +81,7 @@ async fn spend(store: Store, caller: u64) {
 async fn hold(store: &Store) -> Result<Hold, HoldRefusal> {
     let terms = store.key_terms(key_id(1)).await?;
     let mut hold = store.hold(&terms, DEMAND, PATIENCE).await?;
-    hold.record(Box::new(record(key_id(1))));
+    hold.record(record(key_id(1)));
     Ok(hold)
 }
 
@@ -215,7 +215,7 @@ async fn a_page_of_one_key_is_found_by_its_index() {
     let key = create(&store, 1, Limits::default()).await;
     for _ in 0..20 {
         let mut hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
-        hold.record(Box::new(record(key)));
+        hold.record(record(key));
         hold.settle(Units::ONE_ACTIVATION);
     }
     store.close().await.unwrap();
