@@ -65,7 +65,7 @@ fn expected(key: KeyId, n: u64) -> UsageRecord {
         key,
         provider: "openai".into(),
         method: "POST".into(),
-        endpoint: if known { "chat.completions".into() } else { String::new() },
+        endpoint: if known { "chat.completions".into() } else { "".into() },
         model: known.then(|| format!("model-{n}")),
         status: known.then_some(200),
         outcome: match n {
