@@ -410,7 +410,7 @@ impl Reader for MemoryReader {
             query.before.is_none_or(|before| **seq < before)
                 && query.outcome.is_none_or(|outcome| record.outcome == outcome)
                 && filter.key.is_none_or(|key| record.key == key)
-                && filter.provider.as_ref().is_none_or(|provider| record.provider == *provider)
+                && filter.provider.as_ref().is_none_or(|provider| *record.provider == **provider)
                 && filter.model.as_ref().is_none_or(|model| record.model.as_ref() == Some(model))
                 && filter.since.is_none_or(|since| record.at >= since)
                 && filter.until.is_none_or(|until| record.at < until)
