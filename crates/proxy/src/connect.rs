@@ -6,12 +6,13 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body_util::{Either, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -70,12 +71,38 @@ pub(crate) struct Wire {
     pub(crate) sender: http1::SendRequest<OutboundBody>,
     traffic: Arc<Traffic>,
     connection: Arc<Connection>,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
     /// One timer for all requests; it looks at the clock when it fires instead of being moved with every request.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// `None` once it has ended. The lock is for [`WireEnd`]; nobody else asks for it at the same time.
 type Connection = Mutex<Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>>;
+
+/// What a connection wakes. It passes that on to whoever polls it, but not while it is being polled: taking a piece of an
+/// answer makes room for the next one, and the task that took it would be woken to find nothing.
+#[derive(Default)]
+struct Bell {
+    task: AtomicWaker,
+    is_muted: AtomicBool,
+    /// It rang while it was muted.
+    has_rung: AtomicBool,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_rung.store(true, Ordering::SeqCst);
+        if !self.is_muted.load(Ordering::SeqCst) {
+            self.task.wake();
+        }
+    }
+}
 
 /// A way to end a connection from elsewhere, at once.
 pub(crate) struct WireEnd(Weak<Connection>);
@@ -129,10 +156,27 @@ impl Wire {
     pub(crate) fn poll<T>(
         &self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        self.advance(cx);
-        poll(&mut Context::from_waker(Waker::noop()))
+        self.bell.task.register(cx.waker());
+        self.bell.is_muted.store(true, Ordering::SeqCst);
+        let mut outcome = Poll::Pending;
+        // A second time if asking has rung, and no more: the runtime rings too when this task has had its share.
+        for _ in 0..2 {
+            self.bell.has_rung.store(false, Ordering::SeqCst);
+            self.advance();
+            outcome = poll(&mut Context::from_waker(Waker::noop()));
+            // Who got something asks again until there is nothing more.
+            if outcome.is_ready() || !self.bell.has_rung.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+        self.bell.is_muted.store(false, Ordering::SeqCst);
+        if outcome.is_pending() && self.bell.has_rung.load(Ordering::SeqCst) {
+            // It rang after it was looked at.
+            cx.waker().wake_by_ref();
+        }
+        outcome
     }
 
     /// [`Wire::poll`], for a future.
@@ -155,24 +199,27 @@ impl Wire {
 
     /// Makes it ready for another request, and forgets whom it would wake. Whether it is ready now.
     pub(crate) fn rest(&self) -> bool {
-        self.advance(&mut Context::from_waker(Waker::noop()));
+        self.bell.task.take();
+        self.advance();
         self.sender.is_ready()
     }
 
     /// Waits until the request is sent to its end; whether it can take another one.
     pub(crate) async fn ready(&mut self) -> bool {
-        let Self { sender, connection, .. } = self;
-        let is_ready = poll_fn(|cx| {
-            advance(connection, cx);
-            sender.poll_ready(cx).map(|outcome| outcome.is_ok())
-        });
-        is_ready.await && self.rest()
+        poll_fn(|cx| {
+            self.bell.task.register(cx.waker());
+            self.advance();
+            self.sender.poll_ready(cx).map(|outcome| outcome.is_ok())
+        })
+        .await
+            && self.rest()
     }
 
     /// Moves it on until it has ended or become another protocol.
     pub(crate) async fn run(self) {
         poll_fn(|cx| {
-            self.advance(cx);
+            self.bell.task.register(cx.waker());
+            self.advance();
             if lock(&self.connection).is_some() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
@@ -182,16 +229,14 @@ impl Wire {
         WireEnd(Arc::downgrade(&self.connection))
     }
 
-    fn advance(&self, cx: &mut Context<'_>) {
-        advance(&self.connection, cx);
-    }
-}
-
-fn advance(connection: &Connection, cx: &mut Context<'_>) {
-    let mut connection = lock(connection);
-    // How it ends is told to whoever waits for an answer over it.
-    if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
-        *connection = None;
+    fn advance(&self) {
+        let mut connection = lock(&self.connection);
+        // How it ends is told to whoever waits for an answer over it.
+        if let Some(running) = &mut *connection
+            && running.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready()
+        {
+            *connection = None;
+        }
     }
 }
 
@@ -327,7 +372,9 @@ where
         .await
         .map_err(|source| ConnectError::Handshake { source })?;
     let connection: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(connection.with_upgrades());
-    Ok(Wire { sender, traffic, connection: Arc::new(Mutex::new(Some(connection))), timer: None })
+    let bell = Arc::<Bell>::default();
+    let waker = Waker::from(Arc::clone(&bell));
+    Ok(Wire { sender, traffic, connection: Arc::new(Mutex::new(Some(connection))), bell, waker, timer: None })
 }
 
 /// Counts what is written through it.

@@ -122,14 +122,8 @@ async fn connection(till: Arc<Inner>, mut socket: TcpStream, peer: SocketAddr, t
     };
     let outcome = match tls {
         None => speak(&till, socket, peer, origin).await,
-        Some(tls) => {
-            let handshake = tls.acceptor().accept(socket);
-            match tokio::time::timeout(till.timeouts.client_head, handshake).await {
-                Ok(Ok(socket)) => speak(&till, socket, peer, origin).await,
-                Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-            }
-        }
+        // In a box, so that connections without TLS don't have its size.
+        Some(tls) => Box::pin(speak_tls(&till, socket, peer, origin, &tls)).await,
     };
     if let Err(error) = outcome {
         tracing::debug!(peer = %peer, error = %error, "client connection failed");
@@ -160,6 +154,20 @@ impl Drop for Open<'_> {
 }
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn speak_tls(
+    till: &Arc<Inner>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    origin: Option<IpAddr>,
+    tls: &ServerTls,
+) -> Result<(), ConnectionError> {
+    let handshake = Box::pin(tls.acceptor().accept(socket));
+    match tokio::time::timeout(till.timeouts.client_head, handshake).await {
+        Ok(socket) => speak(till, socket?, peer, origin).await,
+        Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+    }
+}
 
 async fn speak<S>(
     till: &Arc<Inner>,
@@ -203,7 +211,7 @@ where
                 .max_header_list_size(u32::try_from(till.head_limits.bytes).unwrap_or(u32::MAX))
                 .keep_alive_interval(till.timeouts.client_idle)
                 .serve_connection(TokioIo::new(door), service);
-            drive(connection, |connection| connection.graceful_shutdown(), stage).await
+            Box::pin(drive(connection, |connection| connection.graceful_shutdown(), stage)).await
         }
     }
 }
