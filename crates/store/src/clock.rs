@@ -65,7 +65,11 @@ impl Clock {
         let steady = self.source.steady_millis();
         let wall = self.source.wall_millis().saturating_sub(steady);
         // One number that only grows: no order with anything else is needed.
-        let ahead = self.ahead.fetch_max(wall, Ordering::Relaxed).max(wall);
+        let mut ahead = self.ahead.load(Ordering::Relaxed);
+        if wall > ahead {
+            // Seldom: whoever only reads it leaves it in the caches of all processors.
+            ahead = self.ahead.fetch_max(wall, Ordering::Relaxed).max(wall);
+        }
         Timestamp(steady.saturating_add(ahead))
     }
 

@@ -1,6 +1,6 @@
 //! Which keys have units counted out ahead, and how many. See [`crate::escrow`].
 //!
-//! The step is small against what is left and follows the rate: about what 10 ms need, and never more than a hundredth of
+//! The step is small against what is left and follows the rate: about what 50 ms need, and never more than a hundredth of
 //! what is left. A key that is called now and then, or has little left, has none: each of its calls is a hold of its own.
 
 use std::sync::Arc;
@@ -30,11 +30,11 @@ const CALLS_MIN: u64 = 2;
 const CALLS_MAX: u64 = 16_384;
 
 /// An escrow that is used up sooner than this is made larger, one that lasts longer than [`LASTS_LONG`] smaller.
-const LASTS: Duration = Duration::from_millis(10);
-const LASTS_LONG: Duration = Duration::from_millis(50);
+const LASTS: Duration = Duration::from_millis(25);
+const LASTS_LONG: Duration = Duration::from_millis(100);
 
 /// How long the end of a call may wait to be written.
-const TEND_EVERY: Duration = Duration::from_millis(25);
+const TEND_EVERY: Duration = Duration::from_millis(50);
 
 /// An escrow that nobody has drawn from for so long is given back.
 const IDLE: Duration = Duration::from_millis(250);
