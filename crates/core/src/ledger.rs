@@ -25,7 +25,6 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 pub use account::{Account, AccountId};
@@ -33,6 +32,7 @@ pub use ask::{ANCESTOR_SHARE_DIVISOR, SHARE_DIVISOR, USEFUL_STEPS, Verdict};
 pub use balance::{Balance, BalanceParts, Unbalanced, Uncountable};
 
 use crate::denial::{Denial, DenialCode};
+use crate::id_map::IdMap;
 use crate::key::{KeyId, KeyStatus};
 use crate::lifetime::Lifetime;
 use crate::limit::{Limits, Units};
@@ -141,8 +141,8 @@ struct Loaded {
 /// The accounts that are in memory and the holds that are open.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    accounts: HashMap<AccountId, Loaded>,
-    holds: HashMap<HoldId, OpenHold>,
+    accounts: IdMap<AccountId, Loaded>,
+    holds: IdMap<HoldId, OpenHold>,
     incarnation: u64,
     /// Number of the newest hold of this incarnation.
     last_number: u64,
@@ -155,8 +155,8 @@ impl Ledger {
     /// store. A `fenced` one denies everything.
     pub fn new(incarnation: u64, fenced: bool) -> Self {
         Self {
-            accounts: HashMap::new(),
-            holds: HashMap::new(),
+            accounts: IdMap::default(),
+            holds: IdMap::default(),
             incarnation,
             last_number: 0,
             fenced,

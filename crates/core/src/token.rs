@@ -225,8 +225,7 @@ impl KeyRing {
     }
 }
 
-/// SHA-256 of the whole string: the key under which a verified scoped key may be cached, so that the cache
-/// holds no token and no other spelling of a token finds its entry.
+/// SHA-256 of the whole string: what a scoped key may be recognised by where it must not be kept.
 pub fn token_fingerprint(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }

@@ -11,13 +11,13 @@
 //!   or the time of the key for any other reason, so every decision is made on exact figures;
 //! - after a crash all that the hold covers is spent.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use till_core::demand::Demand;
 use till_core::denial::Denial;
+use till_core::id_map::IdMap;
 use till_core::ledger::{Grant, HoldId};
 use till_core::limit::{Limits, Units};
 use till_core::time::Timestamp;
@@ -261,7 +261,7 @@ pub(crate) fn remaining(outside: Limits, free: Units) -> Limits {
 /// The escrows that have a hold on disk. Changed by the writer only.
 #[derive(Debug, Default)]
 pub(crate) struct Escrows {
-    open: Mutex<HashMap<HoldId, Arc<Escrow>>>,
+    open: Mutex<IdMap<HoldId, Arc<Escrow>>>,
     count: AtomicUsize,
     /// Who wants exact figures just now.
     readers: AtomicUsize,
@@ -326,7 +326,7 @@ impl Escrows {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<HoldId, Arc<Escrow>>> {
+    fn lock(&self) -> MutexGuard<'_, IdMap<HoldId, Arc<Escrow>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

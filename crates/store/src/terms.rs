@@ -4,9 +4,9 @@
 //! They are read without the writer. So that nobody acts on old ones, a hold names the terms that it was made under
 //! and the writer compares.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use till_core::id_map::IdMap;
 use till_core::key::KeyId;
 use till_core::limit::Limits;
 use till_core::scope::Scope;
@@ -58,7 +58,7 @@ const SHARDS: usize = 16;
 /// Terms of the keys that are loaded.
 #[derive(Debug, Default)]
 pub(crate) struct TermsMap {
-    shards: [RwLock<HashMap<KeyId, Arc<KeyTerms>>>; SHARDS],
+    shards: [RwLock<IdMap<KeyId, Arc<KeyTerms>>>; SHARDS],
 }
 
 impl TermsMap {
@@ -75,7 +75,7 @@ impl TermsMap {
         self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    fn shard(&self, key: KeyId) -> &RwLock<HashMap<KeyId, Arc<KeyTerms>>> {
+    fn shard(&self, key: KeyId) -> &RwLock<IdMap<KeyId, Arc<KeyTerms>>> {
         &self.shards[usize::from(key.0[0]) % SHARDS]
     }
 }

@@ -17,7 +17,7 @@ mod retention;
 mod update;
 pub(crate) mod waiting;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
 use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
+use till_core::id_map::{IdMap, IdSet};
 use till_core::key::KeyId;
 use till_core::ledger::{self, AccountChain, AccountId, Closed, HoldId, Ledger, Verdict};
 use till_core::limit::{Dimension, Limits, Units};
@@ -104,7 +105,7 @@ pub(crate) struct Writer {
     instance: Instance,
     ledger: Ledger,
     head: ChainHead,
-    live: HashMap<KeyId, Live>,
+    live: IdMap<KeyId, Live>,
     /// Totals of the months that were written to since they were last read.
     months: BTreeMap<Month, u128>,
     /// Beyond so many loaded accounts idle ones are evicted.
@@ -122,17 +123,17 @@ pub(crate) struct Writer {
     stop: Vec<StopReply>,
     /// Version of the newest terms.
     terms_version: u64,
-    waiting: HashMap<KeyId, Waiters>,
+    waiting: IdMap<KeyId, Waiters>,
     /// How many wait in all.
     waiters: usize,
     /// Number of the batch that last cleared the places of those who left.
     cleared: u64,
     /// Keys whose accounts changed, so that those who wait may be served.
-    changed: HashSet<KeyId>,
+    changed: IdSet<KeyId>,
     retention: Retention,
     ends: Ends,
     /// Keys whose change may or may not be on disk: their terms are read again.
-    unsure: HashSet<KeyId>,
+    unsure: IdSet<KeyId>,
     time_kept_at: Option<Instant>,
     /// When the writer last looked at the escrows.
     tended_at: Instant,
@@ -145,8 +146,8 @@ pub(crate) struct Writer {
     number: u64,
     now: Timestamp,
     batch: Batch,
-    dirty: HashSet<AccountId>,
-    dirty_months: HashSet<Month>,
+    dirty: IdSet<AccountId>,
+    dirty_months: BTreeSet<Month>,
     closings: Vec<Closing>,
     /// Records of refused calls in the batch.
     denied: Vec<Arc<UsageRecord>>,
@@ -184,7 +185,7 @@ impl Writer {
             instance,
             ledger,
             head,
-            live: HashMap::new(),
+            live: IdMap::default(),
             months: BTreeMap::new(),
             evict_above: loaded_max,
             loaded_max,
@@ -197,13 +198,13 @@ impl Writer {
             written_at: None,
             stop: Vec::new(),
             terms_version: 0,
-            waiting: HashMap::new(),
+            waiting: IdMap::default(),
             waiters: 0,
             cleared: 0,
-            changed: HashSet::new(),
+            changed: IdSet::default(),
             retention: Retention::new(usage_retention),
             ends: Ends::default(),
-            unsure: HashSet::new(),
+            unsure: IdSet::default(),
             time_kept_at: None,
             tended_at: Instant::now(),
             has_open_escrows: false,
@@ -212,8 +213,8 @@ impl Writer {
             number: 0,
             now,
             batch: Batch::default(),
-            dirty: HashSet::new(),
-            dirty_months: HashSet::new(),
+            dirty: IdSet::default(),
+            dirty_months: BTreeSet::new(),
             closings: Vec::new(),
             denied: Vec::new(),
             answers: Vec::new(),
@@ -613,7 +614,7 @@ impl Writer {
     /// Writes the batch, if there is something to write.
     fn commit(&mut self) -> Result<(), StoreError> {
         self.batch.accounts.extend(self.dirty.drain());
-        for month in self.dirty_months.drain() {
+        for month in std::mem::take(&mut self.dirty_months) {
             self.batch.months.push((month, self.months[&month]));
         }
         let wants_exact = std::mem::take(&mut self.wants_exact);

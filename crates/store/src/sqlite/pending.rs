@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Result, params};
 use till_core::denial::DenialCode;
+use till_core::id_map::IdMap;
 use till_core::key::KeyId;
 use till_core::ledger::{AccountId, HoldId};
 use till_core::time::Timestamp;
@@ -28,8 +29,8 @@ const BYTES_MAX: usize = 16 << 20;
 /// Several entries together.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    accounts: HashMap<AccountId, AccountImage>,
-    holds: HashMap<HoldId, HoldImage>,
+    accounts: IdMap<AccountId, AccountImage>,
+    holds: IdMap<HoldId, HoldImage>,
     /// Holds that the table has, perhaps, and that are closed.
     holds_closed: Vec<HoldId>,
     records: Vec<Arc<UsageRecord>>,
