@@ -12,8 +12,9 @@ use till_core::time::Timestamp;
 use tokio::task::JoinSet;
 
 use super::place::{MemoryPlace, Place, SqlitePlace};
-use super::{activations, actor, code, create, fetch, key_id, settled};
+use super::{activations, actor, ask_and_leave, code, create, fetch, key_id, settled};
 use crate::clock::FakeTime;
+use crate::command::Action;
 use crate::{Durability, Hold, HoldRefusal, KeyChange, KeyOptions, LimitChange, NewKey, Store, StoreError};
 
 on_every_backend! {
@@ -24,6 +25,8 @@ on_every_backend! {
     a_crash_spends_what_is_counted_out_and_lists_it,
     a_stop_gives_back_what_is_not_drawn,
     no_call_is_granted_after_a_revocation_or_a_pause,
+    what_an_admin_does_ends_it_at_once,
+    the_last_unit_can_be_had_although_it_was_counted_out,
     no_call_is_granted_under_other_limits,
     the_kill_switch_stops_calls_that_are_granted_from_memory,
     a_key_ends_in_time_although_its_calls_are_granted_from_memory,
@@ -262,6 +265,59 @@ async fn no_call_is_granted_after_a_revocation_or_a_pause(place: &impl Place) {
             assert!(draw(&store, key, ONE).await.ended().is_none());
         }
     }
+}
+
+/// Not only because whoever did it reads the key afterwards.
+async fn what_an_admin_does_ends_it_at_once(place: &impl Place) {
+    let store = place.start();
+    let limits = LimitChange { activations: Some(Some(2_000_000)), ..LimitChange::default() };
+    let actions = [
+        Action::KeyRevoke(vec![key_id(1)]),
+        Action::KeyUpdate(key_id(2), Box::new(KeyChange { limits, ..KeyChange::default() })),
+        Action::KillSwitch { on: true, reason: None },
+    ];
+    for (n, action) in (1..).zip(actions) {
+        let key = create(&store, n, activations(1_000_000)).await;
+        let terms = store.key_terms(key).await.unwrap();
+        draw(&store, key, ONE).await.settle(ONE);
+        store.administer(action, &actor()).await.unwrap();
+        let hold = store.hold(&terms, till_core::demand::Demand::ONE_ACTIVATION, Duration::ZERO).await;
+        assert!(hold.is_err(), "{n}: {hold:?}");
+    }
+}
+
+async fn the_last_unit_can_be_had_although_it_was_counted_out(place: &impl Place) {
+    let store = place.start();
+    let key = create(&store, 1, activations(100_000)).await;
+    let hold = draw(&store, key, ONE).await;
+    let left = hold.remaining().activations.unwrap();
+    let all = store.hold_exactly(key, Units { activations: left, ..Units::default() }).await.unwrap();
+    assert_eq!(all.remaining().activations, Some(0));
+    assert_eq!(code(&store, key).await, DenialCode::ActivationsExhausted);
+}
+
+/// Calls that want more while the write that counts it out is under way.
+#[tokio::test]
+async fn nothing_is_drawn_before_it_is_on_disk() {
+    let place = MemoryPlace::new();
+    let store = place.start();
+    let key = create(&store, 1, activations(1_000_000)).await;
+    let terms = store.key_terms(key).await.unwrap();
+    let mut open = vec![draw(&store, key, ONE).await];
+    let disk = place.medium.disk().clone();
+    let covered: u64 = disk.holds.values().map(|(hold, _)| hold.units.activations).sum();
+    let gate = place.medium.gate.lock().unwrap();
+    let demand = till_core::demand::Demand::ONE_ACTIVATION;
+    // More than what is counted out until now, and time for the writer to come as far as the gate.
+    for _ in 0..50 {
+        while let Some(Ok(hold)) = ask_and_leave(store.hold(&terms, demand, Duration::ZERO)) {
+            open.push(hold);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(open.len() as u64 <= covered, "{} calls, and {covered} are covered", open.len());
+    drop(gate);
+    drop(open);
 }
 
 async fn no_call_is_granted_under_other_limits(place: &impl Place) {
