@@ -50,18 +50,21 @@ async fn draw(store: &Store, key: KeyId, units: Units) -> Hold {
     panic!("a key that is called all the time is called often");
 }
 
-async fn create_with(store: &Store, n: u64, limits: Limits, options: KeyOptions) -> KeyId {
-    let key = NewKey {
+async fn create_with(store: &Store, key: NewKey) -> KeyId {
+    store.key_create(key, &actor()).await.unwrap().id
+}
+
+fn busy_key(n: u64) -> NewKey {
+    NewKey {
         id: key_id(n),
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
-        limits,
-        options,
+        limits: activations(1_000_000),
+        options: KeyOptions::default(),
         lifetime: Lifetime::default(),
         scope: Default::default(),
         metadata: Default::default(),
-    };
-    store.key_create(key, &actor()).await.unwrap().id
+    }
 }
 
 /// Calls from many tasks until nothing is left; how many were granted, and how many of them from memory.
@@ -353,17 +356,7 @@ async fn a_key_ends_in_time_although_its_calls_are_granted_from_memory(place: &i
     let idle = Lifetime { idle_expiry_seconds: Some(60), ..Lifetime::default() };
     let mut keys = Vec::new();
     for (n, lifetime) in [(1, expires), (2, idle)] {
-        let key = NewKey {
-            id: key_id(n),
-            provider: "openai".into(),
-            origin: "https://api.example.com".into(),
-            limits: activations(1_000_000),
-            options: KeyOptions::default(),
-            lifetime,
-            scope: Default::default(),
-            metadata: Default::default(),
-        };
-        keys.push(store.key_create(key, &actor()).await.unwrap().id);
+        keys.push(create_with(&store, NewKey { lifetime, ..busy_key(n) }).await);
         draw(&store, key_id(n), ONE).await.settle(ONE);
     }
     time.pass(59_999);
@@ -425,7 +418,7 @@ async fn a_key_may_have_a_hold_for_every_call(place: &impl Place) {
         KeyOptions { allow_unbounded: true, ..KeyOptions::default() },
     ];
     for (n, options) in (1..).zip(keys) {
-        let key = create_with(&store, n, activations(1_000_000), options).await;
+        let key = create_with(&store, NewKey { options, ..busy_key(n) }).await;
         for _ in 0..200 {
             let hold = store.hold_exactly(key, ONE).await.unwrap();
             assert!(!hold.is_drawn(), "{options:?}");
