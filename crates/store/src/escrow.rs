@@ -54,12 +54,11 @@ struct State {
     is_called: bool,
     draws: u64,
     drawn_at: Option<Timestamp>,
-    /// The most that a call has drawn, per dimension, since the writer last looked.
+    /// The most that a call has drawn, per dimension, in the whole life of the hold.
     largest: Units,
 }
 
 /// What the writer decided when it last counted out.
-#[derive(Clone)]
 pub(crate) struct DrawTerms {
     /// Below this the writer is asked for more.
     pub(crate) low: Units,
@@ -285,9 +284,9 @@ impl Drop for Exact {
 }
 
 impl Escrows {
-    /// Whether there is any.
-    pub(crate) fn is_any(&self) -> bool {
-        self.count.load(Ordering::Acquire) > 0
+    /// Whether calls may draw from any.
+    pub(crate) fn is_any_open(&self) -> bool {
+        self.len() > 0 && self.lock().values().any(|escrow| escrow.sight().is_open)
     }
 
     /// Whether somebody wants exact figures just now.
@@ -304,6 +303,9 @@ impl Escrows {
     }
 
     pub(crate) fn all(&self) -> Vec<(HoldId, Arc<Escrow>)> {
+        if self.len() == 0 {
+            return Vec::new();
+        }
         self.lock().iter().map(|(id, escrow)| (*id, Arc::clone(escrow))).collect()
     }
 

@@ -9,6 +9,7 @@
 
 mod administer;
 mod claims;
+mod closing;
 mod ending;
 mod escrow;
 mod kill;
@@ -27,8 +28,8 @@ use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::id_map::{IdMap, IdSet};
 use till_core::key::KeyId;
-use till_core::ledger::{self, AccountChain, AccountId, Closed, HoldId, Ledger, Verdict};
-use till_core::limit::{Dimension, Limits, Units};
+use till_core::ledger::{self, AccountChain, AccountId, HoldId, Ledger, Verdict};
+use till_core::limit::{Limits, Units};
 use till_core::rate::{RateState, Rates};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
@@ -45,7 +46,7 @@ use crate::queue::Taken;
 use crate::start::{Started, raise};
 use crate::stats::count;
 use crate::terms::KeyTerms;
-use crate::usage_record::{UsageRecord, hold_name};
+use crate::usage_record::UsageRecord;
 use crate::witness::Witness;
 use ending::{Ending, Ends};
 use escrow::{Extension, Pace};
@@ -409,114 +410,6 @@ impl Writer {
                 self.ledger.ask_if(chain, &demand, contended, self.now, allow)
             }
         }
-    }
-
-    /// Ends a hold; one that is not open any more is left alone.
-    fn close(&mut self, closing: Closing) {
-        let Some(at) = self.ledger.open_hold(closing.id).map(|hold| hold.at) else {
-            return;
-        };
-        // A call that was granted out of an escrow counts when it ends.
-        let (at, counted) = if closing.part.is_some() { (self.now, 0) } else { (at, 1) };
-        if self.ensure_month(Month::of(at)).is_err() {
-            self.retry.push(closing);
-            return;
-        }
-        let settled = match closing.part {
-            None => self.ledger.settle(closing.id, closing.used),
-            Some(part) => self.ledger.escrow_settle(closing.id, part.nth, part.units, closing.used),
-        };
-        match settled {
-            Ok(Some(closed)) => {
-                let counted = counted * closed.hold.units.activations;
-                self.count_month(at, closing.used.activations, counted);
-                self.closed(closing, &closed);
-            }
-            Ok(None) => {}
-            // The hold stays open and becomes an orphan, which is spent.
-            Err(error) => tracing::error!(%error, hold = ?closing.id, "a settle could not be counted"),
-        }
-    }
-
-    fn closed(&mut self, closing: Closing, closed: &Closed) {
-        for account in closed.hold.accounts.iter() {
-            self.ledger.rest(account, self.now);
-        }
-        self.forget_end(closed.hold.accounts.key());
-        self.correct_rates(&closing, closed);
-        self.dirty.extend(closed.hold.accounts.iter());
-        self.changed.extend(closed.hold.accounts.iter().filter_map(key_of));
-        if closing.part.is_some() {
-            self.batch.hold_changed(closing.id);
-        } else {
-            self.batch.holds_closed.push(closing.id);
-        }
-        self.batch.usage.extend(closing.record.clone());
-        self.report_excess(&closing, closed);
-        self.closings.push(closing);
-    }
-
-    /// What was taken from the rates of a key was an estimate.
-    fn correct_rates(&mut self, closing: &Closing, closed: &Closed) {
-        let live = key_of(closed.hold.accounts.key()).and_then(|key| self.live.get_mut(&key));
-        let Some(live) = live.filter(|live| live.terms.options.rates != Rates::default()) else { return };
-        let (rates, now) = (live.terms.options.rates, self.shared.clock.steady());
-        live.rate.correct(&rates, closed.hold.units, closing.used, now);
-    }
-
-    /// Nobody has to be told of the end of a key that has no hold any more.
-    fn forget_end(&mut self, account: AccountId) {
-        if let Some(key) = key_of(account)
-            && let Some(at) = self.live.get(&key).and_then(|live| live.expires_at)
-            && !self.ledger.is_pinned(account)
-        {
-            self.ends.forget(at, key);
-        }
-    }
-
-    /// A provider that did not keep to a bound is an alarm: what it used is charged in full, and an account whose
-    /// limit is broken by it is stopped.
-    fn report_excess(&mut self, closing: &Closing, closed: &Closed) {
-        let (held, used) = (closed.hold.units, closing.used);
-        let is_limited = |dimension: Dimension| {
-            let mut accounts = closed.hold.accounts.iter().filter_map(|id| self.ledger.account(id));
-            accounts.any(|account| account.limits().of(dimension).is_some())
-        };
-        let exceeds = |dimension: &Dimension| used.of(*dimension) > held.of(*dimension);
-        let mut exceeded: Vec<&str> = Vec::new();
-        for dimension in Dimension::ALL.into_iter().filter(exceeds).filter(|one| is_limited(*one)) {
-            exceeded.push(dimension.as_str());
-        }
-        if exceeded.is_empty() {
-            return;
-        }
-        let detail = json!({
-            "hold": hold_name(closing.id),
-            "request": closing.record.as_ref().map(|record| &record.request_id),
-            "exceeded": exceeded,
-            "held": units_json(held),
-            "used": units_json(used),
-        })
-        .to_string();
-        let key = closed.hold.accounts.key();
-        if !self.may_be_unbounded(closed) {
-            count(&self.shared.counters.holds_exceeded, 1);
-            tracing::error!(%key, %detail, "more was used than the provider was allowed to");
-            self.audit(&Actor::system(), "hold.exceeded", &key.to_string(), detail.clone());
-        }
-        for account in &closed.overrun {
-            count(&self.shared.counters.overruns, 1);
-            tracing::error!(key = %account, %detail, "more was used than a limit allows; the key is stopped");
-            let account = account.to_string();
-            self.audit(&Actor::system(), "ledger.overrun", &account, detail.clone());
-        }
-    }
-
-    /// Whether nothing bounded the request, as its key allows: each of them uses more than was held for it.
-    fn may_be_unbounded(&self, closed: &Closed) -> bool {
-        let live = key_of(closed.hold.accounts.key()).and_then(|key| self.live.get(&key));
-        let held_nothing = closed.hold.units.tokens == 0 && closed.hold.units.spend_nanos == 0;
-        held_nothing && live.is_some_and(|live| live.terms.options.allow_unbounded)
     }
 
     /// Puts a key's account into memory; `false` when there is no such key.

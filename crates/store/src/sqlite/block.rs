@@ -452,7 +452,7 @@ pub(super) mod tests {
 
     use super::{BlockReader, BlockWriter, RECORDS_MAX, records};
     use crate::conformance::waiting::Random;
-    use crate::sqlite::bytes::{Damaged, seal};
+    use crate::sqlite::bytes::{Damaged, seal, with_flipped_bits};
     use crate::usage_record::{Outcome, TokenCounts, UsageRecord};
 
     /// Small and large numbers alike.
@@ -582,11 +582,7 @@ pub(super) mod tests {
             let mut random = Random(seed);
             let sound = block(&some_records(seed));
             for _ in 0..40 {
-                let mut damaged = sound.clone();
-                for _ in 0..=random.below(3) {
-                    let at = random.index(damaged.len());
-                    damaged[at] ^= 1 << random.below(8);
-                }
+                let mut damaged = with_flipped_bits(&sound, &mut random);
                 if damaged != sound {
                     assert_eq!(records(&damaged), Err(Damaged::Checksum), "seed {seed}");
                 }

@@ -164,6 +164,17 @@ impl<'a> Bytes<'a> {
     }
 }
 
+/// The same with one to three bits flipped, or back again.
+#[cfg(test)]
+pub(super) fn with_flipped_bits(sound: &[u8], random: &mut crate::conformance::waiting::Random) -> Vec<u8> {
+    let mut damaged = sound.to_vec();
+    for _ in 0..=random.below(3) {
+        let at = random.index(damaged.len());
+        damaged[at] ^= 1 << random.below(8);
+    }
+    damaged
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Bytes, Damaged, put_optional, put_step, put_u64, put_u128, seal};

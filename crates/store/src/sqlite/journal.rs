@@ -328,7 +328,7 @@ mod tests {
     use crate::conformance::waiting::Random;
     use crate::month::Month;
     use crate::sqlite::block::tests::{key, number, record};
-    use crate::sqlite::bytes::{Damaged, seal};
+    use crate::sqlite::bytes::{Damaged, seal, with_flipped_bits};
 
     fn parts(random: &mut Random) -> BalanceParts {
         let mut amount = |bits: u32| u128::from(number(random)) << bits;
@@ -412,11 +412,7 @@ mod tests {
             let mut random = Random(seed);
             let sound = some_entry(seed).to_bytes();
             for _ in 0..40 {
-                let mut damaged = sound.clone();
-                for _ in 0..=random.below(3) {
-                    let at = random.index(damaged.len());
-                    damaged[at] ^= 1 << random.below(8);
-                }
+                let mut damaged = with_flipped_bits(&sound, &mut random);
                 if damaged != sound {
                     assert_eq!(Entry::from_bytes(&damaged), Err(Damaged::Checksum), "seed {seed}");
                 }

@@ -103,7 +103,13 @@ impl Writer {
     /// A hold of the key was granted: whether units for more of its calls are to be counted out.
     pub(super) fn note_hold(&mut self, key: KeyId, units: Units) {
         let live = self.live.get_mut(&key).expect("a loaded key is live");
-        if live.pace.is_busy() && !self.busy.iter().any(|(busy, _)| *busy == key) {
+        if live.pace.is_busy() {
+            self.note_busy(key, units);
+        }
+    }
+
+    fn note_busy(&mut self, key: KeyId, units: Units) {
+        if !self.busy.iter().any(|(busy, _)| *busy == key) {
             self.busy.push((key, units));
         }
     }
@@ -113,12 +119,9 @@ impl Writer {
         let Some(escrow) = self.shared.escrows.find(id) else { return };
         self.drain(&escrow);
         let key = self.ledger.open_hold(id).and_then(|hold| key_of(hold.accounts.key()));
-        let largest = escrow.sight().largest;
-        if let Some(key) = key
-            && escrow.sight().is_open
-            && !self.busy.iter().any(|(busy, _)| *busy == key)
-        {
-            self.busy.push((key, largest));
+        let sight = escrow.sight();
+        if let Some(key) = key.filter(|_| sight.is_open) {
+            self.note_busy(key, sight.largest);
         }
     }
 
@@ -158,11 +161,8 @@ impl Writer {
         let calls = live.pace.calls().min(affordable(free, sight.free, each));
         let Some(wanted) = times(each, calls).filter(|_| calls >= CALLS_MIN) else { return false };
         let more = wanted.zip(sight.free, u64::saturating_sub);
-        let hold = match escrow.hold() {
-            Some(hold) if self.ledger.escrow_extend(hold, more) => {
-                self.batch.hold_changed(hold);
-                hold
-            }
+        match escrow.hold() {
+            Some(hold) if self.ledger.escrow_extend(hold, more) => self.batch.hold_changed(hold),
             None if self.shared.escrows.len() < ESCROWS_MAX => {
                 let Some(hold) = self.ledger.escrow(AccountChain::of_key(id), more, self.now) else {
                     return false;
@@ -170,11 +170,9 @@ impl Writer {
                 escrow.begin(hold);
                 self.shared.escrows.put(hold, Arc::clone(&escrow));
                 self.batch.holds_opened.push(hold);
-                hold
             }
             _ => return false,
-        };
-        debug_assert_eq!(escrow.hold(), Some(hold), "one hold for an escrow");
+        }
         self.dirty.insert(id);
         if let Some(at) = self.live.get(&key).and_then(|live| live.expires_at) {
             self.ends.await_end(at, key);
@@ -198,7 +196,7 @@ impl Writer {
             let outside = account.remaining();
             escrow.open(more, DrawTerms { low, outside, until, expires_at, ended });
         }
-        if !self.shared.escrows.is_any() {
+        if self.shared.escrows.len() == 0 {
             return;
         }
         for id in &self.batch.accounts {
@@ -219,10 +217,8 @@ impl Writer {
 
     /// As [`Writer::recall`] for all keys.
     pub(super) fn recall_all(&mut self) {
-        if self.shared.escrows.is_any() {
-            for (_, escrow) in self.shared.escrows.all() {
-                self.take_back(&escrow);
-            }
+        for (_, escrow) in self.shared.escrows.all() {
+            self.take_back(&escrow);
         }
     }
 
@@ -287,7 +283,7 @@ impl Writer {
 
     /// Now and then: settles what ended, and takes back what nobody draws from.
     pub(super) fn tend_escrows(&mut self) {
-        if !self.shared.escrows.is_any() || self.tended_at.elapsed() < TEND_EVERY {
+        if self.shared.escrows.len() == 0 || self.tended_at.elapsed() < TEND_EVERY {
             return;
         }
         self.tended_at = Instant::now();
@@ -309,10 +305,8 @@ impl Writer {
 
     /// Settles everything that ended, without taking anything back.
     pub(super) fn drain_all(&mut self) {
-        if self.shared.escrows.is_any() {
-            for (_, escrow) in self.shared.escrows.all() {
-                self.drain(&escrow);
-            }
+        for (_, escrow) in self.shared.escrows.all() {
+            self.drain(&escrow);
         }
     }
 
@@ -324,8 +318,7 @@ impl Writer {
                 escrow.end();
             }
         }
-        self.has_open_escrows = self.shared.escrows.is_any()
-            && self.shared.escrows.all().iter().any(|(_, one)| one.sight().is_open);
+        self.has_open_escrows = self.shared.escrows.is_any_open();
     }
 
     /// A write failed: nothing may be drawn before it is known what is on disk.
