@@ -5,9 +5,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use till_core::demand::Demand;
+use till_core::fields::Fields;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountChain, AccountId, Ledger, Verdict};
 use till_core::limit::{Limits, Units};
@@ -118,7 +118,7 @@ fn path() -> HotPath {
 
 fn bound() -> HotPath {
     let (provider, prices) = (openai(), PriceTable::builtin());
-    let (path, headers) = (final_path(&provider, PATH), HeaderMap::new());
+    let (path, headers) = (final_path(&provider, PATH), Fields::default());
     HotPath::new("request-bound", "read a chat body and bound its tokens and price", move || {
         let question = Question {
             provider: &provider,
@@ -135,8 +135,8 @@ fn bound() -> HotPath {
 }
 
 fn usage(body: Vec<u8>, content_type: &'static str, piece: usize) -> impl FnMut() -> usize {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let mut headers = Fields::default();
+    headers.push("content-type", content_type);
     move || {
         let mut reader = UsageReader::new(AnswerFormat::OpenAiChat, &headers);
         for piece in black_box(&body).chunks(piece) {

@@ -2,8 +2,7 @@
 //!
 //! Input: a digit for the format; a byte that seeds the cuts; documents, one a line.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use till_core::fields::Fields;
 use till_providers::usage::{AnswerFormat, Progress, Reading};
 
 use super::pieces::pieces;
@@ -40,7 +39,7 @@ fn every_way(
     stream: &[u8],
     seed: u8,
 ) -> (Progress, Reading) {
-    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+    let headers = Fields::from_iter([("content-type", content_type)]);
     let whole = read(format, &headers, [stream]);
     assert_eq!(read(format, &headers, pieces(stream, seed)), whole, "{content_type} cut by seed {seed}");
     assert_eq!(read(format, &headers, stream.chunks(1)), whole, "{content_type} one byte at a time");

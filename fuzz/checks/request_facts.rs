@@ -3,8 +3,9 @@
 //!
 //! Input: a byte for the endpoint, `A` being the first of [`ENDPOINTS`]; the body.
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use serde_json::{Map, Value};
+use till_core::fields::Fields;
 use till_core::path::{FinalPath, RawPath};
 use till_core::time::Timestamp;
 use till_providers::bound::demand;
@@ -129,10 +130,9 @@ impl Place<'static> {
     }
 
     fn facts(&self, body: &[u8]) -> Result<RequestFacts, Refused> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::default();
         if self.takes_forms() {
-            let form = HeaderValue::from_static("multipart/form-data; boundary=x");
-            headers.insert(http::header::CONTENT_TYPE, form);
+            headers.push("content-type", "multipart/form-data; boundary=x");
         }
         let question = Question {
             provider: self.provider,

@@ -4,8 +4,7 @@
 //! with Bedrock's headers; a byte that seeds the cuts, 0xff to repeat what is behind the first `~` many times, with
 //! a number for `#`; the answer.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use till_core::fields::Fields;
 use till_providers::usage::{AnswerFormat, Progress, Reading, UsageReader};
 
 use super::pieces::pieces;
@@ -51,7 +50,7 @@ pub fn format_of(byte: u8) -> AnswerFormat {
 /// Reads an answer in these pieces.
 pub fn read<'b>(
     format: AnswerFormat,
-    headers: &HeaderMap,
+    headers: &Fields,
     pieces: impl IntoIterator<Item = &'b [u8]>,
 ) -> (Progress, Reading) {
     let mut reader = UsageReader::new(format, headers);
@@ -61,23 +60,23 @@ pub fn read<'b>(
     (reader.progress(), reader.finish())
 }
 
-fn headers(kind: u8) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn headers(kind: u8) -> Fields {
+    let mut headers = Fields::default();
     let content_type = match kind.to_ascii_lowercase() {
         b's' => "text/event-stream; charset=utf-8",
         b'a' => "application/vnd.amazon.eventstream",
         _ => "application/json",
     };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.push("content-type", content_type);
     if kind.is_ascii_uppercase() {
-        headers.insert("x-amzn-bedrock-input-token-count", HeaderValue::from_static("7"));
-        headers.insert("x-amzn-bedrock-output-token-count", HeaderValue::from_static("11"));
+        headers.push("x-amzn-bedrock-input-token-count", "7");
+        headers.push("x-amzn-bedrock-output-token-count", "11");
     }
     headers
 }
 
 /// An upstream must not be able to fill the memory with an answer without an end.
-fn is_bounded(format: AnswerFormat, headers: &HeaderMap, answer: &[u8]) {
+fn is_bounded(format: AnswerFormat, headers: &Fields, answer: &[u8]) {
     let (head, tail) = answer.split_at(answer.iter().position(|byte| *byte == b'~').unwrap_or(0));
     let tail = tail.get(1..).filter(|rest| !rest.is_empty()).unwrap_or(tail);
     let mut long = head.to_vec();

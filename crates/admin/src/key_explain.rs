@@ -187,7 +187,7 @@ pub(crate) async fn key_explain(
     let supposed = Supposed {
         method: &wanted.method,
         target: &wanted.path,
-        headers: &HeaderMap::new(),
+        headers: &till_core::fields::Fields::default(),
         body: body.as_bytes(),
         client: wanted.client,
     };

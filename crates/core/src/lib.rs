@@ -8,6 +8,7 @@ pub mod audit;
 mod base62;
 pub mod demand;
 pub mod denial;
+pub mod fields;
 pub mod id_map;
 pub mod key;
 pub mod ledger;

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
+use till_core::fields::Fields;
 use till_core::path::{FinalPath, RawPath};
 use till_core::time::Timestamp;
 use till_providers::bound::demand;
@@ -68,8 +69,8 @@ fn main() {
 }
 
 fn requests(provider: &Provider, path: &FinalPath, prices: &PriceTable) {
-    let mut headers = HeaderMap::new();
-    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    let mut headers = Fields::default();
+    headers.push("content-type", "application/json");
     let started = Instant::now();
     black_box(tokenise(provider, MODEL, body(10).as_bytes()));
     println!("the first count loads the vocabulary: {}", shown(started.elapsed()));
@@ -123,8 +124,8 @@ fn answers() {
         ("one answer", "application/json", &plain, usize::MAX),
         ("one stream of 201 events", "text/event-stream", &stream, 300),
     ] {
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", HeaderValue::from_static(content_type));
+        let mut headers = Fields::default();
+        headers.push("content-type", content_type);
         let read = || {
             let mut reader = UsageReader::new(AnswerFormat::OpenAiChat, &headers);
             text.as_bytes().chunks(piece.min(text.len())).for_each(|piece| reader.push(piece));

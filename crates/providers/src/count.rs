@@ -226,8 +226,9 @@ fn encoding(model: &str) -> Option<&'static CoreBPE> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method};
+    use http::Method;
     use serde_json::{Value, json};
+    use till_core::fields::Fields;
     use till_core::path::{FinalPath, RawPath};
 
     use super::{CountRequest, counted, with_margin};
@@ -246,7 +247,7 @@ mod tests {
             method: &Method::POST,
             path: &path,
             query: None,
-            headers: &HeaderMap::new(),
+            headers: &Fields::default(),
             body: &body,
         };
         let request = CountRequest::of(&question)?;

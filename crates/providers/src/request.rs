@@ -19,8 +19,8 @@ mod text;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method};
+use http::Method;
+use till_core::fields::{self, Fields};
 use till_core::path::FinalPath;
 
 pub(crate) use self::bedrock::model_of as bedrock_model;
@@ -44,7 +44,7 @@ pub struct Question<'a> {
     /// The query, byte for byte.
     pub query: Option<&'a str>,
     /// The client's headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
     /// The whole body; empty if there is none.
     pub body: &'a [u8],
 }
@@ -221,7 +221,7 @@ const FORM: &str = "multipart/form-data";
 impl Question<'_> {
     /// The media type of the body in lower case and what stands behind it, if a type is named.
     fn content_type(&self) -> Option<(String, &str)> {
-        let text = self.headers.get(CONTENT_TYPE)?.to_str().unwrap_or_default();
+        let text = fields::text(self.headers.get("content-type")?).unwrap_or_default();
         let (kind, parameters) = text.split_once(';').unwrap_or((text, ""));
         Some((kind.trim().to_ascii_lowercase(), parameters))
     }

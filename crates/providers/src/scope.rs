@@ -7,9 +7,10 @@ mod explain;
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, Method};
+use http::Method;
 use percent_encoding::percent_decode_str;
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::Fields;
 use till_core::path::FinalPath;
 use till_core::scope::{EndpointRule, Scope};
 
@@ -80,11 +81,7 @@ pub fn check_endpoint(
 }
 
 /// Headers by which some servers let a request have another method than its own.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// The same as a query parameter of Google's APIs.
 const METHOD_PARAMETER: &str = "$httpMethod";
@@ -93,8 +90,8 @@ const METHOD_PARAMETER: &str = "$httpMethod";
 ///
 /// # Errors
 /// `malformed_request`.
-pub fn check_override(headers: &HeaderMap, query: Option<&str>) -> Result<(), Denial> {
-    let in_headers = METHOD_OVERRIDES.iter().any(|name| headers.contains_key(name));
+pub fn check_override(headers: &Fields, query: Option<&str>) -> Result<(), Denial> {
+    let in_headers = METHOD_OVERRIDES.iter().any(|name| headers.contains(name));
     let in_query = query.is_some_and(|query| {
         query.split('&').filter_map(|parameter| parameter.split('=').next()).any(|name| {
             let name: Vec<u8> = percent_decode_str(name).collect();

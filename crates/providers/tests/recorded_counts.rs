@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, Method};
+use http::Method;
 use serde_json::Value;
+use till_core::fields::Fields;
 use till_core::path::{FinalPath, RawPath};
 use till_providers::Registry;
 use till_providers::count::{CountRequest, counted, is_tokenisable, tokenise, with_margin};
@@ -24,7 +25,7 @@ fn ask<T>(exchange: &Exchange, registry: &Registry, about: impl FnOnce(&Question
     let path: FinalPath = provider.final_path(&raw).expect("a good path");
     let body = exchange.request.to_string().into_bytes();
     let method: Method = exchange.method.parse().expect("a method");
-    let headers = HeaderMap::new();
+    let headers = Fields::default();
     about(&Question { provider, method: &method, path: &path, query: None, headers: &headers, body: &body })
 }
 

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, Method};
+use http::Method;
 use serde_json::Value;
+use till_core::fields::Fields;
 use till_core::path::{FinalPath, RawPath};
 use till_core::time::Timestamp;
 use till_providers::bound::{BoundError, demand};
@@ -21,7 +22,7 @@ struct Asked<'a> {
     provider: &'a Provider,
     method: Method,
     path: FinalPath,
-    headers: HeaderMap,
+    headers: Fields,
     body: Vec<u8>,
 }
 
@@ -33,7 +34,7 @@ impl<'a> Asked<'a> {
             provider,
             method: exchange.method.parse().expect("a method"),
             path: provider.final_path(&raw).expect("a good path"),
-            headers: HeaderMap::new(),
+            headers: Fields::default(),
             body: exchange.request.to_string().into_bytes(),
         }
     }

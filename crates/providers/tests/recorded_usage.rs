@@ -4,10 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use serde_json::Value;
 use till_core::demand::nanos_up;
+use till_core::fields::Fields;
 use till_core::time::Timestamp;
 use till_providers::Registry;
 use till_providers::price::{PriceContext, PriceTable};
@@ -339,8 +338,8 @@ fn read<'b>(
     format: AnswerFormat,
     pieces: impl IntoIterator<Item = &'b [u8]>,
 ) -> Reading {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, exchange.content_type().parse().expect("a content type"));
+    let mut headers = Fields::default();
+    headers.push("content-type", exchange.content_type());
     let mut reader = UsageReader::new(format, &headers);
     for piece in pieces {
         reader.push(piece);

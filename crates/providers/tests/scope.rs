@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 
-use http::{HeaderMap, Method};
+use http::Method;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use till_core::fields::Fields;
 use till_core::path::RawPath;
 use till_core::scope::Scope;
 use till_providers::Registry;
@@ -249,7 +250,7 @@ fn decided(scope: &Scope, asked: &Asked) -> bool {
         method: &method,
         path: &path,
         query: None,
-        headers: &HeaderMap::new(),
+        headers: &Fields::default(),
         body: body.as_bytes(),
     };
     let client = IpAddr::V4(Ipv4Addr::from(asked.client));

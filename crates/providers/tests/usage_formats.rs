@@ -1,9 +1,8 @@
 //! Answers of each wire format, as their documentation has them: what they say was used, however the bytes come.
 
 use base64::Engine as _;
-use http::HeaderMap;
-use http::header::{CONTENT_TYPE, HeaderName};
 use proptest::prelude::*;
+use till_core::fields::Fields;
 use till_providers::usage::AnswerFormat::{
     self, Anthropic, BedrockConverse, BedrockInvoke, Cohere, Gemini, OpenAiChat, OpenAiResponses, Silent,
 };
@@ -18,8 +17,8 @@ const FORMATS: [AnswerFormat; 8] =
     [Silent, OpenAiChat, OpenAiResponses, Anthropic, Gemini, Cohere, BedrockConverse, BedrockInvoke];
 
 fn read<'b>(format: AnswerFormat, kind: &str, pieces: impl IntoIterator<Item = &'b [u8]>) -> Reading {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, kind.parse().expect("a content type"));
+    let mut headers = Fields::default();
+    headers.push("content-type", kind);
     let mut reader = UsageReader::new(format, &headers);
     pieces.into_iter().for_each(|piece| reader.push(piece));
     reader.finish()
@@ -363,9 +362,9 @@ fn the_tier_is_the_one_at_which_it_was_served() {
             Some("flex"),
         ),
     ] {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::default();
         if let Some(name) = header {
-            headers.insert(HeaderName::from_static(name), "header".parse().expect("a value"));
+            headers.push(name, "header");
         }
         let mut reader = UsageReader::new(format, &headers);
         reader.push(answer.as_bytes());
@@ -551,9 +550,9 @@ fn frames_of_invoke_model_with_a_cache() {
 #[test]
 fn headers_of_invoke_model() {
     let read = |rows: &[(&'static str, &str)]| {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::default();
         for (name, value) in rows {
-            headers.insert(HeaderName::from_static(name), value.parse().expect("a value"));
+            headers.push(name, value);
         }
         let mut reader = UsageReader::new(BedrockInvoke, &headers);
         reader.push(br#"{"embedding":[0.1]}"#);
@@ -580,9 +579,9 @@ fn bodies_of_invoke_model_beside_its_headers() {
             &[(InputTokens, 16), (OutputTokens, 5), (CacheReadTokens, 9)],
         ),
     ] {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-amzn-bedrock-input-token-count", "7".parse().expect("a value"));
-        headers.insert("x-amzn-bedrock-output-token-count", "5".parse().expect("a value"));
+        let mut headers = Fields::default();
+        headers.push("x-amzn-bedrock-input-token-count", "7");
+        headers.push("x-amzn-bedrock-output-token-count", "5");
         let mut reader = UsageReader::new(BedrockInvoke, &headers);
         reader.push(body.as_bytes());
         let found = counts(&reader.finish()).unwrap_or_else(|| panic!("{body}"));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::request::Parts;
 use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Limits;
@@ -18,7 +17,8 @@ use crate::authenticate::Authenticated;
 use crate::bounds::{Clamped, Measure, Plan};
 use crate::connect::OutboundBody;
 use crate::facts::Facts;
-use crate::inspect::RequestBody;
+use crate::head::Head;
+use crate::inspect::Body;
 use crate::record::{Record, millis};
 use crate::tighten::count_input;
 
@@ -119,16 +119,16 @@ pub(crate) async fn terms(
 pub(crate) async fn admit(
     till: &Inner,
     key: &Authenticated,
-    request: &Parts,
+    request: &Head,
     facts: &Facts,
-    body: RequestBody,
+    body: Body,
     first_terms: Arc<KeyTerms>,
     record: &mut Record,
 ) -> Result<Admitted, Denial> {
     let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
     let mut body = body;
     if let Some(field) = key.key().provider.denied_field(&request.method, &facts.path) {
-        let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
+        let (read, bytes) = body.read(till, &request.fields).await.inspect_err(count)?;
         field.check(&bytes).inspect_err(count)?;
         body = read;
     }
@@ -151,7 +151,7 @@ pub(crate) async fn admit(
             if facts.websocket.is_some() {
                 return Err(websocket_unmetered()).inspect_err(count);
             }
-            let (read, bytes) = body.read(till, &request.headers).await.inspect_err(count)?;
+            let (read, bytes) = body.read(till, &request.fields).await.inspect_err(count)?;
             body = read;
             let plan = Plan::read(key, request, facts, &bytes, &terms, till, counted);
             let plan = plan.inspect_err(|denial| {

@@ -1,31 +1,89 @@
-//! The body of an answer to a client, whichever part of till it comes from.
+//! Bodies and answers, whichever part of till or version of HTTP they come from.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use till_core::fields::Fields;
+use tokio::sync::oneshot;
 
-use crate::front::Busy;
+use crate::http1::Inbound;
 use crate::relay::Relay;
+use crate::socket::{Rewound, Socket};
 
-/// Whatever may go wrong while a body is sent; hyper only needs to know that something did.
+/// Whatever may go wrong while a body is read or sent.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of an answer of the control plane.
 pub type OwnBody = UnsyncBoxBody<Bytes, BodyError>;
 
-/// See the module documentation.
-pub(crate) struct AnswerBody {
-    kind: Kind,
-    /// The client waits for us as long as this is alive.
-    _busy: Busy,
+/// The body of a request as the client sends it.
+pub struct RequestBody(Source);
+
+enum Source {
+    Http1(Inbound<Socket>),
+    Http2(Incoming),
 }
 
-/// Where a body comes from.
-pub(crate) enum Kind {
+impl RequestBody {
+    pub(crate) fn http1(body: Inbound<Socket>) -> Self {
+        Self(Source::Http1(body))
+    }
+
+    pub(crate) fn http2(body: Incoming) -> Self {
+        Self(Source::Http2(body))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.get_mut().0 {
+            Source::Http1(body) => Pin::new(body).poll_frame(cx),
+            Source::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Http1(body) => body.is_end_stream(),
+            Source::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Http1(body) => body.size_hint(),
+            Source::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+/// An answer to a client.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: Fields,
+    pub(crate) body: AnswerBody,
+    /// Gets the connection once the head is written: it speaks another protocol from then on.
+    pub(crate) upgrade: Option<oneshot::Sender<UpgradedClient>>,
+}
+
+/// A client's connection that does not speak HTTP any more.
+pub(crate) type UpgradedClient = Rewound<Socket>;
+
+/// Where the body of an answer comes from.
+pub(crate) enum AnswerBody {
     /// A denial, or another small answer of the data plane itself.
     Ready(Full<Bytes>),
     /// Passed on from a provider. Boxed: it is large, and moved several times before it is polled.
@@ -34,13 +92,31 @@ pub(crate) enum Kind {
     Own(OwnBody),
 }
 
-impl Kind {
+impl AnswerBody {
     pub(crate) fn ready(bytes: impl Into<Bytes>) -> Self {
         Self::Ready(Full::new(bytes.into()))
     }
+}
 
-    pub(crate) fn guarded_by(self, busy: Busy) -> AnswerBody {
-        AnswerBody { kind: self, _busy: busy }
+impl Answer {
+    /// A small answer of the data plane itself.
+    pub(crate) fn ready(status: StatusCode, fields: Fields, body: impl Into<Bytes>) -> Self {
+        Self { status, fields, body: AnswerBody::ready(body), upgrade: None }
+    }
+
+    /// An answer of the control plane.
+    pub(crate) fn own(response: Response<OwnBody>) -> Self {
+        let (parts, body) = response.into_parts();
+        let fields = fields_of(&parts.headers);
+        Self { status: parts.status, fields, body: AnswerBody::Own(body), upgrade: None }
+    }
+
+    /// As HTTP/2 has it.
+    pub(crate) fn into_response(self) -> Response<AnswerBody> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = header_map(&self.fields);
+        response
     }
 }
 
@@ -52,26 +128,43 @@ impl Body for AnswerBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().kind {
-            Kind::Ready(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Kind::Relay(body) => Pin::new(body.as_mut()).poll_frame(cx),
-            Kind::Own(body) => Pin::new(body).poll_frame(cx),
+        match self.get_mut() {
+            Self::Ready(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Relay(body) => Pin::new(body.as_mut()).poll_frame(cx),
+            Self::Own(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Ready(body) => body.is_end_stream(),
-            Kind::Relay(body) => body.is_end_stream(),
-            Kind::Own(body) => body.is_end_stream(),
+        match self {
+            Self::Ready(body) => body.is_end_stream(),
+            Self::Relay(body) => body.is_end_stream(),
+            Self::Own(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Ready(body) => body.size_hint(),
-            Kind::Relay(body) => body.size_hint(),
-            Kind::Own(body) => body.size_hint(),
+        match self {
+            Self::Ready(body) => body.size_hint(),
+            Self::Relay(body) => body.size_hint(),
+            Self::Own(body) => body.size_hint(),
         }
     }
+}
+
+/// Fields as the libraries for HTTP/2 and for the control plane have them.
+pub(crate) fn header_map(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields.iter() {
+        // What came in through one of the two is what the other one takes.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// The other way round.
+pub(crate) fn fields_of(map: &HeaderMap) -> Fields {
+    map.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
 use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Dimension;
@@ -19,6 +18,7 @@ use till_store::KeyTerms;
 use crate::Inner;
 use crate::authenticate::Authenticated;
 use crate::facts::Facts;
+use crate::head::Head;
 
 /// What a request asks of the ledger, and how its answer will be read.
 pub(crate) struct Plan {
@@ -65,7 +65,7 @@ pub(crate) struct Clamped {
 
 impl Plan {
     /// For a key without token and spend limits: its body is not needed.
-    pub(crate) fn counted(key: &Authenticated, request: &Parts, facts: &Facts, till: &Inner) -> Self {
+    pub(crate) fn counted(key: &Authenticated, request: &Head, facts: &Facts, till: &Inner) -> Self {
         let row = request::endpoint(&key.key().provider, &request.method, &facts.path);
         let measure = Measure {
             endpoint: row.map(|row| row.name),
@@ -91,7 +91,7 @@ impl Plan {
     /// fault.
     pub(crate) fn read(
         key: &Authenticated,
-        request: &Parts,
+        request: &Head,
         facts: &Facts,
         body: &[u8],
         terms: &KeyTerms,
@@ -219,7 +219,7 @@ impl Plan {
 /// The request as the tables read it.
 pub(crate) fn question<'a>(
     key: &'a Authenticated,
-    request: &'a Parts,
+    request: &'a Head,
     facts: &'a Facts,
     body: &'a [u8],
 ) -> Question<'a> {
@@ -228,7 +228,7 @@ pub(crate) fn question<'a>(
         method: &request.method,
         path: &facts.path,
         query: facts.query.as_deref(),
-        headers: &request.headers,
+        headers: &request.fields,
         body,
     }
 }

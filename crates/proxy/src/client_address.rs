@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{FORWARDED, HeaderMap, HeaderName};
+use till_core::fields::{self, Fields};
 use till_core::scope::Network;
 
 /// Which proxies are believed, and how they say who asked them.
@@ -28,8 +28,6 @@ pub enum AddressHeader {
     Forwarded,
 }
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
 /// The most entries that are looked at; nobody has so many proxies.
 const HOPS_MAX: usize = 32;
 
@@ -39,7 +37,7 @@ impl TrustedProxies {
     }
 
     /// The address that a request comes from; `None` when a trusted proxy says something that is no address.
-    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(crate) fn client(&self, peer: IpAddr, headers: &Fields) -> Option<IpAddr> {
         if self.networks.is_empty() || !self.trusts(peer) {
             return Some(peer.to_canonical());
         }
@@ -54,17 +52,17 @@ impl TrustedProxies {
     }
 
     /// What the header says, from left to right; `None` for what is no address. Nothing at all if it can't be read.
-    fn hops(&self, headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
+    fn hops(&self, headers: &Fields) -> Option<Vec<Option<IpAddr>>> {
         let mut hops = Vec::new();
         match self.header {
             AddressHeader::XForwardedFor => {
-                for value in headers.get_all(X_FORWARDED_FOR) {
-                    hops.extend(value.to_str().ok()?.split(',').map(|entry| address(entry.trim())));
+                for value in headers.get_all("x-forwarded-for") {
+                    hops.extend(fields::text(value)?.split(',').map(|entry| address(entry.trim())));
                 }
             }
             AddressHeader::Forwarded => {
-                for value in headers.get_all(FORWARDED) {
-                    hops.extend(elements(value.to_str().ok()?)?.into_iter().map(forwarded_for));
+                for value in headers.get_all("forwarded") {
+                    hops.extend(elements(fields::text(value)?)?.into_iter().map(forwarded_for));
                 }
             }
         }
@@ -121,18 +119,15 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
 mod tests {
     use std::net::IpAddr;
 
-    use http::HeaderMap;
+    use till_core::fields::Fields;
     use till_core::scope::Network;
 
     use super::{AddressHeader, TrustedProxies};
 
     fn client(header: AddressHeader, trusted: &[&str], peer: &str, values: &[&str]) -> Option<IpAddr> {
         let networks = trusted.iter().map(|text| Network::parse(text).expect("a network")).collect();
-        let mut headers = HeaderMap::new();
-        for value in values {
-            let name = if header == AddressHeader::Forwarded { "forwarded" } else { "x-forwarded-for" };
-            headers.append(name, value.parse().expect("a value"));
-        }
+        let name = if header == AddressHeader::Forwarded { "forwarded" } else { "x-forwarded-for" };
+        let headers: Fields = values.iter().map(|value| (name, value)).collect();
         TrustedProxies { networks, header }.client(peer.parse().expect("an address"), &headers)
     }
 

@@ -6,16 +6,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::{self, Fields};
 use till_core::token::{ADMIN_TOKEN_PREFIX, MASTER_KEY_PREFIX, SCOPED_KEY_PREFIX};
 
 /// Headers that carry a bare key.
-const BARE: [HeaderName; 3] = [
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-    HeaderName::from_static("api-key"),
-];
+const BARE: [&str; 3] = ["x-api-key", "x-goog-api-key", "api-key"];
+
+/// Protocols that are offered for a WebSocket.
+const PROTOCOLS: &str = "sec-websocket-protocol";
 
 /// The query parameter of Google's APIs.
 const QUERY_PARAMETER: &str = "key";
@@ -40,13 +39,21 @@ pub(crate) struct Taken {
 /// # Errors
 /// [`DenialCode::MalformedRequest`] when there are two different ones, [`DenialCode::InvalidKey`] when there is an
 /// admin key or master key of till.
-pub(crate) fn take(headers: &mut HeaderMap, query: Option<&str>) -> Result<Taken, Denial> {
+pub(crate) fn take(fields: &mut Fields, query: Option<&str>) -> Result<Taken, Denial> {
     let mut found = Found::default();
-    strip(headers, &AUTHORIZATION, &mut found, in_authorization);
-    for name in &BARE {
-        strip(headers, name, &mut found, |value| bare(value.trim()));
-    }
-    strip_protocols(headers, &mut found);
+    fields.retain(|name, value| {
+        let token = match name {
+            b"authorization" => fields::text(value).and_then(in_authorization),
+            _ if BARE.iter().any(|bare| bare.as_bytes() == name) => {
+                fields::text(value).and_then(|value| bare(value.trim()))
+            }
+            _ => None,
+        };
+        let is_kept = token.is_none();
+        found.add_all(token);
+        is_kept
+    });
+    strip_protocols(fields, &mut found);
     let query = match query {
         Some(query) if OURS.iter().any(|prefix| query.contains(prefix)) => strip_query(query, &mut found),
         other => other.map(str::to_owned),
@@ -75,6 +82,10 @@ struct Found {
 }
 
 impl Found {
+    fn add_all(&mut self, tokens: impl IntoIterator<Item = String>) {
+        tokens.into_iter().for_each(|token| self.add(token));
+    }
+
     fn add(&mut self, token: String) {
         if !token.starts_with(SCOPED_KEY_PREFIX) {
             self.has_admin_key = true;
@@ -84,28 +95,6 @@ impl Found {
             Some(first) if *first != token => self.differs = true,
             Some(_) => {}
             None => self.token = Some(token),
-        }
-    }
-}
-
-fn strip(
-    headers: &mut HeaderMap,
-    name: &HeaderName,
-    found: &mut Found,
-    read: impl Fn(&str) -> Option<String>,
-) {
-    let token = |value: &HeaderValue| value.to_str().ok().and_then(&read);
-    if !headers.get_all(name).iter().any(|value| token(value).is_some()) {
-        return;
-    }
-    let values: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
-    headers.remove(name);
-    for value in values {
-        match token(&value) {
-            Some(token) => found.add(token),
-            None => {
-                headers.append(name.clone(), value);
-            }
         }
     }
 }
@@ -136,10 +125,8 @@ fn in_authorization(value: &str) -> Option<String> {
 }
 
 /// Browsers can't set headers on a WebSocket, so OpenAI takes the key as one of the protocols offered.
-fn strip_protocols(headers: &mut HeaderMap, found: &mut Found) {
-    let Some(offered) = headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()) else {
-        return;
-    };
+fn strip_protocols(fields: &mut Fields, found: &mut Found) {
+    let Some(offered) = fields.get_text(PROTOCOLS) else { return };
     let token = |item: &str| item.trim().strip_prefix(PROTOCOL_PREFIX).and_then(bare);
     if !offered.split(',').any(|item| token(item).is_some()) {
         return;
@@ -152,10 +139,9 @@ fn strip_protocols(headers: &mut HeaderMap, found: &mut Found) {
         }
     }
     let kept = kept.join(", ");
-    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    fields.remove(PROTOCOLS);
     if !kept.is_empty() {
-        let kept = HeaderValue::from_str(&kept).expect("parts of a header value are one");
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, kept);
+        fields.push(PROTOCOLS, kept);
     }
 }
 
@@ -172,21 +158,17 @@ fn strip_query(query: &str, found: &mut Found) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use till_core::fields::Fields;
 
     use super::{Taken, take};
 
     /// Headers and query of a request; what is left of them, and the token.
     #[track_caller]
     fn check(headers: &[(&str, &str)], query: Option<&str>, left: &[(&str, &str)], expected: Taken) {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            let name: http::HeaderName = name.parse().expect("a name");
-            map.append(name, value.parse().expect("a value"));
-        }
-        assert_eq!(take(&mut map, query), Ok(expected));
-        let after: Vec<(&str, &str)> =
-            map.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();
+        let mut fields: Fields = headers.iter().copied().collect();
+        assert_eq!(take(&mut fields, query), Ok(expected));
+        let text = |bytes| std::str::from_utf8(bytes).expect("text");
+        let after: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (text(name), text(value))).collect();
         assert_eq!(after, left);
     }
 
@@ -273,20 +255,17 @@ mod tests {
             ("x-goog-api-key", "till_master_x"),
             ("api-key", "till_admin_x"),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-goog-api-key", "till_sk_a".parse().expect("a value"));
-            headers.append(name, value.parse().expect("a value"));
-            assert!(take(&mut headers, None).is_err(), "{name}: {value}");
+            let mut fields = Fields::from_iter([("x-goog-api-key", "till_sk_a"), (name, value)]);
+            assert!(take(&mut fields, None).is_err(), "{name}: {value}");
         }
-        assert!(take(&mut HeaderMap::new(), Some("a=b&key=till_admin_x")).is_err());
+        assert!(take(&mut Fields::default(), Some("a=b&key=till_admin_x")).is_err());
     }
 
     #[test]
     fn two_different_keys_are_refused() {
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", "Bearer till_sk_a".parse().expect("a value"));
-        headers.insert("x-api-key", "till_sk_b".parse().expect("a value"));
-        assert!(take(&mut headers, None).is_err());
-        assert!(take(&mut HeaderMap::new(), Some("key=till_sk_a&key=till_sk_b")).is_err());
+        let mut fields =
+            Fields::from_iter([("authorization", "Bearer till_sk_a"), ("x-api-key", "till_sk_b")]);
+        assert!(take(&mut fields, None).is_err());
+        assert!(take(&mut Fields::default(), Some("key=till_sk_a&key=till_sk_b")).is_err());
     }
 }

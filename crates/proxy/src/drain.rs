@@ -103,15 +103,15 @@ impl Drains {
     /// Reads an answer from before its head on, for nobody.
     async fn read_from(self, forwarding: Forwarding) {
         let mut stage = self.till.stage.clone();
-        let opened = async { open(forwarding.await?, &self.key, self.idle, false).await };
+        let opened = async { open(forwarding.await?, &self.key, self.idle).await };
         let opened = tokio::select! {
             opened = opened => opened,
             // The admission is dropped: it spends what it holds if something may have been sent.
             () = reached(&mut stage, Stage::Cutting) => return,
         };
         match opened {
-            Ok((_, live, _)) if live.needs_the_end() => self.read_on(live).await,
-            Ok((_, live, _)) => live.abandon(),
+            Ok((_, live)) if live.needs_the_end() => self.read_on(live).await,
+            Ok((_, live)) => live.abandon(),
             // What was held is spent with what was dropped.
             Err(_) => {}
         }

@@ -1,7 +1,6 @@
 //! Stage 2: what the request really is. Everything later stages decide on is computed here, from the request
 //! itself, and does not change afterwards.
 
-use http::header::{CONNECTION, HeaderMap, UPGRADE};
 use http::{Method, Version};
 use till_core::denial::{Denial, DenialCode};
 use till_core::path::{FinalPath, RawPath};
@@ -10,6 +9,7 @@ use till_providers::scope::{check_endpoint, check_override};
 use till_providers::websocket::WebsocketProtocol;
 
 use crate::authenticate::Authenticated;
+use crate::head::Head;
 
 /// What is known of a request that may be admitted.
 pub(crate) struct Facts {
@@ -29,7 +29,7 @@ pub(crate) struct Facts {
 /// `malformed_request` for an ambiguous path, `websocket_unmetered`.
 pub(crate) fn facts(
     key: &Authenticated,
-    request: &http::request::Parts,
+    request: &Head,
     provider: Option<&str>,
     path: &RawPath,
     query: Option<String>,
@@ -45,7 +45,7 @@ pub(crate) fn facts(
             format!("This scoped key is for {}; the path asks for {named:?}.", own.id()),
         ));
     }
-    check_override(&request.headers, query.as_deref())?;
+    check_override(&request.fields, query.as_deref())?;
     let path = own.final_path(path).map_err(|error| {
         Denial::new(DenialCode::MalformedRequest, format!("This path is refused: {error}."))
     })?;
@@ -68,19 +68,9 @@ fn countable(
     })
 }
 
-fn wants_websocket(request: &http::request::Parts) -> bool {
+fn wants_websocket(request: &Head) -> bool {
     request.method == Method::GET
         && request.version == Version::HTTP_11
-        && has_token(&request.headers, &UPGRADE, "websocket")
-        && has_token(&request.headers, &CONNECTION, "upgrade")
-}
-
-/// Whether a comma-separated header has this token, in any letter case.
-pub(crate) fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(token))
+        && request.has_token("upgrade", "websocket")
+        && request.has_token("connection", "upgrade")
 }

@@ -1,18 +1,16 @@
 //! Stage 4: send the request, with the real key in the place of the scoped one.
 
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response};
+use http::Method;
 use http_body::Body as _;
-use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::{self, Fields, write_line};
 use till_core::upstream::{Placement, Upstream};
 use till_store::Hold;
 
@@ -20,38 +18,46 @@ use crate::admit::Admission;
 use crate::authenticate::VerifiedKey;
 use crate::bounds::Measure;
 use crate::connect::OutboundBody;
-use crate::facts::{Facts, has_token};
+use crate::facts::Facts;
+use crate::head::Head;
+use crate::http1::{AnswerHead, Outbound, WireError};
 use crate::inspect::broken_body;
 use crate::metrics::Metrics;
 use crate::pool::{Lease, Pool};
 
 /// Headers of one hop, RFC 9110 section 7.6.1 and RFC 9112 section 6.1, and those that till answers itself.
-fn is_not_forwarded(name: &str) -> bool {
+fn is_not_forwarded(name: &[u8]) -> bool {
     match name {
-        "connection"
-        | "keep-alive"
-        | "proxy-authenticate"
-        | "proxy-authorization"
-        | "proxy-connection"
-        | "te"
-        | "transfer-encoding"
-        | "upgrade" => true,
+        b"connection"
+        | b"keep-alive"
+        | b"proxy-authenticate"
+        | b"proxy-authorization"
+        | b"proxy-connection"
+        | b"te"
+        | b"transfer-encoding"
+        | b"upgrade" => true,
         // till has sent its own 100 (Continue).
-        "expect" => true,
+        b"expect" => true,
         // An answer in parts could hide an echo of the key between two of them.
-        "range" | "if-range" => true,
+        b"range" | b"if-range" => true,
         // Compressed frames could not be scanned.
-        "sec-websocket-extensions" => true,
-        _ => name.starts_with(TILL_HEADER_PREFIX),
+        b"sec-websocket-extensions" => true,
+        // Written anew.
+        b"host" | b"accept-encoding" => true,
+        _ => name.starts_with(TILL_HEADER_PREFIX.as_bytes()),
     }
 }
 
 /// Headers of one hop in answers.
-fn is_not_relayed(name: &str) -> bool {
+fn is_not_relayed(name: &[u8]) -> bool {
     match name {
-        "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "transfer-encoding"
-        | "upgrade" => true,
-        _ => name.starts_with(TILL_HEADER_PREFIX),
+        b"connection"
+        | b"keep-alive"
+        | b"proxy-connection"
+        | b"proxy-authenticate"
+        | b"transfer-encoding"
+        | b"upgrade" => true,
+        _ => name.starts_with(TILL_HEADER_PREFIX.as_bytes()),
     }
 }
 
@@ -63,7 +69,7 @@ const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remov
 
 /// An answer whose head has arrived.
 pub(crate) struct Forwarded {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) head: AnswerHead,
     pub(crate) lease: Lease,
     pub(crate) hold: Hold,
     pub(crate) measure: Measure,
@@ -83,15 +89,15 @@ pub(crate) async fn forward(
     pool: &Pool,
     metrics: &Metrics,
     key: &VerifiedKey,
-    request: Request<OutboundBody>,
+    request: Outbound,
     mut admission: Admission,
     first_byte: Duration,
     started: Instant,
 ) -> Result<Forwarded, Denial> {
     match exchange(pool, metrics, key, request, &mut admission, first_byte).await {
-        Ok((response, lease)) => {
+        Ok((head, lease)) => {
             let (hold, measure) = admission.into_parts();
-            Ok(Forwarded { response, lease, hold, measure, started })
+            Ok(Forwarded { head, lease, hold, measure, started })
         }
         Err(denial) => {
             admission.failed(&denial, started);
@@ -104,10 +110,10 @@ async fn exchange(
     pool: &Pool,
     metrics: &Metrics,
     key: &VerifiedKey,
-    mut request: Request<OutboundBody>,
+    mut request: Outbound,
     admission: &mut Admission,
     first_byte: Duration,
-) -> Result<(Response<Incoming>, Lease), Denial> {
+) -> Result<(AnswerHead, Lease), Denial> {
     loop {
         let (mut lease, is_reused) = match Pool::reuse(&key.bucket) {
             Some(lease) => (lease, true),
@@ -118,38 +124,33 @@ async fn exchange(
                 (fresh.map_err(|error| unreachable(key, &error))?, false)
             }
         };
-        let before = lease.wire.mark();
         admission.sending();
-        let answer = lease.wire.sender.try_send_request(request);
-        let mut answer = pin!(answer);
+        lease.wire.begin(request);
         let deadline = tokio::time::Instant::now() + first_byte;
-        let answered = poll_fn(|cx| match lease.wire.poll(cx, |cx| answer.as_mut().poll(cx)) {
+        let answered = poll_fn(|cx| match lease.wire.poll_answer(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending => lease.wire.poll_deadline(cx, deadline).map(|()| None),
         });
-        let mut error = match answered.await {
-            Some(Ok(response)) => return Ok((response, lease)),
+        let error = match answered.await {
+            Some(Ok(head)) => return Ok((head, lease)),
             Some(Err(error)) => error,
             None => return Err(too_late(key, first_byte)),
         };
-        let is_unsent = lease.wire.sent_nothing_since(before);
+        let is_unsent = lease.wire.sent_nothing();
         if is_unsent {
             admission.nothing_was_sent();
         }
-        match error.take_message() {
+        if let WireError::Client(_) = error {
+            // The body is the client's own, and it is what failed.
+            return Err(broken_body());
+        }
+        match lease.wire.take_back() {
             // The provider closed the idle connection just now, and the request is still whole.
-            Some(unsent) if is_unsent && is_reused => request = unsent,
-            _ => return Err(failed(key, &error.into_error(), is_unsent)),
+            Some(unsent) if is_reused => request = unsent,
+            _ if is_unsent => return Err(unreachable(key, &error)),
+            _ => return Err(broke_off(key, &error)),
         }
     }
-}
-
-fn failed(key: &VerifiedKey, error: &hyper::Error, is_unsent: bool) -> Denial {
-    if error.is_user() {
-        // The body is the client's own, and it is what failed.
-        return broken_body();
-    }
-    if is_unsent { unreachable(key, error) } else { broke_off(key, error) }
 }
 
 fn unreachable(key: &VerifiedKey, error: &(dyn std::error::Error + 'static)) -> Denial {
@@ -213,111 +214,116 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 pub(crate) fn outbound(
     key: &VerifiedKey,
     facts: &Facts,
-    mut parts: http::request::Parts,
+    client: &Head,
     body: OutboundBody,
     length: Option<usize>,
-) -> Result<Request<OutboundBody>, Denial> {
+) -> Result<Outbound, Denial> {
+    let mut head = Vec::with_capacity(1024);
     let base = key.bucket.base();
-    let query = with_query_key(&key.upstream, facts.query.as_deref());
-    let mut target = String::with_capacity(256);
-    target.push_str(base.path_prefix());
-    target.push_str(facts.path.as_str());
-    if let Some(query) = &query {
-        target.push('?');
-        target.push_str(query);
-    }
-    let uri = target.parse().map_err(|_| {
-        Denial::new(DenialCode::MalformedRequest, "This path and query are no request target.")
-    })?;
-    clean(&mut parts.headers, facts.websocket.is_some());
-    let authority = HeaderValue::from_str(base.authority()).expect("an authority is visible ASCII");
-    parts.headers.insert(header::HOST, authority);
-    parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    place(&key.upstream, &mut parts.headers);
-    if let Some(length) = length {
-        parts.headers.insert(header::CONTENT_LENGTH, length.into());
-    }
-    if body.size_hint().exact().is_none() {
-        // Said out loud, because otherwise a GET would lose its body.
-        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let mut request = Request::new(body);
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = parts.headers;
-    Ok(request)
+    head.extend_from_slice(client.method.as_str().as_bytes());
+    head.push(b' ');
+    write_target(&mut head, key, facts)?;
+    head.extend_from_slice(b" HTTP/1.1\r\n");
+    write_line(&mut head, "host", base.authority());
+    let length = length.map(|length| length as u64).or(body.size_hint().exact());
+    write_fields(&mut head, client, &key.upstream, facts.websocket.is_some());
+    let is_chunked = match length {
+        // What has no body says so only where one is expected, RFC 9110 section 8.6.
+        Some(0) if !matches!(client.method, Method::POST | Method::PUT | Method::PATCH) => false,
+        Some(length) => {
+            write_line(&mut head, "content-length", length.to_string());
+            false
+        }
+        None => {
+            write_line(&mut head, "transfer-encoding", "chunked");
+            true
+        }
+    };
+    head.extend_from_slice(b"\r\n");
+    Ok(Outbound { head, body, is_chunked, is_head: client.method == Method::HEAD })
 }
 
-/// Removes what belongs to the hop between client and till.
-fn clean(headers: &mut HeaderMap, is_websocket: bool) {
-    let wants_trailers = has_token(headers, &header::TE, "trailers");
-    remove_named_by_connection(headers);
-    remove_all(headers, is_not_forwarded);
+fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<(), Denial> {
+    let start = head.len();
+    head.extend_from_slice(key.bucket.base().path_prefix().as_bytes());
+    head.extend_from_slice(facts.path.as_str().as_bytes());
+    let mut write_query = |query: &str| {
+        head.push(b'?');
+        head.extend_from_slice(query.as_bytes());
+    };
+    match with_query_key(&key.upstream, facts.query.as_deref()) {
+        Some(query) => write_query(&query),
+        None => facts.query.as_deref().into_iter().for_each(write_query),
+    }
+    // HTTP/2 lets more through.
+    if head[start..].iter().all(u8::is_ascii_graphic) {
+        return Ok(());
+    }
+    Err(Denial::new(DenialCode::MalformedRequest, "This path and query are no request target."))
+}
+
+/// The client's headers but for those of the hop between client and till, and the real key.
+fn write_fields(head: &mut Vec<u8>, client: &Head, upstream: &Upstream, is_websocket: bool) {
+    let named = named_by_connection(&client.fields);
+    let (key_name, key_value) = place(upstream).unzip();
+    for (name, value) in client.fields.iter() {
+        let is_left_out = is_not_forwarded(name)
+            || name == b"content-length"
+            || key_name.is_some_and(|key_name| name.eq_ignore_ascii_case(key_name.as_bytes()))
+            || named.iter().any(|named| named.as_bytes() == name);
+        if !is_left_out {
+            write_line(head, name, value);
+        }
+    }
+    write_line(head, "accept-encoding", "identity");
+    if let (Some(name), Some(value)) = (key_name, key_value) {
+        write_line(head, name, value);
+    }
     if is_websocket {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    } else if wants_trailers {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        write_line(head, "connection", "Upgrade");
+        write_line(head, "upgrade", "websocket");
+    } else if client.has_token("te", "trailers") {
+        write_line(head, "connection", "te");
+        write_line(head, "te", "trailers");
     }
 }
 
 /// Removes what belongs to the hop between provider and till from an answer.
-pub(crate) fn clean_answer(headers: &mut HeaderMap) {
-    remove_named_by_connection(headers);
-    remove_all(headers, is_not_relayed);
+pub(crate) fn clean_answer(fields: &mut Fields) {
+    let named = named_by_connection(fields);
+    fields.retain(|name, _| !is_not_relayed(name) && !named.iter().any(|named| named.as_bytes() == name));
 }
 
-fn remove_named_by_connection(headers: &mut HeaderMap) {
-    // Nearly always `keep-alive`, `close` or absent: nothing to look up.
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
+/// The other headers of one hop, which `Connection` names, in lower case.
+fn named_by_connection(fields: &Fields) -> Vec<String> {
+    // Nearly always `keep-alive`, `close` or absent: an empty list allocates nothing.
+    fields
+        .get_all("connection")
+        .filter_map(fields::text)
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|item| !item.eq_ignore_ascii_case("keep-alive") && !item.eq_ignore_ascii_case("close"))
-        .filter_map(|item| item.parse().ok())
-        .filter(|name| *name != header::CONTENT_LENGTH)
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
+        .map(str::to_ascii_lowercase)
+        .filter(|name| name != "content-length")
+        .collect()
 }
 
-/// Removes what this says. One look at each header is less than one look-up per name.
-fn remove_all(headers: &mut HeaderMap, is_removed: fn(&str) -> bool) {
-    // Often none: an empty list allocates nothing.
-    let removed: Vec<HeaderName> = headers.keys().filter(|name| is_removed(name.as_str())).cloned().collect();
-    for name in removed {
-        headers.remove(name);
-    }
-}
-
-/// Writes the real key where the provider wants it: the one place where it leaves till.
-fn place(upstream: &Upstream, headers: &mut HeaderMap) {
+/// The header with the real key: the one place, besides the query, where it leaves till.
+fn place(upstream: &Upstream) -> Option<(&str, String)> {
     let key = upstream.key.reveal_str().expect("upstream keys are visible ASCII");
-    let (name, value) = match &upstream.placement {
-        Placement::Header { name, template } => {
-            let name = name.parse().expect("header names were checked when the key was minted");
-            (name, template.replace("{key}", key))
-        }
+    match &upstream.placement {
+        Placement::Header { name, template } => Some((name, template.replace("{key}", key))),
         Placement::Basic => {
             let credentials = if key.contains(':') { key.to_owned() } else { format!("{key}:") };
-            (header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(credentials)))
+            Some(("authorization", format!("Basic {}", STANDARD.encode(credentials))))
         }
-        Placement::Query { .. } => return,
-    };
-    let mut value = HeaderValue::from_str(&value).expect("visible ASCII in a checked template");
-    value.set_sensitive(true);
-    headers.insert::<HeaderName>(name, value);
+        Placement::Query { .. } => None,
+    }
 }
 
-/// The query with the real key, for providers that want it there.
+/// The query with the real key, for providers that want it there; `None` for the others.
 fn with_query_key(upstream: &Upstream, query: Option<&str>) -> Option<String> {
-    let Placement::Query { name } = &upstream.placement else {
-        return query.map(str::to_owned);
-    };
+    let Placement::Query { name } = &upstream.placement else { return None };
     let key = upstream.key.reveal_str().expect("upstream keys are visible ASCII");
     let ours = format!("{name}={}", utf8_percent_encode(key, QUERY_VALUE));
     let others = query.unwrap_or_default().split('&').filter(|parameter| {

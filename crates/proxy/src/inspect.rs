@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, HeaderMap};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Either, Full};
-use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::Fields;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Inner;
+use crate::body::RequestBody;
 use crate::connect::OutboundBody;
 
 /// The longest body that is read, in bytes: images and files come in base64.
@@ -28,21 +28,21 @@ pub(crate) fn room() -> Semaphore {
 }
 
 /// The body of a request on its way to the provider.
-pub(crate) enum RequestBody {
+pub(crate) enum Body {
     /// Not looked at.
-    Stream(Incoming),
+    Stream(RequestBody),
     /// In memory, with the room that it takes.
     Whole(Bytes, OwnedSemaphorePermit),
 }
 
-impl RequestBody {
+impl Body {
     /// Reads it, if that has not been done.
     ///
     /// # Errors
     /// `malformed_request`, `body_too_large` or `overloaded` when it can't be read.
-    pub(crate) async fn read(self, till: &Inner, headers: &HeaderMap) -> Result<(Self, Bytes), Denial> {
+    pub(crate) async fn read(self, till: &Inner, fields: &Fields) -> Result<(Self, Bytes), Denial> {
         let (bytes, room) = match self {
-            Self::Stream(body) => whole(till, headers, body).await?,
+            Self::Stream(body) => whole(till, fields, body).await?,
             Self::Whole(bytes, room) => (bytes, room),
         };
         Ok((Self::Whole(bytes.clone(), room), bytes))
@@ -63,10 +63,10 @@ impl RequestBody {
 
 async fn whole(
     till: &Inner,
-    headers: &HeaderMap,
-    body: Incoming,
+    fields: &Fields,
+    body: RequestBody,
 ) -> Result<(Bytes, OwnedSemaphorePermit), Denial> {
-    if headers.contains_key(CONTENT_ENCODING) {
+    if fields.contains("content-encoding") {
         return Err(Denial::new(
             DenialCode::MalformedRequest,
             "A compressed body can't be read here. Send it without Content-Encoding.",
@@ -83,7 +83,10 @@ async fn whole(
     )
 }
 
-async fn collect(room: &Arc<Semaphore>, mut body: Incoming) -> Result<(Bytes, OwnedSemaphorePermit), Denial> {
+async fn collect(
+    room: &Arc<Semaphore>,
+    mut body: RequestBody,
+) -> Result<(Bytes, OwnedSemaphorePermit), Denial> {
     let known = body.size_hint().exact();
     if known.is_some_and(|length| length > u64::from(BODY_BYTES_MAX)) {
         return Err(too_large());

@@ -14,7 +14,8 @@ mod decode;
 mod drain;
 mod facts;
 mod forward;
-mod front;
+mod head;
+mod http1;
 mod inspect;
 mod meter;
 mod metrics;
@@ -27,6 +28,7 @@ mod respond;
 mod route;
 mod self_check;
 mod server;
+mod socket;
 mod tighten;
 mod watchdog;
 mod websocket;
@@ -38,7 +40,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use till_core::time::Timestamp;
 use till_core::token::KeyRing;
 use till_providers::Registry;
@@ -47,10 +48,10 @@ use till_store::Store;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-pub use self::body::{BodyError, OwnBody};
+pub use self::body::{BodyError, OwnBody, RequestBody};
 pub use self::client_address::{AddressHeader, TrustedProxies};
 pub use self::connect::OutboundProxy;
-pub use self::front::HeadLimits;
+pub use self::http1::HeadLimits;
 pub use self::request::OwnRequest;
 pub use self::server::{DrainReport, ServerTls};
 
@@ -63,7 +64,7 @@ use self::tighten::Counting;
 /// Answers requests for till itself: the control plane, wired in by the program so that the two planes don't
 /// know each other.
 pub type OwnPaths = Arc<
-    dyn Fn(Request<Incoming>, OwnRequest) -> Pin<Box<dyn Future<Output = Response<OwnBody>> + Send>>
+    dyn Fn(Request<RequestBody>, OwnRequest) -> Pin<Box<dyn Future<Output = Response<OwnBody>> + Send>>
         + Send
         + Sync,
 >;

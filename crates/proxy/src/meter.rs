@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::response::Parts;
 use till_core::demand::nanos_up;
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::Fields;
 use till_core::limit::Units;
 use till_providers::Provider;
 use till_providers::unbilled::is_unbilled;
@@ -21,6 +21,7 @@ use till_store::{Hold, KeyEnded, Outcome, TokenCounts};
 
 use crate::authenticate::VerifiedKey;
 use crate::bounds::Measure;
+use crate::http1::AnswerHead;
 use crate::record::millis;
 
 /// The most text that one token stands for, in bytes. The longest entries of the public vocabularies (o200k_base and
@@ -60,23 +61,23 @@ struct Cost {
 }
 
 impl Meter {
-    /// `parts` is the head of the answer; `started` when the request came.
+    /// `answer` is its head; `started` when the request came.
     pub(crate) fn begin(
         mut hold: Hold,
         measure: Measure,
         key: &Arc<VerifiedKey>,
-        parts: &Parts,
+        answer: &AnswerHead,
         started: Instant,
     ) -> Self {
-        let reader = UsageReader::new(measure.format, &parts.headers);
-        let is_stream = is_event_stream(&parts.headers);
+        let reader = UsageReader::new(measure.format, &answer.fields);
+        let is_stream = is_event_stream(&answer.fields);
         let filter = (measure.strips_usage_chunk && is_stream).then(UsageChunkFilter::new);
         let output_max = measure.outputs.filter(|_| measure.is_metered).map(|outputs| {
             let tokens = outputs.saturating_mul(hold.steps());
             OutputMax { tokens, text_bytes: tokens.saturating_mul(BYTES_PER_TOKEN_MAX) }
         });
         if let Some(record) = hold.record_mut() {
-            record.status = Some(parts.status.as_u16());
+            record.status = Some(answer.status.as_u16());
             record.first_byte_ms = Some(millis(started));
             record.streamed = is_stream;
         }
@@ -84,7 +85,7 @@ impl Meter {
             hold,
             measure,
             key: Arc::clone(key),
-            status: parts.status,
+            status: answer.status,
             reader,
             filter,
             output_max,
@@ -203,10 +204,8 @@ pub(crate) fn exceeded(provider: &Provider) -> Denial {
 }
 
 /// Whether an answer is an event stream.
-pub(crate) fn is_event_stream(headers: &http::HeaderMap) -> bool {
-    headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| has_prefix(value.as_bytes(), b"text/event-stream"))
+pub(crate) fn is_event_stream(answer: &Fields) -> bool {
+    answer.get("content-type").is_some_and(|value| has_prefix(value, b"text/event-stream"))
 }
 
 fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {

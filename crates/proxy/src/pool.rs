@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use till_providers::BaseUrl;
 
-use crate::connect::{ConnectError, Connector, Wire};
+use crate::connect::{ConnectError, Connector};
+use crate::http1::Wire;
 
 /// How many idle connections are kept for one destination.
 const IDLE_MAX: usize = 512;
@@ -35,7 +36,7 @@ impl Bucket {
     /// The connection that was used last and is still good: the others grow old and are dropped.
     pub(crate) fn take(&self) -> Option<Wire> {
         let mut idle = self.lock();
-        while let Some(candidate) = idle.pop() {
+        while let Some(mut candidate) = idle.pop() {
             if candidate.is_good(self.idle_timeout) {
                 return Some(candidate.wire);
             }
@@ -51,7 +52,7 @@ impl Bucket {
     }
 
     fn sweep(&self) {
-        self.lock().retain(|idle| idle.wire.rest() && idle.is_good(self.idle_timeout));
+        self.lock().retain_mut(|idle| idle.is_good(self.idle_timeout));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -60,8 +61,8 @@ impl Bucket {
 }
 
 impl Idle {
-    fn is_good(&self, idle_timeout: Duration) -> bool {
-        self.wire.sender.is_ready() && self.since.elapsed() < idle_timeout
+    fn is_good(&mut self, idle_timeout: Duration) -> bool {
+        self.since.elapsed() < idle_timeout && self.wire.is_free()
     }
 }
 
@@ -72,17 +73,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Gives the connection back. Called after the last byte of the answer was read.
+    /// Gives the connection back, if it can be used again.
     pub(crate) fn release(mut self) {
-        if self.wire.rest() {
+        if self.wire.is_free() {
             self.bucket.put(self.wire);
-        } else if !self.wire.sender.is_closed() {
-            // The request body is still on its way.
-            tokio::spawn(async move {
-                if self.wire.ready().await {
-                    self.bucket.put(self.wire);
-                }
-            });
         }
     }
 }

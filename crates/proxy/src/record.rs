@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::request::Parts;
 use http::{Method, StatusCode};
 use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
@@ -19,6 +18,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::authenticate::{Authenticated, VerifiedKey};
 use crate::bounds::Measure;
 use crate::facts::Facts;
+use crate::head::Head;
 use crate::request::Client;
 use crate::{Inner, RequestId};
 
@@ -129,7 +129,7 @@ impl Record {
     }
 
     /// Where the request goes, if nothing more can be known of it.
-    pub(crate) fn asked_at(&mut self, key: &Authenticated, request: &Parts, facts: &Facts) {
+    pub(crate) fn asked_at(&mut self, key: &Authenticated, request: &Head, facts: &Facts) {
         let row = endpoint(&key.key().provider, &request.method, &facts.path);
         self.endpoint = row.map(|row| row.name);
     }

@@ -11,21 +11,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
-use http::response::Parts;
-use http::{Response, StatusCode};
+use http::StatusCode;
+use http::header::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::Fields;
 use till_core::redact::{RedactStream, Redactor};
 use till_providers::Dialect;
 use till_store::KeyEnded;
 
 use crate::authenticate::VerifiedKey;
-use crate::body::BodyError;
+use crate::body::{Answer, AnswerBody, BodyError, fields_of, header_map};
 use crate::decode::{self, Decoded};
 use crate::drain::Drains;
 use crate::forward::{Forwarded, clean_answer};
+use crate::http1::AnswerHead;
 use crate::meter::{Exceeded, Meter, exceeded, is_event_stream};
 use crate::pool::Lease;
 use crate::record::Record;
@@ -60,7 +60,7 @@ pub(crate) struct Live {
 }
 
 enum Source {
-    Plain(Incoming),
+    Plain,
     Decoded(Decoded),
 }
 
@@ -104,60 +104,59 @@ pub(crate) async fn open(
     forwarded: Forwarded,
     key: &Arc<VerifiedKey>,
     idle: Duration,
-    is_head: bool,
-) -> Result<(Parts, Live, bool), Denial> {
-    let Forwarded { response, lease, hold, measure, started } = forwarded;
-    let (mut parts, body) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+) -> Result<(AnswerHead, Live), Denial> {
+    let Forwarded { mut head, mut lease, hold, measure, started } = forwarded;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Denial::new(
             DenialCode::UpstreamProtocol,
             "The provider switched to another protocol, which was not asked for. The request is counted.",
         ));
     }
-    let meter = Meter::begin(hold, measure, key, &parts, started);
+    let meter = Meter::begin(hold, measure, key, &head, started);
     if let Some(denial) = meter.ended() {
         // It ended before the provider answered: nothing of the answer is passed on.
         return Err(denial);
     }
-    let has_body = !is_head && !body.is_end_stream();
-    let source = match decode::coding(&parts.headers) {
+    let has_body = !lease.wire.has_ended();
+    let source = match decode::coding(&head.fields) {
         Ok(Some(coding)) if has_body => {
-            decode::forget_coding(&mut parts.headers);
-            let decoded = Box::pin(Decoded::begin(body, coding, &lease.wire, idle));
+            decode::forget_coding(&mut head.fields);
+            let decoded = Box::pin(Decoded::begin(coding, &mut lease.wire, idle));
             Source::Decoded(decoded.await.map_err(|_| unreadable())?)
         }
         Err(_) if has_body => return Err(unreadable()),
-        _ => Source::Plain(body),
+        _ => Source::Plain,
     };
     if meter.shortens() {
-        parts.headers.remove(CONTENT_LENGTH);
+        head.fields.remove("content-length");
     }
-    Ok((parts, Live { source, lease, meter, watchdog: None }, has_body))
+    Ok((head, Live { source, lease, meter, watchdog: None }))
 }
 
 /// Turns the answer of the provider into the one for the client.
 pub(crate) fn relay(
-    (mut parts, live, has_body): (Parts, Live, bool),
+    (AnswerHead { status, mut fields }, live): (AnswerHead, Live),
     redactor: &Arc<Redactor>,
     dialect: Dialect,
     mut record: Record,
-) -> Response<Relay> {
-    clean_answer(&mut parts.headers);
-    record.echoes += redact_headers(redactor, &mut parts.headers);
-    record.status = Some(parts.status);
-    let is_events = is_event_stream(&parts.headers);
+) -> Answer {
+    clean_answer(&mut fields);
+    record.echoes += redact_fields(redactor, &mut fields);
+    record.status = Some(status);
+    let is_events = is_event_stream(&fields);
     let size = match &live.source {
         // Masking keeps the length; a chunk that is taken out does not.
-        Source::Plain(body) if !live.meter.shortens() => body.size_hint(),
-        _ => SizeHint::default(),
+        Source::Plain if !live.meter.shortens() => live.lease.wire.answer_length(),
+        _ => None,
     };
+    let has_body = !live.has_ended();
     let mut relay = Relay {
         live: Some(live),
         redact: redactor.stream(),
         failure: None,
         trailers: None,
         redactor: Arc::clone(redactor),
-        size,
+        size: size.map_or_else(SizeHint::default, SizeHint::with_exact),
         has_begun: false,
         events: is_events.then_some(dialect),
         record,
@@ -165,10 +164,7 @@ pub(crate) fn relay(
     if !has_body {
         relay.finish();
     }
-    let mut response = Response::new(relay);
-    *response.status_mut() = parts.status;
-    *response.headers_mut() = parts.headers;
-    response
+    Answer { status, fields, body: AnswerBody::Relay(Box::new(relay)), upgrade: None }
 }
 
 fn unreadable() -> Denial {
@@ -180,23 +176,19 @@ fn unreadable() -> Denial {
 }
 
 /// Replaces the upstream key in header values; drops headers that have it in their name. Counts both.
-pub(crate) fn redact_headers(redactor: &Redactor, headers: &mut HeaderMap) -> u64 {
+pub(crate) fn redact_fields(redactor: &Redactor, fields: &mut Fields) -> u64 {
     let mut echoes = 0;
-    for value in headers.values_mut() {
-        if let Some(masked) = redactor.redact_all(value.as_bytes()) {
-            *value = HeaderValue::from_bytes(&masked).expect("masking keeps a value valid");
+    fields.for_each_value(|value| {
+        if let Some(masked) = redactor.redact_all(value) {
+            value.copy_from_slice(&masked);
             echoes += 1;
         }
-    }
-    let echoing: Vec<_> = headers
-        .keys()
-        .filter(|name| redactor.contains_in_header_name(name.as_str().as_bytes()))
-        .cloned()
-        .collect();
-    for name in echoing {
-        headers.remove(name);
-        echoes += 1;
-    }
+    });
+    fields.retain(|name, _| {
+        let is_echo = redactor.contains_in_header_name(name);
+        echoes += u64::from(is_echo);
+        !is_echo
+    });
     echoes
 }
 
@@ -232,17 +224,18 @@ impl Live {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.lease.wire.poll(cx, |cx| match &mut self.source {
-            Source::Plain(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Source::Decoded(body) => {
-                body.poll_next(cx).map(|step| step.map(|data| data.map(Frame::data).map_err(Into::into)))
-            }
-        })
+        let wire = &mut self.lease.wire;
+        match &mut self.source {
+            Source::Plain => wire.poll_data(cx).map_err(Into::into),
+            Source::Decoded(body) => body
+                .poll_next(cx, wire)
+                .map(|step| step.map(|data| data.map(Frame::data).map_err(Into::into))),
+        }
     }
 
     fn has_ended(&self) -> bool {
         match &self.source {
-            Source::Plain(body) => body.is_end_stream(),
+            Source::Plain => self.lease.wire.has_ended(),
             Source::Decoded(_) => false,
         }
     }
@@ -411,10 +404,10 @@ impl Body for Relay {
                     }
                 }
                 Err(frame) => {
-                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    let mut trailers = fields_of(&frame.into_trailers().unwrap_or_default());
                     clean_answer(&mut trailers);
-                    this.record.echoes += redact_headers(&this.redactor, &mut trailers);
-                    this.trailers = Some(trailers);
+                    this.record.echoes += redact_fields(&this.redactor, &mut trailers);
+                    this.trailers = Some(header_map(&trailers));
                     return Poll::Ready(this.end());
                 }
             }

@@ -8,10 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{Method, Request, StatusCode};
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::Fields;
 use till_core::limit::Limits;
 use till_core::money::Dollars;
 use till_core::path::RawPath;
@@ -21,15 +20,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::Inner;
 use crate::admit::{Admission, Admitted, admit, terms};
 use crate::authenticate::Authenticated;
-use crate::body::{AnswerBody, Kind};
+use crate::body::{Answer, RequestBody, fields_of, header_map};
 use crate::bounds::Clamped;
-use crate::connect::OutboundBody;
 use crate::credentials;
 use crate::drain::Drains;
-use crate::facts::{facts, has_token};
+use crate::facts::facts;
 use crate::forward::{Forwarded, forward, outbound};
-use crate::front::{ConnectionState, REFUSED_MARK, Violation};
-use crate::inspect::RequestBody;
+use crate::head::{Head, Target};
+use crate::http1::{Outbound, Violation};
+use crate::inspect::Body;
 use crate::record::Record;
 use crate::relay::{open, relay};
 use crate::respond;
@@ -43,7 +42,6 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Who is behind the connection, as the PROXY protocol says it; `None` when it can't be told.
     pub(crate) origin: Option<IpAddr>,
-    pub(crate) state: Arc<ConnectionState>,
 }
 
 /// What the control plane learns of a request besides the request itself.
@@ -73,92 +71,86 @@ struct Refusal {
 }
 
 /// Serves one request. Every way through here ends in an answer and a record.
-pub(crate) async fn serve(client: Arc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+pub(crate) async fn serve(client: Arc<Client>, head: Head, body: RequestBody) -> Answer {
     let till = &client.till;
-    let busy = client.state.busy();
     let request_id = till.request_ids.next();
-    let violation = client.state.violation().filter(|_| request.headers().contains_key(REFUSED_MARK));
-    // What follows on such a connection was not checked: see the front door.
-    let closes = violation.is_some() || has_token(request.headers(), &header::UPGRADE, "websocket");
-    let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, request.headers()));
+    let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, &head.fields));
     let from = From { peer: client.peer, client: address };
-    let record =
-        Record::new(Arc::clone(&client), request_id, address, request.method().clone(), request.uri().path());
-    let mut response = match violation {
-        Some(Violation { code, message }) => {
-            let denial = Denial::new(*code, format!("This request is refused: {message}."));
-            refuse(Refusal { denial, dialect: Dialect::Universal, record })
-        }
-        None => receive(till, from, request, record).await,
-    };
-    let headers = response.headers_mut();
-    let id = HeaderValue::from_str(request_id.as_str()).expect("request ids are letters and digits");
-    headers.insert(HeaderName::from_static("x-till-request-id"), id);
-    if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.map(|body| body.guarded_by(busy))
+    let (method, path) = (head.method.clone(), head.target.path());
+    let record = Record::new(Arc::clone(&client), request_id, address, method, path);
+    let mut answer = receive(till, from, head, body, record).await;
+    answer.fields.push(REQUEST_ID, request_id.as_str());
+    answer
 }
 
+/// Answers a request whose head says no one thing.
+pub(crate) fn refuse_head(client: &Arc<Client>, violation: &Violation) -> Answer {
+    let till = &client.till;
+    let request_id = till.request_ids.next();
+    let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, &Fields::default()));
+    let record = Record::new(Arc::clone(client), request_id, address, Method::GET, "/");
+    let denial = Denial::new(violation.code, format!("This request is refused: {}.", violation.message));
+    let mut answer = refuse(Refusal { denial, dialect: Dialect::Universal, record });
+    answer.fields.push(REQUEST_ID, request_id.as_str());
+    answer
+}
+
+/// The header that names a request.
+const REQUEST_ID: &str = "x-till-request-id";
+
 /// Stage 0: answer what is for till itself, hand on the rest.
-async fn receive(
-    till: &Arc<Inner>,
-    from: From,
-    request: Request<Incoming>,
-    record: Record,
-) -> Response<Kind> {
-    let path = request.uri().path();
-    if request.method() == Method::TRACE {
+async fn receive(till: &Arc<Inner>, from: From, head: Head, body: RequestBody, record: Record) -> Answer {
+    let path = head.target.path();
+    if head.method == Method::TRACE {
         // It would send the request back, credentials included; RFC 9110 section 9.3.8 forbids that.
         let denial = Denial::new(DenialCode::MalformedRequest, "TRACE is not forwarded.");
         return refuse(Refusal { denial, dialect: Dialect::Universal, record });
     }
-    if request.method() == Method::HEAD && path == "/" {
+    if head.method == Method::HEAD && path == "/" {
         return probe_answer(record);
     }
     let route = match route(path) {
-        Ok(Route::Own) => return own(till, from, request, record).await,
+        Ok(Route::Own) => return own(till, from, head, body, record).await,
         Ok(route) => route,
         Err(denial) => return refuse(Refusal { denial, dialect: Dialect::Universal, record }),
     };
-    if is_preflight(request.method(), request.headers()) {
-        return preflight_answer(request.headers(), record);
+    if is_preflight(&head) {
+        return preflight_answer(&head, record);
     }
-    let has_origin = request.headers().contains_key(header::ORIGIN);
+    let has_origin = head.fields.contains("origin");
     let outcome = match route {
-        Route::Data { provider, path } => pass(till, request, provider.as_deref(), &path, record).await,
-        _ => Box::pin(check_self(till, request, record)).await,
+        Route::Data { provider, path } => pass(till, head, body, provider.as_deref(), &path, record).await,
+        _ => Box::pin(check_self(till, head, record)).await,
     };
-    let mut response = outcome.unwrap_or_else(refuse);
-    if has_origin {
+    let mut answer = outcome.unwrap_or_else(refuse);
+    if has_origin && !answer.fields.contains(ALLOW_ORIGIN) {
         // A page that holds a scoped key may read the answers; the key is the credential, not the origin.
-        let headers = response.headers_mut();
-        headers.entry(header::ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
+        answer.fields.push(ALLOW_ORIGIN, "*");
     }
-    response
+    answer
 }
 
 /// Stages 1 to 7 for a request to a provider.
 async fn pass(
     till: &Arc<Inner>,
-    request: Request<Incoming>,
+    mut head: Head,
+    body: RequestBody,
     provider: Option<&str>,
     path: &RawPath,
     mut record: Record,
-) -> Result<Response<Kind>, Refusal> {
-    let (mut parts, body) = request.into_parts();
+) -> Result<Answer, Refusal> {
     // Before the key is known, the path may tell which errors the client understands.
     let mut dialect =
         provider.and_then(|id| till.registry.get(id)).map_or(Dialect::Universal, Provider::dialect);
     let admitted = async {
         known_provider(till, provider)?;
-        let (key, query) = authenticated(till, &mut parts, &mut dialect, &mut record)?;
+        let (key, query) = authenticated(till, &mut head, &mut dialect, &mut record)?;
         let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
         let terms = terms(till, &key, record.client).await?;
         let scope = terms.scope().map(|scope| &**scope);
-        let facts = facts(&key, &parts, provider, path, query, scope).inspect_err(count)?;
-        let body = RequestBody::Stream(body);
-        let admitted = admit(till, &key, &parts, &facts, body, terms, &mut record).await?;
+        let facts = facts(&key, &head, provider, path, query, scope).inspect_err(count)?;
+        let body = Body::Stream(body);
+        let admitted = admit(till, &key, &head, &facts, body, terms, &mut record).await?;
         Ok((key, facts, admitted))
     };
     let (key, facts, admitted) = match admitted.await {
@@ -172,10 +164,8 @@ async fn pass(
     };
     let Admitted { admission, body, length, clamped, room } = admitted;
     let remaining = admission.remaining();
-    let is_head = parts.method == Method::HEAD;
-    let client_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let answered = async {
-        let request = outbound(key.key(), &facts, parts, body, length)?;
+        let request = outbound(key.key(), &facts, &head, body, length)?;
         send(till, &key, request, admission, room, &record).await
     };
     let forwarded = match answered.await {
@@ -188,22 +178,16 @@ async fn pass(
             return Err(Refusal { denial, dialect, record });
         }
     };
-    let mut response = if let (Some(protocol), StatusCode::SWITCHING_PROTOCOLS, Some(client)) =
-        (facts.websocket, forwarded.response.status(), client_upgrade)
-    {
-        websocket::open(Arc::clone(till), key, protocol, forwarded, client, record).map(Kind::Ready)
-    } else {
-        let opened = open(forwarded, key.key(), till.timeouts.idle, is_head).await;
-        match opened {
-            Ok(opened) => {
-                let response = relay(opened, &key.key().redactor, dialect, record);
-                response.map(|relay| Kind::Relay(Box::new(relay)))
-            }
+    let is_switched = forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut answer = match facts.websocket {
+        Some(protocol) if is_switched => websocket::open(Arc::clone(till), key, protocol, forwarded, record),
+        _ => match open(forwarded, key.key(), till.timeouts.idle).await {
+            Ok(opened) => relay(opened, &key.key().redactor, dialect, record),
             Err(denial) => return Err(Refusal { denial, dialect, record }),
-        }
+        },
     };
-    write_remaining(&remaining, clamped.as_ref(), response.headers_mut());
-    Ok(response)
+    write_remaining(&remaining, clamped.as_ref(), &mut answer.fields);
+    Ok(answer)
 }
 
 /// Stage 4. Where the answer counts against a limit it is awaited although the client may go away meanwhile: what
@@ -211,7 +195,7 @@ async fn pass(
 async fn send(
     till: &Arc<Inner>,
     key: &Authenticated,
-    request: Request<OutboundBody>,
+    request: Outbound,
     admission: Admission,
     room: Option<OwnedSemaphorePermit>,
     record: &Record,
@@ -233,14 +217,14 @@ async fn send(
 /// Stage 1 for a request whose key may be anywhere; the query comes back without it.
 fn authenticated(
     till: &Inner,
-    parts: &mut http::request::Parts,
+    head: &mut Head,
     dialect: &mut Dialect,
     record: &mut Record,
 ) -> Result<(Authenticated, Option<String>), Denial> {
     if till.requests.len() > till.in_flight_max {
         return Err(overloaded());
     }
-    let taken = credentials::take(&mut parts.headers, parts.uri.query())?;
+    let taken = credentials::take(&mut head.fields, head.target.query())?;
     let key = till.authenticator.authenticate(taken.token.as_deref()).map_err(|refused| {
         record.key = refused.key;
         if let Some(key) = refused.key {
@@ -256,70 +240,78 @@ fn authenticated(
 }
 
 /// The free self-check.
-async fn check_self(
-    till: &Inner,
-    request: Request<Incoming>,
-    mut record: Record,
-) -> Result<Response<Kind>, Refusal> {
-    let (mut parts, _) = request.into_parts();
+async fn check_self(till: &Inner, mut head: Head, mut record: Record) -> Result<Answer, Refusal> {
     let mut dialect = Dialect::Universal;
     let answered = async {
-        let (key, _) = authenticated(till, &mut parts, &mut dialect, &mut record)?;
-        self_check(&till.store, &key, &parts.method, record.client).await
+        let (key, _) = authenticated(till, &mut head, &mut dialect, &mut record)?;
+        self_check(&till.store, &key, &head.method, record.client).await
     };
     match answered.await {
-        Ok(response) => {
+        Ok(answer) => {
             record.is_data = false;
-            record.status = Some(response.status());
-            Ok(response.map(Kind::ready))
+            record.status = Some(answer.status);
+            Ok(answer)
         }
         Err(denial) => Err(Refusal { denial, dialect, record }),
     }
 }
 
 /// The control plane.
-async fn own(till: &Inner, from: From, request: Request<Incoming>, mut record: Record) -> Response<Kind> {
+async fn own(till: &Inner, from: From, head: Head, body: RequestBody, mut record: Record) -> Answer {
     let From { peer, client } = from;
     let own = OwnRequest { peer, client, request_id: record.request_id.to_string() };
     record.is_data = false;
-    let response = (till.own)(request, own).await;
-    record.status = Some(response.status());
-    response.map(Kind::Own)
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method;
+    *request.version_mut() = head.version;
+    *request.headers_mut() = header_map(&head.fields);
+    let answer = match head.target.as_str().parse() {
+        Ok(uri) => {
+            *request.uri_mut() = uri;
+            Answer::own((till.own)(request, own).await)
+        }
+        Err(_) => {
+            let denial =
+                Denial::new(DenialCode::MalformedRequest, "This path and query are no request target.");
+            respond::refusal(&denial, Dialect::Universal)
+        }
+    };
+    record.status = Some(answer.status);
+    answer
 }
 
 /// Some clients look whether anybody is there before they send their first request.
-fn probe_answer(mut record: Record) -> Response<Kind> {
+fn probe_answer(mut record: Record) -> Answer {
     record.is_data = false;
     record.status = Some(StatusCode::OK);
-    Response::new(Kind::ready(Bytes::new()))
+    Answer::ready(StatusCode::OK, Fields::default(), Bytes::new())
 }
 
 /// The question of a browser before it sends a request across origins (WHATWG Fetch, section 3.2). It carries
 /// no key, so it can't be forwarded or counted.
-fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    method == Method::OPTIONS
-        && headers.contains_key(header::ORIGIN)
-        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+fn is_preflight(head: &Head) -> bool {
+    head.method == Method::OPTIONS
+        && head.fields.contains("origin")
+        && head.fields.contains("access-control-request-method")
 }
 
-fn preflight_answer(request: &HeaderMap, mut record: Record) -> Response<Kind> {
-    let mut response = Response::new(Kind::ready(Bytes::new()));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+fn preflight_answer(head: &Head, mut record: Record) -> Answer {
+    let mut fields = Fields::from_iter([(ALLOW_ORIGIN, "*"), ("access-control-max-age", "600")]);
     for (asked, granted) in [
-        (header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_ALLOW_METHODS),
-        (header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_ALLOW_HEADERS),
+        ("access-control-request-method", "access-control-allow-methods"),
+        ("access-control-request-headers", "access-control-allow-headers"),
     ] {
-        if let Some(value) = request.get(asked) {
-            headers.insert(granted, value.clone());
+        if let Some(value) = head.fields.get(asked) {
+            fields.push(granted, value);
         }
     }
     record.is_data = false;
-    record.status = Some(response.status());
-    response
+    record.status = Some(StatusCode::NO_CONTENT);
+    Answer::ready(StatusCode::NO_CONTENT, fields, Bytes::new())
 }
+
+/// Says to which pages a browser may show an answer.
+const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 
 fn known_provider(till: &Inner, named: Option<&str>) -> Result<(), Denial> {
     match named {
@@ -335,27 +327,32 @@ fn overloaded() -> Denial {
     Denial::new(DenialCode::Overloaded, "till is serving as many requests as it may. Try again shortly.")
 }
 
-fn write_remaining(remaining: &Limits, clamped: Option<&Clamped>, headers: &mut HeaderMap) {
+fn write_remaining(remaining: &Limits, clamped: Option<&Clamped>, fields: &mut Fields) {
     if let Some(activations) = remaining.activations {
-        headers.insert(HeaderName::from_static("x-till-activations-remaining"), activations.into());
+        fields.push("x-till-activations-remaining", activations.to_string());
     }
     if let Some(tokens) = remaining.tokens {
-        headers.insert(HeaderName::from_static("x-till-tokens-remaining"), tokens.into());
+        fields.push("x-till-tokens-remaining", tokens.to_string());
     }
     if let Some(nanos) = remaining.spend_nanos {
-        let value = HeaderValue::from_str(&Dollars(nanos.into()).to_string()).expect("digits and a point");
-        headers.insert(HeaderName::from_static("x-till-spend-remaining-usd"), value);
+        fields.push("x-till-spend-remaining-usd", Dollars(nanos.into()).to_string());
     }
     if let Some(Clamped { parameter, cap }) = clamped {
-        let value = HeaderValue::from_str(&format!("{parameter}={cap}")).expect("a name and digits");
-        headers.insert(HeaderName::from_static("x-till-clamped"), value);
+        fields.push("x-till-clamped", format!("{parameter}={cap}"));
     }
 }
 
-fn refuse(refusal: Refusal) -> Response<Kind> {
+fn refuse(refusal: Refusal) -> Answer {
     let Refusal { denial, dialect, mut record } = refusal;
     record.denial = Some(denial.code);
-    let response = respond::refusal(&denial, dialect);
-    record.status = Some(response.status());
-    response.map(Kind::ready)
+    let answer = respond::refusal(&denial, dialect);
+    record.status = Some(answer.status);
+    answer
+}
+
+/// A request of HTTP/2 in the form that both versions have here.
+pub(crate) fn head_of(parts: http::request::Parts) -> Head {
+    // A CONNECT has no path, and is refused for that.
+    let target = Target::new(parts.uri.path_and_query().map_or("", |target| target.as_str()));
+    Head { target, fields: fields_of(&parts.headers), method: parts.method, version: parts.version }
 }

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::Fields;
 use till_providers::Dialect;
 
+use crate::body::Answer;
+
 /// Tells the generated SDKs of several providers not to send the request again.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const SHOULD_RETRY: &str = "x-should-retry";
 
 /// The status of a code. 403 for a dead key is deliberate: of the usual candidates it is the only one that
 /// practically no client retries (`docs/clients.md`).
@@ -53,41 +54,37 @@ pub(crate) fn status(code: DenialCode) -> StatusCode {
 }
 
 /// The whole answer to a request that was not served.
-pub(crate) fn refusal(denial: &Denial, dialect: Dialect) -> Response<Bytes> {
+pub(crate) fn refusal(denial: &Denial, dialect: Dialect) -> Answer {
     let status = status(denial.code);
     let body = body(denial, dialect, status).to_string();
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut fields = Fields::default();
+    fields.push("content-type", "application/json");
     if matches!(denial.code, DenialCode::RateLimited | DenialCode::ConcurrencyLimited) {
         match denial.wait.map(seconds_up).filter(|seconds| *seconds <= RETRY_AFTER_SECONDS_MAX) {
-            Some(seconds) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(seconds))),
+            Some(seconds) => fields.push("retry-after", seconds.to_string()),
             // Waiting does not help, or for longer than clients should sleep.
-            None => drop(headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"))),
+            None => fields.push(SHOULD_RETRY, "false"),
         }
     } else if denial.code.is_transient() {
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            fields.push("retry-after", "1");
         }
     } else {
-        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        fields.push(SHOULD_RETRY, "false");
     }
     if dialect == Dialect::Bedrock {
-        headers.insert(
-            HeaderName::from_static("x-amzn-errortype"),
-            HeaderValue::from_static(match status {
-                StatusCode::TOO_MANY_REQUESTS => "ThrottlingException",
-                status if status.is_client_error() => "AccessDeniedException",
-                _ => "ServiceUnavailableException",
-            }),
-        );
+        let kind = match status {
+            StatusCode::TOO_MANY_REQUESTS => "ThrottlingException",
+            status if status.is_client_error() => "AccessDeniedException",
+            _ => "ServiceUnavailableException",
+        };
+        fields.push("x-amzn-errortype", kind);
     }
     if status == StatusCode::UPGRADE_REQUIRED {
         // RFC 9110 section 15.5.22: a 426 names what it wants. HTTP/1.1 without an upgrade is what works.
-        headers.insert(http::header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        fields.push("upgrade", "HTTP/1.1");
     }
-    response
+    Answer::ready(status, fields, body)
 }
 
 /// Several SDKs sleep for as long as they are told to: beyond this they are not told.
@@ -173,13 +170,12 @@ fn google_status(status: StatusCode) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use http::header::RETRY_AFTER;
     use till_core::denial::{Denial, DenialCode};
     use till_providers::Dialect;
 
     use std::time::Duration;
 
-    use super::{refusal, status};
+    use super::{body, refusal, status};
 
     const DIALECTS: [Dialect; 8] = [
         Dialect::OpenAi,
@@ -198,12 +194,12 @@ mod tests {
             for dialect in DIALECTS {
                 // One that can pass in a moment; those that can't are looked at below.
                 let response = refusal(&Denial::new(code, "No.").after(Duration::from_secs(1)), dialect);
-                let should_retry = response.headers().get("x-should-retry");
+                let should_retry = response.fields.get("x-should-retry");
                 assert_eq!(should_retry.is_none(), code.is_transient(), "{code}");
                 if !code.is_transient() {
-                    assert_ne!(response.status(), 429, "{code}");
-                    assert!(!response.headers().contains_key(RETRY_AFTER), "{code}");
-                    assert!(response.status().is_client_error(), "{code}");
+                    assert_ne!(response.status, 429, "{code}");
+                    assert!(!response.fields.contains("retry-after"), "{code}");
+                    assert!(response.status.is_client_error(), "{code}");
                 }
             }
         }
@@ -222,11 +218,12 @@ mod tests {
                 for dialect in DIALECTS {
                     let denial = Denial { wait, ..Denial::new(code, "No.") };
                     let response = refusal(&denial, dialect);
-                    let header =
-                        |name: &str| response.headers().get(name).map(|value| value.to_str().expect("text"));
-                    assert_eq!(response.status(), 429);
-                    assert_eq!(header("retry-after"), after, "{wait:?}");
-                    assert_eq!(header("x-should-retry"), if after.is_none() { Some("false") } else { None });
+                    assert_eq!(response.status, 429);
+                    assert_eq!(response.fields.get_text("retry-after"), after, "{wait:?}");
+                    assert_eq!(
+                        response.fields.get_text("x-should-retry"),
+                        if after.is_none() { Some("false") } else { None }
+                    );
                 }
             }
         }
@@ -236,9 +233,8 @@ mod tests {
     fn every_body_has_the_message_and_the_code() {
         for code in DenialCode::ALL {
             for dialect in DIALECTS {
-                let response = refusal(&Denial::new(code, "The whole \"story\"."), dialect);
-                let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
-                let text = body.to_string();
+                let denial = Denial::new(code, "The whole \"story\".");
+                let text = body(&denial, dialect, status(code)).to_string();
                 assert!(text.contains("The whole \\\"story\\\"."), "{text}");
                 assert!(text.contains(code.as_str()), "{text}");
             }

@@ -2,16 +2,16 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Response};
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::Fields;
 use till_core::money::Dollars;
 use till_providers::scope::check_network;
 use till_store::{KeyRecord, Store};
 
 use crate::authenticate::Authenticated;
+use crate::body::Answer;
 
 /// Answers for the key that the request carries.
 ///
@@ -22,7 +22,7 @@ pub(crate) async fn self_check(
     key: &Authenticated,
     method: &Method,
     client: Option<IpAddr>,
-) -> Result<Response<Bytes>, Denial> {
+) -> Result<Answer, Denial> {
     if method != Method::GET && method != Method::HEAD {
         return Err(Denial::new(DenialCode::MalformedRequest, "/key is read with GET."));
     }
@@ -35,11 +35,8 @@ pub(crate) async fn self_check(
     })?;
     check_network(&record.scope, client)
         .inspect_err(|denial| store.denial_record(key.key().id, denial.code))?;
-    let mut response = Response::new(Bytes::from(render(&record).to_string()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    let fields = Fields::from_iter([("content-type", "application/json"), ("cache-control", "no-store")]);
+    Ok(Answer::ready(StatusCode::OK, fields, render(&record).to_string()))
 }
 
 /// Fewer fields than an admin sees, with the same names: no metadata, no address.

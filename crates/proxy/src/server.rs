@@ -1,33 +1,29 @@
 //! Listening, serving connections, and stopping without losing anything.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::front::{ConnectionState, FrontDoor, FrontTimeouts, Protocol};
+use crate::body::{BodyError, RequestBody};
+use crate::http1::{self, FrontDoor, FrontTimeouts, Protocol};
 use crate::pool::Pool;
 use crate::proxy_protocol::{self, Sender};
-use crate::request::{Client, serve};
+use crate::request::{self, Client};
+use crate::socket::{Socket, Tcp};
 use crate::{Inner, Proxy, Stage};
 
 /// Streams that one HTTP/2 connection may have open.
 const HTTP2_STREAMS_MAX: u32 = 256;
-
-/// So many headers hyper takes without being asked. For any other number it makes a table in memory per request; the front
-/// door counts them anyway.
-const HEADERS_UNASKED: usize = 100;
 
 /// How long to wait after accepting failed, which is nearly always for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -109,7 +105,6 @@ impl Proxy {
 }
 
 async fn connection(till: Arc<Inner>, mut socket: TcpStream, peer: SocketAddr, tls: Option<Arc<ServerTls>>) {
-    let _ = socket.set_nodelay(true);
     till.metrics.connections.add(1);
     till.metrics.connections_open.enter();
     let _open = Open(&till);
@@ -121,7 +116,7 @@ async fn connection(till: Arc<Inner>, mut socket: TcpStream, peer: SocketAddr, t
         }
     };
     let outcome = match tls {
-        None => speak(&till, socket, peer, origin).await,
+        None => speak(&till, Socket::Plain(Tcp::new(socket)), peer, origin).await,
         // In a box, so that connections without TLS don't have its size.
         Some(tls) => Box::pin(speak_tls(&till, socket, peer, origin, &tls)).await,
     };
@@ -153,96 +148,70 @@ impl Drop for Open<'_> {
     }
 }
 
-type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
-
 async fn speak_tls(
     till: &Arc<Inner>,
     socket: TcpStream,
     peer: SocketAddr,
     origin: Option<IpAddr>,
     tls: &ServerTls,
-) -> Result<(), ConnectionError> {
-    let handshake = Box::pin(tls.acceptor().accept(socket));
+) -> Result<(), BodyError> {
+    let handshake = Box::pin(tls.acceptor().accept(Tcp::new(socket)));
     match tokio::time::timeout(till.timeouts.client_head, handshake).await {
-        Ok(socket) => speak(till, socket?, peer, origin).await,
+        Ok(socket) => speak(till, Socket::Tls(Box::new(socket?.into())), peer, origin).await,
         Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
     }
 }
 
-async fn speak<S>(
+async fn speak(
     till: &Arc<Inner>,
-    socket: S,
+    socket: Socket,
     peer: SocketAddr,
     origin: Option<IpAddr>,
-) -> Result<(), ConnectionError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let state = Arc::new(ConnectionState::default());
+) -> Result<(), BodyError> {
     let timeouts = FrontTimeouts { head: till.timeouts.client_head, idle: till.timeouts.client_idle };
-    let mut door = FrontDoor::new(socket, till.head_limits, timeouts, Arc::clone(&state));
+    let mut door = FrontDoor::new(socket, till.head_limits, timeouts);
     let mut stage = till.stage.clone();
     let protocol = tokio::select! {
         protocol = door.detect() => protocol?,
         () = reached(&mut stage, Stage::Stopping) => return Ok(()),
     };
-    let client = Arc::new(Client { till: Arc::clone(till), peer, origin, state });
-    let service = service_fn(|request| {
-        let client = Arc::clone(&client);
-        async move { Ok::<_, std::convert::Infallible>(serve(client, request).await) }
-    });
+    let client = Arc::new(Client { till: Arc::clone(till), peer, origin });
     match protocol {
-        Protocol::Http1 => {
-            let mut http = http1::Builder::new();
-            if till.head_limits.count > HEADERS_UNASKED {
-                http.max_headers(till.head_limits.count);
-            }
-            let connection = http
-                .max_buf_size((till.head_limits.bytes * 2).max(64 * 1024))
-                .half_close(false)
-                .serve_connection(TokioIo::new(door), service)
-                .with_upgrades();
-            drive(connection, |connection| connection.graceful_shutdown(), stage).await
-        }
-        Protocol::Http2 => {
-            let connection = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(HTTP2_STREAMS_MAX)
-                .max_header_list_size(u32::try_from(till.head_limits.bytes).unwrap_or(u32::MAX))
-                .keep_alive_interval(till.timeouts.client_idle)
-                .serve_connection(TokioIo::new(door), service);
-            Box::pin(drive(connection, |connection| connection.graceful_shutdown(), stage)).await
-        }
+        Protocol::Http1 => http1::serve(door, client, stage).await,
+        // In a box, so that connections of HTTP/1 don't have its size.
+        Protocol::Http2 => Box::pin(serve_http2(door, client, stage)).await,
     }
 }
 
-/// Serves a connection to its end, and tells it to come to one when the server stops.
-async fn drive<C>(
-    connection: C,
-    graceful_shutdown: impl FnOnce(Pin<&mut C>),
-    stage: watch::Receiver<Stage>,
-) -> Result<(), ConnectionError>
-where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let mut connection = pin!(connection);
-    let mut stopping = stage.clone();
-    let mut stopping = pin!(reached(&mut stopping, Stage::Stopping));
-    let mut is_watched = false;
-    let outcome = poll_fn(|cx| {
-        // Being woken by a stop takes a lock that all connections share. It was taken with the first poll, and is not
-        // again before there is something new: the task has one waker for all its life.
-        if (!is_watched || stage.has_changed().unwrap_or(true)) && stopping.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
+/// HTTP/2 passes the door unchanged: its framing leaves nothing to interpretation.
+async fn serve_http2(
+    door: FrontDoor<Socket>,
+    client: Arc<Client>,
+    mut stage: watch::Receiver<Stage>,
+) -> Result<(), BodyError> {
+    let till = Arc::clone(&client.till);
+    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+        let client = Arc::clone(&client);
+        async move {
+            let (parts, body) = request.into_parts();
+            let head = request::head_of(parts);
+            let answer = request::serve(client, head, RequestBody::http2(body)).await;
+            Ok::<_, std::convert::Infallible>(answer.into_response())
         }
-        is_watched = true;
-        connection.as_mut().poll(cx).map(Some)
     });
-    if let Some(outcome) = outcome.await {
-        return outcome.map_err(Into::into);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(u32::try_from(till.head_limits.bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(till.timeouts.client_idle)
+        .serve_connection(TokioIo::new(door.into_rewound()), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        outcome = connection.as_mut() => return Ok(outcome?),
+        () = reached(&mut stage, Stage::Stopping) => {}
     }
-    graceful_shutdown(connection.as_mut());
-    connection.await.map_err(Into::into)
+    connection.as_mut().graceful_shutdown();
+    Ok(connection.await?)
 }
 
 /// Ready once the server has come so far.

@@ -5,14 +5,13 @@
 //! question is no request of the agent. After a question that did not help, a key asks no more for a while.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRAILER, TRANSFER_ENCODING};
-use http::request::Parts;
-use http::{HeaderValue, Method};
-use http_body_util::{BodyExt as _, Either, Full, Limited};
+use http::{Method, Version};
+use http_body_util::{Either, Full};
 use till_core::demand::Demand;
 use till_core::key::KeyId;
 use till_core::path::RawPath;
@@ -25,6 +24,7 @@ use crate::authenticate::{Authenticated, VerifiedKey};
 use crate::bounds::{Plan, question};
 use crate::facts::Facts;
 use crate::forward::outbound;
+use crate::head::{Head, Target};
 use crate::pool::Pool;
 
 /// How long a provider may take to count.
@@ -74,7 +74,7 @@ impl Counting {
 pub(crate) async fn count_input(
     till: &Inner,
     key: &Authenticated,
-    request: &Parts,
+    request: &Head,
     facts: &Facts,
     body: &Bytes,
     plan: &Plan,
@@ -110,32 +110,34 @@ pub(crate) async fn count_input(
 }
 
 /// Asks the provider.
-async fn ask(till: &Inner, key: &Arc<VerifiedKey>, request: &Parts, wanted: CountRequest) -> Option<u64> {
+async fn ask(till: &Inner, key: &Arc<VerifiedKey>, request: &Head, wanted: CountRequest) -> Option<u64> {
     let raw = RawPath::parse(wanted.path.as_bytes()).ok()?;
     let path = key.provider.final_path(&raw).ok()?;
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.method = Method::POST;
     // What names the version of the API counts for the question too; what was about the other body does not.
-    parts.headers = request.headers.clone();
-    for about_the_body in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, ACCEPT, TRAILER] {
-        parts.headers.remove(about_the_body);
-    }
-    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let length = wanted.body.len();
+    let mut fields = request.fields.clone();
+    fields.retain(|name, _| !matches!(name, b"accept" | b"content-type" | b"trailer"));
+    fields.push("content-type", "application/json");
+    let target = Target::new(&wanted.path);
+    let head = Head { method: Method::POST, target, version: Version::HTTP_11, fields };
     let facts = Facts { path, query: None, websocket: None };
     let body = Either::Right(Full::new(Bytes::from(wanted.body)));
-    let request = outbound(key, &facts, parts, body, Some(length)).ok()?;
+    let request = outbound(key, &facts, &head, body, None).ok()?;
     let mut lease = match Pool::reuse(&key.bucket) {
         Some(lease) => lease,
         None => till.pool.connect(&key.bucket).await.ok()?,
     };
-    let response = lease.wire.sender.try_send_request(request);
-    let response = lease.wire.wait(response).await.ok()?;
-    if !response.status().is_success() {
+    lease.wire.begin(request);
+    let answer = poll_fn(|cx| lease.wire.poll_answer(cx)).await.ok()?;
+    if !answer.status.is_success() {
         return None;
     }
-    let answer = lease.wire.wait(Limited::new(response.into_body(), ANSWER_MAX).collect()).await;
-    let answer = answer.ok()?.to_bytes();
+    let mut body = Vec::new();
+    while let Some(frame) = poll_fn(|cx| lease.wire.poll_data(cx)).await {
+        body.extend_from_slice(&frame.ok()?.into_data().unwrap_or_default());
+        if body.len() > ANSWER_MAX {
+            return None;
+        }
+    }
     lease.release();
-    counted(&answer)
+    counted(&body)
 }

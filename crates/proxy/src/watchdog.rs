@@ -16,7 +16,7 @@ use till_store::KeyEnded;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::connect::WireEnd;
+use crate::http1::WireEnd;
 
 /// Why a stream must end.
 pub(crate) enum Bark {

@@ -10,29 +10,29 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{Response, StatusCode};
-use http_body_util::Full;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use serde_json::json;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Units;
 use till_core::redact::Redactor;
 use till_providers::websocket::{ClientMessage, WebsocketProtocol};
 use till_store::{Hold, Outcome};
+use tokio::sync::oneshot;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use crate::admit::take_hold;
 use crate::authenticate::Authenticated;
+use crate::body::Answer;
 use crate::forward::{Forwarded, clean_answer};
 use crate::record::Record;
-use crate::relay::redact_headers;
+use crate::relay::redact_fields;
 use crate::server::reached;
+use crate::socket::Rewound;
 use crate::{Inner, Stage};
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket = WebSocketStream<Rewound<crate::socket::Socket>>;
 
 /// The largest message in either direction, in bytes: audio and images come in base64.
 const MESSAGE_MAX: usize = 32 * 1024 * 1024;
@@ -46,35 +46,30 @@ pub(crate) fn open(
     key: Authenticated,
     protocol: WebsocketProtocol,
     forwarded: Forwarded,
-    client: OnUpgrade,
     mut record: Record,
-) -> Response<Full<Bytes>> {
-    let Forwarded { response: mut upstream, lease, mut hold, measure, .. } = forwarded;
+) -> Answer {
+    let Forwarded { head, lease, mut hold, measure, .. } = forwarded;
     if let Some(record) = hold.record_mut() {
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         record.streamed = true;
     }
     record.asked_for(&measure);
-    let mut headers = std::mem::take(upstream.headers_mut());
-    clean_answer(&mut headers);
-    headers.remove(http::header::SEC_WEBSOCKET_EXTENSIONS);
-    record.echoes += redact_headers(&key.key().redactor, &mut headers);
+    let mut fields = head.fields;
+    clean_answer(&mut fields);
+    fields.remove("sec-websocket-extensions");
+    record.echoes += redact_fields(&key.key().redactor, &mut fields);
     record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
-    headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
-    headers.insert(http::header::UPGRADE, http::HeaderValue::from_static("websocket"));
+    fields.push("connection", "Upgrade");
+    fields.push("upgrade", "websocket");
     let tracker = till.connections.clone();
     let mut stage = till.stage.clone();
-    tokio::spawn(lease.wire.run());
+    let (upgrade, client) = oneshot::channel();
     let session = async move {
-        let sockets = tokio::try_join!(client, hyper::upgrade::on(upstream));
-        let Ok((client, upstream)) = sockets else {
-            return;
-        };
+        let (Ok(client), Some(upstream)) = (client.await, lease.wire.into_rewound()) else { return };
         let config =
             WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
-        let client = WebSocketStream::from_raw_socket(TokioIo::new(client), Role::Server, Some(config)).await;
-        let upstream =
-            WebSocketStream::from_raw_socket(TokioIo::new(upstream), Role::Client, Some(config)).await;
+        let client = WebSocketStream::from_raw_socket(client, Role::Server, Some(config)).await;
+        let upstream = WebSocketStream::from_raw_socket(upstream, Role::Client, Some(config)).await;
         let session = Session { till, key, protocol, paid: Some(hold), record };
         session.run(client, upstream).await;
     };
@@ -85,10 +80,7 @@ pub(crate) fn open(
             () = reached(&mut stage, Stage::Cutting) => {}
         }
     });
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = headers;
-    response
+    Answer { upgrade: Some(upgrade), ..Answer::ready(StatusCode::SWITCHING_PROTOCOLS, fields, Bytes::new()) }
 }
 
 struct Session {

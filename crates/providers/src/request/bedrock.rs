@@ -5,6 +5,8 @@ mod invoke;
 
 use std::borrow::Cow;
 
+use till_core::fields;
+
 use super::anthropic::Betas;
 use super::endpoint::{Endpoint, POST};
 use super::{Question, RUNS_THERE, Refused, RequestFacts, anthropic, unbounded};
@@ -110,17 +112,17 @@ fn headers(
     const TIER: &str = "x-amzn-bedrock-service-tier";
     const PROJECT: &str = "x-amzn-bedrock-projectidentifier";
     for name in [GUARDRAIL, PROJECT] {
-        if question.headers.contains_key(name) {
+        if question.headers.contains(name) {
             return Err(unbounded(name, RUNS_THERE));
         }
     }
     for value in question.headers.get_all(LATENCY) {
-        if value.as_bytes() != b"standard" {
+        if value != b"standard" {
             return Err(unbounded(LATENCY, "asks for a speed whose price is not known. Leave it out."));
         }
     }
     for value in question.headers.get_all(TIER) {
-        service_tier(TIER, value.to_str().unwrap_or("?"), price, facts)?;
+        service_tier(TIER, fields::text(value).unwrap_or("?"), price, facts)?;
     }
     Ok(())
 }

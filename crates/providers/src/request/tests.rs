@@ -11,8 +11,9 @@ mod openai;
 
 use std::sync::LazyLock;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use proptest::prelude::*;
+use till_core::fields::Fields;
 use till_core::path::{FinalPath, RawPath};
 use till_core::time::Timestamp;
 
@@ -49,16 +50,13 @@ fn ask_with(
     let provider = REGISTRY.get(provider).expect("built in");
     let path: FinalPath =
         provider.final_path(&RawPath::parse(path.as_bytes()).expect("a path")).expect("a good path");
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        map.append(*name, HeaderValue::from_str(value).expect("a header value"));
-    }
+    let headers: Fields = headers.iter().copied().collect();
     let question = Question {
         provider,
         method: &Method::POST,
         path: &path,
         query: None,
-        headers: &map,
+        headers: &headers,
         body: body.as_bytes(),
     };
     facts(&question, &PRICES)

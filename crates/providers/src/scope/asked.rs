@@ -5,9 +5,9 @@
 //! tool that the provider runs is understood although nothing bounds what it costs.
 
 use http::Method;
-use http::header::CONTENT_TYPE;
 use percent_encoding::percent_decode_str;
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields;
 use till_core::scope::{Glob, Outside, Parameters, Scope};
 
 use super::NAMED_MAX;
@@ -99,7 +99,7 @@ enum Body<'a> {
 
 impl<'a> Body<'a> {
     fn read(question: &Question<'a>, facts: &RequestFacts) -> Result<Self, Denial> {
-        let kind = question.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = question.headers.get_text("content-type").unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let is_json = kind.is_empty() || kind == "application/json";
         let needs_model = !facts.is_free || FREE_WITH_MODEL.contains(&facts.endpoint);
@@ -323,8 +323,8 @@ fn cap(scope: &Scope, clamp: bool, facts: &RequestFacts) -> Result<Option<u64>, 
 
 /// What could be read differently at the provider.
 fn refuse_ambiguous(question: &Question<'_>) -> Result<(), Denial> {
-    let mut kinds = question.headers.get_all(CONTENT_TYPE).iter();
-    let kind = kinds.next().map(|kind| kind.to_str().unwrap_or("charset=?").to_ascii_lowercase());
+    let mut kinds = question.headers.get_all("content-type");
+    let kind = kinds.next().map(|kind| fields::text(kind).unwrap_or("charset=?").to_ascii_lowercase());
     if kinds.next().is_some() {
         return Err(malformed("This request has more than one Content-Type".to_owned()));
     }

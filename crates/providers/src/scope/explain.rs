@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method};
+use http::Method;
 use till_core::denial::{Denial, DenialCode};
+use till_core::fields::Fields;
 use till_core::path::{FinalPath, RawPath};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
@@ -39,7 +40,7 @@ pub struct Supposed<'a> {
     /// Path and query, as a client would send them.
     pub target: &'a str,
     /// Its headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
     /// Its body.
     pub body: &'a [u8],
     /// Where it comes from, if somebody says so.

@@ -3,8 +3,7 @@
 //! A figure counts only if it is final: the answer came to the end that its format has, or the figure stands in the
 //! last document of the stream. A figure that can't be read is no figure.
 
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use till_core::fields::Fields;
 
 use super::Usage;
 use super::format::{self, State};
@@ -77,8 +76,8 @@ pub struct UsageReader {
 
 impl UsageReader {
     /// For an answer of this format with these headers.
-    pub fn new(format: AnswerFormat, headers: &HeaderMap) -> Self {
-        let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    pub fn new(format: AnswerFormat, headers: &Fields) -> Self {
+        let content_type = headers.get("content-type").unwrap_or_default();
         let content_type = content_type.to_ascii_lowercase();
         let framing = if content_type.starts_with(b"text/event-stream") {
             Framing::Events(Events::new())

@@ -1,8 +1,8 @@
 //! Requests that try to get past the scope of their key, through the whole proxy. Each is refused, nothing of it reaches
 //! the provider, and a request of the same key that is allowed does, right afterwards.
 
-use http::{HeaderMap, HeaderName};
 use serde_json::Value;
+use till_core::fields::Fields;
 use till_core::scope::Scope;
 use till_providers::price::PriceTable;
 use till_providers::scope::{KeyRules, Supposed, Verdict, explain};
@@ -96,11 +96,8 @@ impl Bench {
         {
             return;
         }
-        let mut headers = HeaderMap::new();
-        for line in ask.lines.lines() {
-            let (name, value) = line.split_once(": ").expect("a header");
-            headers.append(name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"));
-        }
+        let headers: Fields =
+            ask.lines.lines().map(|line| line.split_once(": ").expect("a header")).collect();
         let (method, target) = ask.line.split_once(' ').expect("two parts");
         let scope: Scope = serde_json::from_value(scope.clone()).expect("a scope");
         let rules = KeyRules {

@@ -1,5 +1,7 @@
 //! Values of `anthropic-beta`, in the header or in a body.
 
+use till_core::fields;
+
 use super::super::object::Value;
 use super::super::{Question, Refused, UNKNOWN, unbounded};
 
@@ -66,7 +68,7 @@ impl Betas {
     pub(crate) fn of(question: &Question<'_>, member: Option<&Value<'_>>) -> Result<Self, Refused> {
         let mut betas = Self::default();
         for header in question.headers.get_all("anthropic-beta") {
-            for value in header.to_str().unwrap_or("?").split(',') {
+            for value in fields::text(header).unwrap_or("?").split(',') {
                 betas.add(question, value.trim())?;
             }
         }

@@ -3,8 +3,6 @@
 //! Refused: anything in front of the first boundary or behind the last one, the boundary anywhere else, headers that
 //! decode or fold, a name that is missing, escaped or given twice. Only names that end with `[]` may come again.
 
-use http::header::CONTENT_TYPE;
-
 use super::super::{Question, Refused};
 
 /// A form.
@@ -36,7 +34,7 @@ impl<'a> Form<'a> {
     pub(super) fn parse(question: &Question<'a>) -> Result<Self, Refused> {
         let (_, parameters) =
             question.content_type().ok_or_else(|| malformed("its Content-Type is missing"))?;
-        if question.headers.get_all(CONTENT_TYPE).iter().count() != 1 {
+        if question.headers.get_all("content-type").count() != 1 {
             return Err(malformed("it has more than one Content-Type"));
         }
         let boundary = boundary(parameters)?;

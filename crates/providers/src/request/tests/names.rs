@@ -81,7 +81,7 @@ fn names_are_the_same_with_escapes() {
 /// What configuration adds to the tables passes.
 #[test]
 fn rows_of_configuration_count() {
-    let ask = |id: &str, path: &str, headers: &HeaderMap, body: &str, what: NeutralThing| {
+    let ask = |id: &str, path: &str, headers: &Fields, body: &str, what: NeutralThing| {
         let mut provider = REGISTRY.get(id).expect("built in").clone();
         provider.neutral = vec![Neutral { provider: id.to_owned(), what }];
         let path =
@@ -98,9 +98,9 @@ fn rows_of_configuration_count() {
     };
     let field = || NeutralThing::Field("new_thing".to_owned());
     let tool = || NeutralThing::Tool("new_tool".to_owned());
-    let none = HeaderMap::new();
-    let mut beta = HeaderMap::new();
-    beta.append("anthropic-beta", HeaderValue::from_static("new-beta-2027-01-01"));
+    let none = Fields::default();
+    let mut beta = Fields::default();
+    beta.push("anthropic-beta", "new-beta-2027-01-01");
     for (id, path, headers, body, what) in [
         ("anthropic", MESSAGES, &none, messages(r#","new_thing":1"#), field()),
         ("anthropic", MESSAGES, &none, messages(r#","tools":[{"type":"new_tool","name":"x"}]"#), tool()),

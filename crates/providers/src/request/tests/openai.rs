@@ -232,7 +232,7 @@ fn rows_of_configuration_are_consulted() {
             method: &Method::POST,
             path: &path,
             query: None,
-            headers: &HeaderMap::new(),
+            headers: &Fields::default(),
             body: body.as_bytes(),
         };
         assert_eq!(facts(&question, &PRICES).is_ok(), expected, "{body}");

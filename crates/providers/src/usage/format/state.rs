@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use till_core::fields::{self, Fields};
 
 use super::counts::{Unreadable, anthropic, anthropic_others, bedrock, billed, chat, gemini, responses};
 use super::money::stated_cost;
@@ -73,7 +73,7 @@ pub(in crate::usage) struct State {
 }
 
 impl State {
-    pub(in crate::usage) fn new(format: AnswerFormat, headers: &HeaderMap, is_stream: bool) -> Self {
+    pub(in crate::usage) fn new(format: AnswerFormat, headers: &Fields, is_stream: bool) -> Self {
         let mut state = Self {
             format,
             is_stream,
@@ -99,12 +99,12 @@ impl State {
         };
         let tier = match format {
             // <https://ai.google.dev/gemini-api/docs/priority-inference>
-            AnswerFormat::Gemini => headers.get("x-gemini-service-tier"),
+            AnswerFormat::Gemini => headers.get_text("x-gemini-service-tier"),
             // <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html>
-            AnswerFormat::BedrockInvoke => headers.get("x-amzn-bedrock-service-tier"),
+            AnswerFormat::BedrockInvoke => headers.get_text("x-amzn-bedrock-service-tier"),
             _ => None,
         };
-        state.tier = tier.and_then(|tier| tier.to_str().ok()).map(str::to_owned);
+        state.tier = tier.map(str::to_owned);
         if format == AnswerFormat::BedrockInvoke {
             state.read_bedrock_headers(headers);
         }
@@ -338,9 +338,9 @@ impl State {
 
     /// The counts of a request that is not streamed. One that can't be read leaves nothing that is known for sure.
     /// <https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html> names the same counts.
-    fn read_bedrock_headers(&mut self, headers: &HeaderMap) {
+    fn read_bedrock_headers(&mut self, headers: &Fields) {
         let count = |name: &str| {
-            headers.get(name).map(|value| value.to_str().ok().and_then(|text| text.parse::<u64>().ok()))
+            headers.get(name).map(|value| fields::text(value).and_then(|text| text.parse::<u64>().ok()))
         };
         let output = count("x-amzn-bedrock-output-token-count");
         let Some(input) = count("x-amzn-bedrock-input-token-count") else { return };

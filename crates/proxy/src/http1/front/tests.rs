@@ -1,13 +1,13 @@
-//! What the parser behind the front door gets to read.
+//! What is read as a request, and what is not.
 
-use std::sync::Arc;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use till_core::denial::DenialCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::{ConnectionState, FrontDoor, FrontTimeouts, HeadLimits, Protocol, REFUSED_HEAD};
+use super::{FrontDoor, FrontTimeouts, HeadLimits, Protocol};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 512, count: 8 };
 
@@ -23,17 +23,64 @@ fn on_a_fake_clock<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// A door that gives a client one second for a head, and between two.
-fn door(socket: DuplexStream) -> (FrontDoor<DuplexStream>, Arc<ConnectionState>) {
-    let shared = Arc::new(ConnectionState::default());
-    let timeouts = FrontTimeouts { head: SECOND, idle: SECOND };
-    (FrontDoor::new(socket, LIMITS, timeouts, Arc::clone(&shared)), shared)
+fn door(socket: DuplexStream) -> FrontDoor<DuplexStream> {
+    FrontDoor::new(socket, LIMITS, FrontTimeouts { head: SECOND, idle: SECOND })
 }
 
-/// Sends `pieces` one after the other; the bytes that the parser reads, and the code of the refusal.
-fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<DenialCode>) {
+/// What was understood of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Understood {
+    /// Method and target, headers, and the body with its trailers.
+    requests: Vec<(String, String, String)>,
+    refused: Option<DenialCode>,
+    /// The body of the last request broke.
+    is_broken: bool,
+}
+
+/// Reads requests until there is none any more.
+async fn understand(door: &mut FrontDoor<DuplexStream>) -> Understood {
+    let mut all = Understood::default();
+    loop {
+        let request = match poll_fn(|cx| door.poll_request(cx)).await {
+            Ok(Some(Ok(request))) => request,
+            Ok(Some(Err(violation))) => {
+                all.refused = Some(violation.code);
+                return all;
+            }
+            Ok(None) | Err(_) => return all,
+        };
+        let mut body = Vec::new();
+        let end = loop {
+            match poll_fn(|cx| door.poll_body(cx)).await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => body.extend_from_slice(&data),
+                    Err(trailers) => body.extend_from_slice(format!("{trailers:?}").as_bytes()),
+                },
+                Some(Err(_)) => break Err(()),
+                None => break Ok(()),
+            }
+        };
+        let head = request.head;
+        let mut lines = Vec::new();
+        head.fields.write_to(&mut lines);
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        all.requests.push((format!("{} {}", head.method, head.target.as_str()), text(lines), text(body)));
+        if end.is_err() {
+            assert!(!door.can_go_on());
+            all.is_broken = true;
+            return all;
+        }
+        if !request.is_kept {
+            return all;
+        }
+    }
+}
+
+/// Sends `pieces` one after the other.
+fn pass(pieces: &[&[u8]]) -> Understood {
     on_a_fake_clock(async {
         let (mut client, server) = tokio::io::duplex(16);
-        let (mut door, shared) = door(server);
+        let mut door = door(server);
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
         let writer = tokio::spawn(async move {
             for piece in pieces {
@@ -45,48 +92,78 @@ fn pass(pieces: &[&[u8]]) -> (Vec<u8>, Option<DenialCode>) {
             let mut rest = Vec::new();
             let _ = client.read_to_end(&mut rest).await;
         });
-        let mut read = Vec::new();
-        let mut piece = [0; 64];
-        // After a refusal there is nothing to read and no end: the clock, which is not the real one, stops it.
-        while let Ok(Ok(length @ 1..)) = tokio::time::timeout(60 * SECOND, door.read(&mut piece)).await {
-            read.extend_from_slice(&piece[..length]);
-        }
+        let understood = understand(&mut door).await;
         drop(door);
         writer.await.expect("the writer");
-        (read, shared.violation().map(|violation| violation.code))
+        understood
     })
 }
 
-fn passes(request: &str) {
-    let bytes = request.as_bytes();
-    assert_eq!(pass(&[bytes]), (bytes.to_vec(), None), "{request:?}");
+/// However it is cut, `text` is these requests: method and target, headers, body.
+#[track_caller]
+fn passes(text: &str, requests: &[(&str, &str, &str)]) {
+    let requests =
+        requests.iter().map(|(line, head, body)| (line.to_string(), head.to_string(), body.to_string()));
+    let expected = Understood { requests: requests.collect(), ..Understood::default() };
+    let bytes = text.as_bytes();
+    assert_eq!(pass(&[bytes]), expected, "{text:?}");
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(pass(&single), (bytes.to_vec(), None), "byte by byte: {request:?}");
+    assert_eq!(pass(&single), expected, "byte by byte: {text:?}");
 }
 
-fn refuses(request: &str, code: DenialCode) {
-    let bytes = request.as_bytes();
+/// The last head of `text` is refused.
+#[track_caller]
+fn refuses(text: &str, code: DenialCode) {
+    let bytes = text.as_bytes();
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
     for pieces in [vec![bytes], single] {
-        let (read, refused) = pass(&pieces);
-        assert_eq!(refused, Some(code), "{request:?}");
-        assert!(read.ends_with(REFUSED_HEAD), "{request:?}");
-        let before = &read[..read.len() - REFUSED_HEAD.len()];
-        assert!(bytes.starts_with(before), "{request:?}");
+        let understood = pass(&pieces);
+        assert_eq!(understood.refused, Some(code), "{text:?}");
+        assert_eq!(understood.requests.len(), text.matches(" HTTP/").count().saturating_sub(1), "{text:?}");
     }
 }
 
 #[test]
-fn ordinary_requests_pass_unchanged() {
-    passes("GET /v1/models HTTP/1.1\r\nHost: till\r\n\r\n");
-    passes("\r\nGET / HTTP/1.0\r\n\r\n");
-    passes("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+fn ordinary_requests_pass() {
+    let host = "host: a\r\n";
+    passes("GET /v1/models HTTP/1.1\r\nHost: till\r\n\r\n", &[("GET /v1/models", "host: till\r\n", "")]);
+    passes("\r\nGET / HTTP/1.0\r\n\r\n", &[("GET /", "", "")]);
+    passes(
+        "POST /?q HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        &[("POST /?q", "host: a\r\ncontent-length: 5\r\n", "hello"), ("GET /", host, "")],
+    );
     passes(
         "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nA: b\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        &[
+            (
+                "POST /",
+                "host: a\r\ntransfer-encoding: Chunked\r\n",
+                r#"helloFrame { kind: Trailers({"a": "b"}) }"#,
+            ),
+            ("GET /", host, ""),
+        ],
     );
+}
+
+#[test]
+fn nothing_follows_where_the_protocol_may_change() {
     passes(
-        "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x00\n\n\nanything",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        &[("GET /", "host: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n", "")],
     );
+}
+
+#[test]
+fn a_connection_lasts_as_long_as_both_want() {
+    for (head, is_kept) in [
+        ("GET / HTTP/1.1\r\nhost: a\r\n", true),
+        ("GET / HTTP/1.1\r\nhost: a\r\nConnection: x, Close\r\n", false),
+        ("GET / HTTP/1.0\r\n", false),
+        ("GET / HTTP/1.0\r\nconnection: Keep-Alive\r\n", true),
+    ] {
+        let understood = pass(&[format!("{head}\r\nGET / HTTP/1.1\r\nhost: b\r\n\r\n").as_bytes()]);
+        assert_eq!(understood.requests.len(), if is_kept { 2 } else { 1 }, "{head:?}");
+    }
 }
 
 #[test]
@@ -153,12 +230,12 @@ fn a_slow_head_is_refused_and_silence_is_an_end() {
     for (sent, expected) in [("", None), ("GET / HT", Some(DenialCode::MalformedRequest))] {
         on_a_fake_clock(async {
             let (mut client, server) = tokio::io::duplex(64);
-            let (mut door, shared) = door(server);
+            let mut door = door(server);
             client.write_all(sent.as_bytes()).await.expect("room");
-            let mut read = [0; 64];
-            let length = door.read(&mut read).await.expect("no error");
-            assert_eq!(shared.violation().map(|violation| violation.code), expected);
-            assert_eq!(&read[..length], if expected.is_some() { REFUSED_HEAD } else { b"" });
+            assert_eq!(
+                understand(&mut door).await,
+                Understood { refused: expected, ..Understood::default() }
+            );
         });
     }
 }
@@ -173,19 +250,28 @@ fn broken_chunks_end_the_body_with_an_error() {
         "\r\n",
         "5\r\nhelloX",
         "0\r\nbare\n\r\n",
+        "0\r\nno colon\r\n\r\n",
+        "0\r\nna me: x\r\n\r\n",
         "fffffffffffffffff\r\n",
     ] {
         let request = format!("{head}{chunks}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
-        let (read, _) = pass(&[request.as_bytes()]);
-        assert!(
-            !String::from_utf8_lossy(&read).contains("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"),
-            "{chunks:?}"
-        );
+        let single: Vec<&[u8]> = request.as_bytes().chunks(1).collect();
+        for pieces in [vec![request.as_bytes()], single] {
+            let understood = pass(&pieces);
+            assert!(understood.is_broken && understood.requests.len() == 1, "{chunks:?}: {understood:?}");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_is_an_error() {
+    for body in ["Content-Length: 5\r\n\r\nhell", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
+        assert!(pass(&[format!("POST / HTTP/1.1\r\nHost: a\r\n{body}").as_bytes()]).is_broken, "{body}");
     }
 }
 
 proptest! {
-    /// Wherever the bytes are cut, the parser reads the same.
+    /// Wherever the bytes are cut, the same is read.
     #[test]
     fn cuts_make_no_difference(cuts in proptest::collection::vec(0_usize..200, 0..6)) {
         let stream = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcPOST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -197,7 +283,9 @@ proptest! {
             pieces.push(&stream[from..cut]);
             from = cut;
         }
-        prop_assert_eq!(pass(&pieces), (stream.to_vec(), None));
+        let whole = pass(&[stream]);
+        prop_assert_eq!((whole.requests.len(), whole.requests[1].2.as_str()), (3, "0123456789"));
+        prop_assert_eq!(pass(&pieces), whole);
     }
 }
 
@@ -212,35 +300,32 @@ fn http2_is_recognised_by_its_preface_only() {
     for (sent, expected) in rows {
         on_a_fake_clock(async {
             let (mut client, server) = tokio::io::duplex(64);
-            let (mut door, _) = door(server);
+            let mut door = door(server);
             client.write_all(sent).await.expect("room");
             client.shutdown().await.expect("open");
             assert_eq!(door.detect().await.expect("no error"), expected);
             let mut read = Vec::new();
-            if expected == Protocol::Http2 {
-                door.read_to_end(&mut read).await.expect("no error");
-                assert_eq!(read, sent);
-            }
+            door.into_rewound().read_to_end(&mut read).await.expect("no error");
+            assert_eq!(read, sent);
         });
     }
 }
 
 #[test]
-fn a_client_that_waits_for_its_answer_is_not_idle() {
+fn a_client_that_leaves_is_noticed_and_what_it_sends_is_kept() {
     on_a_fake_clock(async {
         let (mut client, server) = tokio::io::duplex(64);
-        let (mut door, shared) = door(server);
+        let mut door = door(server);
         let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         client.write_all(request).await.expect("room");
-        let mut read = [0; 64];
-        let length = door.read(&mut read).await.expect("no error");
-        assert_eq!(&read[..length], request);
-        // The parser goes on reading to notice when the client leaves.
-        let busy = shared.busy();
-        let waited = tokio::time::timeout(600 * SECOND, door.read(&mut read)).await;
-        assert!(waited.is_err(), "it ended while a request was served");
-        drop(busy);
-        let waited = tokio::time::timeout(600 * SECOND, door.read(&mut read)).await;
-        assert_eq!(waited.expect("silence is an end now").expect("no error"), 0);
+        assert!(matches!(poll_fn(|cx| door.poll_request(cx)).await, Ok(Some(Ok(_)))));
+        client.write_all(request).await.expect("room");
+        // However long it takes: the client waits for us.
+        let gone = tokio::time::timeout(600 * SECOND, poll_fn(|cx| door.poll_gone(cx))).await;
+        assert!(gone.is_err(), "it is still there");
+        door.answered();
+        assert!(matches!(poll_fn(|cx| door.poll_request(cx)).await, Ok(Some(Ok(_)))));
+        drop(client);
+        poll_fn(|cx| door.poll_gone(cx)).await;
     });
 }

@@ -1,9 +1,12 @@
 //! The rules that a request head must keep.
 
+use http::{Method, Version};
 use till_core::denial::DenialCode;
+use till_core::fields::Fields;
 
 use super::HeadLimits;
-use super::framing::{Body, Chunked};
+use super::framing::{Chunked, Framing};
+use crate::head::{Head, Target};
 
 /// Why a head is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,25 +29,32 @@ impl Violation {
     }
 }
 
-/// A complete head at the start of the buffer.
+/// A request, as its head says it.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) length: usize,
-    pub(super) body: Body,
+pub(super) struct Received {
+    pub(super) head: Head,
+    pub(super) body: Framing,
+    /// What comes next may not be read as a request, unless the connection is closed after the answer.
+    pub(super) is_upgrade: bool,
+    /// The connection is to be used again.
+    pub(super) is_kept: bool,
+    /// The client waits for a word before it sends the body.
+    pub(super) awaits_continue: bool,
 }
 
 /// Empty lines that a client may send before a request line, RFC 9112 section 2.2.
 const EMPTY_LINES_MAX: usize = 2;
 
-/// Looks for a complete head. `scanned` is how far an earlier call with the same, shorter buffer got.
+/// Reads the head at the start of the buffer, if it is complete; the number is its length. `scanned` is how far an earlier
+/// call with the same, shorter buffer got.
 ///
 /// # Errors
 /// The rule that the head breaks.
-pub(super) fn check(
+pub(super) fn read(
     buffer: &[u8],
     scanned: &mut usize,
     limits: HeadLimits,
-) -> Result<Option<Head>, Violation> {
+) -> Result<Option<(usize, Received)>, Violation> {
     let start = skip_empty_lines(buffer)?;
     let Some(length) = find_end(buffer, start, scanned)? else {
         if buffer.len() > limits.bytes {
@@ -57,17 +67,26 @@ pub(super) fn check(
     }
     // Without the last CRLF CRLF; every line below ends where the next CRLF stands.
     let mut lines = Lines(&buffer[start..length - 4]);
-    let is_http_11 = check_request_line(lines.next().unwrap_or_default())?;
+    let (method, target, version) = request_line(lines.next().unwrap_or_default())?;
+    let mut fields = Fields::with_capacity(length, FIELDS_EXPECTED);
     let mut facts = Facts::default();
-    for (count, line) in lines.enumerate() {
-        if count >= limits.count {
+    for line in lines {
+        if fields.len() >= limits.count {
             return Err(Violation::too_large("the request has more header lines than this server accepts"));
         }
-        facts.add(line)?;
+        let (name, value) = field(line)?;
+        facts.add(name, value)?;
+        fields.push(name, value);
     }
-    let body = facts.body(is_http_11)?;
-    Ok(Some(Head { length, body }))
+    let body = facts.body(version)?;
+    let head = Head { method, target, version, fields };
+    let is_kept = if version == Version::HTTP_11 { !facts.closes } else { facts.keeps && !facts.closes };
+    let awaits_continue = facts.awaits_continue && version == Version::HTTP_11;
+    Ok(Some((length, Received { head, body, is_upgrade: facts.is_upgrade, is_kept, awaits_continue })))
 }
+
+/// Room for so many fields is made without being asked: what SDKs send.
+const FIELDS_EXPECTED: usize = 24;
 
 fn skip_empty_lines(buffer: &[u8]) -> Result<usize, Violation> {
     let mut start = 0;
@@ -121,8 +140,7 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// Whether the version is 1.1 rather than 1.0.
-fn check_request_line(line: &[u8]) -> Result<bool, Violation> {
+fn request_line(line: &[u8]) -> Result<(Method, Target, Version), Violation> {
     let broken =
         || Violation::malformed("the request line is not `METHOD target HTTP/1.1` with single spaces");
     let mut parts = line.split(|byte| *byte == b' ');
@@ -140,11 +158,35 @@ fn check_request_line(line: &[u8]) -> Result<bool, Violation> {
     if method == b"CONNECT" {
         return Err(Violation::malformed("CONNECT is not accepted: till is not a forward proxy"));
     }
-    match version {
-        Some(b"HTTP/1.1") => Ok(true),
-        Some(b"HTTP/1.0") => Ok(false),
-        _ => Err(broken()),
+    let version = match version {
+        Some(b"HTTP/1.1") => Version::HTTP_11,
+        Some(b"HTTP/1.0") => Version::HTTP_10,
+        _ => return Err(broken()),
+    };
+    let method = Method::from_bytes(method).map_err(|_| broken())?;
+    let target = std::str::from_utf8(target).ok().and_then(Target::parse);
+    let target = target.ok_or(Violation::malformed("the request target is not a path"))?;
+    Ok((method, target, version))
+}
+
+/// Name and value of a line of a head or of trailers.
+///
+/// # Errors
+/// It is not one field.
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err(Violation::malformed("a header is folded over several lines, which is obsolete"));
     }
+    let colon = memchr::memchr(b':', line).ok_or(Violation::malformed("a header line has no colon"))?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(Violation::malformed("a header name has a space or another forbidden character"));
+    }
+    // Without a way out early, so that many bytes are compared at once.
+    if value.iter().fold(false, |found, byte| found | (*byte < 0x20 && *byte != b'\t') | (*byte == 0x7f)) {
+        return Err(Violation::malformed("a header value has a control character"));
+    }
+    Ok((name, value))
 }
 
 #[derive(Default)]
@@ -153,27 +195,24 @@ struct Facts {
     length: Option<u64>,
     is_chunked: bool,
     is_upgrade: bool,
+    keeps: bool,
+    closes: bool,
+    awaits_continue: bool,
 }
 
 impl Facts {
-    fn add(&mut self, line: &[u8]) -> Result<(), Violation> {
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err(Violation::malformed("a header is folded over several lines, which is obsolete"));
-        }
-        let colon = memchr::memchr(b':', line).ok_or(Violation::malformed("a header line has no colon"))?;
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return Err(Violation::malformed("a header name has a space or another forbidden character"));
-        }
-        // Without a way out early, so that many bytes are compared at once.
-        if value.iter().fold(false, |found, byte| found | (*byte < 0x20 && *byte != b'\t') | (*byte == 0x7f))
-        {
-            return Err(Violation::malformed("a header value has a control character"));
-        }
+    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Violation> {
         // Told apart by length first: almost no header is one of these.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.is_upgrade |= names_websocket(value),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.awaits_continue |= value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.is_upgrade |= lists(value, b"websocket"),
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.keeps |= lists(value, b"keep-alive");
+                self.closes |= lists(value, b"close");
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.add_length(value)?,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.add_coding(value)?,
             _ => {}
@@ -203,7 +242,8 @@ impl Facts {
         Ok(())
     }
 
-    fn body(&self, is_http_11: bool) -> Result<Body, Violation> {
+    fn body(&self, version: Version) -> Result<Framing, Violation> {
+        let is_http_11 = version == Version::HTTP_11;
         if self.hosts > 1 || (self.hosts == 0 && is_http_11) {
             return Err(Violation::malformed("the request must have exactly one Host header"));
         }
@@ -217,21 +257,18 @@ impl Facts {
         if self.is_upgrade && has_body {
             return Err(Violation::malformed("a request to upgrade the connection must not have a body"));
         }
-        Ok(if self.is_upgrade {
-            // What follows is read as a request only by a server that ignores the upgrade. The request path
-            // closes such a connection after its answer, so nothing hides in it.
-            Body::Tunnel
-        } else if self.is_chunked {
-            Body::Chunked(Chunked::default())
+        Ok(if self.is_chunked {
+            Framing::Chunked(Chunked::default())
         } else {
-            Body::Length(self.length.unwrap_or(0))
+            Framing::Length(self.length.unwrap_or(0))
         })
     }
 }
 
-/// Only WebSockets are ever upgraded to; other offers (`h2c`) may be ignored, RFC 9110 section 7.8.
-fn names_websocket(value: &[u8]) -> bool {
-    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+/// Whether a list of tokens has this one, in any letter case. Only WebSockets are ever upgraded to; other offers (`h2c`)
+/// may be ignored, RFC 9110 section 7.8.
+fn lists(value: &[u8], token: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.

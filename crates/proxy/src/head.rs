@@ -1,0 +1,89 @@
+//! The head of a request, whichever version of HTTP it came with.
+
+use http::{Method, Uri, Version};
+use till_core::fields::{self, Fields};
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) target: Target,
+    pub(crate) version: Version,
+    pub(crate) fields: Fields,
+}
+
+/// What a request is for: a path and perhaps a query.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    text: String,
+    /// Where the path ends.
+    path_end: usize,
+}
+
+impl Target {
+    /// From the target of a request line, RFC 9112 section 3.2; `None` if it has no path.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.starts_with('/') {
+            return Some(Self::new(text));
+        }
+        let uri: Uri = text.parse().ok()?;
+        Some(Self::new(uri.path_and_query()?.as_str()))
+    }
+
+    pub(crate) fn new(text: &str) -> Self {
+        let path_end = memchr::memchr(b'?', text.as_bytes()).unwrap_or(text.len());
+        Self { text: text.to_owned(), path_end }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.text[..self.path_end]
+    }
+
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.text.get(self.path_end + 1..)
+    }
+
+    /// Path and query as they came.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Head {
+    /// Whether a comma-separated header has this token, in any letter case.
+    pub(crate) fn has_token(&self, name: &str, token: &str) -> bool {
+        has_token(&self.fields, name, token)
+    }
+}
+
+/// See [`Head::has_token`].
+pub(crate) fn has_token(fields: &Fields, name: &str, token: &str) -> bool {
+    fields
+        .get_all(name)
+        .filter_map(fields::text)
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn targets_have_a_path() {
+        for (text, path, query) in [
+            ("/a/b?c=d?e", "/a/b", Some("c=d?e")),
+            ("/", "/", None),
+            ("/?", "/", Some("")),
+            ("http://host:80/a?b", "/a", Some("b")),
+            ("http://host", "/", None),
+            ("*", "*", None),
+        ] {
+            let target = Target::parse(text).expect(text);
+            assert_eq!((target.path(), target.query()), (path, query), "{text}");
+        }
+        for text in ["host:80", "", "a b", "host"] {
+            assert_eq!(Target::parse(text), None, "{text}");
+        }
+    }
+}

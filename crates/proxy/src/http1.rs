@@ -1,0 +1,23 @@
+//! HTTP/1.1 towards clients and towards providers, RFC 9112 read strictly.
+//!
+//! Parsers forgive: they take a bare line feed for a line end, or drop `Content-Length` when `Transfer-Encoding` is there
+//! too, and another one in front of till or behind it may read the same bytes as two requests. Here a request says one
+//! thing or is refused, and what goes out is written anew from what was understood. Nothing of it keeps memory for a
+//! connection on which nothing comes.
+//!
+//! - [`front`]: requests of clients are read, from one connection;
+//! - [`serve`]: each is answered before the next one is read;
+//! - [`wire`]: requests go out to a provider and answers come in, over one connection.
+
+mod answer;
+mod framing;
+mod front;
+mod head;
+mod serve;
+mod wire;
+
+pub use self::front::HeadLimits;
+pub(crate) use self::front::{FrontDoor, FrontTimeouts, Inbound, Protocol};
+pub(crate) use self::head::Violation;
+pub(crate) use self::serve::serve;
+pub(crate) use self::wire::{AnswerHead, Outbound, Wire, WireEnd, WireError};

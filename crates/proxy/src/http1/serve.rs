@@ -1,0 +1,254 @@
+//! Answers the requests of one connection, one after the other.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use http::{Method, StatusCode, Version};
+use http_body::{Body as _, Frame};
+use till_core::fields;
+use tokio::sync::{oneshot, watch};
+
+use super::framing::{write_chunk, write_last_chunk};
+use super::front::{FrontDoor, Request, Shared};
+use crate::Stage;
+use crate::body::{Answer, AnswerBody, BodyError, RequestBody, UpgradedClient};
+use crate::request::{self, Client};
+use crate::server::reached;
+use crate::socket::Socket;
+
+/// So much is made ready to be written before it is.
+const FILL_MAX: usize = 32 * 1024;
+
+/// Memory that a connection keeps for its next answer.
+const KEPT_MAX: usize = 4 * 1024;
+
+/// Serves a connection to its end. When the server stops, the answer being written is the last.
+///
+/// # Errors
+/// The connection failed, or an answer did not come to its end: there is no other way to show that.
+pub(crate) async fn serve(
+    door: FrontDoor<Socket>,
+    client: Arc<Client>,
+    stage: watch::Receiver<Stage>,
+) -> Result<(), BodyError> {
+    let door = Shared::new(door);
+    let mut stopping = stage.clone();
+    let mut stopping = pin!(reached(&mut stopping, Stage::Stopping));
+    let mut is_watched = false;
+    let mut memory = Vec::new();
+    loop {
+        let next = poll_fn(|cx| {
+            // Being woken by a stop takes a lock that all connections share. It was taken with the first poll, and is not
+            // again before there is something new: the task has one waker for all its life.
+            if (!is_watched || stage.has_changed().unwrap_or(true)) && stopping.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(None));
+            }
+            is_watched = true;
+            door.lock().poll_request(cx)
+        });
+        let (answer, how) = match next.await? {
+            None => return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?),
+            Some(Ok(Request { head, is_kept })) => {
+                let how = How { version: head.version, is_head: head.method == Method::HEAD, is_kept };
+                let serving = request::serve(Arc::clone(&client), head, RequestBody::http1(door.body()));
+                let Some(answer) = while_there(&door, serving).await else { return Ok(()) };
+                (answer, how)
+            }
+            Some(Err(violation)) => {
+                let how = How { version: Version::HTTP_11, is_head: false, is_kept: false };
+                (request::refuse_head(&client, &violation), how)
+            }
+        };
+        let is_stopping = stage.has_changed().unwrap_or(true);
+        let mut writing = Writing::begin(answer, how, is_stopping, &door, std::mem::take(&mut memory));
+        poll_fn(|cx| writing.poll(cx, &door)).await?;
+        let Writing { is_kept, upgrade, out, .. } = writing;
+        if let Some(upgrade) = upgrade {
+            // Whoever waits for it is gone if this fails.
+            let _ = door.into_inner().map(|door| upgrade.send(door.into_rewound()));
+            return Ok(());
+        }
+        if !is_kept {
+            return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?);
+        }
+        door.lock().answered();
+        memory = out;
+    }
+}
+
+/// Drives this on as long as the client is there; `None` if it left.
+async fn while_there<T>(door: &Shared<Socket>, serving: impl Future<Output = T>) -> Option<T> {
+    let mut serving = pin!(serving);
+    poll_fn(|cx| match serving.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => door.lock().poll_gone(cx).map(|()| None),
+    })
+    .await
+}
+
+/// What a request says about the form of its answer.
+struct How {
+    version: Version,
+    is_head: bool,
+    is_kept: bool,
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// There is none.
+    None,
+    /// So many bytes are still to be written.
+    Length(u64),
+    Chunked,
+    /// By closing the connection.
+    UntilClose,
+}
+
+/// An answer that is being written.
+struct Writing {
+    /// Ready to be written, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    body: AnswerBody,
+    form: Form,
+    is_kept: bool,
+    upgrade: Option<oneshot::Sender<UpgradedClient>>,
+    /// Everything is in `out`.
+    is_whole: bool,
+    /// It ends after what is in `out`, and not as it should.
+    failure: Option<BodyError>,
+}
+
+impl Writing {
+    /// Its head is ready, in `out`.
+    fn begin(answer: Answer, how: How, is_stopping: bool, door: &Shared<Socket>, mut out: Vec<u8>) -> Self {
+        let Answer { status, fields, body, upgrade } = answer;
+        let How { version, is_head, is_kept } = how;
+        let has_body = !is_head && !status.is_informational() && !matches!(status.as_u16(), 204 | 304);
+        let told = fields.get_text("content-length").and_then(|length| length.parse().ok());
+        let known = told.or_else(|| body.size_hint().exact());
+        let form = match known {
+            _ if !has_body => Form::None,
+            Some(length) => Form::Length(length),
+            None if version == Version::HTTP_11 => Form::Chunked,
+            None => Form::UntilClose,
+        };
+        let can_go_on = {
+            let mut door = door.lock();
+            door.answers();
+            door.can_go_on()
+        };
+        let is_kept = is_kept && !is_stopping && can_go_on && form != Form::UntilClose;
+        out.clear();
+        write_status(&mut out, status);
+        fields.write_to(&mut out);
+        if !fields.contains("date") {
+            fields::write_line(&mut out, "date", httpdate::fmt_http_date(SystemTime::now()));
+        }
+        match form {
+            Form::Length(length) if told.is_none() => {
+                fields::write_line(&mut out, "content-length", length.to_string());
+            }
+            // As if the body came; without a known length nothing is said.
+            Form::None if told.is_none() && is_head && known.is_some_and(|length| length > 0) => {
+                fields::write_line(&mut out, "content-length", known.unwrap_or_default().to_string());
+            }
+            Form::Chunked => fields::write_line(&mut out, "transfer-encoding", "chunked"),
+            _ => {}
+        }
+        if upgrade.is_some() {
+            // The answer says itself what the connection becomes.
+        } else if !is_kept {
+            fields::write_line(&mut out, "connection", "close");
+        } else if version == Version::HTTP_10 {
+            fields::write_line(&mut out, "connection", "keep-alive");
+        }
+        out.extend_from_slice(b"\r\n");
+        let is_whole = form == Form::None || form == Form::Length(0);
+        Self { out, written: 0, body, form, is_kept, upgrade, is_whole, failure: None }
+    }
+
+    /// Ready when all is written.
+    fn poll(&mut self, cx: &mut Context<'_>, door: &Shared<Socket>) -> Poll<Result<(), BodyError>> {
+        loop {
+            while !self.is_whole && self.failure.is_none() && self.out.len() < FILL_MAX {
+                match Pin::new(&mut self.body).poll_frame(cx) {
+                    Poll::Ready(Some(Ok(frame))) => self.add(frame),
+                    Poll::Ready(Some(Err(error))) => self.failure = Some(error),
+                    Poll::Ready(None) => self.end(None),
+                    Poll::Pending => break,
+                }
+            }
+            let mut door = door.lock();
+            while self.written < self.out.len() {
+                let written = ready!(door.poll_write(cx, &self.out[self.written..]))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+                }
+                self.written += written;
+            }
+            if self.written > 0 {
+                ready!(door.poll_flush(cx))?;
+                self.written = 0;
+                self.out.clear();
+                if self.out.capacity() > KEPT_MAX {
+                    self.out = Vec::new();
+                }
+                continue;
+            }
+            if let Some(failure) = self.failure.take() {
+                return Poll::Ready(Err(failure));
+            }
+            if self.is_whole {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(door.poll_gone(cx));
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset).into()));
+        }
+    }
+
+    fn add(&mut self, frame: Frame<bytes::Bytes>) {
+        match frame.into_data() {
+            Ok(data) => match &mut self.form {
+                Form::Chunked if data.is_empty() => {}
+                Form::Chunked => write_chunk(&mut self.out, &data),
+                Form::Length(left) => match left.checked_sub(data.len() as u64) {
+                    Some(rest) => {
+                        *left = rest;
+                        self.out.extend_from_slice(&data);
+                    }
+                    None => self.failure = Some("the answer is longer than was said".into()),
+                },
+                Form::UntilClose => self.out.extend_from_slice(&data),
+                Form::None => {}
+            },
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                self.end(Some(&trailers));
+            }
+        }
+    }
+
+    fn end(&mut self, trailers: Option<&http::HeaderMap>) {
+        self.is_whole = true;
+        match self.form {
+            Form::Chunked => write_last_chunk(&mut self.out, trailers),
+            Form::Length(1..) => self.failure = Some("the answer is shorter than was said".into()),
+            _ => {}
+        }
+    }
+}
+
+/// The status line, with the phrase that the status has everywhere: the provider's own may say anything.
+fn write_status(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
