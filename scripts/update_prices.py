@@ -170,6 +170,7 @@ def write(directory: Path, expected: bool) -> None:
     }
     DATA.parent.mkdir(parents=True, exist_ok=True)
     with DATA.open("w") as file:
+        # The program finds a provider by how its line begins: crates/providers/src/price/data.rs.
         head = json.dumps(data)[1:-1]
         file.write("{" + head + ',"providers":[\n')
         for number, provider in enumerate(providers):

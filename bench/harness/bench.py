@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.servers import HaProxy, LiteLlm, Nginx, Till, Upstream
+from harness.servers import Floor, HaProxy, LiteLlm, Nginx, Till, Upstream
 
 
 @dataclass
@@ -43,6 +43,9 @@ class Bench:
 
     def upstream(self, *flags: str) -> Upstream:
         return Upstream(self.new_directory("upstream"), self.tools, *flags)
+
+    def floor(self, upstream: Upstream, *, is_durable: bool = False) -> Floor:
+        return Floor(self.new_directory("floor"), self.tools, upstream, is_durable=is_durable)
 
     def nginx(self, upstream: Upstream, **options: bool) -> Nginx:
         return Nginx(self.new_directory("nginx"), upstream, **options)

@@ -18,8 +18,9 @@ def table(figures: list[dict[str, Any]]) -> str:
 def _row(figure: dict[str, Any]) -> list[str]:
     values, unit = figure["values"], figure["unit"]
     compared = figure.get("compared")
-    others = {name: spread for name, spread in values.items() if name not in ("nginx", "till")}
-    name = figure["quantity"] + "".join(f"; {other} {spread_text(spread, unit)}" for other, spread in others.items())
+    name = figure["quantity"] + "".join(
+        f"; {other} {spread_text(values[other], unit)}" + _compared_text(figure, other)
+        for other in values if other not in ("nginx", "till"))
     target = figure.get("target")
     p99 = figure.get("p99_ms", {})
     return [
@@ -31,6 +32,12 @@ def _row(figure: dict[str, Any]) -> list[str]:
         ("yes" if target["met"] else "NO") if target else "",
         " / ".join(f"{p99[name]['median']:.2f}" for name in ("nginx", "till") if name in p99) + (" ms" if p99 else ""),
     ]
+
+
+def _compared_text(figure: dict[str, Any], other: str) -> str:
+    """How a contender that has no column compares, where that is told."""
+    compared = figure.get("others_compared", {}).get(other)
+    return f" = {spread_text(compared, figure['compared']['unit'])}" if compared else ""
 
 
 def spread_text(spread: dict[str, Any], unit: str) -> str:

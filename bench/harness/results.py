@@ -53,6 +53,14 @@ class Figure:
             return own
         return [self.combine(mine, other) for mine, other in zip(own, self.values[self.against], strict=True)]
 
+    def others_compared(self) -> dict[str, list[float]]:
+        """The same for the contenders that no target is for, such as the floor."""
+        if self.against is None:
+            return {}
+        base = self.values[self.against]
+        others = {name: own for name, own in self.values.items() if name not in (self.of, self.against)}
+        return {name: [self.combine(mine, other) for mine, other in zip(own, base, strict=True)] for name, own in others.items()}
+
     def is_met(self) -> bool | None:
         return self.target.is_met_by(statistics.median(self.compared())) if self.target else None
 
@@ -66,6 +74,8 @@ class Figure:
             record["p99_ms"] = {name: _spread(values) for name, values in self.p99_ms.items()}
         if self.against is not None:
             record["compared"] = {"against": self.against, "unit": self.compared_unit, **_spread(self.compared())}
+        if others := self.others_compared():
+            record["others_compared"] = {name: _spread(compared) for name, compared in others.items()}
         if self.target:
             record["target"] = {
                 "text": self.target.text(self._target_unit()), "bound": self.target.bound, "met": self.is_met()}

@@ -87,6 +87,15 @@ class Server:
                 raise Failed(f"{self.name} did not start:\n{self.said()}")
             time.sleep(0.002)
 
+    def spawn_and_read_port(self, command: list[str]) -> None:
+        """Starts a program that prints the address that it listens on."""
+        self.spawn(command, stdout=subprocess.PIPE)
+        assert self._process is not None and self._process.stdout is not None
+        line = self._process.stdout.readline().decode()
+        if not line:
+            raise Failed(f"{self.name} did not start:\n{self.said()}")
+        self.port = int(line.rsplit(":", 1)[1])
+
     def said(self) -> str:
         return (self.directory / "stderr.log").read_text(errors="replace")[-4000:]
 
@@ -115,12 +124,21 @@ class Upstream(Server):
         self._command = [str(tools / "bench-upstream"), *flags]
 
     def start(self) -> None:
-        self.spawn(self._command, stdout=subprocess.PIPE)
-        assert self._process is not None and self._process.stdout is not None
-        line = self._process.stdout.readline().decode()
-        if not line:
-            raise Failed(f"the mock provider did not start:\n{self.said()}")
-        self.port = int(line.rsplit(":", 1)[1])
+        self.spawn_and_read_port(self._command)
+
+
+class Floor(Server):
+    """A forwarder that does what no proxy can avoid; `is_durable` makes each request wait until a record of it is on disk."""
+
+    name = "floor"
+
+    def __init__(self, directory: Path, tools: Path, upstream: Upstream, *, is_durable: bool = False) -> None:
+        super().__init__(directory)
+        self._tools, self._upstream, self._is_durable = tools, upstream, is_durable
+
+    def start(self) -> None:
+        durable = ["--durable", str(self.directory / "journal")] if self._is_durable else []
+        self.spawn_and_read_port([str(self._tools / "bench-floor"), "--to", self._upstream.address, *durable])
 
 
 NGINX = """
@@ -214,9 +232,10 @@ general_settings:
 
 
 class LiteLlm(Server):
-    """LiteLLM's proxy with a budget for the provider, which it keeps in memory.
+    """LiteLLM's proxy with a budget for the provider, which each of its workers keeps in memory.
 
-    A budget of a virtual key is nearer to what till does, but needs a database. It was not measured.
+    A budget of a virtual key is nearer to what till does, but needs a database, and a program to speak to it that is not
+    on PyPI. It was not measured.
     """
 
     name = "litellm"

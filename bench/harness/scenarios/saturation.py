@@ -1,13 +1,14 @@
 """CPU per request and requests per second at saturation: 64 kept connections, each with its next request after the answer.
 
-nginx forwards with another key. till forwards with another key too, and opens the scoped key, holds, counts and settles.
+nginx forwards with another key. till forwards with another key too, and opens the scoped key, holds, counts and settles. The
+floor forwards what it reads as it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.bench import Bench
 from harness.measure import cost_of, wrk
@@ -33,11 +34,15 @@ class Case:
     rate: Target | None = None
     # Whether others than nginx may be measured beside it.
     is_open: bool = False
+    # Whether the floor is measured beside it, and what of it.
+    floor: Literal["sockets", "sockets and disk"] | None = None
 
     def run(self, bench: Bench) -> Outcome:
         upstream = bench.upstream()
         till = bench.till(upstream, logs=self.logs)
         servers: list[Server] = [bench.nginx(upstream, logs=self.logs), till]
+        if self.floor:
+            servers.append(bench.floor(upstream, is_durable=self.floor == "sockets and disk"))
         if self.is_open and "haproxy" in bench.extra:
             servers.append(bench.haproxy(upstream))
         if self.is_open and "litellm" in bench.extra:
@@ -89,11 +94,12 @@ def _tokens(bench: Bench, server: Server, tokens: Path) -> Path:
 
 CASES = [
     Case("busy-key", "one busy key with a durable activation limit", ACTIVATIONS,
-         Target(1.1, stretch=0.95), rate=Target(0.9, is_most=False), is_open=True),
+         Target(1.1, stretch=0.95), rate=Target(0.9, is_most=False), is_open=True, floor="sockets"),
     Case("busy-key-each", "the same, with a key that has every call on disk by itself",
-         {**ACTIVATIONS, "durability": "call"}, None),
+         {**ACTIVATIONS, "durability": "call"}, None, floor="sockets and disk"),
     Case("many-keys", "10,000 keys in turn, every call with a durable hold of its own",
-         {**ACTIVATIONS, "durability": "call"}, Target(1.5, stretch=1.2), keys=MANY_KEYS),
+         {**ACTIVATIONS, "durability": "call"}, Target(1.5, stretch=1.2), keys=MANY_KEYS,
+         floor="sockets and disk"),
     Case("many-keys-ahead", "10,000 keys in turn, as keys are made by default",
          ACTIVATIONS, None, keys=MANY_KEYS),
     Case("spend", "one busy key with limits in tokens and dollars, and a usage record per call",

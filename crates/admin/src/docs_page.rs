@@ -1,7 +1,8 @@
 //! `/docs`: the OpenAPI document as a page for people.
 //!
-//! Rendered once, from the same document that programs read, so the two can't differ. No script, nothing from
-//! another server: the page works offline and its content security policy allows only its own style sheet.
+//! Rendered once, when it is asked for first, from the same document that programs read, so the two can't differ. No
+//! script, nothing from another server: the page works offline and its content security policy allows only its own
+//! style sheet.
 
 mod schema;
 mod text;
@@ -33,7 +34,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-
 pub(crate) async fn docs(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let headers =
         [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, shared.docs_html.clone())
+    (headers, shared.docs_html())
 }
 
 /// Style sheet of the documentation

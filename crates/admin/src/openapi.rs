@@ -112,5 +112,5 @@ fn add_error(operation: &mut Operation, code: ErrorCode) {
 #[utoipa::path(get, path = "/admin/openapi.json",
     responses((status = 200, description = "The OpenAPI document", body = Object, content_type = "application/json")))]
 pub(crate) async fn openapi_json(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], shared.openapi_json.clone())
+    ([(header::CONTENT_TYPE, "application/json")], shared.openapi_json())
 }

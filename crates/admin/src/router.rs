@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -83,8 +83,8 @@ pub struct AdminSettings {
 pub(crate) struct Shared {
     pub(crate) state: AdminState,
     pub(crate) metrics: AdminMetrics,
-    pub(crate) openapi_json: Bytes,
-    pub(crate) docs_html: Bytes,
+    openapi_json: OnceLock<Bytes>,
+    docs_html: OnceLock<Bytes>,
     access: HashMap<(Method, String), Access>,
 }
 
@@ -92,6 +92,16 @@ impl Shared {
     /// Who may call the route of this method and path template.
     pub(crate) fn access(&self, method: &Method, path: &str) -> Option<Access> {
         self.access.get(&(method.clone(), path.to_owned())).copied()
+    }
+
+    /// The document as text, made when somebody asks for it first, as most instances never do.
+    pub(crate) fn openapi_json(&self) -> Bytes {
+        self.openapi_json.get_or_init(|| openapi_text().into()).clone()
+    }
+
+    /// The document as a page, made when somebody asks for it first.
+    pub(crate) fn docs_html(&self) -> Bytes {
+        self.docs_html.get_or_init(|| docs_page::render(&openapi(), &self.state.settings).into()).clone()
     }
 }
 
@@ -101,7 +111,8 @@ struct Plane {
     /// The tag of the document under which the rows that follow stand.
     tag: &'static str,
     routes: HashMap<String, MethodRouter<Arc<Shared>>>,
-    paths: Paths,
+    /// The operations of the document, if it is wanted.
+    paths: Option<Paths>,
     access: HashMap<(Method, String), Access>,
 }
 
@@ -119,23 +130,19 @@ impl Plane {
         T: 'static,
     {
         let path = P::path();
-        let mut operation = P::operation();
-        operation.tags = Some(vec![self.tag.to_owned()]);
-        complete(&mut operation, access);
         for method in P::methods() {
             let (method, filter) = http_method(&method);
             self.access.insert((method, path.clone()), access);
             let routes = self.routes.remove(&path).unwrap_or_default();
             self.routes.insert(path.clone(), routes.on(filter, handler.clone()));
         }
-        self.paths.add_path_operation(path, P::methods(), operation);
+        if let Some(paths) = &mut self.paths {
+            let mut operation = P::operation();
+            operation.tags = Some(vec![self.tag.to_owned()]);
+            complete(&mut operation, access);
+            paths.add_path_operation(path, P::methods(), operation);
+        }
         self
-    }
-
-    fn document(&self) -> OpenApi {
-        let mut document = Document::openapi();
-        document.paths = self.paths.clone();
-        document
     }
 }
 
@@ -152,14 +159,14 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
     }
 }
 
-/// Every route there is.
-fn plane() -> Plane {
+/// Adds every route there is.
+fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
         AccountRead, AuditRead, HoldsForgive, InstanceRead, InstanceWrite, KeysRead, KeysWrite, UsageRead,
     };
 
-    Plane::default()
+    plane
         .under("Keys")
         .serve::<keys::__path_key_create, _, _>(Token(KeysWrite), keys::key_create)
         .serve::<keys::__path_key_list, _, _>(Token(KeysRead), keys::key_list)
@@ -206,16 +213,15 @@ fn plane() -> Plane {
 
 /// The OpenAPI document of everything that [`router`] serves.
 pub fn openapi() -> OpenApi {
-    plane().document()
+    let plane = plane(Plane { paths: Some(Paths::default()), ..Plane::default() });
+    let mut document = Document::openapi();
+    document.paths = plane.paths.unwrap_or_default();
+    document
 }
 
 /// The document as text: two spaces of indent and a line break at the end, as it stands in `docs/openapi.json`.
 pub fn openapi_text() -> String {
-    document_text(&openapi())
-}
-
-fn document_text(document: &OpenApi) -> String {
-    let mut text = document.to_pretty_json().expect("the document is made of strings, numbers and maps");
+    let mut text = openapi().to_pretty_json().expect("the document is made of strings, numbers and maps");
     text.push('\n');
     text
 }
@@ -225,13 +231,12 @@ fn document_text(document: &OpenApi) -> String {
 /// Requests should carry [`PeerAddr`](crate::PeerAddr) and [`RequestId`](crate::RequestId) in their extensions; both
 /// go into the audit log. Must be called inside a Tokio runtime: each request runs as a task.
 pub fn router(state: AdminState) -> Router {
-    let plane = plane();
-    let document = plane.document();
+    let plane = plane(Plane::default());
     let shared = Arc::new(Shared {
-        docs_html: docs_page::render(&document, &state.settings).into(),
-        openapi_json: document_text(&document).into(),
         state,
         metrics: AdminMetrics::default(),
+        openapi_json: OnceLock::new(),
+        docs_html: OnceLock::new(),
         access: plane.access,
     });
     let routes =

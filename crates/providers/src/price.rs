@@ -10,7 +10,7 @@ mod rates;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use till_core::time::Timestamp;
@@ -58,11 +58,13 @@ impl PriceContext {
 #[derive(Debug)]
 pub struct PriceTable {
     version: Arc<str>,
-    providers: HashMap<String, ProviderPrices>,
+    /// The providers that have rows of configuration, with all their prices. Those of the others are read from the
+    /// program when somebody asks.
+    changed: HashMap<String, ProviderPrices>,
 }
 
 /// The prices of one provider.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct ProviderPrices {
     /// The first whose clause holds counts. Behind its own are those of providers whose models it sells too.
     models: Vec<ModelPrice>,
@@ -162,7 +164,7 @@ impl Figure {
 impl PriceTable {
     /// The table in the program.
     pub fn builtin() -> Self {
-        data::builtin()
+        Self { version: data::date().into(), changed: HashMap::new() }
     }
 
     /// The table with rows of configuration in front of its own. Each replaces all prices of a model, and of its bounds
@@ -178,11 +180,12 @@ impl PriceTable {
                 model.context_window = model.context_window.or(known.context_window);
                 model.max_output = model.max_output.or(known.max_output);
             }
-            let provider = self.providers.entry(row.provider.clone()).or_default();
+            let builtin = || data::provider(&row.provider).cloned().unwrap_or_default();
+            let provider = self.changed.entry(row.provider.clone()).or_insert_with(builtin);
             provider.models.insert(0, model);
             provider.own += 1;
         }
-        for provider in self.providers.values_mut() {
+        for provider in self.changed.values_mut() {
             provider.index();
         }
         self.version = format!("{}+{}", self.version, file.fingerprint()).into();
@@ -203,29 +206,33 @@ impl PriceTable {
         } else {
             model
         };
-        let provider = self.providers.get(provider)?;
+        let provider = self.provider(provider)?;
         provider.find(model).or_else(|| provider.find(&matching::with_dashed_dates(model)?))
     }
 
     /// Whether there is a price of any model of a provider.
     pub fn has_provider(&self, provider: &str) -> bool {
-        self.providers.contains_key(provider)
+        self.changed.contains_key(provider) || data::ids().any(|id| id == provider)
     }
 
     /// The names of models of a provider that the table has in full, those of others that it sells too among them.
     pub fn names(&self, provider: &str) -> impl Iterator<Item = &str> {
-        let models = self.providers.get(provider).map_or(&[][..], |provider| &provider.models[..]);
+        let models = self.provider(provider).map_or(&[][..], |provider| &provider.models[..]);
         models.iter().flat_map(|model| std::iter::once(model.id()).chain(model.clause.names()))
     }
 
     /// Every model with the id of its provider, in the order of the table within each provider. A model that a provider
     /// sells too stands only at its own.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &ModelPrice)> {
-        let mut providers: Vec<_> = self.providers.iter().collect();
-        providers.sort_unstable_by_key(|(id, _)| id.as_str());
-        providers.into_iter().flat_map(|(id, provider)| {
-            provider.models[..provider.own].iter().map(move |model| (id.as_str(), model))
-        })
+        let mut ids: BTreeSet<&str> = data::ids().collect();
+        ids.extend(self.changed.keys().map(String::as_str));
+        ids.into_iter()
+            .filter_map(|id| Some((id, self.provider(id)?)))
+            .flat_map(|(id, provider)| provider.models[..provider.own].iter().map(move |model| (id, model)))
+    }
+
+    fn provider(&self, id: &str) -> Option<&ProviderPrices> {
+        self.changed.get(id).or_else(|| data::provider(id))
     }
 }
 

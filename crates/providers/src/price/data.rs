@@ -1,25 +1,34 @@
 //! The built-in table: `data/prices.json`, written by `scripts/update_prices.py`.
+//!
+//! Most instances need the prices of one or two of its providers, so each is read when somebody asks for it first: about a
+//! millisecond for 50 models. Until then the table is a part of the program that is not even loaded. Where a provider begins
+//! is told from the lines of the file: each provider and each model begins one.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{LazyLock, OnceLock};
 
 use serde::Deserialize;
 use till_core::time::Timestamp;
 
 use super::matching::{Clause, Written};
-use super::{Figure, ModelPrice, Period, PriceTable, ProviderPrices, Source, Variant};
+use super::{Figure, ModelPrice, Period, ProviderPrices, Source, Variant};
 use crate::usage::Unit;
 
 static FILE: &str = include_str!("../../data/prices.json");
 
-#[derive(Deserialize)]
-struct Table {
-    date: String,
-    providers: Vec<Provider>,
+const SOUND: &str = "the built-in price table is sound";
+
+static PROVIDERS: LazyLock<BTreeMap<&str, Entry>> = LazyLock::new(|| entries().collect());
+
+/// A provider of the table.
+struct Entry {
+    /// The table from where the provider begins.
+    text: &'static str,
+    prices: OnceLock<ProviderPrices>,
 }
 
 #[derive(Deserialize)]
 struct Provider {
-    id: String,
     fallback: Vec<String>,
     models: Vec<Model>,
 }
@@ -105,29 +114,53 @@ enum Step {
     Above((u64, u64)),
 }
 
-pub(super) fn builtin() -> PriceTable {
-    let table: Table = serde_json::from_str(FILE).expect("the built-in price table is sound");
-    let mut fallbacks = Vec::new();
-    let mut providers: HashMap<String, ProviderPrices> = HashMap::new();
-    for provider in table.providers {
-        let models: Vec<ModelPrice> = provider.models.into_iter().map(model).collect();
-        fallbacks.push((provider.id.clone(), provider.fallback));
-        providers.insert(provider.id, ProviderPrices { own: models.len(), models, exact: HashMap::new() });
-    }
-    for (id, others) in fallbacks {
-        let borrowed: Vec<ModelPrice> =
-            others.iter().filter_map(|other| providers.get(other)).flat_map(borrow).collect();
-        let provider = providers.get_mut(&id).expect("it was put in above");
-        provider.models.extend(borrowed);
-        provider.index();
-    }
-    PriceTable { version: table.date.into(), providers }
+/// The day of the table.
+pub(super) fn date() -> &'static str {
+    let rest = FILE.strip_prefix(r#"{"date": ""#).expect(SOUND);
+    rest.split_once('"').expect(SOUND).0
 }
 
-/// The models of a provider as another one sells them: nobody says that it has the same tiers.
-fn borrow(provider: &ProviderPrices) -> impl Iterator<Item = ModelPrice> {
-    let own = &provider.models[..provider.own];
-    own.iter().map(|model| ModelPrice { variants: Vec::new(), ..model.clone() })
+/// The providers in the table.
+pub(super) fn ids() -> impl Iterator<Item = &'static str> {
+    PROVIDERS.keys().copied()
+}
+
+/// What a provider charges.
+pub(super) fn provider(id: &str) -> Option<&'static ProviderPrices> {
+    let entry = PROVIDERS.get(id)?;
+    Some(entry.prices.get_or_init(|| entry.read()))
+}
+
+fn entries() -> impl Iterator<Item = (&'static str, Entry)> {
+    const BEGIN: &str = "\n{\"id\":\"";
+    FILE.match_indices(BEGIN).filter_map(|(at, _)| {
+        let (id, rest) = FILE[at + BEGIN.len()..].split_once('"')?;
+        let is_provider = rest.starts_with(",\"fallback\":");
+        is_provider.then(|| (id, Entry { text: &FILE[at..], prices: OnceLock::new() }))
+    })
+}
+
+impl Entry {
+    fn provider(&self) -> Provider {
+        // What follows the provider in the text is not looked at.
+        Provider::deserialize(&mut serde_json::Deserializer::from_str(self.text)).expect(SOUND)
+    }
+
+    fn read(&self) -> ProviderPrices {
+        let provider = self.provider();
+        let mut models: Vec<ModelPrice> = provider.models.into_iter().map(model).collect();
+        let own = models.len();
+        for other in provider.fallback.iter().filter_map(|other| PROVIDERS.get(other.as_str())) {
+            // Nobody says that the one who sells it too has the same tiers.
+            let others =
+                other.provider().models.into_iter().map(|other| Model { variants: Vec::new(), ..other });
+            models.extend(others.map(model));
+        }
+        models.shrink_to_fit();
+        let mut prices = ProviderPrices { models, own, exact: HashMap::new() };
+        prices.index();
+        prices
+    }
 }
 
 fn model(model: Model) -> ModelPrice {
@@ -140,8 +173,8 @@ fn model(model: Model) -> ModelPrice {
         clause: Clause::read(model.clause),
         context_window: model.window,
         max_output: model.output,
-        prices: model.prices.into_iter().map(period).collect(),
-        variants: variants.collect(),
+        prices: small(model.prices.into_iter().map(period)),
+        variants: small(variants),
         audio_millis_min: model.audio_millis_min,
         source: if model.source.is_some() { Source::Litellm } else { Source::GenaiPrices },
     }
@@ -149,10 +182,17 @@ fn model(model: Model) -> ModelPrice {
 
 fn period(price: Price) -> Period {
     let figure = |(unit, amount): (String, Amount)| {
-        let unit = Unit::from_name(&unit).expect("the built-in price table has known units");
+        let unit = Unit::from_name(&unit).expect(SOUND);
         (unit, amount.figure())
     };
-    Period { constraint: price.constraint, figures: price.per_unit.into_iter().map(figure).collect() }
+    Period { constraint: price.constraint, figures: small(price.per_unit.into_iter().map(figure)) }
+}
+
+/// A list that takes no more memory than what is in it. Collecting may keep what the list took that it is made of.
+fn small<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = items.collect();
+    list.shrink_to_fit();
+    list
 }
 
 impl Amount {

@@ -57,12 +57,40 @@ fn every_price_is_found_under_its_own_name() {
     for (provider, model) in table.iter() {
         for name in model.clause.names() {
             let found = table.find(provider, name).expect("a model has its own name");
-            let first = table.providers[provider].models.iter().find(|model| model.clause.holds(name));
+            let first = table
+                .provider(provider)
+                .expect("it has models")
+                .models
+                .iter()
+                .find(|model| model.clause.holds(name));
             assert_eq!(found.id(), first.expect("it holds").id(), "{provider} {name}");
             seen += 1;
         }
     }
     assert!(seen > 3_000, "{seen}");
+}
+
+#[test]
+fn no_provider_of_the_file_is_overlooked() {
+    let file: serde_json::Value =
+        serde_json::from_str(include_str!("../../data/prices.json")).expect("it is JSON");
+    let table = PriceTable::builtin();
+    assert_eq!(Some(&**table.version()), file["date"].as_str());
+    let list = |value: &serde_json::Value| value.as_array().expect("a list").clone();
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    let mut expected: Vec<(String, String)> = list(&file["providers"])
+        .iter()
+        .flat_map(|provider| {
+            let id = text(&provider["id"]);
+            list(&provider["models"]).into_iter().map(move |model| (id.clone(), text(&model["id"])))
+        })
+        .collect();
+    let mut found: Vec<(String, String)> =
+        table.iter().map(|(provider, model)| (provider.to_owned(), model.id().to_owned())).collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(table.has_provider("openai") && !table.has_provider("gpt-5"));
 }
 
 #[test]
