@@ -111,6 +111,11 @@ impl Answer {
         Self { status: parts.status, fields, body: AnswerBody::Own(body), upgrade: None }
     }
 
+    /// Whether the control plane gives it.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.body, AnswerBody::Own(_))
+    }
+
     /// As HTTP/2 has it.
     pub(crate) fn into_response(self) -> Response<AnswerBody> {
         let mut response = Response::new(self.body);

@@ -233,7 +233,12 @@ impl RequestIds {
     }
 }
 
-/// `req_`, the prefix of the instance and a number of eight hexadecimal digits or more.
+fn hex(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
+/// `req_`, the prefix of the instance and a number of eight or sixteen hexadecimal digits.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestId {
     text: [u8; Self::LENGTH_MAX],
@@ -244,18 +249,18 @@ impl RequestId {
     const LENGTH_MAX: usize = 4 + 12 + 16;
 
     fn new(prefix: [u8; 6], number: u64) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let leading = number.leading_zeros() as usize / 4;
-        let number = number.to_be_bytes();
-        let halves = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-        let skipped = leading.min(8);
-        let number = number.iter().flat_map(halves).skip(skipped);
-        let mut id = Self { text: *b"req_____________________________", length: 4 };
-        for (digit, place) in prefix.iter().flat_map(halves).chain(number).zip(&mut id.text[4..]) {
-            *place = digit;
-            id.length += 1;
+        let mut text = *b"req_____________________________";
+        for (byte, place) in prefix.iter().zip(text[4..16].chunks_exact_mut(2)) {
+            place.copy_from_slice(&hex(*byte));
         }
-        id
+        let number = number.to_be_bytes();
+        let digits = number.iter().map(|byte| hex(*byte));
+        // Eight digits, or all sixteen.
+        let skipped = if number[..4] == [0; 4] { 4 } else { 0 };
+        for (digits, place) in digits.skip(skipped).zip(text[16..].chunks_exact_mut(2)) {
+            place.copy_from_slice(&digits);
+        }
+        Self { text, length: Self::LENGTH_MAX - 2 * skipped }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -279,7 +284,7 @@ mod tests {
             (0, "req_0102030405ff00000000"),
             (0x1a2b, "req_0102030405ff00001a2b"),
             (u64::from(u32::MAX), "req_0102030405ffffffffff"),
-            (1 << 32, "req_0102030405ff100000000"),
+            (1 << 32, "req_0102030405ff0000000100000000"),
             (u64::MAX, "req_0102030405ffffffffffffffffff"),
         ] {
             assert_eq!(RequestId::new([1, 2, 3, 4, 5, 255], number).as_str(), expected);

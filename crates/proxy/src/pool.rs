@@ -24,7 +24,8 @@ pub(crate) struct Bucket {
 }
 
 struct Idle {
-    wire: Wire,
+    /// In a box: it goes through many hands with every request.
+    wire: Box<Wire>,
     since: Instant,
 }
 
@@ -34,7 +35,7 @@ impl Bucket {
     }
 
     /// The connection that was used last and is still good: the others grow old and are dropped.
-    pub(crate) fn take(&self) -> Option<Wire> {
+    pub(crate) fn take(&self) -> Option<Box<Wire>> {
         let mut idle = self.lock();
         while let Some(mut candidate) = idle.pop() {
             if candidate.is_good(self.idle_timeout) {
@@ -44,7 +45,7 @@ impl Bucket {
         None
     }
 
-    fn put(&self, wire: Wire) {
+    fn put(&self, wire: Box<Wire>) {
         let mut idle = self.lock();
         if idle.len() < IDLE_MAX {
             idle.push(Idle { wire, since: Instant::now() });
@@ -68,7 +69,7 @@ impl Idle {
 
 /// A connection that goes back to its bucket once its answer is complete.
 pub(crate) struct Lease {
-    pub(crate) wire: Wire,
+    pub(crate) wire: Box<Wire>,
     bucket: Arc<Bucket>,
 }
 
@@ -114,7 +115,7 @@ impl Pool {
     /// Always before anything of a request was sent.
     pub(crate) async fn connect(&self, bucket: &Arc<Bucket>) -> Result<Lease, ConnectError> {
         let wire = self.connector.connect(bucket.base()).await?;
-        Ok(Lease { wire, bucket: Arc::clone(bucket) })
+        Ok(Lease { wire: Box::new(wire), bucket: Arc::clone(bucket) })
     }
 
     /// Drops connections that went bad, every few seconds, until the pool is gone.

@@ -1,7 +1,7 @@
 //! Stage 7: one log line per request, and the counters. Never a secret, never a body, never a query.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,7 +42,8 @@ macro_rules! log_request {
     };
 }
 
-/// What is known of a request while it is served; written out when it is dropped.
+/// What is known of a request while it is served; written out when it is dropped. It is large and goes through many hands:
+/// only boxes of it are made.
 pub(crate) struct Record {
     /// The connection that it came in on. Nothing that all connections share is counted up and down per request.
     connection: Arc<Client>,
@@ -77,12 +78,12 @@ impl Record {
         client: Option<IpAddr>,
         method: Method,
         path: &str,
-    ) -> Self {
+    ) -> Box<Self> {
         let till = &connection.till;
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
         let is_logged = till.log_requests;
-        Self {
+        Box::new(Self {
             in_flight: Arc::new(till.requests.token()),
             connection,
             started: Instant::now(),
@@ -101,7 +102,7 @@ impl Record {
             cut: None,
             bytes: 0,
             echoes: 0,
-        }
+        })
     }
 }
 
@@ -109,6 +110,11 @@ impl Record {
     /// What all requests share.
     pub(crate) fn till(&self) -> &Arc<Inner> {
         &self.connection.till
+    }
+
+    /// The other end of the connection.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.connection.peer
     }
 
     /// Masks the upstream key, should somebody have put it into the path.

@@ -47,7 +47,7 @@ pub(crate) struct Relay {
     has_begun: bool,
     /// Present for event streams: the shape of a last event.
     events: Option<Dialect>,
-    record: Record,
+    record: Box<Record>,
 }
 
 /// The provider's side of an answer that has not ended.
@@ -138,7 +138,7 @@ pub(crate) fn relay(
     (AnswerHead { status, mut fields }, live): (AnswerHead, Live),
     redactor: &Arc<Redactor>,
     dialect: Dialect,
-    mut record: Record,
+    mut record: Box<Record>,
 ) -> Answer {
     clean_answer(&mut fields);
     record.echoes += redact_fields(redactor, &mut fields);

@@ -54,20 +54,11 @@ pub struct OwnRequest {
     pub request_id: String,
 }
 
-/// Where a request comes from.
-#[derive(Clone, Copy)]
-pub(crate) struct From {
-    /// The other end of the connection.
-    pub(crate) peer: SocketAddr,
-    /// The client, as far as trusted proxies tell; `None` when it can't be told.
-    pub(crate) client: Option<IpAddr>,
-}
-
 /// Why a request is refused, with all that the answer needs.
 struct Refusal {
     denial: Denial,
     dialect: Dialect,
-    record: Record,
+    record: Box<Record>,
 }
 
 /// Serves one request. Every way through here ends in an answer and a record.
@@ -75,12 +66,59 @@ pub(crate) async fn serve(client: Arc<Client>, head: Head, body: RequestBody) ->
     let till = &client.till;
     let request_id = till.request_ids.next();
     let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, &head.fields));
-    let from = From { peer: client.peer, client: address };
     let (method, path) = (head.method.clone(), head.target.path());
     let record = Record::new(Arc::clone(&client), request_id, address, method, path);
-    let mut answer = receive(till, from, head, body, record).await;
+    let has_origin = head.fields.contains("origin");
+    // Stage 0: what is for till itself is answered, the rest handed on.
+    let outcome = match receive(&head) {
+        Received::Data { provider, path } => pass(till, head, body, provider.as_deref(), &path, record).await,
+        Received::SelfCheck => Box::pin(check_self(till, head, record)).await,
+        Received::Own => Ok(Box::pin(own(till, head, body, record)).await),
+        Received::Probe => Ok(probe_answer(record)),
+        Received::Preflight => Ok(preflight_answer(&head, record)),
+        Received::Refused(denial) => Err(Refusal { denial, dialect: Dialect::Universal, record }),
+    };
+    let mut answer = outcome.unwrap_or_else(refuse);
+    if has_origin && !answer.is_own() && !answer.fields.contains(ALLOW_ORIGIN) {
+        // A page that holds a scoped key may read the answers; the key is the credential, not the origin.
+        answer.fields.push(ALLOW_ORIGIN, "*");
+    }
     answer.fields.push(REQUEST_ID, request_id.as_str());
     answer
+}
+
+/// What a request is for.
+enum Received {
+    /// A provider: the one named, or that of the key.
+    Data { provider: Option<String>, path: RawPath },
+    /// What a key may know about itself.
+    SelfCheck,
+    /// The control plane.
+    Own,
+    /// Whether anybody is there.
+    Probe,
+    /// A browser's question before it sends its request.
+    Preflight,
+    /// Nothing that is served here.
+    Refused(Denial),
+}
+
+fn receive(head: &Head) -> Received {
+    let path = head.target.path();
+    if head.method == Method::TRACE {
+        // It would send the request back, credentials included; RFC 9110 section 9.3.8 forbids that.
+        return Received::Refused(Denial::new(DenialCode::MalformedRequest, "TRACE is not forwarded."));
+    }
+    if head.method == Method::HEAD && path == "/" {
+        return Received::Probe;
+    }
+    match route(path) {
+        Ok(Route::Own) => Received::Own,
+        Err(denial) => Received::Refused(denial),
+        Ok(_) if is_preflight(head) => Received::Preflight,
+        Ok(Route::SelfCheck) => Received::SelfCheck,
+        Ok(Route::Data { provider, path }) => Received::Data { provider, path },
+    }
 }
 
 /// Answers a request whose head says no one thing.
@@ -98,38 +136,6 @@ pub(crate) fn refuse_head(client: &Arc<Client>, violation: &Violation) -> Answer
 /// The header that names a request.
 const REQUEST_ID: &str = "x-till-request-id";
 
-/// Stage 0: answer what is for till itself, hand on the rest.
-async fn receive(till: &Arc<Inner>, from: From, head: Head, body: RequestBody, record: Record) -> Answer {
-    let path = head.target.path();
-    if head.method == Method::TRACE {
-        // It would send the request back, credentials included; RFC 9110 section 9.3.8 forbids that.
-        let denial = Denial::new(DenialCode::MalformedRequest, "TRACE is not forwarded.");
-        return refuse(Refusal { denial, dialect: Dialect::Universal, record });
-    }
-    if head.method == Method::HEAD && path == "/" {
-        return probe_answer(record);
-    }
-    let route = match route(path) {
-        Ok(Route::Own) => return own(till, from, head, body, record).await,
-        Ok(route) => route,
-        Err(denial) => return refuse(Refusal { denial, dialect: Dialect::Universal, record }),
-    };
-    if is_preflight(&head) {
-        return preflight_answer(&head, record);
-    }
-    let has_origin = head.fields.contains("origin");
-    let outcome = match route {
-        Route::Data { provider, path } => pass(till, head, body, provider.as_deref(), &path, record).await,
-        _ => Box::pin(check_self(till, head, record)).await,
-    };
-    let mut answer = outcome.unwrap_or_else(refuse);
-    if has_origin && !answer.fields.contains(ALLOW_ORIGIN) {
-        // A page that holds a scoped key may read the answers; the key is the credential, not the origin.
-        answer.fields.push(ALLOW_ORIGIN, "*");
-    }
-    answer
-}
-
 /// Stages 1 to 7 for a request to a provider.
 async fn pass(
     till: &Arc<Inner>,
@@ -137,7 +143,7 @@ async fn pass(
     body: RequestBody,
     provider: Option<&str>,
     path: &RawPath,
-    mut record: Record,
+    mut record: Box<Record>,
 ) -> Result<Answer, Refusal> {
     // Before the key is known, the path may tell which errors the client understands.
     let mut dialect =
@@ -164,11 +170,11 @@ async fn pass(
     };
     let Admitted { admission, body, length, clamped, room } = admitted;
     let remaining = admission.remaining();
-    let answered = async {
-        let request = outbound(key.key(), &facts, &head, body, length)?;
-        send(till, &key, request, admission, room, &record).await
+    let request = match outbound(key.key(), &facts, &head, body, length) {
+        Ok(request) => request,
+        Err(denial) => return Err(Refusal { denial, dialect, record }),
     };
-    let forwarded = match answered.await {
+    let forwarded = match send(till, &key, request, admission, room, &record).await {
         Ok(forwarded) => forwarded,
         Err(denial) => {
             if denial.code == DenialCode::UpstreamUnreachable {
@@ -240,7 +246,7 @@ fn authenticated(
 }
 
 /// The free self-check.
-async fn check_self(till: &Inner, mut head: Head, mut record: Record) -> Result<Answer, Refusal> {
+async fn check_self(till: &Inner, mut head: Head, mut record: Box<Record>) -> Result<Answer, Refusal> {
     let mut dialect = Dialect::Universal;
     let answered = async {
         let (key, _) = authenticated(till, &mut head, &mut dialect, &mut record)?;
@@ -257,9 +263,9 @@ async fn check_self(till: &Inner, mut head: Head, mut record: Record) -> Result<
 }
 
 /// The control plane.
-async fn own(till: &Inner, from: From, head: Head, body: RequestBody, mut record: Record) -> Answer {
-    let From { peer, client } = from;
-    let own = OwnRequest { peer, client, request_id: record.request_id.to_string() };
+async fn own(till: &Inner, head: Head, body: RequestBody, mut record: Box<Record>) -> Answer {
+    let request_id = record.request_id.to_string();
+    let own = OwnRequest { peer: record.peer(), client: record.client, request_id };
     record.is_data = false;
     let mut request = Request::new(body);
     *request.method_mut() = head.method;
@@ -281,7 +287,7 @@ async fn own(till: &Inner, from: From, head: Head, body: RequestBody, mut record
 }
 
 /// Some clients look whether anybody is there before they send their first request.
-fn probe_answer(mut record: Record) -> Answer {
+fn probe_answer(mut record: Box<Record>) -> Answer {
     record.is_data = false;
     record.status = Some(StatusCode::OK);
     Answer::ready(StatusCode::OK, Fields::default(), Bytes::new())
@@ -295,7 +301,7 @@ fn is_preflight(head: &Head) -> bool {
         && head.fields.contains("access-control-request-method")
 }
 
-fn preflight_answer(head: &Head, mut record: Record) -> Answer {
+fn preflight_answer(head: &Head, mut record: Box<Record>) -> Answer {
     let mut fields = Fields::from_iter([(ALLOW_ORIGIN, "*"), ("access-control-max-age", "600")]);
     for (asked, granted) in [
         ("access-control-request-method", "access-control-allow-methods"),

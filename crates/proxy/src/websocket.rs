@@ -46,7 +46,7 @@ pub(crate) fn open(
     key: Authenticated,
     protocol: WebsocketProtocol,
     forwarded: Forwarded,
-    mut record: Record,
+    mut record: Box<Record>,
 ) -> Answer {
     let Forwarded { head, lease, mut hold, measure, .. } = forwarded;
     if let Some(record) = hold.record_mut() {
@@ -89,7 +89,7 @@ struct Session {
     protocol: WebsocketProtocol,
     /// The hold of the opening request, until the first message that starts work uses it.
     paid: Option<Hold>,
-    record: Record,
+    record: Box<Record>,
 }
 
 /// Why a session ends.

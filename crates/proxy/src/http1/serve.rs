@@ -54,8 +54,14 @@ pub(crate) async fn serve(
             None => return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?),
             Some(Ok(Request { head, is_kept })) => {
                 let how = How { version: head.version, is_head: head.method == Method::HEAD, is_kept };
-                let serving = request::serve(Arc::clone(&client), head, RequestBody::http1(door.body()));
-                let Some(answer) = while_there(&door, serving).await else { return Ok(()) };
+                let mut serving =
+                    pin!(request::serve(Arc::clone(&client), head, RequestBody::http1(door.body())));
+                let served = poll_fn(|cx| match serving.as_mut().poll(cx) {
+                    Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                    Poll::Pending => door.lock().poll_gone(cx).map(|()| None),
+                });
+                // Nobody is there any more to answer.
+                let Some(answer) = served.await else { return Ok(()) };
                 (answer, how)
             }
             Some(Err(violation)) => {
@@ -78,16 +84,6 @@ pub(crate) async fn serve(
         door.lock().answered();
         memory = out;
     }
-}
-
-/// Drives this on as long as the client is there; `None` if it left.
-async fn while_there<T>(door: &Shared<Socket>, serving: impl Future<Output = T>) -> Option<T> {
-    let mut serving = pin!(serving);
-    poll_fn(|cx| match serving.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => door.lock().poll_gone(cx).map(|()| None),
-    })
-    .await
 }
 
 /// What a request says about the form of its answer.
