@@ -8,6 +8,7 @@ mod format;
 mod framing;
 mod reader;
 mod scanner;
+mod span;
 mod tally;
 mod unit;
 

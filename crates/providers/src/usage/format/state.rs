@@ -127,8 +127,8 @@ impl State {
         self.in_array = found.in_array;
         self.is_bare = found.tally == Tally::default();
         self.tally.add(&found.tally);
-        replace(&mut self.model, text(found, Field::Model));
-        replace(&mut self.tier, text(found, Field::Tier));
+        replace(&mut self.model, found, Field::Model);
+        replace(&mut self.tier, found, Field::Tier);
         for (field, raw) in &found.values {
             match field {
                 // The same figures in a place of Groq's own.
@@ -329,10 +329,10 @@ impl State {
         let Ok(encoded) = serde_json::from_slice::<String>(raw) else { return };
         let Ok(inner) = base64::engine::general_purpose::STANDARD.decode(encoded) else { return };
         let mut scanner = Scanner::new(tree(self.format));
-        scanner.push(&inner, &mut |mut found| {
+        scanner.push(&inner, &mut |found| {
             // No chunk is in a chunk.
             found.values.retain(|(field, _)| *field != Field::Wrapped);
-            self.document(&found);
+            self.document(found);
         });
     }
 
@@ -438,10 +438,13 @@ fn text(found: &Found, wanted: Field) -> Option<Cow<'_, str>> {
 }
 
 /// Takes over what is new: every chunk of a stream says the same.
-fn replace(known: &mut Option<String>, said: Option<Cow<'_, str>>) {
-    if let Some(said) = said
-        && known.as_deref() != Some(&said)
-    {
+fn replace(known: &mut Option<String>, found: &Found, wanted: Field) {
+    let Some(raw) = found.raw(wanted) else { return };
+    let said = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\""));
+    if said.is_some() && said == known.as_ref().map(String::as_bytes) && !raw.contains(&b'\\') {
+        return;
+    }
+    if let Some(said) = text(found, wanted) {
         *known = Some(said.into_owned());
     }
 }
