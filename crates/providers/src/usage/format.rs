@@ -3,6 +3,7 @@
 mod counts;
 mod money;
 mod state;
+mod value;
 
 use super::reader::AnswerFormat;
 use super::scanner::{Field, Node, Step, Tree};

@@ -11,7 +11,7 @@ use super::tally::{Mark, Tally};
 const CAPTURE_MAX: usize = 64 * 1024;
 
 /// Room for most of them.
-const CAPTURE_USUAL: usize = 64;
+const CAPTURE_USUAL: usize = 256;
 
 /// The longest value that is counted by what it says: a word or a small number.
 const MARK_MAX: usize = 64;
