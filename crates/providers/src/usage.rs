@@ -8,7 +8,6 @@ mod format;
 mod framing;
 mod reader;
 mod scanner;
-mod span;
 mod tally;
 mod unit;
 

@@ -4,8 +4,8 @@
 //! looks like usage (in a tool's arguments, in metadata) is not taken for it. Names are compared decoded. What is
 //! found is kept as raw JSON, up to a bound, and read when its document ends.
 
-use super::span::{IS_FLAT, IS_SCALAR, after_blanks, quote_or_escape, run, whole_string, whole_value};
 use super::tally::{Mark, Tally};
+use crate::json::span::{IS_FLAT, IS_SCALAR, after_blanks, quote_or_escape, run, whole_string, whole_value};
 
 /// The longest value that is kept, in bytes.
 const CAPTURE_MAX: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Number;
 
-use crate::usage::span::{self, IS_SCALAR, run, whole_string};
+use crate::json::span::{self, IS_SCALAR, run, whole_string};
 
 /// A JSON value.
 #[derive(Clone, Debug)]

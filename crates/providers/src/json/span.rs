@@ -4,12 +4,13 @@ use memchr::memchr2;
 
 /// The length of a string that ends within these bytes and has no escapes in it; they begin behind its first quote.
 #[inline]
-pub(super) fn whole_string(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn whole_string(bytes: &[u8]) -> Option<usize> {
     quote_or_escape(bytes).filter(|end| bytes.get(*end) == Some(&b'"'))
 }
 
 /// A number, a word or a string without escapes that ends within these bytes and is a member's, and what stands behind it.
-pub(super) fn whole_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+#[inline]
+pub(crate) fn whole_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = match bytes.strip_prefix(b"\"") {
         Some(quoted) => whole_string(quoted)? + 2,
         None => run(bytes, &IS_SCALAR),
@@ -20,7 +21,7 @@ pub(super) fn whole_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 #[inline]
-pub(super) fn after_blanks(bytes: &[u8]) -> &[u8] {
+pub(crate) fn after_blanks(bytes: &[u8]) -> &[u8] {
     match bytes.first() {
         Some(b' ' | b'\t' | b'\r' | b'\n') => &bytes[run(bytes, &IS_BLANK)..],
         _ => bytes,
@@ -29,7 +30,7 @@ pub(super) fn after_blanks(bytes: &[u8]) -> &[u8] {
 
 /// Where the first quote or backslash is. Most are within a few bytes, where `memchr2` takes longer.
 #[inline]
-pub(super) fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
     const NEAR: usize = 4;
     const ONES: u64 = 0x0101_0101_0101_0101;
     // The lowest bit that is set is in the lowest byte that is zero.
@@ -47,16 +48,19 @@ pub(super) fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
     memchr2(b'"', b'\\', &bytes[seen..]).map(|at| seen + at)
 }
 
-pub(super) type Kind = [bool; 256];
+pub(crate) type Kind = [bool; 256];
 
 /// Blanks between values.
-static IS_BLANK: Kind = kind(b" \t\r\n", true);
+pub(crate) static IS_BLANK: Kind = kind(b" \t\r\n", true);
+
+/// Blanks and what stands between values.
+pub(crate) static IS_BETWEEN: Kind = kind(b",: \t\r\n", true);
 
 /// Bytes of numbers and words, and of what is neither.
-pub(super) static IS_SCALAR: Kind = kind(b"\"{}[],: \t\r\n", false);
+pub(crate) static IS_SCALAR: Kind = kind(b"\"{}[],: \t\r\n", false);
 
 /// What neither begins a string nor changes the nesting.
-pub(super) static IS_FLAT: Kind = kind(b"\"{}[]", false);
+pub(crate) static IS_FLAT: Kind = kind(b"\"{}[]", false);
 
 /// Whether a byte is among these, or is not.
 const fn kind(bytes: &[u8], is: bool) -> Kind {
@@ -70,6 +74,7 @@ const fn kind(bytes: &[u8], is: bool) -> Kind {
 }
 
 /// How many of these bytes, from the first on, are of a kind.
-pub(super) fn run(bytes: &[u8], kind: &Kind) -> usize {
+#[inline]
+pub(crate) fn run(bytes: &[u8], kind: &Kind) -> usize {
     bytes.iter().position(|byte| !kind[usize::from(*byte)]).unwrap_or(bytes.len())
 }
