@@ -18,9 +18,10 @@ use till_core::time::Timestamp;
 use till_core::token::{IndexKey, KeyRing, MasterKey, token_fingerprint};
 use till_core::upstream::{Placement, Upstream};
 use till_providers::bound::demand;
-use till_providers::price::PriceTable;
-use till_providers::request::{Question, facts};
-use till_providers::usage::{AnswerFormat, UsageReader};
+use till_providers::price::{PriceContext, PriceTable};
+use till_providers::request::{Question, endpoint, facts};
+use till_providers::scope::check_endpoint;
+use till_providers::usage::{AnswerFormat, Unit, Usage, UsageReader};
 use till_providers::{Provider, Registry};
 
 use crate::answers::{CHAT, EVENT_BYTES, answer, stream};
@@ -59,9 +60,11 @@ pub fn all() -> Vec<HotPath> {
         token_open(),
         token_known(),
         path(),
+        endpoint_rules(),
         bound(),
         usage_json(),
         usage_stream(),
+        usage_price(),
         redact_json(),
         redact_stream(),
         ledger("ledger-calls", "hold and settle one activation", calls()),
@@ -116,6 +119,16 @@ fn path() -> HotPath {
     HotPath::new("path", "check a path and make it final", move || final_path(&provider, black_box(PATH)))
 }
 
+fn endpoint_rules() -> HotPath {
+    let provider = openai();
+    let path = final_path(&provider, PATH);
+    HotPath::new("endpoint", "compare a path with the tables of endpoints", move || {
+        let path = black_box(&path);
+        check_endpoint(&provider, None, &Method::POST, path).expect("an open endpoint");
+        (endpoint(&provider, &Method::POST, path), provider.denied_field(&Method::POST, path))
+    })
+}
+
 fn bound() -> HotPath {
     let (provider, prices) = (openai(), PriceTable::builtin());
     let (path, headers) = (final_path(&provider, PATH), Fields::default());
@@ -156,6 +169,21 @@ fn usage_json() -> HotPath {
 fn usage_stream() -> HotPath {
     let run = usage(stream(), "text/event-stream", EVENT_BYTES);
     HotPath::new("usage-stream", "the usage in a stream of 200 events, 60 KB, one event at a time", run)
+}
+
+fn usage_price() -> HotPath {
+    let (provider, prices) = (openai(), PriceTable::builtin());
+    let usage = Usage::from_iter([
+        (Unit::InputTokens, 24),
+        (Unit::CacheReadTokens, 0),
+        (Unit::OutputReasoningTokens, 0),
+        (Unit::OutputTokens, 40),
+    ]);
+    HotPath::new("usage-price", "find the price of a model and what a usage costs", move || {
+        let price = prices.find(provider.price_id(), black_box("gpt-4o-mini-2024-07-18"));
+        let price = price.expect("a model with a price");
+        price.cost_picos(&PriceContext::default(), [AT, Timestamp(AT.0 + 900)], black_box(&usage))
+    })
 }
 
 fn redact(body: Vec<u8>, piece: usize) -> impl FnMut() -> usize {

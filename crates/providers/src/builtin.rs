@@ -27,27 +27,27 @@ const V1: PathTable = PathTable { prefixes: &[("/v1", "/v1")], resources: &[], b
 
 /// A model id with a slash in it (`meta-llama/Llama-3`), as SDKs write it into the path.
 const MODEL_IDS: EncodedSlash = EncodedSlash::In(&[
-    Pattern("/v1/models/*"),
-    Pattern("/openai/v1/models/*"),
-    Pattern("/inference/v1/models/*"),
-    Pattern("/inference/v1/models/*/*/*/*"),
-    Pattern("/api/v1/models/*/endpoints"),
+    Pattern::new("/v1/models/*"),
+    Pattern::new("/openai/v1/models/*"),
+    Pattern::new("/inference/v1/models/*"),
+    Pattern::new("/inference/v1/models/*/*/*/*"),
+    Pattern::new("/api/v1/models/*/endpoints"),
 ]);
 
 /// Amazon resource names in the place of an id.
 const RESOURCE_NAMES: EncodedSlash = EncodedSlash::In(&[
-    Pattern("/model/**"),
-    Pattern("/guardrail/**"),
-    Pattern("/async-invoke/**"),
-    Pattern("/inference-profiles/**"),
+    Pattern::new("/model/**"),
+    Pattern::new("/guardrail/**"),
+    Pattern::new("/async-invoke/**"),
+    Pattern::new("/inference-profiles/**"),
 ]);
 
 /// Files, branches and tags in a repository, and names of container images.
 const GITHUB_NAMES: EncodedSlash = EncodedSlash::In(&[
-    Pattern("/repos/*/*/**"),
-    Pattern("/orgs/*/packages/**"),
-    Pattern("/users/*/packages/**"),
-    Pattern("/user/packages/**"),
+    Pattern::new("/repos/*/*/**"),
+    Pattern::new("/orgs/*/packages/**"),
+    Pattern::new("/users/*/packages/**"),
+    Pattern::new("/user/packages/**"),
 ]);
 
 /// All rows, in the order in which they are listed.

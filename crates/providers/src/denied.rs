@@ -108,19 +108,20 @@ impl Methods {
 
 impl DeniedEndpoint {
     /// Whether a request is to this endpoint.
+    #[inline]
     pub fn matches(&self, method: &Method, path: &Comparable<'_>) -> bool {
-        self.methods.contains(method) && self.pattern.matches(path)
+        self.pattern.matches(path) && self.methods.contains(method)
     }
 }
 
 /// A row for every method.
 const fn any(pattern: &'static str, reason: DeniedReason, source: &'static str) -> DeniedEndpoint {
-    DeniedEndpoint { methods: Methods::Any, pattern: Pattern(pattern), reason, source }
+    DeniedEndpoint { methods: Methods::Any, pattern: Pattern::new(pattern), reason, source }
 }
 
 /// A row for every method but those that only look.
 const fn writing(pattern: &'static str, reason: DeniedReason, source: &'static str) -> DeniedEndpoint {
-    DeniedEndpoint { methods: Methods::Writing, pattern: Pattern(pattern), reason, source }
+    DeniedEndpoint { methods: Methods::Writing, pattern: Pattern::new(pattern), reason, source }
 }
 
 impl Provider {

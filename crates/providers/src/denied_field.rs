@@ -40,7 +40,7 @@ static ROWS: [DeniedField; 4] = [
 ];
 
 const fn row(pattern: &'static str, source: &'static str) -> DeniedField {
-    DeniedField { pattern: Pattern(pattern), name: "background", reason: BACKGROUND, source }
+    DeniedField { pattern: Pattern::new(pattern), name: "background", reason: BACKGROUND, source }
 }
 
 impl DeniedField {

@@ -3,6 +3,9 @@
 //! Of two equal names some parsers take the first and some the last, so a message with both would be
 //! counted as one thing and acted on as another.
 
+mod clear;
+pub(crate) mod span;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,6 +43,14 @@ impl Node<'_> {
             _ => None,
         }
     }
+}
+
+/// Whether [`parse`] can read a text, where nothing of it is needed.
+///
+/// # Errors
+/// Those of [`parse`].
+pub(crate) fn check(text: &[u8]) -> Result<(), serde_json::Error> {
+    if clear::is_clear(text) { Ok(()) } else { parse(text).map(|_| ()) }
 }
 
 /// Reads a whole text.

@@ -18,7 +18,7 @@ use till_core::time::Timestamp;
 pub use overrides::{AskedPrices, PriceFile, PriceMistake, PriceRow};
 pub use rates::Rates;
 
-use crate::usage::Unit;
+use crate::usage::{Unit, Usage};
 use data::Constraint;
 use matching::Clause;
 
@@ -318,6 +318,16 @@ impl ModelPrice {
         // <https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing>.
         let token_tenths = if context.value("inference_geo") == Some("us") { 11 } else { 10 };
         Rates::new(figures, self.audio_millis_min, token_tenths)
+    }
+
+    /// What a usage costs, in pico-dollars, at the dearer of two moments.
+    pub fn cost_picos(&self, context: &PriceContext, moments: [Timestamp; 2], usage: &Usage) -> u128 {
+        let [one, other] = moments;
+        let at = |at| self.rates(context, at).cost_picos(usage);
+        let variants = self.variants.iter().map(|variant| &variant.period);
+        let mut periods = self.prices.iter().chain(variants);
+        let is_alike = periods.all(|period| period.constraint.holds(one) == period.constraint.holds(other));
+        if is_alike { at(one) } else { at(one).max(at(other)) }
     }
 
     /// The times of day at which there are prices of their own: from the first to before the second minute of the day,

@@ -50,7 +50,7 @@ impl Provider {
             return None;
         }
         let path = Comparable::new(path);
-        let is = |pattern| Pattern(pattern).matches(&path);
+        let is = |pattern| Pattern::new(pattern).matches(&path);
         let realtime = || Some(WebsocketProtocol::OpenAiRealtime(Realtime::default()));
         match self.websockets() {
             Websockets::OpenAi if is("/v1/realtime") => realtime(),

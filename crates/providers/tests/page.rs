@@ -79,7 +79,8 @@ fn denied(registry: &Registry) -> String {
         }
         text.push_str("| path | methods | because it | source |\n| --- | --- | --- | --- |\n");
         for row in rows {
-            let (path, methods, reason) = (code(row.pattern.0), row.methods.as_str(), row.reason.as_str());
+            let (path, methods, reason) =
+                (code(row.pattern.as_str()), row.methods.as_str(), row.reason.as_str());
             writeln!(text, "| {path} | {methods} | {reason} | <{}> |", row.source)
                 .expect("a string takes everything");
         }

@@ -7,7 +7,7 @@ use till_providers::usage::AnswerFormat::{
     self, Anthropic, BedrockConverse, BedrockInvoke, Cohere, Gemini, OpenAiChat, OpenAiResponses, Silent,
 };
 use till_providers::usage::Unit::{self, *};
-use till_providers::usage::{Charge, Reading, Usage, UsageReader};
+use till_providers::usage::{Charge, Progress, Reading, Usage, UsageReader};
 
 const JSON: &str = "application/json";
 const SSE: &str = "text/event-stream; charset=utf-8";
@@ -17,11 +17,21 @@ const FORMATS: [AnswerFormat; 8] =
     [Silent, OpenAiChat, OpenAiResponses, Anthropic, Gemini, Cohere, BedrockConverse, BedrockInvoke];
 
 fn read<'b>(format: AnswerFormat, kind: &str, pieces: impl IntoIterator<Item = &'b [u8]>) -> Reading {
+    read_through(format, kind, pieces).0
+}
+
+/// The same, and what was known before the end.
+fn read_through<'b>(
+    format: AnswerFormat,
+    kind: &str,
+    pieces: impl IntoIterator<Item = &'b [u8]>,
+) -> (Reading, Progress) {
     let mut headers = Fields::default();
     headers.push("content-type", kind);
     let mut reader = UsageReader::new(format, &headers);
     pieces.into_iter().for_each(|piece| reader.push(piece));
-    reader.finish()
+    let progress = reader.progress();
+    (reader.finish(), progress)
 }
 
 fn whole(format: AnswerFormat, kind: &str, answer: &str) -> Reading {
@@ -591,19 +601,69 @@ fn bodies_of_invoke_model_beside_its_headers() {
     }
 }
 
+/// Of such pieces answers are made; put together at random they are nearly answers. What comes byte by byte is read
+/// in the plain way.
+const PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    " ",
+    "\"",
+    "\\",
+    "7",
+    "null",
+    "\r\n",
+    "\n\ndata: {",
+    "\n\ndata: [DONE]\n\n",
+    "\"a\":\"b\",",
+    "\"a\" : 1e2 ,",
+    "\"usage\":",
+    "\"us\\u0061ge\":{",
+    "\"usage\":null,",
+    "\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}",
+    "\"usage\":{\"input_tokens\":7,\"output_tokens\":2}",
+    "\"usageMetadata\":{\"promptTokenCount\":7,\"candidatesTokenCount\":2}",
+    "\"usage\":{\"billed_units\":{\"input_tokens\":7}}",
+    "\"usage\":{\"inputTokens\":7,\"outputTokens\":2}",
+    "\"model\":\"m\",",
+    "\"model\":\"\\u006d\",",
+    "\"model\":\"a name that is longer than what is counted by what it says, and than most names\",",
+    "\"type\":\"message_start\",",
+    "\"type\":\"response.completed\",",
+    "\"message\":{",
+    "\"response\":{",
+    "\"choices\":[{",
+    "\"index\":1,",
+    "\"finish_reason\":null,",
+    "\"finish_reason\":\"stop\"}]",
+    "\"candidates\":[{",
+    "\"finishReason\":\"STOP\"}]",
+    "\"content\":{\"parts\":[{\"text\":\"é\"}]},",
+    "\"delta\":{\"content\":\"Hi\"},",
+    "\"delta\":{\"text\":\"line\\n\",",
+    "\"delta\":{\"stop_reason\":\"end_turn\"},",
+    "\"results\":[{\"tokenCount\":3}],\"inputTextTokenCount\":4,",
+];
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
     #[test]
     fn any_bytes_are_read_alike_in_any_pieces(
         bytes in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..200),
             "(data: ?)?[\\[\\]{}:,\"a-z0-9\\\\ \r\n]{0,120}".prop_map(String::into_bytes),
+            proptest::collection::vec(proptest::sample::select(PIECES), 0..40)
+                .prop_map(|pieces| format!("data: {{{}", pieces.concat()).into_bytes()),
         ],
-        cut in 1..50_usize,
+        cut in prop_oneof![Just(1), 1..50_usize],
         kind in prop_oneof![Just(JSON), Just(SSE), Just(FRAMES)],
     ) {
         for format in FORMATS {
-            let reading = read(format, kind, [&bytes[..]]);
-            prop_assert_eq!(read(format, kind, bytes.chunks(cut)), reading);
+            let reading = read_through(format, kind, [&bytes[..]]);
+            prop_assert_eq!(read_through(format, kind, bytes.chunks(cut)), reading);
         }
     }
 }

@@ -233,8 +233,7 @@ fn charge_picos(measure: &Measure, provider: &Provider, charge: &Charge) -> Opti
     let mut context = measure.context.clone();
     context.merge(&charge.context);
     // Which of the two moments counts is the provider's business.
-    let at = |at| price.rates(&context, at).cost_picos(&charge.usage);
-    Some(at(measure.at).max(at((measure.clock)())))
+    Some(price.cost_picos(&context, [measure.at, (measure.clock)()], &charge.usage))
 }
 
 /// The greater of two amounts, per dimension.

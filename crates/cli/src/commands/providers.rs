@@ -70,7 +70,7 @@ pub(crate) fn show(id: &str, output: Output, surroundings: &Surroundings) -> any
     }
     for endpoint in provider.denied_endpoints() {
         let methods = endpoint.methods.as_str();
-        output::line(&format!("  {} ({methods}): {}", endpoint.pattern.0, endpoint.reason.as_str()))?;
+        output::line(&format!("  {} ({methods}): {}", endpoint.pattern.as_str(), endpoint.reason.as_str()))?;
     }
     Ok(())
 }
@@ -114,7 +114,7 @@ fn describe(provider: &Provider) -> Value {
 
 fn denied(endpoint: &DeniedEndpoint) -> Value {
     json!({
-        "path": endpoint.pattern.0,
+        "path": endpoint.pattern.as_str(),
         "methods": endpoint.methods.as_str(),
         "reason": endpoint.reason.as_str(),
         "source": endpoint.source,

@@ -50,17 +50,20 @@ impl<'a> Rates<'a> {
     /// count. Above a threshold everything has the price above it.
     pub fn cost_picos(&self, usage: &Usage) -> u128 {
         let input_tokens = usage.count(Unit::InputTokens);
-        let mut rests: Vec<(Unit, u64)> = Vec::with_capacity(self.figures.len());
+        let mut rests = [0_u64; Unit::COUNT];
         let (mut picos, mut per_hour) = (0_u128, 0_u128);
-        for (unit, figure) in &self.figures {
+        for (index, (unit, figure)) in self.figures.iter().enumerate() {
             let count = match *unit {
                 Unit::Requests => 1,
                 Unit::AudioMillis | Unit::InputAudioMillis => self.audio_millis(*unit, usage),
                 unit => usage.count(unit),
             };
-            let parts = rests.iter().filter(|(part, _)| unit.contains(*part)).map(|(_, rest)| *rest);
-            let rest = parts.fold(count, u64::saturating_sub);
-            rests.push((*unit, rest));
+            if count == 0 {
+                continue;
+            }
+            let parts = self.figures[..index].iter().filter(|(part, _)| unit.contains(*part));
+            let rest = parts.map(|(part, _)| rests[*part as usize]).fold(count, u64::saturating_sub);
+            rests[*unit as usize] = rest;
             let amount = u128::from(self.with_surcharge(*unit, figure.at(input_tokens))) * u128::from(rest);
             let sum = if units_per_figure(*unit) == 1 { &mut picos } else { &mut per_hour };
             *sum = sum.saturating_add(amount);

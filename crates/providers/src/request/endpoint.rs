@@ -59,7 +59,7 @@ impl Endpoint {
         name: &'static str,
         source: &'static str,
     ) -> Self {
-        let pattern = Pattern(pattern);
+        let pattern = Pattern::new(pattern);
         let (answer, content) = (AnswerFormat::Silent, Content::Json);
         Self { name, answer, is_free: true, source, content, read: None, methods, pattern }
     }
@@ -72,7 +72,7 @@ impl Endpoint {
         read: Read,
         source: &'static str,
     ) -> Self {
-        let pattern = Pattern(pattern);
+        let pattern = Pattern::new(pattern);
         let content = Content::Json;
         Self { name, answer, is_free: false, source, content, read: Some(read), methods: POST, pattern }
     }
@@ -84,7 +84,7 @@ impl Endpoint {
 
     /// The same as rules of a scope, one for each method.
     pub fn rules(&self) -> Vec<EndpointRule> {
-        let rule = |method: &Method| EndpointRule::parse(&format!("{method} {}", self.pattern.0));
+        let rule = |method: &Method| EndpointRule::parse(&format!("{method} {}", self.pattern.as_str()));
         self.methods.iter().map(|method| rule(method).expect("the tables have good patterns")).collect()
     }
 
@@ -92,7 +92,7 @@ impl Endpoint {
     pub fn pattern(&self) -> String {
         let methods: Vec<&str> =
             self.methods.iter().filter(|method| **method != Method::HEAD).map(Method::as_str).collect();
-        format!("{} {}", methods.join(", "), self.pattern.0)
+        format!("{} {}", methods.join(", "), self.pattern.as_str())
     }
 }
 
@@ -118,5 +118,5 @@ pub fn endpoint(provider: &Provider, method: &Method, path: &FinalPath) -> Optio
         return None;
     }
     let path = Comparable::new(path);
-    rows.iter().find(|row| row.methods.contains(method) && row.pattern.matches_exactly(&path))
+    rows.iter().find(|row| row.pattern.matches_exactly(&path) && row.methods.contains(method))
 }

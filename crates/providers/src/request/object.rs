@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde_json::value::RawValue;
-
 use super::Refused;
-use crate::json::{self, Node};
+use crate::json;
+use crate::json::span::{IS_BETWEEN, IS_BLANK, IS_SCALAR, Kind, quote_or_escape, run};
 
 /// An object in a body.
 #[derive(Clone, Debug)]
@@ -23,6 +22,9 @@ pub(crate) struct Value<'a> {
     start: usize,
 }
 
+/// Room for the members of most objects.
+const MEMBERS_USUAL: usize = 16;
+
 /// Deeper than this nobody follows.
 const DEPTH_MAX: usize = 64;
 
@@ -37,10 +39,7 @@ impl<'a> Object<'a> {
                 "The body of this request must be JSON that can be read in one way only: {error}."
             ))
         };
-        let node = json::parse(body).map_err(|error| malformed(&error))?;
-        if !matches!(node, Node::Object(_)) {
-            return Err(malformed(&"it is no object"));
-        }
+        json::check(body).map_err(|error| malformed(&error))?;
         let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
         Value { raw: text, start: 0 }.as_object().ok_or_else(|| malformed(&"it is no object"))
     }
@@ -109,8 +108,10 @@ impl<'a> Value<'a> {
         if !self.raw.trim_start().starts_with('{') {
             return None;
         }
-        let members: Members<'a> = serde_json::from_str(self.raw).ok()?;
-        let members = members.0.into_iter().map(|(name, raw)| (name, self.inner(raw))).collect();
+        let mut members = Vec::with_capacity(MEMBERS_USUAL);
+        for (name, value) in Parts::of(*self) {
+            members.push((name?.as_str()?, value));
+        }
         let end = self.start + self.raw.trim_end().len() - 1;
         Some(Object { members, end })
     }
@@ -119,15 +120,7 @@ impl<'a> Value<'a> {
         if !self.raw.starts_with('[') {
             return None;
         }
-        let items: Vec<&RawValue> = serde_json::from_str(self.raw).ok()?;
-        Some(items.into_iter().map(|raw| self.inner(raw)).collect())
-    }
-
-    fn inner(&self, raw: &'a RawValue) -> Self {
-        let raw = raw.get();
-        // Both are slices of the same body.
-        let offset = raw.as_ptr() as usize - self.raw.as_ptr() as usize;
-        Self { raw, start: self.start + offset }
+        Some(Parts::of(*self).map(|(_, value)| value).collect())
     }
 
     /// The bytes of all text below, names included, decoded, and of numbers and words that stand outside of strings.
@@ -221,6 +214,53 @@ impl<'a> Value<'a> {
     }
 }
 
+/// What stands in an object, with its names, or in an array.
+struct Parts<'a> {
+    whole: Value<'a>,
+    tokens: Tokens<'a>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(whole: Value<'a>) -> Self {
+        let mut tokens = Tokens::of(whole.raw);
+        // The bracket with which it begins.
+        tokens.next();
+        Self { whole, tokens }
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = (Option<Value<'a>>, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut name = None;
+        loop {
+            let token = self.tokens.next()?;
+            let value = match token {
+                Token::Close => return None,
+                Token::Name(text) => {
+                    name = Some(self.whole.token(text));
+                    continue;
+                }
+                Token::Text(text) | Token::Word(text) => text,
+                Token::Open { .. } => {
+                    let start = self.tokens.at - 1;
+                    let mut depth = 1;
+                    while depth > 0 {
+                        match self.tokens.next()? {
+                            Token::Open { .. } => depth += 1,
+                            Token::Close => depth -= 1,
+                            _ => {}
+                        }
+                    }
+                    &self.whole.raw[start..self.tokens.at]
+                }
+            };
+            return Some((name, self.whole.token(value)));
+        }
+    }
+}
+
 /// The pieces of a JSON text that is known to be one, in their order: one look at each byte, however deep it is nested.
 struct Tokens<'a> {
     raw: &'a str,
@@ -249,7 +289,7 @@ impl<'a> Tokens<'a> {
     fn end_of_text(&self, start: usize) -> usize {
         let bytes = self.raw.as_bytes();
         let mut at = start + 1;
-        while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        while let Some(found) = bytes.get(at..).and_then(quote_or_escape) {
             at += found;
             if bytes[at] == b'"' {
                 return at + 1;
@@ -259,9 +299,8 @@ impl<'a> Tokens<'a> {
         bytes.len()
     }
 
-    fn skip(&mut self, what: &[u8]) {
-        let rest = self.raw.as_bytes().get(self.at..).unwrap_or_default();
-        self.at += rest.iter().take_while(|byte| what.contains(byte)).count();
+    fn skip(&mut self, what: &Kind) {
+        self.at += run(self.raw.as_bytes().get(self.at..).unwrap_or_default(), what);
     }
 }
 
@@ -269,7 +308,7 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        self.skip(b" \t\r\n,:");
+        self.skip(&IS_BETWEEN);
         let start = self.at;
         let byte = *self.raw.as_bytes().get(start)?;
         self.at += 1;
@@ -279,7 +318,7 @@ impl<'a> Iterator for Tokens<'a> {
             b'"' => {
                 self.at = self.end_of_text(start);
                 let text = &self.raw[start..self.at];
-                self.skip(b" \t\r\n");
+                self.skip(&IS_BLANK);
                 if self.raw.as_bytes().get(self.at) == Some(&b':') {
                     Token::Name(text)
                 } else {
@@ -287,9 +326,7 @@ impl<'a> Iterator for Tokens<'a> {
                 }
             }
             _ => {
-                let rest = &self.raw.as_bytes()[start..];
-                let end = rest.iter().position(|byte| b" \t\r\n,:]}".contains(byte)).unwrap_or(rest.len());
-                self.at = start + end.max(1);
+                self.at = start + run(&self.raw.as_bytes()[start..], &IS_SCALAR).max(1);
                 Token::Word(&self.raw[start..self.at])
             }
         })
@@ -305,7 +342,7 @@ fn scalar_bytes(bytes: &[u8]) -> u64 {
 /// read it and write it anew. 0 for any other text.
 fn embedded_bytes(text: &str, depth: usize) -> Option<u64> {
     let text = text.trim();
-    if !text.starts_with(['{', '[']) || json::parse(text.as_bytes()).is_err() {
+    if !text.starts_with(['{', '[']) || json::check(text.as_bytes()).is_err() {
         return Some(0);
     }
     Value { raw: text, start: 0 }.rendered(depth + 1)
@@ -320,37 +357,6 @@ fn escaped_bytes(text: &str) -> u64 {
     };
     2 + text.chars().map(escaped).sum::<u64>()
 }
-
-/// The members of an object in their order.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Name<'de>, &RawValue>()? {
-                    members.push((name.0, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-/// A name, borrowed where nothing in it is escaped.
-#[derive(serde::Deserialize)]
-#[serde(transparent)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

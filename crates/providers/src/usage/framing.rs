@@ -80,6 +80,15 @@ impl Events {
 
     fn push_line(&mut self, mut piece: &[u8], sink: &mut impl FnMut(Piece<'_>)) {
         self.is_blank &= piece.is_empty();
+        if self.has_begun
+            && self.line == Line::Begun
+            && self.field.is_empty()
+            && let Some(rest) = piece.strip_prefix(DATA)
+        {
+            // Nearly all lines come so.
+            self.begin_data();
+            piece = rest;
+        }
         while self.line == Line::Begun && !piece.is_empty() {
             self.field.push(piece[0]);
             piece = &piece[1..];
@@ -87,12 +96,7 @@ impl Events {
                 self.field.clear();
                 self.is_blank = piece.is_empty();
             } else if self.field == DATA {
-                self.line = Line::Data;
-                self.at_data = true;
-                // A line feed stands between two lines of data.
-                if std::mem::replace(&mut self.has_data, true) {
-                    self.push_data(b"\n");
-                }
+                self.begin_data();
             } else if !DATA.starts_with(&self.field)
                 && (self.has_begun || !BYTE_ORDER_MARK.starts_with(&self.field))
             {
@@ -104,6 +108,15 @@ impl Events {
             let at_data = std::mem::take(&mut self.at_data);
             self.push_data(piece.strip_prefix(b" ").filter(|_| at_data).unwrap_or(piece));
             sink(Piece::Data(piece));
+        }
+    }
+
+    fn begin_data(&mut self) {
+        self.line = Line::Data;
+        self.at_data = true;
+        // A line feed stands between two lines of data.
+        if std::mem::replace(&mut self.has_data, true) {
+            self.push_data(b"\n");
         }
     }
 

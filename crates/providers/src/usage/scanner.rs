@@ -4,15 +4,14 @@
 //! looks like usage (in a tool's arguments, in metadata) is not taken for it. Names are compared decoded. What is
 //! found is kept as raw JSON, up to a bound, and read when its document ends.
 
-use memchr::memchr2;
-
 use super::tally::{Mark, Tally};
+use crate::json::span::{IS_FLAT, IS_SCALAR, after_blanks, quote_or_escape, run, whole_string, whole_value};
 
 /// The longest value that is kept, in bytes.
 const CAPTURE_MAX: usize = 64 * 1024;
 
 /// Room for most of them.
-const CAPTURE_USUAL: usize = 64;
+const CAPTURE_USUAL: usize = 256;
 
 /// The longest value that is counted by what it says: a word or a small number.
 const MARK_MAX: usize = 64;
@@ -75,20 +74,23 @@ pub(super) enum Step {
 }
 
 /// The tree of a format.
-pub(super) type Tree = fn(Node, &str) -> Step;
+pub(super) type Tree = fn(Node, &[u8]) -> Step;
 
-/// Names of generated text inside of a [`Node::Text`].
-const TEXT_NAMES: [&str; 9] = [
-    "arguments",
-    "content",
-    "delta",
-    "partial_json",
-    "reasoning",
-    "reasoning_content",
-    "refusal",
-    "text",
-    "thinking",
-];
+/// Whether this names generated text inside of a [`Node::Text`].
+fn is_text_name(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"arguments"
+            | b"content"
+            | b"delta"
+            | b"partial_json"
+            | b"reasoning"
+            | b"reasoning_content"
+            | b"refusal"
+            | b"text"
+            | b"thinking"
+    )
+}
 
 /// What one document said.
 #[derive(Debug, Default)]
@@ -112,6 +114,13 @@ impl Found {
             None => self.values.push((field, raw)),
         }
     }
+
+    /// Begins anew. The room of its values goes to `spare`: the next document of a stream usually has the same ones.
+    fn clear(&mut self, spare: &mut Vec<Vec<u8>>) {
+        spare.extend(self.values.drain(..).map(|(_, raw)| raw));
+        self.tally = Tally::default();
+        self.in_array = false;
+    }
 }
 
 #[derive(Debug)]
@@ -125,8 +134,8 @@ pub(super) struct Scanner {
     /// What the value to come is.
     next: Step,
     capture: Option<Capture>,
-    /// Room for values that are only counted.
-    spare: Vec<u8>,
+    /// Room for values to come.
+    spare: Vec<Vec<u8>>,
     found: Found,
     /// Bytes of generated text so far, counted from below.
     text_bytes: u64,
@@ -201,17 +210,14 @@ impl Scanner {
         self.string = None;
         self.next = Step::Into(Node::Root);
         self.capture = None;
-        self.found = Found::default();
+        self.found.clear(&mut self.spare);
         self.in_scalar = false;
         self.is_lost = false;
     }
 
     /// Reads on. Calls `end` with what was wanted whenever an object at the root, or in an array at the root, ends.
-    pub(super) fn push(&mut self, mut bytes: &[u8], end: &mut impl FnMut(Found)) {
-        while let Some(byte) = bytes.first() {
-            if self.is_lost {
-                return;
-            }
+    pub(super) fn push(&mut self, mut bytes: &[u8], end: &mut impl FnMut(&mut Found)) {
+        while !bytes.is_empty() && !self.is_lost {
             if self.string.is_some() {
                 bytes = self.push_string(bytes);
                 continue;
@@ -223,40 +229,45 @@ impl Scanner {
                     continue;
                 }
             }
-            self.push_byte(*byte, end);
-            bytes = &bytes[1..];
+            bytes = self.push_token(bytes, end);
         }
     }
 
     /// Whether neither names nor values count here: below a member that is not looked at, or inside of a value that is kept
     /// as it stands.
     fn is_in_nothing(&self) -> bool {
-        self.levels.last().is_some_and(|level| level.node == Node::Nothing)
+        self.node() == Node::Nothing
             && self.capture.as_ref().is_none_or(|capture| capture.depth < self.levels.len())
     }
 
     /// Passes over what does not count, to the end of it at most: only strings and nesting are followed. Takes nothing
     /// where that end comes next.
     fn push_nothing<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
-        let run = bytes.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'));
-        let run = run.unwrap_or(bytes.len());
-        let length = match bytes.get(run) {
-            Some(b'"') => {
-                self.string = Some(Text { is_name: false, is_counted: false, is_escaped: false });
-                run + 1
+        let mut at = 0;
+        while !self.is_lost {
+            at += run(&bytes[at..], &IS_FLAT);
+            match bytes.get(at) {
+                Some(b'"') => {
+                    at += 1;
+                    let Some(length) = whole_string(&bytes[at..]) else {
+                        self.string = Some(Text { is_name: false, is_counted: false, is_escaped: false });
+                        break;
+                    };
+                    at += length + 1;
+                }
+                Some(b'{' | b'[') => {
+                    at += 1;
+                    self.is_lost = self.levels.len() + self.below >= DEPTH_MAX;
+                    self.below += 1;
+                }
+                Some(_) if self.below > 0 => {
+                    at += 1;
+                    self.below -= 1;
+                }
+                _ => break,
             }
-            Some(b'{' | b'[') => {
-                self.is_lost = self.levels.len() + self.below >= DEPTH_MAX;
-                self.below += 1;
-                run + 1
-            }
-            Some(_) if self.below > 0 => {
-                self.below -= 1;
-                run + 1
-            }
-            _ => run,
-        };
-        let (taken, rest) = bytes.split_at(length);
+        }
+        let (taken, rest) = bytes.split_at(at);
         self.keep_value(taken);
         rest
     }
@@ -272,7 +283,7 @@ impl Scanner {
             self.keep(byte);
             return rest;
         }
-        let run = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+        let run = quote_or_escape(bytes).unwrap_or(bytes.len());
         if text.is_counted {
             self.text_bytes += run as u64;
         }
@@ -298,107 +309,174 @@ impl Scanner {
         }
         // Without its last quote.
         self.name.pop();
-        let node = self.levels.last().map_or(Node::Nothing, |level| level.node);
-        self.next = self.step(node);
-        if let Some(level) = self.levels.last_mut() {
-            level.expects_name = false;
-        }
-    }
-
-    fn step(&self, node: Node) -> Step {
-        if node == Node::Nothing || self.name.len() > NAME_MAX {
-            return Step::Into(Node::Nothing);
-        }
-        let decoded;
-        let name = if self.name.contains(&b'\\') {
+        if self.name.len() > NAME_MAX {
+            self.end_name(b"");
+        } else if self.name.contains(&b'\\') {
             let quoted = [b"\"", &self.name[..], b"\""].concat();
-            decoded = serde_json::from_slice::<String>(&quoted).unwrap_or_default();
-            &decoded
+            let decoded = serde_json::from_slice::<String>(&quoted).unwrap_or_default();
+            self.end_name(decoded.as_bytes());
         } else {
-            std::str::from_utf8(&self.name).unwrap_or_default()
-        };
-        match node {
-            Node::Text if TEXT_NAMES.contains(&name) => Step::Into(Node::Text),
-            Node::Text => (self.tree)(Node::Text, name),
-            node => (self.tree)(node, name),
+            let name = std::mem::take(&mut self.name);
+            self.end_name(&name);
+            self.name = name;
         }
     }
 
-    fn push_byte(&mut self, byte: u8, end: &mut impl FnMut(Found)) {
-        match byte {
+    /// A name has ended: it says what the value behind it is.
+    fn end_name(&mut self, name: &[u8]) {
+        let Some(level) = self.levels.last_mut() else { return };
+        level.expects_name = false;
+        self.next = match level.node {
+            Node::Nothing => Step::Into(Node::Nothing),
+            Node::Text if is_text_name(name) => Step::Into(Node::Text),
+            node => (self.tree)(node, name),
+        };
+    }
+
+    /// One thing that counts: a name, the beginning of another string, a bracket, a run of blanks or of another value.
+    fn push_token<'b>(&mut self, bytes: &'b [u8], end: &mut impl FnMut(&mut Found)) -> &'b [u8] {
+        let (token, rest) = bytes.split_at(1);
+        match token[0] {
             b'"' => {
                 self.begin_value();
-                let is_name = self.levels.last().is_some_and(|level| level.is_object && level.expects_name);
+                let is_name = self.expects_name();
                 if is_name {
                     self.name.clear();
                 }
                 let is_counted = !is_name && self.next == Step::Into(Node::Text);
                 self.string = Some(Text { is_name, is_counted, is_escaped: false });
-                self.keep_value(b"\"");
+                self.keep_value(token);
             }
             b'{' | b'[' => {
                 self.begin_value();
-                self.keep_value(&[byte]);
+                self.keep_value(token);
                 let node = match self.next {
                     Step::Into(node) => node,
                     Step::Keep(_) | Step::Count(_) => Node::Nothing,
                 };
                 if self.levels.len() >= DEPTH_MAX {
                     self.is_lost = true;
-                    return;
+                    return rest;
                 }
-                self.levels.push(Level { is_object: byte == b'{', node, expects_name: byte == b'{' });
+                let is_object = token == b"{";
+                self.levels.push(Level { is_object, node, expects_name: is_object });
+                if is_object {
+                    return self.push_members(rest);
+                }
             }
             b'}' | b']' => {
                 self.end_scalar();
-                self.keep_value(&[byte]);
-                let Some(level) = self.levels.pop() else { return };
+                self.keep_value(token);
+                let Some(level) = self.levels.pop() else { return rest };
                 let is_document = level.is_object
                     && self.levels.iter().all(|outer| !outer.is_object && outer.node == Node::Root);
                 self.end_value();
                 if is_document {
                     self.found.in_array = !self.levels.is_empty();
-                    end(std::mem::take(&mut self.found));
+                    end(&mut self.found);
+                    self.found.clear(&mut self.spare);
                 }
             }
             b',' => {
                 self.end_scalar();
-                self.keep_value(b",");
+                self.keep_value(token);
                 if let Some(level) = self.levels.last_mut() {
                     level.expects_name = level.is_object;
-                    if !level.is_object {
-                        self.next = Step::Into(level.node);
+                    if level.is_object {
+                        return self.push_members(rest);
                     }
+                    self.next = Step::Into(level.node);
                 }
             }
-            b':' => self.keep_value(b":"),
-            b' ' | b'\t' | b'\r' | b'\n' => self.end_scalar(),
+            b':' => self.keep_value(token),
+            b' ' | b'\t' | b'\r' | b'\n' => {
+                self.end_scalar();
+                return after_blanks(rest);
+            }
             _ => {
                 if !self.in_scalar {
                     self.begin_value();
                     self.in_scalar = true;
                 }
-                self.keep_value(&[byte]);
+                let (scalar, rest) = bytes.split_at(run(bytes, &IS_SCALAR));
+                self.keep_value(scalar);
+                return rest;
             }
+        }
+        rest
+    }
+
+    /// Takes members of the innermost object that come whole and have plain values, as nearly all do, and the name of the
+    /// first that is different. What is behind that is read piece by piece, and so is everything that is cut: both ways
+    /// come to the same.
+    fn push_members<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
+        if self.capture.is_some() || self.in_scalar || self.node() == Node::Nothing {
+            return bytes;
+        }
+        loop {
+            let quoted = after_blanks(bytes).strip_prefix(b"\"");
+            let Some((quoted, length)) = quoted.and_then(|quoted| Some((quoted, whole_string(quoted)?)))
+            else {
+                return bytes;
+            };
+            self.end_name(&quoted[..length]);
+            bytes = after_blanks(&quoted[length + 1..]);
+            bytes = after_blanks(bytes.strip_prefix(b":").unwrap_or(bytes));
+            let Some((value, rest)) = whole_value(bytes) else { return bytes };
+            match std::mem::replace(&mut self.next, Step::Into(Node::Nothing)) {
+                Step::Into(Node::Text) if value[0] == b'"' => self.text_bytes += value.len() as u64 - 2,
+                Step::Into(_) => {}
+                next if value.len() > MARK_MAX => {
+                    self.next = next;
+                    return bytes;
+                }
+                Step::Keep(field) => {
+                    let mut raw = self.room();
+                    raw.extend_from_slice(value);
+                    self.found.keep(field, raw);
+                }
+                Step::Count(mark) => self.found.tally.count(mark, value),
+            }
+            let Some(rest) = rest.strip_prefix(b",") else { return rest };
+            bytes = rest;
+            self.expect_name();
         }
     }
 
     /// A value, or a name, begins here.
     fn begin_value(&mut self) {
-        let expects_name = self.levels.last().is_some_and(|level| level.is_object && level.expects_name);
-        if expects_name || self.capture.is_some() {
+        if self.capture.is_some() || self.expects_name() {
             return;
         }
-        let depth = self.levels.len();
-        self.capture = match self.next {
-            Step::Into(_) => None,
-            Step::Keep(field) => {
-                Some(Capture { wanted: Wanted::Field(field), depth, raw: Vec::with_capacity(CAPTURE_USUAL) })
-            }
-            Step::Count(mark) => {
-                Some(Capture { wanted: Wanted::Mark(mark), depth, raw: std::mem::take(&mut self.spare) })
-            }
+        let wanted = match self.next {
+            Step::Into(_) => return,
+            Step::Keep(field) => Wanted::Field(field),
+            Step::Count(mark) => Wanted::Mark(mark),
         };
+        self.capture = Some(Capture { wanted, depth: self.levels.len(), raw: self.room() });
+    }
+
+    fn expects_name(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.is_object && level.expects_name)
+    }
+
+    /// The next thing in the innermost object is a name.
+    fn expect_name(&mut self) {
+        if let Some(level) = self.levels.last_mut() {
+            level.expects_name = true;
+        }
+    }
+
+    /// Where the innermost object or array is.
+    fn node(&self) -> Node {
+        self.levels.last().map_or(Node::Root, |level| level.node)
+    }
+
+    /// Room for a value.
+    fn room(&mut self) -> Vec<u8> {
+        let mut room = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CAPTURE_USUAL));
+        room.clear();
+        room
     }
 
     fn end_scalar(&mut self) {
@@ -410,13 +488,12 @@ impl Scanner {
     /// A value has ended: if it is the one that is kept, it is complete.
     fn end_value(&mut self) {
         let depth = self.levels.len();
-        if let Some(mut capture) = self.capture.take_if(|capture| capture.depth == depth) {
+        if let Some(capture) = self.capture.take_if(|capture| capture.depth == depth) {
             match capture.wanted {
                 Wanted::Field(field) => self.found.keep(field, capture.raw),
                 Wanted::Mark(mark) => {
                     self.found.tally.count(mark, &capture.raw);
-                    capture.raw.clear();
-                    self.spare = capture.raw;
+                    self.spare.push(capture.raw);
                 }
             }
         }

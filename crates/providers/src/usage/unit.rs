@@ -1,5 +1,7 @@
 //! The units that providers bill in.
 
+use std::sync::LazyLock;
+
 /// A unit. The names of those that `genai-prices` has too are its names; its seconds are milliseconds here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
@@ -165,6 +167,12 @@ const fn kind(
     Kind { unit, name, family, direction, modality, class }
 }
 
+/// A bit per unit that is a part, for each unit.
+static PARTS: LazyLock<[u64; Unit::COUNT]> = LazyLock::new(|| {
+    let parts = |whole: Unit| Unit::ALL.into_iter().filter(move |part| whole.covers(*part));
+    Unit::ALL.map(|whole| parts(whole).fold(0, |bits, part| bits | 1 << part as u64))
+});
+
 impl Unit {
     /// How many there are.
     pub const COUNT: usize = 42;
@@ -244,6 +252,11 @@ impl Unit {
 
     /// Whether `part` is counted in this unit too, as cached input is in the input. A unit is no part of itself.
     pub fn contains(self, part: Self) -> bool {
+        PARTS[self as usize] & (1 << part as u64) != 0
+    }
+
+    /// The same by what the units count.
+    fn covers(self, part: Self) -> bool {
         let (whole, part) = (self.kind(), part.kind());
         let covers = |whole: &str, part: &str| whole.is_empty() || whole == part;
         whole.unit != part.unit
@@ -287,6 +300,9 @@ mod tests {
             (Unit::WebSearches, Unit::CodeExecutions, false),
         ] {
             assert_eq!(whole.contains(part), expected, "{whole:?} {part:?}");
+        }
+        for (whole, part) in Unit::ALL.into_iter().flat_map(|whole| Unit::ALL.map(|part| (whole, part))) {
+            assert_eq!(whole.contains(part), whole.covers(part), "{whole:?} {part:?}");
         }
     }
 }

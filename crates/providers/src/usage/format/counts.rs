@@ -1,27 +1,24 @@
 //! The counts in a usage object, per format.
 
-use serde_json::{Map, Value};
-
 use super::money::{Rounding, decimal};
+use super::value::{Object, Value};
 use crate::usage::{Charge, Unit, Usage};
 
 /// A count that is no whole number from 0 to 2⁶⁴−1, or a usage without the counts that every one has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-type Object = Map<String, Value>;
-
 /// A count at a path; absent and null are none.
-fn at(usage: &Object, path: &[&str]) -> Result<Option<u64>, Unreadable> {
+fn at(usage: &Object<'_>, path: &[&str]) -> Result<Option<u64>, Unreadable> {
     let (first, rest) = path.split_first().expect("a path has a step");
-    let mut value = usage.get(*first);
+    let mut value = usage.get(first);
     for step in rest {
         value = value.and_then(|value| value.get(step));
     }
     value.filter(|value| !value.is_null()).map(count).transpose()
 }
 
-fn count(value: &Value) -> Result<u64, Unreadable> {
+fn count(value: &Value<'_>) -> Result<u64, Unreadable> {
     // Some write whole numbers as 12.0.
     let number = value.as_number().ok_or(Unreadable)?;
     if let Some(count) = number.as_u64() {
@@ -33,7 +30,7 @@ fn count(value: &Value) -> Result<u64, Unreadable> {
 }
 
 /// Takes over the counts that are there.
-fn take(usage: &Object, to: &mut Usage, rows: &[(Unit, &[&str])]) -> Result<(), Unreadable> {
+fn take(usage: &Object<'_>, to: &mut Usage, rows: &[(Unit, &[&str])]) -> Result<(), Unreadable> {
     for (unit, path) in rows {
         if let Some(count) = at(usage, path)? {
             to.set(*unit, count);
@@ -43,7 +40,7 @@ fn take(usage: &Object, to: &mut Usage, rows: &[(Unit, &[&str])]) -> Result<(), 
 }
 
 /// Chat and completions of OpenAI and those that copy it; embeddings, which have no output.
-pub(super) fn chat(usage: &Object) -> Result<Usage, Unreadable> {
+pub(super) fn chat(usage: &Object<'_>) -> Result<Usage, Unreadable> {
     let input = at(usage, &["prompt_tokens"])?.ok_or(Unreadable)?;
     let mut output = at(usage, &["completion_tokens"])?.unwrap_or(0);
     let mut counts = Usage::default();
@@ -64,13 +61,13 @@ pub(super) fn chat(usage: &Object) -> Result<Usage, Unreadable> {
         ],
     )?;
     // Mistral charges audio by its length, <https://docs.mistral.ai/api/#tag/chat>. Without any it may be an empty object.
-    if let Some(seconds) = usage.get("prompt_audio_seconds").filter(|seconds| seconds.is_number()) {
+    if let Some(seconds) = usage.get("prompt_audio_seconds").filter(|seconds| seconds.as_number().is_some()) {
         let millis = decimal(seconds, 3, Rounding::Up).and_then(|millis| u64::try_from(millis).ok());
         counts.set(Unit::InputAudioMillis, millis.ok_or(Unreadable)?);
     }
     if ["search_context_size", "num_search_queries", "citation_tokens"]
         .iter()
-        .any(|name| usage.contains_key(*name))
+        .any(|name| usage.contains(name))
     {
         // Perplexity bills both beside the completion, and its total has neither.
         for (unit, name) in [
@@ -95,7 +92,7 @@ pub(super) fn chat(usage: &Object) -> Result<Usage, Unreadable> {
 /// OpenAI's Responses, <https://platform.openai.com/docs/api-reference/responses/object>; images, whose details are by
 /// modality, <https://platform.openai.com/docs/api-reference/images/object>; transcriptions, which write
 /// `input_token_details`, <https://platform.openai.com/docs/api-reference/audio/json-object>.
-pub(super) fn responses(usage: &Object) -> Result<Usage, Unreadable> {
+pub(super) fn responses(usage: &Object<'_>) -> Result<Usage, Unreadable> {
     let mut counts = Usage::default();
     if usage.get("type").and_then(Value::as_str) == Some("duration") {
         // Milliseconds.
@@ -127,7 +124,7 @@ pub(super) fn responses(usage: &Object) -> Result<Usage, Unreadable> {
 
 /// Anthropic, where cached input stands beside the input and not in it:
 /// <https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance>.
-pub(super) fn anthropic(usage: &Object) -> Result<Usage, Unreadable> {
+pub(super) fn anthropic(usage: &Object<'_>) -> Result<Usage, Unreadable> {
     let input = at(usage, &["input_tokens"])?.ok_or(Unreadable)?;
     let output = at(usage, &["output_tokens"])?.ok_or(Unreadable)?;
     let written = at(usage, &["cache_creation_input_tokens"])?;
@@ -153,9 +150,12 @@ pub(super) fn anthropic(usage: &Object) -> Result<Usage, Unreadable> {
 /// answered; what other models did is billed beside them, and so is a compaction, by whichever model:
 /// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool>,
 /// <https://platform.claude.com/docs/en/build-with-claude/compaction>.
-pub(super) fn anthropic_others(usage: &Object, answered: Option<&str>) -> Result<Vec<Charge>, Unreadable> {
+pub(super) fn anthropic_others(
+    usage: &Object<'_>,
+    answered: Option<&str>,
+) -> Result<Vec<Charge>, Unreadable> {
     let mut charges = Vec::new();
-    for iteration in usage.get("iterations").and_then(Value::as_array).into_iter().flatten() {
+    for iteration in usage.get("iterations").map_or(&[][..], Value::items) {
         let iteration = iteration.as_object().ok_or(Unreadable)?;
         let model = iteration.get("model").and_then(Value::as_str).or(answered);
         let kind = iteration.get("type").and_then(Value::as_str);
@@ -175,7 +175,7 @@ pub(super) fn anthropic_others(usage: &Object, answered: Option<&str>) -> Result
 /// <https://ai.google.dev/api/generate-content#UsageMetadata>.
 ///
 /// `None` where there are no counts in it: Vertex names the kind of traffic in every chunk, and the counts in the last.
-pub(super) fn gemini(usage: &Object) -> Result<Option<Usage>, Unreadable> {
+pub(super) fn gemini(usage: &Object<'_>) -> Result<Option<Usage>, Unreadable> {
     let mut counts = Usage::default();
     let thoughts = at(usage, &["thoughtsTokenCount"])?;
     let tools = at(usage, &["toolUsePromptTokenCount"])?;
@@ -233,8 +233,8 @@ const TOOLS_BY_MODALITY: ByModality = [
     Unit::InputVideoToolTokens,
 ];
 
-fn by_modality(usage: &Object, name: &str, units: ByModality, to: &mut Usage) -> Result<(), Unreadable> {
-    for detail in usage.get(name).and_then(Value::as_array).into_iter().flatten() {
+fn by_modality(usage: &Object<'_>, name: &str, units: ByModality, to: &mut Usage) -> Result<(), Unreadable> {
+    for detail in usage.get(name).map_or(&[][..], Value::items) {
         let modality = detail.get("modality").and_then(Value::as_str).unwrap_or_default();
         let unit = match modality {
             "TEXT" => units[0],
@@ -250,7 +250,7 @@ fn by_modality(usage: &Object, name: &str, units: ByModality, to: &mut Usage) ->
 }
 
 /// Cohere: `billed_units` in `usage` (v2) or `meta` (v1). `None` where there is nothing billed in it.
-pub(super) fn billed(meta: &Object) -> Option<Result<Usage, Unreadable>> {
+pub(super) fn billed(meta: &Object<'_>) -> Option<Result<Usage, Unreadable>> {
     let units = meta.get("billed_units")?.as_object()?;
     let mut counts = Usage::default();
     let taken = take(
@@ -273,7 +273,7 @@ pub(super) fn billed(meta: &Object) -> Option<Result<Usage, Unreadable>> {
 
 /// Bedrock's Converse, where cached input stands beside the input:
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html>.
-pub(super) fn bedrock(usage: &Object) -> Result<Usage, Unreadable> {
+pub(super) fn bedrock(usage: &Object<'_>) -> Result<Usage, Unreadable> {
     let input = at(usage, &["inputTokens"])?.ok_or(Unreadable)?;
     let read = at(usage, &["cacheReadInputTokens"])?;
     let written = at(usage, &["cacheWriteInputTokens"])?;
@@ -289,7 +289,7 @@ pub(super) fn bedrock(usage: &Object) -> Result<Usage, Unreadable> {
             (Unit::CacheWriteTokens, &["cacheWriteInputTokens"]),
         ],
     )?;
-    for detail in usage.get("cacheDetails").and_then(Value::as_array).into_iter().flatten() {
+    for detail in usage.get("cacheDetails").map_or(&[][..], Value::items) {
         let tokens = detail.get("inputTokens").map(count).transpose()?.unwrap_or(0);
         match detail.get("ttl").and_then(Value::as_str) {
             Some("5m") => counts.add(Unit::CacheWrite5mTokens, tokens),

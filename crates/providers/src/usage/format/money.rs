@@ -1,12 +1,12 @@
 //! What a provider itself says to have charged, and other decimal numbers.
 
-use serde_json::{Map, Value};
+use super::value::{Object, Value};
 
 /// The cost that a usage states, in pico-dollars; `None` where it states none, or one that is no amount.
-pub(super) fn stated_cost(usage: &Map<String, Value>) -> Option<u128> {
-    let number = |value: Option<&Value>| value.and_then(|value| decimal(value, 12, Rounding::Nearest));
+pub(super) fn stated_cost(usage: &Object<'_>) -> Option<u128> {
+    let number = |value: Option<&Value<'_>>| value.and_then(|value| decimal(value, 12, Rounding::Nearest));
     // xAI, in ticks of 10⁻¹⁰ dollars, <https://docs.x.ai/developers/cost-tracking>.
-    if let Some(ticks) = usage.get("cost_in_usd_ticks").and_then(Value::as_u64) {
+    if let Some(ticks) = usage.get("cost_in_usd_ticks").and_then(|ticks| ticks.as_number()?.as_u64()) {
         return Some(u128::from(ticks) * 100);
     }
     let cost = usage.get("cost")?;
@@ -14,7 +14,7 @@ pub(super) fn stated_cost(usage: &Map<String, Value>) -> Option<u128> {
     let cost = number(cost.get("total_cost").or(Some(cost)))?;
     // OpenRouter's is its fee alone where the upstream provider charges a key of the customer's own for the rest,
     // <https://openrouter.ai/docs/use-cases/usage-accounting>.
-    let is_byok = usage.get("is_byok").and_then(Value::as_bool) == Some(true);
+    let is_byok = usage.get("is_byok").is_some_and(Value::is_true);
     let upstream =
         number(usage.get("cost_details").and_then(|details| details.get("upstream_inference_cost")));
     Some(cost.saturating_add(upstream.filter(|_| is_byok).unwrap_or(0)))
@@ -29,7 +29,7 @@ pub(super) enum Rounding {
 }
 
 /// A JSON number of zero or more in units of 10 to the power of minus `places`.
-pub(super) fn decimal(value: &Value, places: i32, rounding: Rounding) -> Option<u128> {
+pub(super) fn decimal(value: &Value<'_>, places: i32, rounding: Rounding) -> Option<u128> {
     let text = value.as_number()?.to_string();
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
@@ -54,7 +54,12 @@ pub(super) fn decimal(value: &Value, places: i32, rounding: Rounding) -> Option<
 mod tests {
     use serde_json::json;
 
-    use super::{Rounding, decimal, stated_cost};
+    use super::{Object, Rounding, Value, decimal, stated_cost};
+
+    /// Something with an object, as an answer has it.
+    fn with<T>(object: &serde_json::Value, read: impl FnOnce(&Object<'_>) -> T) -> T {
+        read(&Object::parse(object.to_string().as_bytes()).expect("an object"))
+    }
 
     #[test]
     fn decimal_numbers_are_read_to_the_place() {
@@ -71,8 +76,9 @@ mod tests {
             (json!(-1), None, None),
             (json!("1"), None, None),
         ] {
-            assert_eq!(decimal(&value, 3, Rounding::Nearest), nearest, "{value}");
-            assert_eq!(decimal(&value, 3, Rounding::Up), up, "{value}");
+            let number = value.as_number().map_or(Value::Null, |number| Value::Number(number.clone()));
+            assert_eq!(decimal(&number, 3, Rounding::Nearest), nearest, "{value}");
+            assert_eq!(decimal(&number, 3, Rounding::Up), up, "{value}");
         }
     }
 
@@ -91,8 +97,7 @@ mod tests {
             (json!({"cost": -1}), None),
             (json!({}), None),
         ] {
-            let usage = usage.as_object().expect("an object");
-            assert_eq!(stated_cost(usage), picos, "{usage:?}");
+            assert_eq!(with(&usage, stated_cost), picos, "{usage}");
         }
     }
 }

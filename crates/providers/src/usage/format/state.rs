@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use till_core::fields::{self, Fields};
 
 use super::counts::{Unreadable, anthropic, anthropic_others, bedrock, billed, chat, gemini, responses};
 use super::money::stated_cost;
 use super::tree;
+use super::value::{Object, Value};
 use crate::price::PriceContext;
 use crate::usage::reader::{AnswerFormat, Charge, Reading};
 use crate::usage::scanner::{Field, Found, Scanner};
@@ -47,7 +47,7 @@ pub(in crate::usage) struct State {
     /// The newest figures; an error once any could not be read.
     usage: Result<Usage, Unreadable>,
     /// Anthropic's, which come in two events that complete each other.
-    merged: Map<String, Value>,
+    merged: Object<'static>,
     others: Vec<Charge>,
     reported_picos: Option<u128>,
     /// Of all documents.
@@ -82,7 +82,7 @@ impl State {
             speed: None,
             geo: None,
             usage: Ok(Usage::default()),
-            merged: Map::new(),
+            merged: Object::default(),
             others: Vec::new(),
             reported_picos: None,
             tally: Tally::default(),
@@ -127,8 +127,8 @@ impl State {
         self.in_array = found.in_array;
         self.is_bare = found.tally == Tally::default();
         self.tally.add(&found.tally);
-        replace(&mut self.model, text(found, Field::Model));
-        replace(&mut self.tier, text(found, Field::Tier));
+        replace(&mut self.model, found, Field::Model);
+        replace(&mut self.tier, found, Field::Tier);
         for (field, raw) in &found.values {
             match field {
                 // The same figures in a place of Groq's own.
@@ -167,7 +167,7 @@ impl State {
         if raw == b"null" {
             return;
         }
-        let Ok(Value::Object(usage)) = serde_json::from_slice(raw) else {
+        let Some(usage) = Object::parse(raw) else {
             self.usage = Err(Unreadable);
             return;
         };
@@ -189,7 +189,7 @@ impl State {
                 self.set(responses(&usage));
             }
             AnswerFormat::Anthropic => {
-                self.merge(usage);
+                self.merged.take(&usage, &ANTHROPIC_NAMES);
                 self.is_final = !self.is_stream || text(found, Field::StopReason).is_some();
                 self.has_begun_only = kind == Some("message_start");
                 self.set_anthropic();
@@ -202,16 +202,9 @@ impl State {
                 }
             }
             AnswerFormat::BedrockConverse => self.set(bedrock(&usage)),
-            AnswerFormat::BedrockInvoke => self.read_invoke(usage),
+            AnswerFormat::BedrockInvoke => self.read_invoke(&usage),
             AnswerFormat::Silent | AnswerFormat::Cohere => {}
         }
-    }
-
-    /// Takes over what an event says anew.
-    fn merge(&mut self, usage: Map<String, Value>) {
-        let known =
-            |(name, value): &(String, Value)| ANTHROPIC_NAMES.contains(&&name[..]) && !value.is_null();
-        self.merged.extend(usage.into_iter().filter(known));
     }
 
     fn set_anthropic(&mut self) {
@@ -228,13 +221,13 @@ impl State {
 
     /// The usage that a model at Bedrock puts into its own body. The headers say the same with fewer words, so one that
     /// nobody knows how to read does no harm where there are headers.
-    fn read_invoke(&mut self, usage: Map<String, Value>) {
-        let counts = if usage.contains_key("inputTokens") {
-            bedrock(&usage)
-        } else if usage.contains_key("prompt_tokens") {
-            chat(&usage)
+    fn read_invoke(&mut self, usage: &Object<'_>) {
+        let counts = if usage.contains("inputTokens") {
+            bedrock(usage)
+        } else if usage.contains("prompt_tokens") {
+            chat(usage)
         } else {
-            self.merge(usage);
+            self.merged.take(usage, &ANTHROPIC_NAMES);
             anthropic(&self.merged)
         };
         if counts.is_ok() || !(self.is_stream || self.usage_is_known()) {
@@ -245,7 +238,7 @@ impl State {
     }
 
     fn read_billed(&mut self, raw: &[u8]) {
-        let Ok(Value::Object(meta)) = serde_json::from_slice(raw) else { return };
+        let Some(meta) = Object::parse(raw) else { return };
         if let Some(usage) = billed(&meta) {
             self.is_final = true;
             self.set(usage);
@@ -329,10 +322,10 @@ impl State {
         let Ok(encoded) = serde_json::from_slice::<String>(raw) else { return };
         let Ok(inner) = base64::engine::general_purpose::STANDARD.decode(encoded) else { return };
         let mut scanner = Scanner::new(tree(self.format));
-        scanner.push(&inner, &mut |mut found| {
+        scanner.push(&inner, &mut |found| {
             // No chunk is in a chunk.
             found.values.retain(|(field, _)| *field != Field::Wrapped);
-            self.document(&found);
+            self.document(found);
         });
     }
 
@@ -438,10 +431,13 @@ fn text(found: &Found, wanted: Field) -> Option<Cow<'_, str>> {
 }
 
 /// Takes over what is new: every chunk of a stream says the same.
-fn replace(known: &mut Option<String>, said: Option<Cow<'_, str>>) {
-    if let Some(said) = said
-        && known.as_deref() != Some(&said)
-    {
+fn replace(known: &mut Option<String>, found: &Found, wanted: Field) {
+    let Some(raw) = found.raw(wanted) else { return };
+    let said = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\""));
+    if said.is_some() && said == known.as_ref().map(String::as_bytes) && !raw.contains(&b'\\') {
+        return;
+    }
+    if let Some(said) = text(found, wanted) {
         *known = Some(said.into_owned());
     }
 }
