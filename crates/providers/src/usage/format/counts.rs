@@ -11,7 +11,7 @@ pub(super) struct Unreadable;
 /// A count at a path; absent and null are none.
 fn at(usage: &Object<'_>, path: &[&str]) -> Result<Option<u64>, Unreadable> {
     let (first, rest) = path.split_first().expect("a path has a step");
-    let mut value = usage.get(*first);
+    let mut value = usage.get(first);
     for step in rest {
         value = value.and_then(|value| value.get(step));
     }
