@@ -20,6 +20,7 @@ pub(crate) fn whole_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     matches!(rest.first(), Some(b',' | b'}')).then_some((value, rest))
 }
 
+/// What stands behind the blanks with which a text begins, if any.
 #[inline]
 pub(crate) fn after_blanks(mut bytes: &[u8]) -> &[u8] {
     if !matches!(bytes.first(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
