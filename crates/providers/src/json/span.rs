@@ -20,12 +20,17 @@ pub(crate) fn whole_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     matches!(rest.first(), Some(b',' | b'}')).then_some((value, rest))
 }
 
+/// What stands behind the blanks with which a text begins, if any.
 #[inline]
-pub(crate) fn after_blanks(bytes: &[u8]) -> &[u8] {
-    match bytes.first() {
-        Some(b' ' | b'\t' | b'\r' | b'\n') => &bytes[run(bytes, &IS_BLANK)..],
-        _ => bytes,
+pub(crate) fn after_blanks(mut bytes: &[u8]) -> &[u8] {
+    if !matches!(bytes.first(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+        return bytes;
     }
+    // As lines are indented.
+    while let Some(rest) = bytes.strip_prefix(b"        ") {
+        bytes = rest;
+    }
+    &bytes[run(bytes, &IS_BLANK)..]
 }
 
 /// Where the first quote or backslash is. Most are within a few bytes, where `memchr2` takes longer.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Refused;
 use crate::json;
-use crate::json::span::{IS_BETWEEN, IS_BLANK, IS_SCALAR, Kind, quote_or_escape, run};
+use crate::json::span::{IS_BETWEEN, IS_BLANK, IS_FLAT, IS_SCALAR, Kind, quote_or_escape, run};
 
 /// An object in a body.
 #[derive(Clone, Debug)]
@@ -245,14 +245,7 @@ impl<'a> Iterator for Parts<'a> {
                 Token::Text(text) | Token::Word(text) => text,
                 Token::Open { .. } => {
                     let start = self.tokens.at - 1;
-                    let mut depth = 1;
-                    while depth > 0 {
-                        match self.tokens.next()? {
-                            Token::Open { .. } => depth += 1,
-                            Token::Close => depth -= 1,
-                            _ => {}
-                        }
-                    }
+                    self.tokens.skip_open();
                     &self.whole.raw[start..self.tokens.at]
                 }
             };
@@ -297,6 +290,24 @@ impl<'a> Tokens<'a> {
             at += 2;
         }
         bytes.len()
+    }
+
+    /// Goes on behind the end of what was opened last.
+    fn skip_open(&mut self) {
+        let mut depth = 1;
+        while depth > 0 {
+            self.skip(&IS_FLAT);
+            match self.raw.as_bytes().get(self.at) {
+                Some(b'"') => {
+                    self.at = self.end_of_text(self.at);
+                    continue;
+                }
+                Some(b'{' | b'[') => depth += 1,
+                Some(_) => depth -= 1,
+                None => return,
+            }
+            self.at += 1;
+        }
     }
 
     fn skip(&mut self, what: &Kind) {

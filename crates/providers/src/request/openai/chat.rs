@@ -195,12 +195,14 @@ fn messages(value: &Value<'_>, reader: &mut Reader<'_>) -> Result<(), Refused> {
     let items =
         value.as_array().ok_or_else(|| Refused::Malformed("\"messages\" must be an array.".to_owned()))?;
     for (index, message) in items.iter().enumerate() {
-        let place = format!("messages[{index}]");
+        let mut place = format!("messages[{index}]");
         let message =
             message.as_object().ok_or_else(|| Refused::Malformed(format!("{place} must be an object.")))?;
         reader.input.message();
+        let length = place.len();
         for (name, value) in message.iter().filter(|(_, value)| !value.is_null()) {
-            let place = format!("{place}.{name}");
+            place.truncate(length);
+            place.extend([".", name]);
             reader.input.bytes(name.len() as u64);
             match name {
                 "content" => reader.content(&value, &place)?,

@@ -9,7 +9,7 @@ use till_core::fields::{self, Fields};
 use super::counts::{Unreadable, anthropic, anthropic_others, bedrock, billed, chat, gemini, responses};
 use super::money::stated_cost;
 use super::tree;
-use super::value::{Object, Value};
+use super::value::{self, Object, Value};
 use crate::price::PriceContext;
 use crate::usage::reader::{AnswerFormat, Charge, Reading};
 use crate::usage::scanner::{Field, Found, Scanner};
@@ -425,9 +425,7 @@ fn tier_word(tier: &str) -> String {
 
 /// A string of a document.
 fn text(found: &Found, wanted: Field) -> Option<Cow<'_, str>> {
-    let raw = found.raw(wanted)?;
-    let plain = serde_json::from_slice(raw).map(Cow::Borrowed);
-    plain.or_else(|_| serde_json::from_slice(raw).map(Cow::Owned)).ok()
+    value::text(found.raw(wanted)?)
 }
 
 /// Takes over what is new: every chunk of a stream says the same.

@@ -123,6 +123,13 @@ impl<'a> Value<'a> {
     }
 }
 
+/// Reads a whole text that is a string; `None` if it is something else.
+pub(super) fn text(text: &[u8]) -> Option<Cow<'_, str>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (string, rest) = Reader { has_controls: has_controls(text) }.string(text)?;
+    rest.is_empty().then_some(string)
+}
+
 /// Reads a text from its beginning on: each function gives what stands there, and the text behind it.
 struct Reader {
     /// There are control characters, which may stand between values but not in a string.
@@ -220,7 +227,7 @@ fn after_blanks(text: &str) -> &str {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Object, Value};
+    use super::{Object, Value, text};
 
     #[test]
     fn the_last_of_equal_names_counts_and_members_are_taken_over() {
@@ -300,6 +307,25 @@ mod tests {
             check(format!(" {{ \"a\" :\t{value}\r\n}} ").as_bytes());
             check(format!("{{\"a\":{value}}}x").as_bytes());
             check(value.as_bytes());
+        }
+        let texts = [
+            "\"a\"",
+            "\"\\u0061\"",
+            "\"é\\n\"",
+            "\"\n\"",
+            "\"",
+            "\"a",
+            "\"a\"b",
+            "\"a\\",
+            "\"\\x\"",
+            "a",
+            "1",
+            "null",
+            "",
+        ];
+        for string in texts {
+            let plain: Option<String> = serde_json::from_str(string).ok();
+            assert_eq!(text(string.as_bytes()).as_deref(), plain.as_deref(), "{string}");
         }
         check(b"{\"a\":\"\xff\"}");
         check(b"{\"\xff\":1}");
