@@ -37,7 +37,8 @@ pub(crate) struct Meter {
     measure: Measure,
     key: Arc<VerifiedKey>,
     status: StatusCode,
-    reader: UsageReader,
+    /// In a box, so that an answer is not too large to be moved.
+    reader: Box<UsageReader>,
     filter: Option<UsageChunkFilter>,
     /// Where a provider that keeps to the cap must have stopped.
     output_max: Option<OutputMax>,
@@ -69,7 +70,7 @@ impl Meter {
         answer: &AnswerHead,
         started: Instant,
     ) -> Self {
-        let reader = UsageReader::new(measure.format, &answer.fields);
+        let reader = Box::new(UsageReader::new(measure.format, &answer.fields));
         let is_stream = is_event_stream(&answer.fields);
         let filter = (measure.strips_usage_chunk && is_stream).then(UsageChunkFilter::new);
         let output_max = measure.outputs.filter(|_| measure.is_metered).map(|outputs| {
@@ -154,7 +155,7 @@ impl Meter {
     fn settle(self, is_whole: bool) {
         let Self { mut hold, measure, key, status, reader, started, .. } = self;
         let provider = &key.provider;
-        let reading = reader.finish();
+        let mut reading = reader.finish();
         let cost = cost(&measure, provider, &reading);
         let held = hold.units();
         let reported = Units {
@@ -182,7 +183,7 @@ impl Meter {
             let has_cost = cost.spend_nanos.is_some() || used.spend_nanos > 0;
             record.price_version = has_cost.then(|| Arc::clone(measure.prices.version()));
             record.tokens = counts(&reading.charges);
-            let named = reading.charges.first().and_then(|charge| charge.model.clone());
+            let named = reading.charges.first_mut().and_then(|charge| charge.model.take());
             if let Some(model) = named.filter(|model| model.len() <= MODEL_BYTES_MAX) {
                 record.model = Some(model);
             }

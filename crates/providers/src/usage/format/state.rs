@@ -39,11 +39,11 @@ const ANTHROPIC_NAMES: [&str; 11] = [
 pub(in crate::usage) struct State {
     format: AnswerFormat,
     is_stream: bool,
-    model: Option<String>,
-    tier: Option<String>,
-    speed: Option<String>,
+    model: Option<Box<str>>,
+    tier: Option<Box<str>>,
+    speed: Option<Box<str>>,
     /// Where it was served.
-    geo: Option<String>,
+    geo: Option<Box<str>>,
     /// The newest figures; an error once any could not be read.
     usage: Result<Usage, Unreadable>,
     /// Anthropic's, which come in two events that complete each other.
@@ -104,7 +104,7 @@ impl State {
             AnswerFormat::BedrockInvoke => headers.get_text("x-amzn-bedrock-service-tier"),
             _ => None,
         };
-        state.tier = tier.map(str::to_owned);
+        state.tier = tier.map(Into::into);
         if format == AnswerFormat::BedrockInvoke {
             state.read_bedrock_headers(headers);
         }
@@ -195,8 +195,12 @@ impl State {
                 self.set_anthropic();
             }
             AnswerFormat::Gemini => {
-                self.tier =
-                    usage.get("serviceTier").and_then(Value::as_str).map(tier_word).or(self.tier.take());
+                self.tier = usage
+                    .get("serviceTier")
+                    .and_then(Value::as_str)
+                    .map(tier_word)
+                    .map(Into::into)
+                    .or(self.tier.take());
                 if let Some(usage) = gemini(&usage).transpose() {
                     self.set(usage);
                 }
@@ -208,7 +212,7 @@ impl State {
     }
 
     fn set_anthropic(&mut self) {
-        let text = |name: &str| self.merged.get(name).and_then(Value::as_str).map(str::to_owned);
+        let text = |name: &str| self.merged.get(name).and_then(Value::as_str).map(Box::from);
         self.tier = text("service_tier").or(self.tier.take());
         self.speed = text("speed").or(self.speed.take());
         self.geo = text("inference_geo").or(self.geo.take());
@@ -377,7 +381,7 @@ impl State {
         if let Some(geo) = self.geo {
             context.set("inference_geo", geo);
         }
-        let mut charges = vec![Charge { model: self.model, usage, context }];
+        let mut charges = vec![Charge { model: self.model.map(Into::into), usage, context }];
         charges.extend(self.others);
         Reading { charges, is_complete, reported_picos: self.reported_picos }
     }
@@ -429,13 +433,13 @@ fn text(found: &Found, wanted: Field) -> Option<Cow<'_, str>> {
 }
 
 /// Takes over what is new: every chunk of a stream says the same.
-fn replace(known: &mut Option<String>, found: &Found, wanted: Field) {
+fn replace(known: &mut Option<Box<str>>, found: &Found, wanted: Field) {
     let Some(raw) = found.raw(wanted) else { return };
     let said = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\""));
-    if said.is_some() && said == known.as_ref().map(String::as_bytes) && !raw.contains(&b'\\') {
+    if said.is_some() && said == known.as_deref().map(str::as_bytes) && !raw.contains(&b'\\') {
         return;
     }
     if let Some(said) = text(found, wanted) {
-        *known = Some(said.into_owned());
+        *known = Some(said.into());
     }
 }
