@@ -8,25 +8,82 @@ use std::fmt;
 /// Header fields or trailers, RFC 9110 section 5: in order, names in lower case, values without white space around them.
 ///
 /// Values may be secrets, so `Debug` shows names only.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Fields {
-    /// Names and values, in any order.
+    /// Lines as they are written, those of fields that were taken out included.
     text: Vec<u8>,
     places: Vec<Place>,
 }
 
-/// Where a field is in the text.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Where a field is in the text: its line, and in it the name and the value.
+#[derive(Clone, Copy)]
 struct Place {
-    name: u32,
+    start: u32,
+    colon: u32,
     value: u32,
+    value_end: u32,
     end: u32,
 }
 
+/// Why a text is no fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
+pub enum FieldError {
+    /// Lines end in CR LF, and neither of the two stands anywhere else.
+    LineEnd,
+    /// RFC 9112 section 5.2.
+    Folded,
+    /// There is only a name.
+    NoColon,
+    /// RFC 9110 section 5.1: a token, right before the colon.
+    Name,
+    /// RFC 9110 section 5.5.
+    Value,
+    /// There are more than are accepted.
+    TooMany,
+}
+
+impl FieldError {
+    /// What is wrong, as the end of a sentence.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LineEnd => "a line ends in a bare line feed; lines end in CR LF",
+            Self::Folded => "a header is folded over several lines, which is obsolete",
+            Self::NoColon => "a header line has no colon",
+            Self::Name => "a header name has a space or another forbidden character",
+            Self::Value => "a header value has a control character",
+            Self::TooMany => "there are more header lines than are accepted",
+        }
+    }
+}
+
+/// Room for what is added to fields that were read, in bytes and in fields.
+const ROOM: (usize, usize) = (192, 6);
+
+/// So many fields are expected of most messages.
+const EXPECTED: usize = 16;
+
 impl Fields {
-    /// None yet, with room.
-    pub fn with_capacity(bytes: usize, count: usize) -> Self {
-        Self { text: Vec::with_capacity(bytes), places: Vec::with_capacity(count) }
+    /// Reads lines, RFC 9112 section 5, of which each ends in CR LF; at most `max`.
+    ///
+    /// # Errors
+    /// The first rule that one of them breaks.
+    pub fn parse(lines: &[u8], max: usize) -> Result<Self, FieldError> {
+        let mut text = Vec::with_capacity(lines.len() + ROOM.0);
+        text.extend_from_slice(lines);
+        let mut places = Vec::with_capacity(EXPECTED + ROOM.1);
+        let mut start = 0;
+        while start < text.len() {
+            if places.len() >= max {
+                return Err(FieldError::TooMany);
+            }
+            let end = start + memchr::memchr(b'\n', &text[start..]).ok_or(FieldError::LineEnd)?;
+            let line = text[start..end].strip_suffix(b"\r").ok_or(FieldError::LineEnd)?.len();
+            let place = read_line(&mut text[start..start + line])?;
+            places.push(place.after(start, end + 1));
+            start = end + 1;
+        }
+        Ok(Self { text, places })
     }
 
     /// Adds a field after all others. The name is put in lower case, white space around the value left out.
@@ -35,12 +92,11 @@ impl Fields {
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let (name, value) = (name.as_ref(), trim(value.as_ref()));
         let start = self.text.len();
-        self.text.extend_from_slice(name);
-        self.text[start..].make_ascii_lowercase();
-        let value_start = self.text.len();
-        self.text.extend_from_slice(value);
-        let at = |at: usize| u32::try_from(at).expect("heads are shorter than 4 GiB");
-        self.places.push(Place { name: at(start), value: at(value_start), end: at(self.text.len()) });
+        write_line(&mut self.text, name, value);
+        self.text[start..start + name.len()].make_ascii_lowercase();
+        let (value_start, end) = (name.len() + 2, self.text.len() - start);
+        let place = Place::new(name.len(), value_start, value_start + value.len(), end);
+        self.places.push(place.after(start, start + end));
     }
 
     /// Puts this in the place of all fields of that name.
@@ -88,7 +144,7 @@ impl Fields {
     /// All values, to be changed in place.
     pub fn for_each_value(&mut self, mut change: impl FnMut(&mut [u8])) {
         for place in &self.places {
-            change(&mut self.text[place.value as usize..place.end as usize]);
+            change(&mut self.text[place.value as usize..place.value_end as usize]);
         }
     }
 
@@ -104,9 +160,24 @@ impl Fields {
 
     /// As lines of HTTP/1.1, RFC 9112 section 5.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        for (name, value) in self.iter() {
-            write_line(out, name, value);
+        self.write_some(out, |_| true);
+    }
+
+    /// The same for those whose name this says yes to.
+    pub fn write_some(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8]) -> bool) {
+        // Lines that follow each other are one piece.
+        let (mut start, mut end) = (0, 0);
+        for place in &self.places {
+            if !keep(place.name(&self.text)) {
+                continue;
+            }
+            if place.start != end {
+                out.extend_from_slice(&self.text[start as usize..end as usize]);
+                start = place.start;
+            }
+            end = place.end;
         }
+        out.extend_from_slice(&self.text[start as usize..end as usize]);
     }
 }
 
@@ -118,6 +189,19 @@ pub fn write_line(out: &mut Vec<u8>, name: impl AsRef<[u8]>, value: impl AsRef<[
     out.extend_from_slice(b"\r\n");
 }
 
+/// A number as a value, without memory of its own.
+pub fn decimal(mut number: u64, memory: &mut [u8; 20]) -> &[u8] {
+    let mut start = memory.len();
+    loop {
+        start -= 1;
+        memory[start] = b'0' + u8::try_from(number % 10).expect("a digit");
+        number /= 10;
+        if number == 0 {
+            return &memory[start..];
+        }
+    }
+}
+
 /// A value as text: ASCII only, because nothing says how the rest is to be read.
 pub fn text(value: &[u8]) -> Option<&str> {
     if value.is_ascii() { std::str::from_utf8(value).ok() } else { None }
@@ -125,20 +209,93 @@ pub fn text(value: &[u8]) -> Option<&str> {
 
 /// Optional white space of RFC 9110 section 5.6.3.
 fn trim(value: &[u8]) -> &[u8] {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
-    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    let start = value.iter().position(|byte| !is_space(*byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_space(*byte)).map_or(start, |last| last + 1);
     &value[start..end]
 }
 
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
 impl Place {
+    /// In a line that starts at 0.
+    fn new(colon: usize, value: usize, value_end: usize, end: usize) -> Self {
+        let [colon, value, value_end, end] = [colon, value, value_end, end].map(place);
+        Self { start: 0, colon, value, value_end, end }
+    }
+
+    /// The same in a line that starts there.
+    fn after(self, start: usize, end: usize) -> Self {
+        let (start, end) = (place(start), place(end));
+        let Self { colon, value, value_end, .. } = self;
+        Self { start, colon: start + colon, value: start + value, value_end: start + value_end, end }
+    }
+
     fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.name as usize..self.value as usize]
+        &text[self.start as usize..self.colon as usize]
     }
 
     fn value<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.value as usize..self.end as usize]
+        &text[self.value as usize..self.value_end as usize]
     }
+}
+
+fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("heads are shorter than 4 GiB")
+}
+
+/// Finds name and value of a line without its end, and puts the name in lower case.
+fn read_line(line: &mut [u8]) -> Result<Place, FieldError> {
+    let mut colon = 0;
+    loop {
+        let Some(byte) = line.get_mut(colon) else { return Err(FieldError::NoColon) };
+        let lower = TOKEN[usize::from(*byte)];
+        if lower == 0 {
+            break;
+        }
+        *byte = lower;
+        colon += 1;
+    }
+    match line[colon] {
+        b':' if colon > 0 => {}
+        b' ' | b'\t' if colon == 0 => return Err(FieldError::Folded),
+        _ if memchr::memchr(b':', line).is_none() => return Err(FieldError::NoColon),
+        _ => return Err(FieldError::Name),
+    }
+    let raw = &line[colon + 1..];
+    // Without a way out early, so that many bytes are compared at once.
+    if raw.iter().fold(false, |found, byte| found | (*byte < 0x20 && *byte != b'\t') | (*byte == 0x7f)) {
+        return Err(FieldError::Value);
+    }
+    let value = trim(raw);
+    let before = raw.iter().take_while(|byte| is_space(**byte)).count().min(raw.len() - value.len());
+    let start = colon + 1 + before;
+    Ok(Place::new(colon, start, start + value.len(), line.len()))
+}
+
+/// `tchar` of RFC 9110 section 5.6.2 in lower case; 0 for what is none.
+const TOKEN: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = others[at];
+        at += 1;
+    }
+    table
+};
+
+/// Whether this is a token, RFC 9110 section 5.6.2.
+pub fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)] != 0)
 }
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
@@ -155,9 +312,17 @@ impl fmt::Debug for Fields {
     }
 }
 
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Fields {}
+
 #[cfg(test)]
 mod tests {
-    use super::{Fields, text};
+    use super::{FieldError, Fields, decimal, text};
 
     fn fields() -> Fields {
         [("Host", "a"), ("X-Many", " 1\t"), ("accept", ""), ("x-many", "2")].into_iter().collect()
@@ -174,6 +339,43 @@ mod tests {
         assert_eq!(written(&fields()), "host: a\r\nx-many: 1\r\naccept: \r\nx-many: 2\r\n");
         assert_eq!(fields().len(), 4);
         assert!(Fields::default().is_empty());
+    }
+
+    #[test]
+    fn lines_are_read() {
+        let lines = b"Host:a\r\nX-Many: \t1 2\t \r\naccept:\r\n";
+        let fields = Fields::parse(lines, 3).expect("fields");
+        let expected = [("host", "a"), ("x-many", "1 2"), ("accept", "")].into_iter().collect();
+        assert_eq!(fields, expected);
+        assert_eq!(written(&fields), "host:a\r\nx-many: \t1 2\t \r\naccept:\r\n");
+        let mut some = Vec::new();
+        fields.write_some(&mut some, |name| name != b"x-many");
+        assert_eq!(some, b"host:a\r\naccept:\r\n");
+        assert_eq!(Fields::parse(b"", 0), Ok(Fields::default()));
+    }
+
+    #[test]
+    fn what_is_no_field_is_refused() {
+        for (lines, expected) in [
+            ("a: b\r\nc: d\r\ne: f\r\n", FieldError::TooMany),
+            ("a: b", FieldError::LineEnd),
+            ("a: b\n", FieldError::LineEnd),
+            ("a: b\r", FieldError::LineEnd),
+            ("\n", FieldError::LineEnd),
+            ("a: b\r\n c: d\r\n", FieldError::Folded),
+            ("\ta: b\r\n", FieldError::Folded),
+            ("a\r\n", FieldError::NoColon),
+            ("a b\r\n", FieldError::NoColon),
+            ("\r\n", FieldError::NoColon),
+            (": b\r\n", FieldError::Name),
+            ("a : b\r\n", FieldError::Name),
+            ("a\u{e9}: b\r\n", FieldError::Name),
+            ("a: b\rc\r\n", FieldError::Value),
+            ("a: \0\r\n", FieldError::Value),
+            ("a: b\u{7f}\r\n", FieldError::Value),
+        ] {
+            assert_eq!(Fields::parse(lines.as_bytes(), 2).err(), Some(expected), "{lines:?}");
+        }
     }
 
     #[test]
@@ -195,6 +397,13 @@ mod tests {
         fields.for_each_value(|value| value.fill(b'*'));
         fields.retain(|name, _| name != b"accept");
         assert_eq!(written(&fields), "x-many: *\r\n");
+    }
+
+    #[test]
+    fn numbers_are_written() {
+        for number in [0, 7, 10, 1_234_567_890, u64::MAX] {
+            assert_eq!(decimal(number, &mut [0; 20]), number.to_string().as_bytes());
+        }
     }
 
     #[test]

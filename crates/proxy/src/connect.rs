@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::body::RequestBody;
-use crate::http1::Wire;
+use crate::http1::{Wire, answer_status};
 use crate::socket::{Socket, Tcp};
 
 /// The body of a forwarded request: the client's own, or one that till holds in memory.
@@ -159,24 +159,17 @@ async fn tunnel(proxy: &Intercept, base: &BaseUrl, time: Duration) -> Result<Tcp
         if socket.read_buf(&mut answer).await.map_err(broken)? == 0 || answer.len() > TUNNEL_ANSWER_MAX {
             return Err(broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut head = httparse::Response::new(&mut headers);
-        match head.parse(&answer).map_err(|error| broken(io::Error::other(error)))? {
+        match answer_status(&answer).map_err(|error| broken(io::Error::other(error)))? {
             // What follows is said by the other end of the tunnel, which speaks only when it is asked.
-            httparse::Status::Complete(length) if length == answer.len() => {
-                break head.code.unwrap_or_default();
-            }
-            httparse::Status::Complete(_) if head.code.is_some_and(|code| (200..300).contains(&code)) => {
+            Some((status, length)) if status.is_success() && length < answer.len() => {
                 return Err(broken(io::Error::other("it sent something that was not asked for")));
             }
-            httparse::Status::Complete(_) => break head.code.unwrap_or_default(),
-            httparse::Status::Partial => {}
+            Some((status, _)) => break status,
+            None => {}
         }
     };
-    if !(200..300).contains(&status) {
-        let answer = http::StatusCode::from_u16(status)
-            .map_or_else(|_| status.to_string(), |status| status.to_string());
-        return Err(ConnectError::Proxy { proxy: name, answer });
+    if !status.is_success() {
+        return Err(ConnectError::Proxy { proxy: name, answer: status.to_string() });
     }
     Ok(socket)
 }

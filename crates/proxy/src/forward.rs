@@ -10,7 +10,7 @@ use http::Method;
 use http_body::Body as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use till_core::denial::{Denial, DenialCode};
-use till_core::fields::{self, Fields, write_line};
+use till_core::fields::{self, Fields, decimal, write_line};
 use till_core::upstream::{Placement, Upstream};
 use till_store::Hold;
 
@@ -43,7 +43,7 @@ fn is_not_forwarded(name: &[u8]) -> bool {
         // Compressed frames could not be scanned.
         b"sec-websocket-extensions" => true,
         // Written anew.
-        b"host" | b"accept-encoding" => true,
+        b"host" | b"accept-encoding" | b"content-length" => true,
         _ => name.starts_with(TILL_HEADER_PREFIX.as_bytes()),
     }
 }
@@ -231,7 +231,7 @@ pub(crate) fn outbound(
         // What has no body says so only where one is expected, RFC 9110 section 8.6.
         Some(0) if !matches!(client.method, Method::POST | Method::PUT | Method::PATCH) => false,
         Some(length) => {
-            write_line(&mut head, "content-length", length.to_string());
+            write_line(&mut head, "content-length", decimal(length, &mut [0; 20]));
             false
         }
         None => {
@@ -265,20 +265,18 @@ fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<
 /// The client's headers but for those of the hop between client and till, and the real key.
 fn write_fields(head: &mut Vec<u8>, client: &Head, upstream: &Upstream, is_websocket: bool) {
     let named = named_by_connection(&client.fields);
-    let (key_name, key_value) = place(upstream).unzip();
-    for (name, value) in client.fields.iter() {
-        let is_left_out = is_not_forwarded(name)
-            || name == b"content-length"
-            || key_name.is_some_and(|key_name| name.eq_ignore_ascii_case(key_name.as_bytes()))
-            || named.iter().any(|named| named.as_bytes() == name);
-        if !is_left_out {
-            write_line(head, name, value);
-        }
-    }
+    let key_name = match &upstream.placement {
+        Placement::Header { name, .. } => Some(name.as_str()),
+        Placement::Basic => Some("authorization"),
+        Placement::Query { .. } => None,
+    };
+    client.fields.write_some(head, |name| {
+        !is_not_forwarded(name)
+            && key_name.is_none_or(|key_name| key_name.as_bytes() != name)
+            && named.iter().all(|named| named.as_bytes() != name)
+    });
     write_line(head, "accept-encoding", "identity");
-    if let (Some(name), Some(value)) = (key_name, key_value) {
-        write_line(head, name, value);
-    }
+    write_key(head, upstream);
     if is_websocket {
         write_line(head, "connection", "Upgrade");
         write_line(head, "upgrade", "websocket");
@@ -308,16 +306,24 @@ fn named_by_connection(fields: &Fields) -> Vec<String> {
         .collect()
 }
 
-/// The header with the real key: the one place, besides the query, where it leaves till.
-fn place(upstream: &Upstream) -> Option<(&str, String)> {
+/// Writes the real key where the provider wants it: the one place, besides the query, where it leaves till.
+fn write_key(head: &mut Vec<u8>, upstream: &Upstream) {
     let key = upstream.key.reveal_str().expect("upstream keys are visible ASCII");
     match &upstream.placement {
-        Placement::Header { name, template } => Some((name, template.replace("{key}", key))),
+        Placement::Header { name, template } => {
+            let (before, after) = template.split_once("{key}").unwrap_or((template, ""));
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            for part in [before, key, after] {
+                head.extend_from_slice(part.as_bytes());
+            }
+            head.extend_from_slice(b"\r\n");
+        }
         Placement::Basic => {
             let credentials = if key.contains(':') { key.to_owned() } else { format!("{key}:") };
-            Some(("authorization", format!("Basic {}", STANDARD.encode(credentials))))
+            write_line(head, "authorization", format!("Basic {}", STANDARD.encode(credentials)));
         }
-        Placement::Query { .. } => None,
+        Placement::Query { .. } => {}
     }
 }
 

@@ -16,6 +16,7 @@ mod head;
 mod serve;
 mod wire;
 
+pub(crate) use self::answer::answer_status;
 pub use self::front::HeadLimits;
 pub(crate) use self::front::{FrontDoor, FrontTimeouts, Inbound, Protocol};
 pub(crate) use self::head::Violation;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use till_core::denial::{Denial, DenialCode};
-use till_core::fields::Fields;
+use till_core::fields::{Fields, decimal};
 use till_core::limit::Limits;
 use till_core::money::Dollars;
 use till_core::path::RawPath;
@@ -335,10 +335,10 @@ fn overloaded() -> Denial {
 
 fn write_remaining(remaining: &Limits, clamped: Option<&Clamped>, fields: &mut Fields) {
     if let Some(activations) = remaining.activations {
-        fields.push("x-till-activations-remaining", activations.to_string());
+        fields.push("x-till-activations-remaining", decimal(activations, &mut [0; 20]));
     }
     if let Some(tokens) = remaining.tokens {
-        fields.push("x-till-tokens-remaining", tokens.to_string());
+        fields.push("x-till-tokens-remaining", decimal(tokens, &mut [0; 20]));
     }
     if let Some(nanos) = remaining.spend_nanos {
         fields.push("x-till-spend-remaining-usd", Dollars(nanos.into()).to_string());

@@ -1,14 +1,17 @@
 //! The head of a provider's answer.
 
 use http::StatusCode;
-use till_core::fields::{self, Fields};
+use till_core::fields::Fields;
 
 use super::framing::{Chunked, Framing};
+use super::head::digits;
 use super::wire::{AnswerHead, WireError};
 use crate::head::has_token;
 
 /// The most fields that an answer has.
 const FIELDS_MAX: usize = 100;
+
+const NO_HEAD: &str = "the answer does not begin with a head as RFC 9112 says";
 
 /// A complete head at the start of what came.
 pub(super) struct Read {
@@ -24,25 +27,18 @@ pub(super) struct Read {
 /// # Errors
 /// It is not HTTP, or does not say where its body ends.
 pub(super) fn read(bytes: &[u8], is_head: bool) -> Result<Option<Read>, WireError> {
-    let mut found = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut response = httparse::Response::new(&mut found);
-    let parsed = response.parse(bytes).map_err(|error| {
-        WireError::NotHttp(match error {
-            httparse::Error::TooManyHeaders => "the answer has too many headers",
-            httparse::Error::HeaderName | httparse::Error::HeaderValue => {
-                "a header of the answer is malformed"
-            }
-            _ => "the answer does not begin with a status line",
-        })
-    })?;
-    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
-    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or(WireError::NotHttp("the answer has no status"))?;
-    let is_http_11 = response.version == Some(1);
-    let mut fields = Fields::with_capacity(length, response.headers.len() + OWN_FIELDS);
-    for header in response.headers.iter() {
-        fields.push(header.name, header.value);
-    }
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+        // Nobody waits for the end of what does not begin as a head, or ends in another way.
+        let begins = bytes.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected);
+        let ends = memchr::memmem::find(bytes, b"\n\n").is_some();
+        return if begins && !ends { Ok(None) } else { Err(WireError::NotHttp(NO_HEAD)) };
+    };
+    // The end of the last line is a part of it.
+    let lines = &bytes[..end + 2];
+    let line_end = memchr::memchr(b'\n', lines).unwrap_or_default();
+    let (is_http_11, status) = status_line(&lines[..line_end]).ok_or(WireError::NotHttp(NO_HEAD))?;
+    let mut fields = Fields::parse(&lines[line_end + 1..], FIELDS_MAX)
+        .map_err(|error| WireError::NotHttp(error.as_str()))?;
     let is_kept = if is_http_11 {
         !has_token(&fields, "connection", "close")
     } else {
@@ -63,11 +59,20 @@ pub(super) fn read(bytes: &[u8], is_head: bool) -> Result<Option<Read>, WireErro
             None => (Framing::UntilClose, false),
         },
     };
-    Ok(Some(Read { length, head: AnswerHead { status, fields }, framing, is_kept }))
+    Ok(Some(Read { length: end + 4, head: AnswerHead { status, fields }, framing, is_kept }))
 }
 
-/// Room for the fields that till adds.
-const OWN_FIELDS: usize = 4;
+/// RFC 9112 section 4, up to its line feed: whether the version is 1.1, and the status. The phrase is not looked at.
+fn status_line(line: &[u8]) -> Option<(bool, StatusCode)> {
+    let (is_http_11, rest) = match line.split_at_checked(9)? {
+        (b"HTTP/1.1 ", rest) => (true, rest),
+        (b"HTTP/1.0 ", rest) => (false, rest),
+        _ => return None,
+    };
+    let (digits, rest) = rest.split_at_checked(3)?;
+    matches!(rest.first(), Some(b' ' | b'\r')).then_some(())?;
+    Some((is_http_11, StatusCode::from_bytes(digits).ok()?))
+}
 
 enum Coding {
     None,
@@ -88,10 +93,7 @@ fn content_length(fields: &mut Fields) -> Result<Option<u64>, WireError> {
     let (mut length, mut count) = (None, 0);
     for value in fields.get_all("content-length") {
         count += 1;
-        let digits = fields::text(value).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let here: u64 = digits
-            .and_then(|digits| digits.parse().ok())
-            .ok_or(WireError::NotHttp("the answer has a length that is no number"))?;
+        let here = digits(value).ok_or(WireError::NotHttp("the answer has a length that is no number"))?;
         if length.replace(here).is_some_and(|before| before != here) {
             return Err(WireError::NotHttp("the answer has two lengths"));
         }
@@ -100,4 +102,12 @@ fn content_length(fields: &mut Fields) -> Result<Option<u64>, WireError> {
         fields.set("content-length", length.to_string());
     }
     Ok(length)
+}
+
+/// The status that an answer begins with, and the length of its head; `None` while that is not complete.
+///
+/// # Errors
+/// It is not HTTP.
+pub(crate) fn answer_status(bytes: &[u8]) -> Result<Option<(StatusCode, usize)>, WireError> {
+    Ok(read(bytes, true)?.map(|read| (read.head.status, read.length)))
 }

@@ -3,13 +3,16 @@
 use bytes::Bytes;
 use till_core::fields::{self, Fields};
 
-use super::head::{Violation, field};
+use super::head::Violation;
 
 /// The longest accepted line with a chunk size and its extensions.
 const CHUNK_LINE_MAX: usize = 256;
 
-/// The longest accepted trailer section.
+/// The longest accepted trailer section, in bytes.
 const TRAILERS_MAX: usize = 16 * 1024;
+
+/// … and in fields.
+const TRAILERS_COUNT_MAX: usize = 100;
 
 /// A body, as far as it has been seen.
 #[derive(Debug)]
@@ -75,10 +78,8 @@ impl Framing {
     pub(crate) fn trailers(&mut self) -> Result<Option<Fields>, Violation> {
         match self {
             Self::Chunked(chunked) if !chunked.trailers.is_empty() => {
-                let text = std::mem::take(&mut chunked.trailers);
-                let lines = text.strip_suffix(b"\r\n").unwrap_or(&text).split(|byte| *byte == b'\n');
-                let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-                lines.map(field).collect::<Result<Fields, _>>().map(Some)
+                let lines = std::mem::take(&mut chunked.trailers);
+                Fields::parse(&lines, TRAILERS_COUNT_MAX).map(Some).map_err(Violation::of_field)
             }
             _ => Ok(None),
         }

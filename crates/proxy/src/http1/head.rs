@@ -2,7 +2,7 @@
 
 use http::{Method, Version};
 use till_core::denial::DenialCode;
-use till_core::fields::Fields;
+use till_core::fields::{FieldError, Fields, is_token};
 
 use super::HeadLimits;
 use super::framing::{Chunked, Framing};
@@ -22,6 +22,15 @@ impl Violation {
 
     fn too_large(message: &'static str) -> Self {
         Self { code: DenialCode::HeadersTooLarge, message }
+    }
+
+    pub(super) fn of_field(error: FieldError) -> Self {
+        match error {
+            FieldError::TooMany => {
+                Self::too_large("the request has more header lines than this server accepts")
+            }
+            error => Self::malformed(error.as_str()),
+        }
     }
 
     pub(crate) fn head_timeout() -> Self {
@@ -65,18 +74,15 @@ pub(super) fn read(
     if length > limits.bytes {
         return Err(Violation::too_large("the request head is longer than this server accepts"));
     }
-    // Without the last CRLF CRLF; every line below ends where the next CRLF stands.
-    let mut lines = Lines(&buffer[start..length - 4]);
-    let (method, target, version) = request_line(lines.next().unwrap_or_default())?;
-    let mut fields = Fields::with_capacity(length, FIELDS_EXPECTED);
+    // Without the empty line at the end; each of the others has its own end.
+    let lines = &buffer[start..length - 2];
+    let line_end = memchr::memchr(b'\n', lines).unwrap_or_default();
+    let line = lines[..line_end].strip_suffix(b"\r").ok_or(Violation::of_field(FieldError::LineEnd))?;
+    let (method, target, version) = request_line(line)?;
+    let fields = Fields::parse(&lines[line_end + 1..], limits.count).map_err(Violation::of_field)?;
     let mut facts = Facts::default();
-    for line in lines {
-        if fields.len() >= limits.count {
-            return Err(Violation::too_large("the request has more header lines than this server accepts"));
-        }
-        let (name, value) = field(line)?;
+    for (name, value) in fields.iter() {
         facts.add(name, value)?;
-        fields.push(name, value);
     }
     let body = facts.body(version)?;
     let head = Head { method, target, version, fields };
@@ -84,9 +90,6 @@ pub(super) fn read(
     let awaits_continue = facts.awaits_continue && version == Version::HTTP_11;
     Ok(Some((length, Received { head, body, is_upgrade: facts.is_upgrade, is_kept, awaits_continue })))
 }
-
-/// Room for so many fields is made without being asked: what SDKs send.
-const FIELDS_EXPECTED: usize = 24;
 
 fn skip_empty_lines(buffer: &[u8]) -> Result<usize, Violation> {
     let mut start = 0;
@@ -102,42 +105,21 @@ fn skip_empty_lines(buffer: &[u8]) -> Result<usize, Violation> {
     Ok(start)
 }
 
-/// The length of the head with its empty line, if that is there. Every line feed must follow a return.
+/// The length of the head with its empty line, if that is there.
 fn find_end(buffer: &[u8], start: usize, scanned: &mut usize) -> Result<Option<usize>, Violation> {
-    // One line may straddle two reads: go back far enough to see its end again.
+    // It may straddle two reads.
     let from = scanned.saturating_sub(3).max(start);
-    for at in memchr::memchr_iter(b'\n', &buffer[from..]).map(|offset| from + offset) {
-        if at == 0 || buffer[at - 1] != b'\r' {
-            return Err(Violation::malformed("a line ends in a bare line feed; lines end in CR LF"));
-        }
-        if at >= start + 3 && &buffer[at - 3..at] == b"\r\n\r" {
-            *scanned = 0;
-            return Ok(Some(at + 1));
-        }
+    if let Some(at) = memchr::memmem::find(&buffer[from..], b"\r\n\r\n") {
+        *scanned = 0;
+        return Ok(Some(from + at + 4));
+    }
+    // Nobody waits for the end of a head whose lines end otherwise.
+    if memchr::memchr_iter(b'\n', &buffer[from..]).any(|at| from + at == 0 || buffer[from + at - 1] != b'\r')
+    {
+        return Err(Violation::of_field(FieldError::LineEnd));
     }
     *scanned = buffer.len();
     Ok(None)
-}
-
-struct Lines<'a>(&'a [u8]);
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        if self.0.is_empty() {
-            return None;
-        }
-        // Every line feed was seen to follow a return.
-        match memchr::memchr(b'\n', self.0) {
-            Some(at) => {
-                let line = &self.0[..at - 1];
-                self.0 = &self.0[at + 1..];
-                Some(line)
-            }
-            None => Some(std::mem::take(&mut self.0)),
-        }
-    }
 }
 
 fn request_line(line: &[u8]) -> Result<(Method, Target, Version), Violation> {
@@ -146,10 +128,11 @@ fn request_line(line: &[u8]) -> Result<(Method, Target, Version), Violation> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (method, target, version) =
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
-    if parts.next().is_some() || method.is_empty() || target.is_empty() {
+    if parts.next().is_some() || target.is_empty() || !is_token(method) {
         return Err(broken());
     }
-    if !method.iter().all(|byte| is_token(*byte)) || !target.iter().all(u8::is_ascii_graphic) {
+    // Without a way out early, so that many bytes are compared at once.
+    if target.iter().fold(false, |found, byte| found | !byte.is_ascii_graphic()) {
         return Err(broken());
     }
     if target.contains(&b'#') {
@@ -169,26 +152,6 @@ fn request_line(line: &[u8]) -> Result<(Method, Target, Version), Violation> {
     Ok((method, target, version))
 }
 
-/// Name and value of a line of a head or of trailers.
-///
-/// # Errors
-/// It is not one field.
-pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(Violation::malformed("a header is folded over several lines, which is obsolete"));
-    }
-    let colon = memchr::memchr(b':', line).ok_or(Violation::malformed("a header line has no colon"))?;
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
-    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-        return Err(Violation::malformed("a header name has a space or another forbidden character"));
-    }
-    // Without a way out early, so that many bytes are compared at once.
-    if value.iter().fold(false, |found, byte| found | (*byte < 0x20 && *byte != b'\t') | (*byte == 0x7f)) {
-        return Err(Violation::malformed("a header value has a control character"));
-    }
-    Ok((name, value))
-}
-
 #[derive(Default)]
 struct Facts {
     hosts: usize,
@@ -202,19 +165,16 @@ struct Facts {
 
 impl Facts {
     fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Violation> {
-        // Told apart by length first: almost no header is one of these.
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                self.awaits_continue |= value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
-            }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.is_upgrade |= lists(value, b"websocket"),
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+        match name {
+            b"host" => self.hosts += 1,
+            b"expect" => self.awaits_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            b"upgrade" => self.is_upgrade |= lists(value, b"websocket"),
+            b"connection" => {
                 self.keeps |= lists(value, b"keep-alive");
                 self.closes |= lists(value, b"close");
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.add_length(value)?,
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.add_coding(value)?,
+            b"content-length" => self.add_length(value)?,
+            b"transfer-encoding" => self.add_coding(value)?,
             _ => {}
         }
         Ok(())
@@ -224,18 +184,13 @@ impl Facts {
         if self.length.is_some() {
             return Err(Violation::malformed("the request has more than one Content-Length"));
         }
-        let digits = value.trim_ascii();
-        let length = std::str::from_utf8(digits)
-            .ok()
-            .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|text| text.parse().ok())
-            .ok_or(Violation::malformed("Content-Length is not a number"))?;
+        let length = digits(value).ok_or(Violation::malformed("Content-Length is not a number"))?;
         self.length = Some(length);
         Ok(())
     }
 
     fn add_coding(&mut self, value: &[u8]) -> Result<(), Violation> {
-        if self.is_chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
             return Err(Violation::malformed("the only accepted Transfer-Encoding is a single `chunked`"));
         }
         self.is_chunked = true;
@@ -271,33 +226,8 @@ fn lists(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// `tchar` of RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    const TABLE: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = 0_u8;
-        while byte < 128 {
-            table[byte as usize] = byte.is_ascii_alphanumeric()
-                || matches!(
-                    byte,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                );
-            byte += 1;
-        }
-        table
-    };
-    TABLE[usize::from(byte)]
+/// A number as `Content-Length` has it, RFC 9110 section 8.6: digits and nothing else.
+pub(super) fn digits(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }

@@ -148,7 +148,7 @@ impl Writing {
         }
         match form {
             Form::Length(length) if told.is_none() => {
-                fields::write_line(&mut out, "content-length", length.to_string());
+                fields::write_line(&mut out, "content-length", fields::decimal(length, &mut [0; 20]));
             }
             // As if the body came; without a known length nothing is said.
             Form::None if told.is_none() && is_head && known.is_some_and(|length| length > 0) => {
