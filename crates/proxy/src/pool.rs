@@ -37,7 +37,7 @@ impl Bucket {
     /// The connection that was used last and is still good: the others grow old and are dropped.
     pub(crate) fn take(&self) -> Option<Box<Wire>> {
         let mut idle = self.lock();
-        while let Some(mut candidate) = idle.pop() {
+        while let Some(candidate) = idle.pop() {
             if candidate.is_good(self.idle_timeout) {
                 return Some(candidate.wire);
             }
@@ -53,7 +53,7 @@ impl Bucket {
     }
 
     fn sweep(&self) {
-        self.lock().retain_mut(|idle| idle.is_good(self.idle_timeout));
+        self.lock().retain(|idle| idle.is_good(self.idle_timeout));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -62,8 +62,8 @@ impl Bucket {
 }
 
 impl Idle {
-    fn is_good(&mut self, idle_timeout: Duration) -> bool {
-        self.since.elapsed() < idle_timeout && self.wire.is_free()
+    fn is_good(&self, idle_timeout: Duration) -> bool {
+        self.since.elapsed() < idle_timeout && self.wire.is_silent()
     }
 }
 
@@ -75,8 +75,8 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Gives the connection back, if it can be used again.
-    pub(crate) fn release(mut self) {
-        if self.wire.is_free() {
+    pub(crate) fn release(self) {
+        if self.wire.is_done() {
             self.bucket.put(self.wire);
         }
     }

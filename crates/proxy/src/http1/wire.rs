@@ -374,19 +374,18 @@ impl Wire {
         receiving.framing.left().map(|left| left + receiving.first.len() as u64)
     }
 
-    /// Whether it can take another request: both sides have said everything, and the provider has not left.
-    pub(crate) fn is_free(&mut self) -> bool {
+    /// Whether both sides have said everything, and may say more.
+    pub(crate) fn is_done(&self) -> bool {
         let receiving = &self.receiving;
         receiving.is_kept
             && receiving.first.is_empty()
             && receiving.framing.is_complete()
             && receiving.unread.is_empty()
             && self.sending.is_complete()
-            && self.is_silent()
     }
 
-    /// Nothing came, not even its end.
-    fn is_silent(&self) -> bool {
+    /// Whether nothing came since, not even the end.
+    pub(crate) fn is_silent(&self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
         lock(&self.link)
             .as_mut()
