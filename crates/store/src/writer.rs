@@ -18,7 +18,7 @@ mod retention;
 mod update;
 pub(crate) mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,8 @@ enum Answer {
     Refused(HoldReply, HoldRefusal),
     Terms(TermsReply, Option<Arc<KeyTerms>>),
     Done(DoneReply, bool),
+    /// … and then for the rest of what readers are to see.
+    Exact(DoneReply),
 }
 
 /// Who waits for the end.
@@ -168,6 +170,8 @@ pub(crate) struct Writer {
     ending_escrows: Vec<HoldId>,
     /// Somebody wants to read what is true after the batch.
     wants_exact: bool,
+    /// Who waits until readers see what was committed up to then.
+    readers: VecDeque<(u64, DoneReply)>,
 }
 
 impl Writer {
@@ -227,6 +231,7 @@ impl Writer {
             extending: Vec::new(),
             ending_escrows: Vec::new(),
             wants_exact: false,
+            readers: VecDeque::new(),
         }
     }
 
@@ -331,7 +336,7 @@ impl Writer {
             Command::Exact { reply } => {
                 self.recall_all();
                 self.wants_exact = true;
-                self.answers.push(Answer::Done(reply, true));
+                self.answers.push(Answer::Exact(reply));
             }
             Command::Probe { reply } => {
                 self.drain_all();
@@ -510,19 +515,17 @@ impl Writer {
         for month in std::mem::take(&mut self.dirty_months) {
             self.batch.months.push((month, self.months[&month]));
         }
-        let wants_exact = std::mem::take(&mut self.wants_exact);
-        self.batch.fold = self.backend.fold_due().is_some_and(|due| wants_exact || due <= Instant::now())
-            || wants_exact && !self.batch.is_empty();
+        self.batch.fold = std::mem::take(&mut self.wants_exact);
         let denials_due = self.denials_due.is_some_and(|due| due <= Instant::now());
         if self.batch.is_empty() && !denials_due {
-            return Ok(());
+            return self.fold_alone();
         }
         self.shared.denials.take(&mut self.batch.denials);
         self.shared.denied_records.take(&mut self.denied);
         self.batch.usage.extend(self.denied.iter().cloned());
         self.denials_due = None;
         if self.batch.is_empty() {
-            return Ok(());
+            return self.fold_alone();
         }
         if self.time_kept_at.is_none_or(|at| at.elapsed() >= KEEP_TIME_EVERY) {
             self.batch.time_seen = Some(self.now);
@@ -535,6 +538,28 @@ impl Writer {
         self.written_at = Some(Instant::now());
         self.used_since_raise |= !self.batch.accounts.is_empty();
         Ok(())
+    }
+
+    /// There is nothing to write. Then it is time for what is to be brought to where readers see it.
+    fn fold_alone(&mut self) -> Result<(), StoreError> {
+        if self.batch.fold {
+            self.backend.want_folded();
+        }
+        if self.backend.fold_due().is_some_and(|due| due <= Instant::now()) {
+            self.backend.fold_piece()?;
+            self.written_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Tells those who wait to read what they can.
+    fn answer_readers(&mut self) {
+        let folded = self.backend.folded();
+        while self.readers.front().is_some_and(|(committed, _)| *committed <= folded) {
+            let (_, reply) = self.readers.pop_front().expect("it was just seen");
+            // Whoever stopped waiting needs no answer.
+            let _ = reply.send(Ok(true));
+        }
     }
 
     fn succeed(&mut self) {
@@ -560,8 +585,10 @@ impl Writer {
                 Answer::Refused(reply, refusal) => drop(reply.send(Err(refusal))),
                 Answer::Terms(reply, terms) => drop(reply.send(Ok(terms))),
                 Answer::Done(reply, found) => drop(reply.send(Ok(found))),
+                Answer::Exact(reply) => self.readers.push_back((self.backend.committed(), reply)),
             }
         }
+        self.answer_readers();
         self.batch.clear();
         self.closings.clear();
         self.denied.clear();

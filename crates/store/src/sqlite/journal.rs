@@ -2,7 +2,7 @@
 //!
 //! An entry says what is true after it: the figures of accounts, which holds are open, the totals of months; and what
 //! happened: records, denials. Applied in order, each once, entries lead to what the tables would say if every batch had
-//! been written to them. [`super::pending`] does that, in the transaction that deletes the entries.
+//! been written to them. [`super::fold`] does that.
 
 use std::sync::Arc;
 
@@ -282,17 +282,36 @@ fn take_denial(from: &mut Bytes<'_>) -> std::result::Result<DenialCount, Damaged
     Ok(DenialCount { key, code, minute: from.u64()?, count: from.u64()? })
 }
 
-/// Adds an entry, durably: a transaction of its own. `number` is 1 for the first one after a fold, then 2, 3 …
+/// How far the journal is in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Everything that entries up to this number say is there.
+    pub(super) folded: u64,
+    /// Of the records in the entries after it, in order, so many are in blocks.
+    pub(super) recorded: u64,
+}
+
+pub(super) fn mark(connection: &Connection) -> Result<Mark> {
+    let sql = "SELECT folded, recorded FROM journal_mark";
+    connection.query_row(sql, [], |row| Ok(Mark { folded: row.get(0)?, recorded: row.get(1)? }))
+}
+
+pub(super) fn set_mark(connection: &Connection, mark: Mark) -> Result<()> {
+    let sql = "UPDATE journal_mark SET folded = ?1, recorded = ?2";
+    connection.prepare_cached(sql)?.execute(params![mark.folded, mark.recorded]).map(drop)
+}
+
+/// Adds an entry. Numbers have no gaps.
 pub(super) fn append(connection: &Connection, number: u64, entry: &[u8]) -> Result<()> {
     let sql = "INSERT INTO journal (seq, entry) VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.execute(params![number, entry]).map(drop)
 }
 
-/// Everything that is in the journal, in order.
-pub(super) fn entries(connection: &Connection, mut take: impl FnMut(Entry, usize)) -> Result<()> {
-    let mut statement = connection.prepare("SELECT seq, entry FROM journal ORDER BY seq")?;
-    let mut rows = statement.query([])?;
-    let mut expected = 1_u64;
+/// Everything that is in the journal after the mark, in order.
+pub(super) fn entries(connection: &Connection, mark: Mark, mut take: impl FnMut(Entry, usize)) -> Result<()> {
+    let mut statement = connection.prepare("SELECT seq, entry FROM journal WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([mark.folded])?;
+    let mut expected = mark.folded + 1;
     while let Some(row) = rows.next()? {
         let bytes = row.get_ref(1)?.as_blob()?;
         if row.get::<_, u64>(0)? != expected {
@@ -304,12 +323,12 @@ pub(super) fn entries(connection: &Connection, mut take: impl FnMut(Entry, usize
     Ok(())
 }
 
-/// Empties the journal, because the tables say what it says.
-pub(super) fn clear(connection: &Connection) -> Result<()> {
-    connection.prepare_cached("DELETE FROM journal")?.execute([]).map(drop)
+/// Deletes entries up to this number, because the tables say what they say.
+pub(super) fn delete(connection: &Connection, last: u64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([last]).map(drop)
 }
 
-fn damaged(number: u64, why: &str) -> Error {
+pub(super) fn damaged(number: u64, why: &str) -> Error {
     let reason = format!("entry {number} of the journal is damaged: {why}");
     Error::FromSqlConversionFailure(1, Type::Blob, reason.into())
 }

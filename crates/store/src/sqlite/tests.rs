@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
@@ -15,6 +16,7 @@ use till_core::limit::{Limits, Units};
 use till_core::time::Timestamp;
 
 use super::block::tests::record;
+use super::fold::Piece;
 use super::{FILE_NAME, SqliteBackend, block};
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Mark};
 use crate::clock::Clock;
@@ -132,6 +134,13 @@ fn instance() -> Instance {
     }
 }
 
+impl SqliteBackend {
+    /// Whether some of what entries say is in the tables and the rest is not.
+    fn is_in_the_middle(&self) -> bool {
+        self.fold.is_under_way()
+    }
+}
+
 fn fold() -> Batch {
     Batch { fold: true, ..Batch::default() }
 }
@@ -180,14 +189,14 @@ fn list(backend: &SqliteBackend, key: Option<KeyId>) -> Vec<(u64, UsageRecord)> 
 #[test]
 fn it_makes_no_difference_when_the_journal_is_folded() {
     for seed in 0..12 {
-        let dirs: [TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        let dirs: [TempDir; 4] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
         let mut backends = dirs.each_ref().map(|dir| SqliteBackend::open(dir.path()).unwrap());
         let (mut calls, first) = Calls::new(seed);
         let mut dice = Random(seed);
         for backend in &mut backends {
             backend.commit(&first, &calls.ledger).unwrap();
         }
-        let mut written = Vec::new();
+        let (mut written, mut middles) = (Vec::new(), 0);
         for _ in 0..120 {
             let batch = calls.batch();
             written.extend(batch.usage.iter().cloned());
@@ -199,8 +208,23 @@ fn it_makes_no_difference_when_the_journal_is_folded() {
                     // By the next start, after a crash.
                     1 if dice.below(9) == 0 => {
                         // Closed first, so that this is no second connection.
-                        backend.connection = None;
+                        backend.file.connection = None;
                         *backend = SqliteBackend::open(dirs[1].path()).unwrap();
+                    }
+                    // In many pieces, some with batches and some alone, and often none for a while; and again and again by
+                    // the next start, in the middle of it.
+                    3 => {
+                        match dice.below(4) {
+                            0 => backend.want_folded(),
+                            1 => (0..dice.below(9)).for_each(|_| backend.fold_piece().unwrap()),
+                            _ => {}
+                        }
+                        if dice.below(6) == 0 {
+                            middles += usize::from(backend.is_in_the_middle());
+                            backend.file.connection = None;
+                            *backend = SqliteBackend::open(dirs[3].path()).unwrap();
+                        }
+                        backend.fold.set_piece(Piece { records: 3, accounts: 2, entries: 1 });
                     }
                     // At the end.
                     _ => {}
@@ -210,7 +234,7 @@ fn it_makes_no_difference_when_the_journal_is_folded() {
                     assert_eq!(
                         backend.account(id).unwrap().as_ref(),
                         calls.ledger.account(id),
-                        "seed {seed}"
+                        "seed {seed}, place {number}"
                     );
                 }
             }
@@ -226,10 +250,12 @@ fn it_makes_no_difference_when_the_journal_is_folded() {
             assert_eq!(behind, all_sums(backend), "seed {seed}: rows and blocks say what rows say alone");
             assert_eq!(behind, expected_sums(&written), "seed {seed}");
         }
-        let [one, other, third] = dirs.each_ref().map(|dir| tables(dir.path()));
-        for ((one, other), third) in one.into_iter().zip(other).zip(third) {
-            assert_eq!(one, other, "seed {seed}");
-            assert_eq!(one, third, "seed {seed}");
+        assert!(middles > 3, "seed {seed}: {middles} ends in the middle of a fold");
+        let [one, others @ ..] = dirs.each_ref().map(|dir| tables(dir.path()));
+        for other in others {
+            for (one, other) in one.iter().zip(other) {
+                assert_eq!(*one, other, "seed {seed}");
+            }
         }
         for backend in &backends {
             let found = list(backend, None);
@@ -297,6 +323,18 @@ fn a_journal_that_was_left_behind_is_folded_once() {
     }
 }
 
+/// Schema version 4 knew no mark: its journal began anew after each fold.
+#[test]
+fn a_journal_of_version_4_is_folded() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = left_behind(dir.path());
+    let sql = "DROP TABLE journal_mark; UPDATE usage_block_keys SET part = first_seq >> 18; PRAGMA user_version = 4";
+    connection(dir.path()).execute_batch(sql).unwrap();
+    let backend = SqliteBackend::open(dir.path()).unwrap();
+    assert_eq!(list(&backend, None).len(), records);
+    assert_eq!(journal_rows(dir.path()), 0);
+}
+
 #[test]
 fn a_damaged_journal_is_not_skipped() {
     for (sql, expected) in [
@@ -307,6 +345,8 @@ fn a_damaged_journal_is_not_skipped() {
         ("UPDATE journal SET entry = zeroblob(50) WHERE seq = 2", "entry 2 of the journal is damaged"),
         ("DELETE FROM journal WHERE seq = 1", "entry 1 of the journal is damaged: it is missing"),
         ("DELETE FROM journal WHERE seq = 4", "entry 4 of the journal is damaged: it is missing"),
+        // Records that are in blocks were in entries.
+        ("UPDATE journal_mark SET recorded = 9999", "of the journal is damaged: it is missing"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         left_behind(dir.path());
@@ -486,9 +526,9 @@ async fn an_idle_store_has_an_empty_journal_and_whoever_reads_sees_everything() 
     }
     let hold = store.hold_exactly(id, Units::ONE_ACTIVATION).await.unwrap();
     assert!(journal_rows(dir.path()) > 0, "nobody asked since");
-    // Within about a second; the test would hang otherwise.
+    // Within a few seconds; the test would hang otherwise.
     while journal_rows(dir.path()) > 0 {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let open = "SELECT count(*) FROM holds WHERE state = 'open'";
     assert_eq!(connection(dir.path()).query_row(open, [], |row| row.get::<_, u64>(0)), Ok(1));

@@ -6,25 +6,20 @@ use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, BalanceParts, HoldId, HoldKind, Ledger, OpenHold};
 
 use super::column::{Amount, Time, account_parts, chain_bytes};
+use super::fold::Fold;
 use super::journal::AccountImage;
-use super::pending::Pending;
 use super::{claims, usage};
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 use crate::key::KeyDetails;
 
 /// Writes a batch and what came before it into the transaction that is open on the connection. The figures and the
-/// records of the batch are in `pending` already.
-pub(super) fn batch(
-    connection: &Connection,
-    pending: &Pending,
-    batch: &Batch,
-    ledger: &Ledger,
-) -> Result<()> {
+/// records of the batch are in `fold` already.
+pub(super) fn batch(connection: &Connection, fold: &mut Fold, batch: &Batch, ledger: &Ledger) -> Result<()> {
     if let Some(instance) = &batch.instance {
         instance_put(connection, instance)?;
     }
-    pending.fold(connection)?;
+    fold.all(connection)?;
     for id in &batch.lifetimes {
         lifetime_put(connection, id, ledger.account(*id).expect("a changed account is loaded"))?;
     }

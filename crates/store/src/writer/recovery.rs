@@ -43,8 +43,11 @@ impl Writer {
                 }
                 Answer::Refused(reply, _) => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
                 Answer::Terms(reply, _) => drop(reply.send(Err(error.clone()))),
-                Answer::Done(reply, _) => drop(reply.send(Err(error.clone()))),
+                Answer::Done(reply, _) | Answer::Exact(reply) => drop(reply.send(Err(error.clone()))),
             }
+        }
+        for (_, reply) in self.readers.drain(..) {
+            let _ = reply.send(Err(error.clone()));
         }
     }
 
