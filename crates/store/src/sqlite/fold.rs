@@ -18,7 +18,8 @@ use till_core::ledger::AccountId;
 
 use super::journal::{self, AccountImage, Entry, Mark};
 use super::pending::Pending;
-use super::{records, sums, write};
+use super::sums::CatchUp;
+use super::{records, write};
 use crate::month::Month;
 use crate::usage_record::UsageRecord;
 
@@ -33,16 +34,17 @@ const PIECE_WAIT: Duration = Duration::from_millis(2);
 
 /// How much is written at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) records: usize,
-    pub(super) accounts: usize,
-    pub(super) entries: u64,
+struct Piece {
+    records: usize,
+    /// Rows of accounts or sums.
+    rows: usize,
+    entries: u64,
 }
 
 impl Piece {
     /// A millisecond or two.
-    const SMALL: Self = Self { records: 2_048, accounts: 256, entries: 512 };
-    const WHOLE: Self = Self { records: usize::MAX, accounts: usize::MAX, entries: u64::MAX };
+    const SMALL: Self = Self { records: 2_048, rows: 256, entries: 512 };
+    const WHOLE: Self = Self { records: usize::MAX, rows: usize::MAX, entries: u64::MAX };
 }
 
 /// What the journal says and the tables do not.
@@ -66,6 +68,7 @@ pub(super) struct Fold {
     /// Somebody waits until entries up to this one are in the tables.
     wanted: u64,
     next_piece: Option<Instant>,
+    sums: CatchUp,
     piece: Piece,
 }
 
@@ -95,6 +98,7 @@ impl Fold {
             last: mark.folded,
             wanted: 0,
             next_piece: None,
+            sums: CatchUp::default(),
             piece: Piece::SMALL,
         }
     }
@@ -149,7 +153,7 @@ impl Fold {
     /// Whether everything that is left makes one piece.
     pub(super) fn is_little(&self) -> bool {
         let older = self.older.as_ref().map_or(0, |older| older.accounts.len());
-        self.newer.accounts.len() + older <= self.piece.accounts
+        self.newer.accounts.len() + older <= self.piece.rows
             && self.records.len() <= self.piece.records
             && self.last - self.deleted <= self.piece.entries
     }
@@ -161,19 +165,22 @@ impl Fold {
 
     /// When to write the next piece at the latest; `None` when everything is in the tables.
     pub(super) fn due(&self) -> Option<Instant> {
-        if self.is_under_way() || self.wanted > self.mark.folded {
+        if self.wanted > self.mark.folded {
             // Whoever waits does not wait for company.
-            return if self.wanted > self.mark.folded {
-                Some(Instant::now())
-            } else {
-                self.next_piece.or(self.newer_since)
-            };
+            return Some(Instant::now());
         }
-        self.newer_since.map(|since| if self.newer_bytes >= BYTES_MAX { since } else { since + FOLD_EVERY })
+        let begin = self
+            .newer_since
+            .map(|since| if self.newer_bytes >= BYTES_MAX { since } else { since + FOLD_EVERY });
+        if self.is_under_way() { self.next_piece.or(self.newer_since) } else { begin }
     }
 
     /// Whether a part of it is written, or is to be with the next batch.
-    pub(super) fn is_under_way(&self) -> bool {
+    fn is_under_way(&self) -> bool {
+        self.is_begun() || self.sums.is_under_way()
+    }
+
+    fn is_begun(&self) -> bool {
         self.older.is_some() || self.records.len() >= self.piece.records || self.deleted < self.mark.folded
     }
 
@@ -209,11 +216,17 @@ impl Fold {
     /// Writes the next piece, in the transaction that is open on the connection. When that fails this says more than is
     /// true: the file has to be opened again.
     pub(super) fn write_piece(&mut self, connection: &Connection) -> Result<()> {
-        if self.is_little() {
-            return self.all(connection);
-        }
         self.next_piece = Some(Instant::now() + PIECE_WAIT);
-        self.write(connection, self.piece)
+        let must_begin = self.wanted > self.mark.folded
+            || self.newer_bytes >= BYTES_MAX
+            || self.newer_since.is_some_and(|since| since.elapsed() >= FOLD_EVERY);
+        if !self.is_begun() && !must_begin {
+            self.sums.piece(connection, self.piece.records, self.piece.rows)
+        } else if self.is_little() {
+            self.all(connection)
+        } else {
+            self.write(connection, self.piece)
+        }
     }
 
     fn write(&mut self, connection: &Connection, piece: Piece) -> Result<()> {
@@ -230,7 +243,7 @@ impl Fold {
         }
         match &mut self.older {
             Some(older) if !older.accounts.is_empty() => {
-                let left = older.accounts.len().saturating_sub(piece.accounts);
+                let left = older.accounts.len().saturating_sub(piece.rows);
                 let images = older.accounts[left..].iter().rev().map(|(id, image)| (id, image));
                 write::accounts_put(connection, images)?;
                 older.accounts.truncate(left);
@@ -261,7 +274,7 @@ impl Fold {
         self.records.drain(..written);
         self.mark.recorded += written as u64;
         journal::set_mark(connection, self.mark)?;
-        sums::keep_up(connection)
+        self.sums.look(connection)
     }
 
     /// Everything that is left of older entries, which are not needed from here on.
@@ -274,7 +287,14 @@ impl Fold {
 
     /// Makes pieces smaller than anybody would, to have many of them.
     #[cfg(test)]
-    pub(super) fn set_piece(&mut self, piece: Piece) {
-        self.piece = piece;
+    pub(super) fn cut_small(&mut self) {
+        self.piece = Piece { records: 3, rows: 2, entries: 1 };
+        self.sums.set_behind_max(9);
+    }
+
+    /// Whether a fold has begun, and whether the rows of sums have different records.
+    #[cfg(test)]
+    pub(super) fn middles(&self) -> [bool; 2] {
+        [self.older.is_some(), self.sums.is_in_the_middle()]
     }
 }

@@ -22,7 +22,8 @@ fn part(id: u64) -> u64 {
     id >> PART_BITS
 }
 
-/// Gives records their numbers and adds them to the blocks: at least so many, and as many as fill blocks. Says how many.
+/// Gives records their numbers and adds them to the blocks: at least so many, and otherwise as many as fill
+/// blocks, or all of them if that is none. Says how many.
 pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>], least: usize) -> Result<usize> {
     let sql = "SELECT first_seq, records FROM \
                  (SELECT first_seq, count, records FROM usage_blocks ORDER BY first_seq DESC LIMIT 1) \
@@ -35,7 +36,11 @@ pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>], leas
     let newest = newest.optional()?.filter(|(_, begun)| !begun.is_empty());
     let begun = newest.as_ref().map_or(0, |(_, begun)| begun.len());
     let full = (begun + records.len()) / block::RECORDS_MAX * block::RECORDS_MAX;
-    let records = &records[..full.saturating_sub(begun).max(least)];
+    let count = match full.saturating_sub(begun).max(least) {
+        0 => records.len(),
+        count => count,
+    };
+    let records = &records[..count];
     let sql = "UPDATE usage_numbers SET last = last + ?1 RETURNING last";
     let last: u64 = connection.prepare_cached(sql)?.query_row([records.len()], |row| row.get(0))?;
     let first = last + 1 - records.len() as u64;

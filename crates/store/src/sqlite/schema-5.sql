@@ -1,4 +1,4 @@
--- Schema version 5: the journal is folded in pieces, and fewer blocks of records are of one part.
+-- Schema version 5: the journal is folded in pieces, sums catch up in pieces, and fewer blocks of records are of one part.
 
 -- How far the rows of the journal are in the tables: one row. Written in the transaction that brings them there.
 CREATE TABLE journal_mark (
@@ -10,6 +10,11 @@ CREATE TABLE journal_mark (
 ) STRICT;
 
 INSERT INTO journal_mark (one, folded, recorded) VALUES (1, 0, 0);
+
+-- While usage_sums is brought up to the record of this number: the sums of keys up to this one have it already, the others
+-- are at `summed`. NULL when all are.
+ALTER TABLE usage_numbers ADD COLUMN summing INTEGER;
+ALTER TABLE usage_numbers ADD COLUMN summing_key BLOB;
 
 -- A part is first_seq / 2^14 now, so that a piece of a fold changes few pages.
 UPDATE usage_block_keys SET part = first_seq >> 14;
