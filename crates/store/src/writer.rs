@@ -365,19 +365,22 @@ impl Writer {
         if !self.ledger.is_fenced() {
             self.ensure_loaded(key)?;
             self.ensure_month(Month::of(self.now))?;
-            if self.live.get(&key).is_some_and(|live| live.terms.version != terms.version) {
+        }
+        let rates = match self.live.get(&key) {
+            Some(live) if live.terms.version != terms.version && !self.ledger.is_fenced() => {
                 return Ok(Some(Err(HoldRefusal::TermsChanged)));
             }
-        }
+            live => live.map_or(Rates::default(), |live| live.terms.options.rates),
+        };
         let id = AccountId::Key(key);
-        let mut asked = self.ask_ledger(key, demand, contended);
+        let mut asked = self.ask_ledger(key, &rates, demand, contended);
         let is_whole = matches!(&asked, Verdict::Granted(grant) if grant.steps == demand.steps_wanted);
         if !is_whole && self.recall(key) {
             // What was counted out ahead is free again.
             if let Verdict::Granted(grant) = &asked {
                 self.ledger.void(grant.id).expect("a hold that was just taken can be given back");
             }
-            asked = self.ask_ledger(key, demand, contended);
+            asked = self.ask_ledger(key, &rates, demand, contended);
         }
         let mut grant = match asked {
             Verdict::Granted(grant) => grant,
@@ -391,12 +394,16 @@ impl Writer {
         };
         self.dirty.insert(id);
         self.batch.holds_opened.push(grant.id);
-        self.note_hold(key, grant.units);
         self.count_month(self.now, grant.units.activations, 0);
         let live = self.live.get_mut(&key).expect("a loaded key is live");
         live.touched = self.number;
         let (ended, expires_at) = (live.ended.subscribe(), live.expires_at);
-        grant.remaining = remaining(grant.remaining, live.terms.escrow.sight().free);
+        if self.shared.escrows.len() > 0 {
+            grant.remaining = remaining(grant.remaining, live.terms.escrow.sight().free);
+        }
+        if live.is_busy() {
+            self.note_busy(key, grant.units);
+        }
         if let Some(at) = expires_at {
             self.ends.await_end(at, key);
         }
@@ -404,17 +411,16 @@ impl Writer {
     }
 
     /// Asks the ledger, and the rates of the key if it has any.
-    fn ask_ledger(&mut self, key: KeyId, demand: &Demand, contended: bool) -> Verdict {
+    fn ask_ledger(&mut self, key: KeyId, rates: &Rates, demand: &Demand, contended: bool) -> Verdict {
         let chain = AccountChain::of_key(AccountId::Key(key));
-        match self.live.get_mut(&key).filter(|live| live.terms.options.rates != Rates::default()) {
-            None => self.ledger.ask(chain, demand, contended, self.now),
-            Some(live) => {
-                let (rates, now) = (live.terms.options.rates, self.shared.clock.steady());
-                let demand = within_a_minute(demand, &rates);
-                let allow = |units, in_flight| live.rate.take(&rates, key, units, in_flight, now);
-                self.ledger.ask_if(chain, &demand, contended, self.now, allow)
-            }
+        if *rates == Rates::default() {
+            return self.ledger.ask(chain, demand, contended, self.now);
         }
+        let live = self.live.get_mut(&key).expect("a key with rates is live");
+        let now = self.shared.clock.steady();
+        let demand = within_a_minute(demand, rates);
+        let allow = |units, in_flight| live.rate.take(rates, key, units, in_flight, now);
+        self.ledger.ask_if(chain, &demand, contended, self.now, allow)
     }
 
     /// Puts a key's account into memory; `false` when there is no such key.

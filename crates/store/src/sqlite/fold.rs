@@ -30,7 +30,7 @@ const FOLD_EVERY: Duration = Duration::from_secs(4);
 const BYTES_MAX: usize = 16 << 20;
 
 /// How long the next piece waits for a batch to go with.
-const PIECE_WAIT: Duration = Duration::from_millis(2);
+const PIECE_WAIT: Duration = Duration::from_millis(10);
 
 /// How much is written at once.
 #[derive(Clone, Copy, Debug)]
@@ -74,9 +74,9 @@ pub(super) struct Fold {
 
 #[derive(Debug)]
 struct Older {
+    pending: Pending,
     /// The accounts that are left, in the opposite order of the table.
-    accounts: Vec<(AccountId, AccountImage)>,
-    rest: Pending,
+    accounts: Vec<AccountId>,
     /// Number of the last entry.
     last: u64,
     /// Records of these entries, in blocks or not.
@@ -190,18 +190,14 @@ impl Fold {
     }
 
     /// Figures of an account that its row does not have yet.
-    pub(super) fn account(&self, id: AccountId) -> Option<&AccountImage> {
-        let older = || {
-            let accounts = &self.older.as_ref()?.accounts;
-            let place = accounts.binary_search_by(|(other, _)| id.cmp(other)).ok()?;
-            Some(&accounts[place].1)
-        };
-        self.newer.accounts.get(&id).or_else(older)
+    pub(super) fn account(&self, id: AccountId) -> Option<AccountImage> {
+        let older = || self.older.as_ref().and_then(|older| older.pending.accounts.get(id));
+        self.newer.accounts.get(id).or_else(older)
     }
 
     /// Total of a month that its row does not have yet.
     pub(super) fn month_total(&self, month: Month) -> Option<u128> {
-        let older = || self.older.as_ref().and_then(|older| older.rest.month_total(month));
+        let older = || self.older.as_ref().and_then(|older| older.pending.month_total(month));
         self.newer.month_total(month).or_else(older)
     }
 
@@ -244,10 +240,10 @@ impl Fold {
         match &mut self.older {
             Some(older) if !older.accounts.is_empty() => {
                 let left = older.accounts.len().saturating_sub(piece.rows);
-                let images = older.accounts[left..].iter().rev().map(|(id, image)| (id, image));
-                write::accounts_put(connection, images)?;
-                older.accounts.truncate(left);
-                Ok(())
+                let images = &older.pending.accounts;
+                let piece = older.accounts.drain(left..).rev();
+                let image = |id| (id, images.get(id).expect("it is there until the last piece"));
+                write::accounts_put(connection, piece.map(image))
             }
             Some(_) => self.finish(connection),
             None => Ok(()),
@@ -256,13 +252,12 @@ impl Fold {
 
     /// What the newest entries say is on its way from here on.
     fn begin(&mut self) {
-        let mut rest = std::mem::take(&mut self.newer);
-        let mut accounts: Vec<_> = rest.accounts.drain().collect();
+        let pending = std::mem::take(&mut self.newer);
+        let mut accounts: Vec<_> = pending.accounts.ids().collect();
         // Neighbours share a page.
-        accounts.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
-        self.newer.accounts = std::mem::take(&mut rest.accounts);
+        accounts.sort_unstable_by(|one, other| other.cmp(one));
         let records = self.mark.recorded + self.records.len() as u64;
-        self.older = Some(Older { accounts, rest, last: self.last, records });
+        self.older = Some(Older { pending, accounts, last: self.last, records });
         (self.has_newer, self.newer_since, self.newer_bytes) = (false, None, 0);
     }
 
@@ -280,7 +275,7 @@ impl Fold {
     /// Everything that is left of older entries, which are not needed from here on.
     fn finish(&mut self, connection: &Connection) -> Result<()> {
         let older = self.older.take().expect("the caller has seen it");
-        older.rest.write_the_rest(connection)?;
+        older.pending.write_the_rest(connection)?;
         self.mark = Mark { folded: older.last, recorded: self.mark.recorded - older.records };
         journal::set_mark(connection, self.mark)
     }
@@ -288,7 +283,7 @@ impl Fold {
     /// Makes pieces smaller than anybody would, to have many of them.
     #[cfg(test)]
     pub(super) fn cut_small(&mut self) {
-        self.piece = Piece { records: 3, rows: 2, entries: 1 };
+        self.piece = Piece { records: 7, rows: 2, entries: 3 };
         self.sums.set_behind_max(9);
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Result, params};
+use till_core::id_map::IdMap;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{
     Account, AccountId, Balance, BalanceParts, HoldId, HoldKind, Ledger, OpenHold, Unbalanced,
@@ -104,10 +105,68 @@ fn parts(figures: [u128; 6]) -> std::result::Result<BalanceParts, Damaged> {
     Balance::from_parts(parts).map(|balance| *balance.parts()).map_err(|_| Damaged::Content)
 }
 
+/// Figures of accounts as bytes, because they are replaced far more often than they are looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct AccountImages {
+    bytes: Vec<u8>,
+    /// Where each begins.
+    places: Vec<(AccountId, usize)>,
+}
+
+impl AccountImages {
+    fn push(&mut self, id: AccountId, image: &AccountImage) {
+        self.places.push((id, self.bytes.len()));
+        put_account_id(&mut self.bytes, &id);
+        image.put(&mut self.bytes);
+    }
+
+    fn put(&self, to: &mut Vec<u8>) {
+        put_len(to, self.places.len());
+        to.extend_from_slice(&self.bytes);
+    }
+
+    fn take(from: &mut Bytes<'_>) -> std::result::Result<Self, Damaged> {
+        let mut images = Self::default();
+        for _ in 0..from.count()? {
+            images.push(take_account_id(from)?, &AccountImage::take(from)?);
+        }
+        Ok(images)
+    }
+}
+
+/// The newest figures of accounts.
+#[derive(Debug, Default)]
+pub(super) struct NewestImages {
+    bytes: Vec<u8>,
+    places: IdMap<AccountId, usize>,
+}
+
+impl NewestImages {
+    pub(super) fn add(&mut self, images: &AccountImages) {
+        let first = self.bytes.len();
+        self.bytes.extend_from_slice(&images.bytes);
+        self.places.extend(images.places.iter().map(|(id, place)| (*id, first + place)));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn get(&self, id: AccountId) -> Option<AccountImage> {
+        let mut from = Bytes::new(&self.bytes[*self.places.get(&id)?..]);
+        let image = take_account_id(&mut from).and_then(|_| AccountImage::take(&mut from));
+        Some(image.expect("what was encoded can be decoded"))
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = AccountId> {
+        self.places.keys().copied()
+    }
+}
+
 /// What one batch says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) accounts: Vec<(AccountId, AccountImage)>,
+    pub(super) accounts: AccountImages,
     pub(super) holds: Vec<(HoldId, HoldImage)>,
     pub(super) holds_closed: Vec<HoldId>,
     pub(super) records: Vec<Arc<UsageRecord>>,
@@ -127,17 +186,18 @@ pub(super) struct HoldImage {
 impl Entry {
     /// What the batch says of the things that an entry is about.
     pub(super) fn of(batch: &Batch, ledger: &Ledger) -> Self {
-        let account = |id: &AccountId| {
+        let mut accounts = AccountImages::default();
+        for id in &batch.accounts {
             // An account that was written to is loaded until the batch is committed.
             let account = ledger.account(*id).expect("a changed account is loaded");
-            (*id, AccountImage::of(account, ledger.is_pinned(*id)))
-        };
+            accounts.push(*id, &AccountImage::of(account, ledger.is_pinned(*id)));
+        }
         let image =
             |id: &HoldId, is_new| Some((*id, HoldImage { hold: ledger.open_hold(*id)?.clone(), is_new }));
         let opened = batch.holds_opened.iter().filter_map(|id| image(id, true));
         let changed = batch.holds_changed.iter().filter_map(|id| image(id, false));
         Self {
-            accounts: batch.accounts.iter().map(account).collect(),
+            accounts,
             holds: opened.chain(changed).collect(),
             holds_closed: batch.holds_closed.clone(),
             records: batch.usage.clone(),
@@ -149,13 +209,10 @@ impl Entry {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut to =
-            Vec::with_capacity(64 + 48 * (self.accounts.len() + self.holds.len() + self.records.len()));
+            Vec::with_capacity(64 + self.accounts.bytes.len() + 48 * (self.holds.len() + self.records.len()));
         to.push(VERSION);
         put_optional(&mut to, self.time_seen.map(|time| time.0));
-        put_list(&mut to, &self.accounts, |to, (id, image)| {
-            put_account_id(to, id);
-            image.put(to);
-        });
+        self.accounts.put(&mut to);
         let (mut last, mut chain) = (HoldId { incarnation: 0, number: 0 }, Vec::new());
         put_list(&mut to, &self.holds, |to, (id, image)| {
             put_hold_id(to, &mut last, *id);
@@ -179,8 +236,7 @@ impl Entry {
     pub(super) fn from_bytes(entry: &[u8]) -> std::result::Result<Self, Damaged> {
         let mut from = Bytes::unseal(entry, VERSION)?;
         let time_seen = from.optional()?.map(Timestamp);
-        let account = |from: &mut Bytes<'_>| Ok((take_account_id(from)?, AccountImage::take(from)?));
-        let accounts = take_list(&mut from, account)?;
+        let accounts = AccountImages::take(&mut from)?;
         let mut last = HoldId { incarnation: 0, number: 0 };
         let holds =
             take_list(&mut from, |from| Ok((take_hold_id(from, &mut last)?, HoldImage::take(from)?)))?;
@@ -342,7 +398,7 @@ mod tests {
     use till_core::limit::Units;
     use till_core::time::Timestamp;
 
-    use super::{AccountImage, Entry, HoldImage, STATUSES};
+    use super::{AccountImage, AccountImages, Entry, HoldImage, STATUSES};
     use crate::backend::DenialCount;
     use crate::conformance::waiting::Random;
     use crate::month::Month;
@@ -403,8 +459,10 @@ mod tests {
             minute: number(random),
             count: number(random),
         };
+        let mut accounts = AccountImages::default();
+        (0..random.below(5)).for_each(|_| accounts.push(account(random), &image(random)));
         Entry {
-            accounts: (0..random.below(5)).map(|_| (account(random), image(random))).collect(),
+            accounts,
             holds: (0..random.below(5)).map(|_| (hold_id(random), hold(random))).collect(),
             holds_closed: (0..random.below(5)).map(|_| hold_id(random)).collect(),
             records: (0..random.below(5)).map(|_| Arc::new(record(random))).collect(),

@@ -6,11 +6,11 @@ use rusqlite::{Connection, Result, params};
 use till_core::denial::DenialCode;
 use till_core::id_map::IdMap;
 use till_core::key::KeyId;
-use till_core::ledger::{AccountId, HoldId};
+use till_core::ledger::HoldId;
 use till_core::time::Timestamp;
 
 use super::column::{Amount, Time};
-use super::journal::{AccountImage, Entry, HoldImage};
+use super::journal::{Entry, HoldImage, NewestImages};
 use super::write;
 use crate::backend::DenialCount;
 use crate::month::Month;
@@ -18,7 +18,7 @@ use crate::month::Month;
 /// Several entries together, but for their records.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    pub(super) accounts: IdMap<AccountId, AccountImage>,
+    pub(super) accounts: NewestImages,
     holds: IdMap<HoldId, HoldImage>,
     /// Holds that the table has, perhaps, and that are closed.
     holds_closed: Vec<HoldId>,
@@ -30,7 +30,7 @@ pub(super) struct Pending {
 impl Pending {
     /// Adds what the next batch says, but for its records.
     pub(super) fn add(&mut self, entry: Entry) {
-        self.accounts.extend(entry.accounts);
+        self.accounts.add(&entry.accounts);
         for (id, image) in entry.holds {
             // One that was granted since the last fold still is new when it has changed.
             let is_new = image.is_new || self.holds.get(&id).is_some_and(|before| before.is_new);

@@ -220,7 +220,7 @@ fn it_makes_no_difference_when_the_journal_is_folded() {
                             *backend = SqliteBackend::open(dirs[3].path()).unwrap();
                         }
                         backend.fold.cut_small();
-                        if dice.below(8) == 0 {
+                        if dice.below(30) == 0 {
                             // Somebody reads.
                             backend.want_folded();
                             while backend.folded() < backend.committed() {

@@ -82,9 +82,9 @@ fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
 }
 
 /// Writes the figures of accounts.
-pub(super) fn accounts_put<'a>(
+pub(super) fn accounts_put(
     connection: &Connection,
-    images: impl IntoIterator<Item = (&'a AccountId, &'a AccountImage)>,
+    images: impl IntoIterator<Item = (AccountId, AccountImage)>,
 ) -> Result<()> {
     let update = "UPDATE accounts SET \
                     activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
@@ -96,10 +96,10 @@ pub(super) fn accounts_put<'a>(
                   WHERE id = ?1";
     let mut update = connection.prepare_cached(update)?;
     for (id, image) in images {
-        bind_account(&mut update, id, image)?;
+        bind_account(&mut update, &id, &image)?;
         // Nearly every write changes a row that exists.
         if update.raw_execute()? == 0 {
-            account_insert(connection, id, image)?;
+            account_insert(connection, &id, &image)?;
         }
     }
     Ok(())
