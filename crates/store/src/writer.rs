@@ -35,6 +35,7 @@ use till_core::scope::Scope;
 use till_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 
+use crate::answer::Others;
 use crate::backend::{Backend, Batch, Instance};
 use crate::command::{Closing, Command, DoneReply, HoldReply, Shared, TermsReply};
 use crate::error::StoreError;
@@ -583,16 +584,27 @@ impl Writer {
         self.end_escrows();
         self.replaced.clear();
         self.renewed.clear();
+        let (mut first, mut others) = (None, Others::default());
+        let mut answer_hold = |reply: HoldReply, answer| {
+            if first.is_none() {
+                first = Some((reply, answer));
+            } else {
+                reply.send_with(answer, &mut others);
+            }
+        };
         for answer in self.answers.drain(..) {
             match answer {
                 // A pending hold that is dropped here, unsent or unread, voids itself.
-                Answer::Granted(reply, pending) => drop(reply.send(Ok(pending))),
-                Answer::Denied(reply, denial) => drop(reply.send(Err(HoldRefusal::Denied(denial)))),
-                Answer::Refused(reply, refusal) => drop(reply.send(Err(refusal))),
+                Answer::Granted(reply, pending) => answer_hold(reply, Ok(pending)),
+                Answer::Denied(reply, denial) => answer_hold(reply, Err(HoldRefusal::Denied(denial))),
+                Answer::Refused(reply, refusal) => answer_hold(reply, Err(refusal)),
                 Answer::Terms(reply, terms) => drop(reply.send(Ok(terms))),
                 Answer::Done(reply, found) => drop(reply.send(Ok(found))),
                 Answer::Exact(reply) => self.readers.push_back((self.backend.committed(), reply)),
             }
+        }
+        if let Some((reply, answer)) = first {
+            reply.send(answer, others);
         }
         self.answer_readers();
         self.batch.clear();
