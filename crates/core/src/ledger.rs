@@ -175,22 +175,9 @@ impl Ledger {
         let Entry::Occupied(entry) = self.holds.entry(id) else {
             return Ok(None);
         };
-        let (kind, held) = (entry.get().kind, entry.get().units);
-        for account in entry.get().accounts.iter() {
-            // Compute and discard, so that nothing has changed if a later account can't count it.
-            self.accounts[&account].account.clone().settle(kind, held, used)?;
-        }
+        let hold = entry.get();
+        let overrun = replace(&mut self.accounts, hold, hold.units, used, 1)?;
         let hold = entry.remove();
-        let mut overrun = Vec::new();
-        for account in hold.accounts.iter() {
-            let loaded = self.accounts.get_mut(&account).expect("an open hold keeps its accounts loaded");
-            loaded.account.settle(kind, held, used).expect("it was countable a moment ago");
-            loaded.open_holds = loaded.open_holds.checked_sub(1).expect("every open hold was counted");
-            loaded.account.assert_balanced();
-            if loaded.account.is_overrun() {
-                overrun.push(account);
-            }
-        }
         Ok(Some(Closed { hold, overrun }))
     }
 
@@ -376,6 +363,34 @@ impl Ledger {
     pub fn holds_open(&self) -> usize {
         self.holds.len()
     }
+}
+
+/// Replaces `held` units of a hold by what was used, in every account of its chain; `ended` is 1 when that ends it. Says
+/// which limits are broken now. On an error nothing has changed.
+fn replace(
+    accounts: &mut IdMap<AccountId, Loaded>,
+    hold: &OpenHold,
+    held: Units,
+    used: Units,
+    ended: usize,
+) -> Result<Vec<AccountId>, Uncountable> {
+    if !hold.accounts.ancestors.is_empty() {
+        for account in hold.accounts.iter() {
+            // Compute and discard, so that nothing has changed if a later account can't count it.
+            accounts[&account].account.clone().settle(hold.kind, held, used)?;
+        }
+    }
+    let mut overrun = Vec::new();
+    for account in hold.accounts.iter() {
+        let loaded = accounts.get_mut(&account).expect("an open hold keeps its accounts loaded");
+        loaded.account.settle(hold.kind, held, used)?;
+        loaded.open_holds = loaded.open_holds.checked_sub(ended).expect("every open hold was counted");
+        loaded.account.assert_balanced();
+        if loaded.account.is_overrun() {
+            overrun.push(account);
+        }
+    }
+    Ok(overrun)
 }
 
 /// The denial while everything is fenced.

@@ -107,7 +107,7 @@ pub(crate) struct Batch {
     pub(crate) instance: Option<Instance>,
     /// Write even if there is nothing to write: somebody asks whether writing works.
     pub(crate) probe: bool,
-    /// Bring everything to where a [`Reader`] sees it.
+    /// Somebody waits until all of it is where a [`Reader`] sees it: as [`Backend::want_folded`] after the commit.
     pub(crate) fold: bool,
 }
 
@@ -132,7 +132,7 @@ impl Batch {
             || !self.usage.is_empty()
             || !self.denials.is_empty()
             || !self.months.is_empty();
-        is_of_calls && has_calls && !self.fold
+        is_of_calls && has_calls
     }
 
     /// Whether a transaction would change nothing.
@@ -154,7 +154,6 @@ impl Batch {
             && self.months.is_empty()
             && self.instance.is_none()
             && !self.probe
-            && !self.fold
     }
 
     /// The units of a hold changed. Noted once, or more often if others do in between.
@@ -236,9 +235,27 @@ pub(crate) trait Backend: Send + 'static {
     /// itself see everything.
     fn commit(&mut self, batch: &Batch, ledger: &Ledger) -> Result<(), StoreError>;
 
-    /// When to ask for [`Batch::fold`] at the latest; `None` when readers see everything.
+    /// Brings the next piece of what was committed to where a [`Reader`] sees it. An error is that of a commit.
+    fn fold_piece(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// When to do that at the latest, if no commit comes, which may do it as well; `None` when readers see everything.
     fn fold_due(&self) -> Option<Instant> {
         None
+    }
+
+    /// Somebody waits until readers see what was committed: [`Backend::folded`] comes to what [`Backend::committed`] is now.
+    fn want_folded(&mut self) {}
+
+    /// A number that grows with commits.
+    fn committed(&self) -> u64 {
+        0
+    }
+
+    /// What it was when the newest commit was made that readers see, with all before it.
+    fn folded(&self) -> u64 {
+        0
     }
 
     /// Drops what an error may have left behind and starts over from disk.

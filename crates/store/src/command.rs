@@ -12,6 +12,7 @@ use till_core::token::ClaimId;
 use tokio::sync::oneshot;
 
 use crate::admin_token::NewAdminToken;
+use crate::answer::Reply;
 use crate::claim::NewClaim;
 use crate::clock::Clock;
 use crate::denial_counts::DenialCounts;
@@ -28,7 +29,7 @@ use crate::terms::{KeyTerms, TermsMap};
 use crate::usage_record::UsageRecord;
 
 /// Where the answer to a hold goes.
-pub(crate) type HoldReply = oneshot::Sender<Result<Pending, HoldRefusal>>;
+pub(crate) type HoldReply = Reply<Result<Pending, HoldRefusal>>;
 
 /// Where the terms of a key go; `None` when there is no such key.
 pub(crate) type TermsReply = oneshot::Sender<Result<Option<Arc<KeyTerms>>, StoreError>>;

@@ -9,6 +9,7 @@
 //! happens before anything is granted.
 
 mod admin_token;
+mod answer;
 mod backend;
 mod claim;
 mod clock;

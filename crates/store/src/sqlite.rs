@@ -5,13 +5,14 @@
 //! `sqlite/schema-*.sql`.
 //!
 //! A batch of holds and their ends is one row of the `journal`. What is in it goes to the tables later, once however often
-//! it changed: with the first batch of another kind, when somebody is about to read, when it is time, and whenever the
-//! file is opened. [`Pending`] is what is not in the tables yet. Everything else sees only the tables.
+//! it changed: in pieces when it is time or somebody is about to read, and at once with the first batch of another kind and
+//! whenever the file is opened. [`Fold`] is what is not in the tables yet. Everything else sees only the tables.
 
 mod block;
 mod bytes;
 mod claims;
 mod column;
+mod fold;
 mod journal;
 mod migration;
 mod pending;
@@ -42,9 +43,9 @@ use crate::files::make_private_file;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
+use fold::Fold;
 use journal::Entry;
 use migration::{Refused, migrate};
-use pending::Pending;
 
 /// Name of the database in the data directory.
 pub(crate) const FILE_NAME: &str = "till.db";
@@ -67,42 +68,19 @@ const WAL_BYTES_MAX: i64 = 64 << 20;
 
 #[derive(Debug)]
 pub(crate) struct SqliteBackend {
+    file: File,
+    /// What the journal says and the tables do not.
+    fold: Fold,
+}
+
+#[derive(Debug)]
+struct File {
     path: PathBuf,
     /// `None` after an error, until [`Backend::reopen`] succeeds.
     connection: Option<Connection>,
-    /// What the journal says and the tables do not.
-    pending: Pending,
 }
 
-impl SqliteBackend {
-    /// Opens the database in `dir`, makes it if it is absent, and brings its schema up to date.
-    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
-        let path = dir.join(FILE_NAME);
-        // Made here and not by SQLite, for its mode; the log and its index take the same one.
-        make_private_file(&path)?;
-        let opened = connect(&path).map_err(Refused::Sqlite).and_then(|mut connection| {
-            migrate(&mut connection)?;
-            fold_journal(&connection)?;
-            Ok(connection)
-        });
-        match opened {
-            Ok(connection) => Ok(Self { path, connection: Some(connection), pending: Pending::default() }),
-            Err(refused) => Err(open_error(path, refused)),
-        }
-    }
-
-    /// Makes this connection believe that the disk is nearly full.
-    #[cfg(test)]
-    pub(crate) fn forbid_growth(&mut self) {
-        let pages =
-            self.run("read", |connection| connection.query_row("PRAGMA page_count", [], |row| row.get(0)));
-        let pages: i64 = pages.expect("a sound database");
-        let bounded = self.run("write", |connection| {
-            connection.query_row(&format!("PRAGMA max_page_count = {}", pages + 4), [], |_| Ok(()))
-        });
-        bounded.expect("a sound database");
-    }
-
+impl File {
     fn run<T>(
         &self,
         action: &'static str,
@@ -115,41 +93,71 @@ impl SqliteBackend {
         run(connection).map_err(|error| failed(action, &self.path, &error))
     }
 
-    /// One row of the journal.
-    fn write_entry(&mut self, entry: Entry) -> Result<(), StoreError> {
-        let bytes = entry.to_bytes();
-        let number = self.pending.entries() + 1;
-        self.run("write", |connection| journal::append(connection, number, &bytes))?;
-        self.pending.add(entry);
-        self.pending.note_entry(bytes.len());
-        Ok(())
-    }
-
-    /// What is pending and the rest of a batch to the tables, in one transaction.
-    fn write_tables(
-        &mut self,
-        write: impl FnOnce(&Connection, &Pending) -> rusqlite::Result<()>,
-    ) -> Result<(), StoreError> {
-        self.run("write", |connection| transaction(connection, || write(connection, &self.pending)))?;
-        self.pending = Pending::default();
-        Ok(())
-    }
-
-    /// What is pending to the tables.
-    fn fold(&mut self) -> Result<(), StoreError> {
-        if self.pending.entries() == 0 {
-            return Ok(());
-        }
-        let folded = self.write_tables(|connection, pending| pending.fold(connection));
-        self.give_up_on(folded)
-    }
-
     /// After an error it is unknown what is on disk: nothing is read or written before the file was opened again.
-    fn give_up_on<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
-        if outcome.is_err() {
+    fn write<T>(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let written = self.run("write", write);
+        if written.is_err() {
             self.connection = None;
         }
-        outcome
+        written
+    }
+}
+
+impl SqliteBackend {
+    /// Opens the database in `dir`, makes it if it is absent, and brings its schema up to date.
+    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+        let path = dir.join(FILE_NAME);
+        // Made here and not by SQLite, for its mode; the log and its index take the same one.
+        make_private_file(&path)?;
+        let opened = connect(&path).map_err(Refused::Sqlite).and_then(|mut connection| {
+            migrate(&mut connection)?;
+            let fold = transaction(&connection, || Fold::of_journal(&connection))?;
+            Ok((connection, fold))
+        });
+        match opened {
+            Ok((connection, fold)) => Ok(Self { file: File { path, connection: Some(connection) }, fold }),
+            Err(refused) => Err(open_error(path, refused)),
+        }
+    }
+
+    /// Makes this connection believe that the disk is nearly full.
+    #[cfg(test)]
+    pub(crate) fn forbid_growth(&mut self) {
+        let pages = self
+            .file
+            .run("read", |connection| connection.query_row("PRAGMA page_count", [], |row| row.get(0)));
+        let pages: i64 = pages.expect("a sound database");
+        let bounded = self.file.run("write", |connection| {
+            connection.query_row(&format!("PRAGMA max_page_count = {}", pages + 4), [], |_| Ok(()))
+        });
+        bounded.expect("a sound database");
+    }
+
+    /// One row of the journal, and what is due of the way to the tables.
+    fn write_entry(&mut self, entry: Entry) -> Result<(), StoreError> {
+        let bytes = entry.to_bytes();
+        let (number, fold) = (self.fold.last() + 1, &mut self.fold);
+        self.file.write(|connection| {
+            if !fold.has_piece() {
+                return journal::append(connection, number, &bytes);
+            }
+            transaction(connection, || {
+                journal::append(connection, number, &bytes)?;
+                fold.write_piece(connection)
+            })
+        })?;
+        self.fold.add(entry);
+        self.fold.note_entry(bytes.len());
+        Ok(())
+    }
+
+    /// Everything to the tables.
+    fn fold_all(&mut self) -> Result<(), StoreError> {
+        if self.fold.is_done() {
+            return Ok(());
+        }
+        let fold = &mut self.fold;
+        self.file.write(|connection| transaction(connection, || fold.all(connection)))
     }
 }
 
@@ -179,19 +187,6 @@ fn of_one_moment<T>(
     let found = read()?;
     transaction.commit()?;
     Ok(found)
-}
-
-/// Brings what is in the journal to the tables.
-fn fold_journal(connection: &Connection) -> rusqlite::Result<()> {
-    let mut pending = Pending::default();
-    journal::entries(connection, |entry, bytes| {
-        pending.add(entry);
-        pending.note_entry(bytes);
-    })?;
-    if pending.entries() == 0 {
-        return Ok(());
-    }
-    transaction(connection, || pending.fold(connection))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -242,105 +237,126 @@ fn failed(action: &'static str, path: &Path, error: &rusqlite::Error) -> StoreEr
 
 impl Backend for SqliteBackend {
     fn instance(&mut self) -> Result<Option<Instance>, StoreError> {
-        self.run("read", read::instance)
+        self.file.run("read", read::instance)
     }
 
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        let row = self.run("read", |connection| read::account(connection, id))?;
-        match self.pending.account(id) {
+        let row = self.file.run("read", |connection| read::account(connection, id))?;
+        match self.fold.account(id) {
             None => Ok(row),
             Some(image) => image.over(row).map(Some).map_err(|error| StoreError::Failed {
                 action: "read",
-                file: self.path.clone(),
+                file: self.file.path.clone(),
                 reason: error.to_string(),
             }),
         }
     }
 
     fn key_options(&mut self, id: KeyId) -> Result<Option<KeyOptions>, StoreError> {
-        self.run("read", |connection| read::key_options(connection, id))
+        self.file.run("read", |connection| read::key_options(connection, id))
     }
 
     fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError> {
-        self.run("read", |connection| read::key_details(connection, id))
+        self.file.run("read", |connection| read::key_details(connection, id))
     }
 
     fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError> {
-        self.run("read", |connection| read::key_scope(connection, id))
+        self.file.run("read", |connection| read::key_scope(connection, id))
     }
 
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
-        self.run("read", |connection| usage::orphan(connection, id))
+        self.file.run("read", |connection| usage::orphan(connection, id))
     }
 
     fn usage_delete(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let deleted = self.run("write", |connection| {
-            transaction(connection, || records::delete(connection, before, limit))
-        });
-        self.give_up_on(deleted)
+        self.file.write(|connection| transaction(connection, || records::delete(connection, before, limit)))
     }
 
     fn claim(&mut self, id: ClaimId) -> Result<Option<(KeyId, Timestamp)>, StoreError> {
-        self.run("read", |connection| claims::find(connection, id))
+        self.file.run("read", |connection| claims::find(connection, id))
     }
 
     fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let deleted = self.run("write", |connection| claims::delete(connection, now, limit));
-        self.give_up_on(deleted)
+        self.file.write(|connection| claims::delete(connection, now, limit))
     }
 
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
-        self.fold()?;
-        self.run("read", read::open_holds)
+        self.fold_all()?;
+        self.file.run("read", read::open_holds)
     }
 
     fn audit_head(&mut self) -> Result<ChainHead, StoreError> {
-        self.run("read", read::audit_head)
+        self.file.run("read", read::audit_head)
     }
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
-        match self.pending.month_total(month) {
+        match self.fold.month_total(month) {
             Some(total) => Ok(total),
-            None => self.run("read", |connection| read::month_total(connection, month)),
+            None => self.file.run("read", |connection| read::month_total(connection, month)),
         }
     }
 
     fn commit(&mut self, batch: &Batch, ledger: &Ledger) -> Result<(), StoreError> {
         let entry = Entry::of(batch, ledger);
-        let written = if batch.is_for_journal() {
-            self.write_entry(entry)
+        if !batch.is_for_journal() || batch.fold && self.fold.is_little() {
+            self.fold.add(entry);
+            let fold = &mut self.fold;
+            self.file.write(|connection| {
+                transaction(connection, || write::batch(connection, fold, batch, ledger))
+            })?;
         } else {
-            self.pending.add(entry);
-            self.write_tables(|connection, pending| write::batch(connection, pending, batch, ledger))
-        };
-        self.give_up_on(written)
+            self.write_entry(entry)?;
+        }
+        if batch.fold {
+            self.fold.want_all();
+        }
+        Ok(())
+    }
+
+    fn want_folded(&mut self) {
+        self.fold.want_all();
+    }
+
+    fn fold_piece(&mut self) -> Result<(), StoreError> {
+        let fold = &mut self.fold;
+        self.file.write(|connection| transaction(connection, || fold.write_piece(connection)))
     }
 
     fn fold_due(&self) -> Option<Instant> {
-        self.pending.due()
+        self.fold.due()
+    }
+
+    fn committed(&self) -> u64 {
+        self.fold.last()
+    }
+
+    fn folded(&self) -> u64 {
+        self.fold.folded()
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         // Closed first: an error may stick to the old connection.
-        self.connection = None;
-        self.pending = Pending::default();
-        let connection = connect(&self.path).map_err(|error| failed("open", &self.path, &error))?;
-        fold_journal(&connection).map_err(|error| failed("open", &self.path, &error))?;
-        self.connection = Some(connection);
+        self.file.connection = None;
+        let path = &self.file.path;
+        let opened = connect(path).and_then(|connection| {
+            let fold = transaction(&connection, || Fold::of_journal(&connection))?;
+            Ok((connection, fold))
+        });
+        let (connection, fold) = opened.map_err(|error| failed("open", path, &error))?;
+        (self.file.connection, self.fold) = (Some(connection), fold);
         Ok(())
     }
 
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        self.fold()?;
-        let summed = self.run("write", |connection| transaction(connection, || sums::catch_up(connection)));
-        self.give_up_on(summed)?;
-        self.run("write", |connection| {
+        self.fold_all()?;
+        self.file.write(|connection| transaction(connection, || sums::catch_up(connection)))?;
+        self.file.run("write", |connection| {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         })
     }
 
     fn reader(&self) -> Box<dyn Reader> {
-        Box::new(SqliteReader { path: self.path.clone(), connection: None })
+        Box::new(SqliteReader { path: self.file.path.clone(), connection: None })
     }
 }
 
@@ -424,7 +440,7 @@ impl Reader for SqliteReader {
 pub(crate) fn durable_holds(connection: &Connection) -> rusqlite::Result<Vec<till_core::ledger::OpenHold>> {
     let state = connection.unchecked_transaction()?;
     let mut holds: std::collections::HashMap<_, _> = read::open_holds(&state)?.into_iter().collect();
-    journal::entries(&state, |entry, _| {
+    journal::entries(&state, journal::mark(&state)?, |entry, _| {
         holds.extend(entry.holds.into_iter().map(|(id, image)| (id, image.hold)));
         holds.retain(|id, _| !entry.holds_closed.contains(id));
     })?;

@@ -23,6 +23,7 @@ use till_core::time::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::admin_token::{AdminToken, NewAdminToken};
+use crate::answer::answer;
 use crate::backend::{Backend, Reader};
 use crate::clock::Clock;
 use crate::command::{Action, Administration, Command, DoneReply, Shared};
@@ -425,7 +426,7 @@ impl Store {
         if let Some(hold) = terms.escrow.draw(shared, &demand) {
             return Ok(hold);
         }
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = answer();
         let command = Command::Hold { terms: Arc::clone(terms), demand, reply };
         shared.queue.push(command).map_err(HoldRefusal::Unavailable)?;
         let answer = if needs_units(&demand) {
@@ -436,17 +437,15 @@ impl Store {
         } else {
             answer.await
         };
-        match answer {
-            Ok(answer) => {
-                let hold = answer.map(Pending::arrive)?;
-                if hold.is_over() {
-                    hold.void();
-                    return Err(HoldRefusal::Denied(expired_denial(terms.key)));
-                }
-                Ok(hold)
-            }
-            Err(_) => Err(HoldRefusal::Unavailable(StoreError::Closed)),
+        let Some(answer) = answer else {
+            return Err(HoldRefusal::Unavailable(StoreError::Closed));
+        };
+        let hold = answer.map(Pending::arrive)?;
+        if hold.is_over() {
+            hold.void();
+            return Err(HoldRefusal::Denied(expired_denial(terms.key)));
         }
+        Ok(hold)
     }
 
     /// Sets exactly these units aside, whatever the terms of the key are.

@@ -18,7 +18,7 @@ mod retention;
 mod update;
 pub(crate) mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ use till_core::scope::Scope;
 use till_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 
+use crate::answer::Others;
 use crate::backend::{Backend, Batch, Instance};
 use crate::command::{Closing, Command, DoneReply, HoldReply, Shared, TermsReply};
 use crate::error::StoreError;
@@ -94,6 +95,8 @@ enum Answer {
     Refused(HoldReply, HoldRefusal),
     Terms(TermsReply, Option<Arc<KeyTerms>>),
     Done(DoneReply, bool),
+    /// … and then for the rest of what readers are to see.
+    Exact(DoneReply),
 }
 
 /// Who waits for the end.
@@ -168,6 +171,8 @@ pub(crate) struct Writer {
     ending_escrows: Vec<HoldId>,
     /// Somebody wants to read what is true after the batch.
     wants_exact: bool,
+    /// Who waits until readers see what was committed up to then.
+    readers: VecDeque<(u64, DoneReply)>,
 }
 
 impl Writer {
@@ -227,6 +232,7 @@ impl Writer {
             extending: Vec::new(),
             ending_escrows: Vec::new(),
             wants_exact: false,
+            readers: VecDeque::new(),
         }
     }
 
@@ -331,7 +337,7 @@ impl Writer {
             Command::Exact { reply } => {
                 self.recall_all();
                 self.wants_exact = true;
-                self.answers.push(Answer::Done(reply, true));
+                self.answers.push(Answer::Exact(reply));
             }
             Command::Probe { reply } => {
                 self.drain_all();
@@ -360,19 +366,22 @@ impl Writer {
         if !self.ledger.is_fenced() {
             self.ensure_loaded(key)?;
             self.ensure_month(Month::of(self.now))?;
-            if self.live.get(&key).is_some_and(|live| live.terms.version != terms.version) {
+        }
+        let rates = match self.live.get(&key) {
+            Some(live) if live.terms.version != terms.version && !self.ledger.is_fenced() => {
                 return Ok(Some(Err(HoldRefusal::TermsChanged)));
             }
-        }
+            live => live.map_or(Rates::default(), |live| live.terms.options.rates),
+        };
         let id = AccountId::Key(key);
-        let mut asked = self.ask_ledger(key, demand, contended);
+        let mut asked = self.ask_ledger(key, &rates, demand, contended);
         let is_whole = matches!(&asked, Verdict::Granted(grant) if grant.steps == demand.steps_wanted);
         if !is_whole && self.recall(key) {
             // What was counted out ahead is free again.
             if let Verdict::Granted(grant) = &asked {
                 self.ledger.void(grant.id).expect("a hold that was just taken can be given back");
             }
-            asked = self.ask_ledger(key, demand, contended);
+            asked = self.ask_ledger(key, &rates, demand, contended);
         }
         let mut grant = match asked {
             Verdict::Granted(grant) => grant,
@@ -386,12 +395,16 @@ impl Writer {
         };
         self.dirty.insert(id);
         self.batch.holds_opened.push(grant.id);
-        self.note_hold(key, grant.units);
         self.count_month(self.now, grant.units.activations, 0);
         let live = self.live.get_mut(&key).expect("a loaded key is live");
         live.touched = self.number;
         let (ended, expires_at) = (live.ended.subscribe(), live.expires_at);
-        grant.remaining = remaining(grant.remaining, live.terms.escrow.sight().free);
+        if self.shared.escrows.len() > 0 {
+            grant.remaining = remaining(grant.remaining, live.terms.escrow.sight().free);
+        }
+        if live.is_busy() {
+            self.note_busy(key, grant.units);
+        }
         if let Some(at) = expires_at {
             self.ends.await_end(at, key);
         }
@@ -399,17 +412,16 @@ impl Writer {
     }
 
     /// Asks the ledger, and the rates of the key if it has any.
-    fn ask_ledger(&mut self, key: KeyId, demand: &Demand, contended: bool) -> Verdict {
+    fn ask_ledger(&mut self, key: KeyId, rates: &Rates, demand: &Demand, contended: bool) -> Verdict {
         let chain = AccountChain::of_key(AccountId::Key(key));
-        match self.live.get_mut(&key).filter(|live| live.terms.options.rates != Rates::default()) {
-            None => self.ledger.ask(chain, demand, contended, self.now),
-            Some(live) => {
-                let (rates, now) = (live.terms.options.rates, self.shared.clock.steady());
-                let demand = within_a_minute(demand, &rates);
-                let allow = |units, in_flight| live.rate.take(&rates, key, units, in_flight, now);
-                self.ledger.ask_if(chain, &demand, contended, self.now, allow)
-            }
+        if *rates == Rates::default() {
+            return self.ledger.ask(chain, demand, contended, self.now);
         }
+        let live = self.live.get_mut(&key).expect("a key with rates is live");
+        let now = self.shared.clock.steady();
+        let demand = within_a_minute(demand, rates);
+        let allow = |units, in_flight| live.rate.take(rates, key, units, in_flight, now);
+        self.ledger.ask_if(chain, &demand, contended, self.now, allow)
     }
 
     /// Puts a key's account into memory; `false` when there is no such key.
@@ -510,19 +522,17 @@ impl Writer {
         for month in std::mem::take(&mut self.dirty_months) {
             self.batch.months.push((month, self.months[&month]));
         }
-        let wants_exact = std::mem::take(&mut self.wants_exact);
-        self.batch.fold = self.backend.fold_due().is_some_and(|due| wants_exact || due <= Instant::now())
-            || wants_exact && !self.batch.is_empty();
+        self.batch.fold = std::mem::take(&mut self.wants_exact);
         let denials_due = self.denials_due.is_some_and(|due| due <= Instant::now());
         if self.batch.is_empty() && !denials_due {
-            return Ok(());
+            return self.fold_alone();
         }
         self.shared.denials.take(&mut self.batch.denials);
         self.shared.denied_records.take(&mut self.denied);
         self.batch.usage.extend(self.denied.iter().cloned());
         self.denials_due = None;
         if self.batch.is_empty() {
-            return Ok(());
+            return self.fold_alone();
         }
         if self.time_kept_at.is_none_or(|at| at.elapsed() >= KEEP_TIME_EVERY) {
             self.batch.time_seen = Some(self.now);
@@ -535,6 +545,28 @@ impl Writer {
         self.written_at = Some(Instant::now());
         self.used_since_raise |= !self.batch.accounts.is_empty();
         Ok(())
+    }
+
+    /// There is nothing to write. Then it is time for what is to be brought to where readers see it.
+    fn fold_alone(&mut self) -> Result<(), StoreError> {
+        if self.batch.fold {
+            self.backend.want_folded();
+        }
+        if self.backend.fold_due().is_some_and(|due| due <= Instant::now()) {
+            self.backend.fold_piece()?;
+            self.written_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Tells those who wait to read what they can.
+    fn answer_readers(&mut self) {
+        let folded = self.backend.folded();
+        while self.readers.front().is_some_and(|(committed, _)| *committed <= folded) {
+            let (_, reply) = self.readers.pop_front().expect("it was just seen");
+            // Whoever stopped waiting needs no answer.
+            let _ = reply.send(Ok(true));
+        }
     }
 
     fn succeed(&mut self) {
@@ -552,16 +584,29 @@ impl Writer {
         self.end_escrows();
         self.replaced.clear();
         self.renewed.clear();
+        let (mut first, mut others) = (None, Others::default());
+        let mut answer_hold = |reply: HoldReply, answer| {
+            if first.is_none() {
+                first = Some((reply, answer));
+            } else {
+                reply.send_with(answer, &mut others);
+            }
+        };
         for answer in self.answers.drain(..) {
             match answer {
                 // A pending hold that is dropped here, unsent or unread, voids itself.
-                Answer::Granted(reply, pending) => drop(reply.send(Ok(pending))),
-                Answer::Denied(reply, denial) => drop(reply.send(Err(HoldRefusal::Denied(denial)))),
-                Answer::Refused(reply, refusal) => drop(reply.send(Err(refusal))),
+                Answer::Granted(reply, pending) => answer_hold(reply, Ok(pending)),
+                Answer::Denied(reply, denial) => answer_hold(reply, Err(HoldRefusal::Denied(denial))),
+                Answer::Refused(reply, refusal) => answer_hold(reply, Err(refusal)),
                 Answer::Terms(reply, terms) => drop(reply.send(Ok(terms))),
                 Answer::Done(reply, found) => drop(reply.send(Ok(found))),
+                Answer::Exact(reply) => self.readers.push_back((self.backend.committed(), reply)),
             }
         }
+        if let Some((reply, answer)) = first {
+            reply.send(answer, others);
+        }
+        self.answer_readers();
         self.batch.clear();
         self.closings.clear();
         self.denied.clear();

@@ -171,11 +171,13 @@ impl Account {
         }
     }
 
-    /// On an error some balances may have changed: the caller works on a copy first.
+    /// On an error nothing has changed.
     pub(super) fn settle(&mut self, kind: HoldKind, held: Units, used: Units) -> Result<(), Uncountable> {
+        let mut next = self.balances;
         for dimension in Dimension::ALL {
-            self.balances[index(dimension)].settle(kind, held.of(dimension), used.of(dimension))?;
+            next[index(dimension)].settle(kind, held.of(dimension), used.of(dimension))?;
         }
+        self.balances = next;
         Ok(())
     }
 

@@ -4,8 +4,8 @@
 //! - While others are in flight or waiting, a demand that can do with less gets a share of what is free, so that one
 //!   big ask does not starve the rest; but never so little that the answer would be of no use.
 
-use super::account::AccountId;
-use super::{AccountChain, Grant, HoldId, HoldKind, Ledger, OpenHold, refusal};
+use super::account::{Account, AccountId};
+use super::{AccountChain, Grant, HoldId, HoldKind, Ledger, Loaded, OpenHold, refusal};
 use crate::demand::Demand;
 use crate::denial::Denial;
 use crate::limit::{Dimension, Limits, Units};
@@ -106,31 +106,28 @@ impl Ledger {
             return Err(refusal::fenced());
         }
         let key = accounts.key();
-        if accounts.iter().any(|id| !self.accounts.contains_key(&id)) {
+        let Some(chain) = self.chain(accounts) else {
             return Err(refusal::unknown(key));
-        }
-        if let Some(id) = accounts.iter().find(|id| self.accounts[id].account.revoked_at.is_some()) {
+        };
+        let first = |is: &dyn Fn(&Loaded) -> bool| chain.clone().find(|(_, loaded)| is(loaded));
+        if let Some((id, _)) = first(&|loaded| loaded.account.revoked_at.is_some()) {
             return Err(refusal::revoked(key, id));
         }
-        let is_expired = |id: &AccountId| {
-            let loaded = &self.accounts[id];
-            loaded.account.is_expired(loaded.open_holds > 0, now)
-        };
-        if let Some(id) = accounts.iter().find(is_expired) {
+        if let Some((id, _)) = first(&|loaded| loaded.account.is_expired(loaded.open_holds > 0, now)) {
             return Err(refusal::expired(key, id));
         }
         // An exhausted key says so, below, also while it is paused or pending: raising the limit comes first.
-        if !accounts.iter().any(|id| self.accounts[&id].account.is_any_exhausted()) {
-            if let Some(id) = accounts.iter().find(|id| self.accounts[id].account.paused_at.is_some()) {
+        if first(&|loaded| loaded.account.is_any_exhausted()).is_none() {
+            if let Some((id, _)) = first(&|loaded| loaded.account.paused_at.is_some()) {
                 return Err(refusal::paused(key, id));
             }
-            if let Some(id) = accounts.iter().find(|id| self.accounts[id].account.is_pending(now)) {
-                return Err(refusal::pending(key, id, self.accounts[&id].account.lifetime.not_before));
+            if let Some((id, loaded)) = first(&|loaded| loaded.account.is_pending(now)) {
+                return Err(refusal::pending(key, id, loaded.account.lifetime.not_before));
             }
         }
         let mut room = Room::default();
-        for id in accounts.iter() {
-            self.look_at(key, id, demand, &mut room)?;
+        for (id, loaded) in chain {
+            look_at(key, id, &loaded.account, demand, &mut room)?;
         }
         let Some(free) = demand.steps_within(room.free) else {
             return Ok(None);
@@ -146,45 +143,62 @@ impl Ledger {
         Ok(Some(demand.steps_within(room.share).unwrap_or(0).max(useful)))
     }
 
-    /// Narrows the room by one account, or says no if the demand would not fit although everything that is held
-    /// came back.
-    fn look_at(&self, key: AccountId, id: AccountId, demand: &Demand, room: &mut Room) -> Result<(), Denial> {
-        let account = &self.accounts[&id].account;
-        let least = demand.units(demand.steps_min);
-        for dimension in Dimension::ALL {
-            let balance = account.balance(dimension);
-            let asked = least.map_or(u64::MAX, |units| units.of(dimension));
-            let Some(free) = balance.free() else { continue };
-            // An activation that is held is as good as spent: it comes back only if nothing was sent.
-            let held = if dimension == Dimension::Activations { 0 } else { balance.pending() };
-            if account.is_exhausted(dimension) || free.saturating_add(held) < asked.into() {
-                return Err(refusal::exhausted(key, id, dimension, balance, asked));
-            }
-            let free = u64::try_from(free).unwrap_or(u64::MAX);
-            let divisor = match dimension {
-                Dimension::Activations => 1,
-                _ if id == key => SHARE_DIVISOR,
-                _ if held > 0 => ANCESTOR_SHARE_DIVISOR,
-                _ => 1,
-            };
-            room.free.lower(dimension, free);
-            room.share.lower(dimension, free / divisor);
-            room.is_shared |= held > 0;
-        }
-        Ok(())
-    }
-
     /// A name for a new hold; `None` when they are used up.
     pub(super) fn next_id(&mut self) -> Option<HoldId> {
         self.last_number = self.last_number.checked_add(1)?;
         Some(HoldId { incarnation: self.incarnation, number: self.last_number })
     }
 
+    /// The accounts of a chain, the key first; `None` when one of them is not loaded.
+    pub(super) fn chain<'a>(
+        &'a self,
+        accounts: &'a AccountChain,
+    ) -> Option<impl Iterator<Item = (AccountId, &'a Loaded)> + Clone> {
+        let key = (accounts.key, self.accounts.get(&accounts.key)?);
+        if accounts.ancestors.iter().any(|id| !self.accounts.contains_key(id)) {
+            return None;
+        }
+        Some(std::iter::once(key).chain(accounts.ancestors.iter().map(|id| (*id, &self.accounts[id]))))
+    }
+
     /// Whether these units are free in every account, and countable.
     pub(super) fn fits(&self, accounts: &AccountChain, units: Units) -> bool {
-        accounts.iter().all(|id| {
-            let account = &self.accounts[&id].account;
+        let fits = |account: &Account| {
             Dimension::ALL.into_iter().all(|dimension| account.balance(dimension).fits(units.of(dimension)))
-        })
+        };
+        self.chain(accounts).is_some_and(|mut chain| chain.all(|(_, loaded)| fits(&loaded.account)))
     }
+}
+
+/// Narrows the room by one account, or says no if the demand would not fit although everything that is held
+/// came back.
+fn look_at(
+    key: AccountId,
+    id: AccountId,
+    account: &Account,
+    demand: &Demand,
+    room: &mut Room,
+) -> Result<(), Denial> {
+    let least = demand.units(demand.steps_min);
+    for dimension in Dimension::ALL {
+        let balance = account.balance(dimension);
+        let asked = least.map_or(u64::MAX, |units| units.of(dimension));
+        let Some(free) = balance.free() else { continue };
+        // An activation that is held is as good as spent: it comes back only if nothing was sent.
+        let held = if dimension == Dimension::Activations { 0 } else { balance.pending() };
+        if account.is_exhausted(dimension) || free.saturating_add(held) < asked.into() {
+            return Err(refusal::exhausted(key, id, dimension, balance, asked));
+        }
+        let free = u64::try_from(free).unwrap_or(u64::MAX);
+        let divisor = match dimension {
+            Dimension::Activations => 1,
+            _ if id == key => SHARE_DIVISOR,
+            _ if held > 0 => ANCESTOR_SHARE_DIVISOR,
+            _ => 1,
+        };
+        room.free.lower(dimension, free);
+        room.share.lower(dimension, free / divisor);
+        room.is_shared |= held > 0;
+    }
+    Ok(())
 }

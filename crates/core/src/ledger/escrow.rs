@@ -5,7 +5,7 @@
 //! because what is in an escrow is not free any more, and nothing is lost in a crash, because what is left of an escrow
 //! then counts as spent.
 
-use super::{AccountChain, Closed, HoldId, HoldKind, Ledger, OpenHold, Uncountable};
+use super::{AccountChain, Closed, HoldId, HoldKind, Ledger, OpenHold, Uncountable, replace};
 use crate::limit::Units;
 use crate::time::Timestamp;
 
@@ -14,7 +14,7 @@ impl Ledger {
     /// or has not so many free. Whether the key may be used is not asked: that was just done for the request that came
     /// before.
     pub fn escrow(&mut self, accounts: AccountChain, units: Units, now: Timestamp) -> Option<HoldId> {
-        if !self.may_escrow(&accounts, units) {
+        if !self.fits(&accounts, units) {
             return None;
         }
         let id = self.next_id()?;
@@ -34,7 +34,7 @@ impl Ledger {
         let Some(hold) = self.holds.get(&id) else { return false };
         let Some(units) = hold.units.checked_add(more) else { return false };
         let accounts = hold.accounts.clone();
-        if hold.kind == HoldKind::Call || !self.may_escrow(&accounts, more) {
+        if hold.kind == HoldKind::Call || !self.fits(&accounts, more) {
             return false;
         }
         for account in accounts.iter() {
@@ -87,19 +87,8 @@ impl Ledger {
     fn replace_part(&mut self, id: HoldId, part: Units, used: Units) -> Result<Closed, Uncountable> {
         let hold = self.holds.get_mut(&id).expect("the caller has found it");
         let left = hold.units.checked_sub(part).expect("an escrow covers what was granted out of it");
-        for account in hold.accounts.iter() {
-            self.accounts[&account].account.clone().settle(hold.kind, part, used)?;
-        }
+        let overrun = replace(&mut self.accounts, hold, part, used, 0)?;
         hold.units = left;
-        let mut overrun = Vec::new();
-        for account in hold.accounts.iter() {
-            let loaded = self.accounts.get_mut(&account).expect("an open hold keeps its accounts loaded");
-            loaded.account.settle(hold.kind, part, used).expect("it was countable a moment ago");
-            loaded.account.assert_balanced();
-            if loaded.account.is_overrun() {
-                overrun.push(account);
-            }
-        }
         Ok(Closed { hold: OpenHold { units: part, ..hold.clone() }, overrun })
     }
 
@@ -108,9 +97,5 @@ impl Ledger {
         if let Some(loaded) = self.accounts.get_mut(&id) {
             loaded.account.last_used_at = loaded.account.last_used_at.max(Some(at));
         }
-    }
-
-    fn may_escrow(&self, accounts: &AccountChain, units: Units) -> bool {
-        accounts.iter().all(|id| self.accounts.contains_key(&id)) && self.fits(accounts, units)
     }
 }

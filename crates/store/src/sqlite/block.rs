@@ -376,6 +376,11 @@ impl<'a> BlockReader<'a> {
         self.row.seq
     }
 
+    /// Whose it is.
+    pub(super) fn key(&self) -> KeyId {
+        self.keys[self.row.key]
+    }
+
     /// When it came.
     pub(super) fn at(&self) -> Timestamp {
         Timestamp(self.row.at)

@@ -68,6 +68,10 @@ pub(super) fn seal(to: &mut Vec<u8>) {
 pub(super) struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// What is between the version, which must be this one, and a right checksum.
     pub(super) fn unseal(sealed: &'a [u8], version: u8) -> Result<Self, Damaged> {
         let (content, checksum) = sealed.split_last_chunk::<CHECKSUM>().ok_or(Damaged::Content)?;

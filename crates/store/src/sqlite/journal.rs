@@ -2,12 +2,13 @@
 //!
 //! An entry says what is true after it: the figures of accounts, which holds are open, the totals of months; and what
 //! happened: records, denials. Applied in order, each once, entries lead to what the tables would say if every batch had
-//! been written to them. [`super::pending`] does that, in the transaction that deletes the entries.
+//! been written to them. [`super::fold`] does that.
 
 use std::sync::Arc;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Result, params};
+use till_core::id_map::IdMap;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{
     Account, AccountId, Balance, BalanceParts, HoldId, HoldKind, Ledger, OpenHold, Unbalanced,
@@ -104,10 +105,68 @@ fn parts(figures: [u128; 6]) -> std::result::Result<BalanceParts, Damaged> {
     Balance::from_parts(parts).map(|balance| *balance.parts()).map_err(|_| Damaged::Content)
 }
 
+/// Figures of accounts as bytes, because they are replaced far more often than they are looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct AccountImages {
+    bytes: Vec<u8>,
+    /// Where each begins.
+    places: Vec<(AccountId, usize)>,
+}
+
+impl AccountImages {
+    fn push(&mut self, id: AccountId, image: &AccountImage) {
+        self.places.push((id, self.bytes.len()));
+        put_account_id(&mut self.bytes, &id);
+        image.put(&mut self.bytes);
+    }
+
+    fn put(&self, to: &mut Vec<u8>) {
+        put_len(to, self.places.len());
+        to.extend_from_slice(&self.bytes);
+    }
+
+    fn take(from: &mut Bytes<'_>) -> std::result::Result<Self, Damaged> {
+        let mut images = Self::default();
+        for _ in 0..from.count()? {
+            images.push(take_account_id(from)?, &AccountImage::take(from)?);
+        }
+        Ok(images)
+    }
+}
+
+/// The newest figures of accounts.
+#[derive(Debug, Default)]
+pub(super) struct NewestImages {
+    bytes: Vec<u8>,
+    places: IdMap<AccountId, usize>,
+}
+
+impl NewestImages {
+    pub(super) fn add(&mut self, images: &AccountImages) {
+        let first = self.bytes.len();
+        self.bytes.extend_from_slice(&images.bytes);
+        self.places.extend(images.places.iter().map(|(id, place)| (*id, first + place)));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn get(&self, id: AccountId) -> Option<AccountImage> {
+        let mut from = Bytes::new(&self.bytes[*self.places.get(&id)?..]);
+        let image = take_account_id(&mut from).and_then(|_| AccountImage::take(&mut from));
+        Some(image.expect("what was encoded can be decoded"))
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = AccountId> {
+        self.places.keys().copied()
+    }
+}
+
 /// What one batch says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) accounts: Vec<(AccountId, AccountImage)>,
+    pub(super) accounts: AccountImages,
     pub(super) holds: Vec<(HoldId, HoldImage)>,
     pub(super) holds_closed: Vec<HoldId>,
     pub(super) records: Vec<Arc<UsageRecord>>,
@@ -127,17 +186,18 @@ pub(super) struct HoldImage {
 impl Entry {
     /// What the batch says of the things that an entry is about.
     pub(super) fn of(batch: &Batch, ledger: &Ledger) -> Self {
-        let account = |id: &AccountId| {
+        let mut accounts = AccountImages::default();
+        for id in &batch.accounts {
             // An account that was written to is loaded until the batch is committed.
             let account = ledger.account(*id).expect("a changed account is loaded");
-            (*id, AccountImage::of(account, ledger.is_pinned(*id)))
-        };
+            accounts.push(*id, &AccountImage::of(account, ledger.is_pinned(*id)));
+        }
         let image =
             |id: &HoldId, is_new| Some((*id, HoldImage { hold: ledger.open_hold(*id)?.clone(), is_new }));
         let opened = batch.holds_opened.iter().filter_map(|id| image(id, true));
         let changed = batch.holds_changed.iter().filter_map(|id| image(id, false));
         Self {
-            accounts: batch.accounts.iter().map(account).collect(),
+            accounts,
             holds: opened.chain(changed).collect(),
             holds_closed: batch.holds_closed.clone(),
             records: batch.usage.clone(),
@@ -149,13 +209,10 @@ impl Entry {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut to =
-            Vec::with_capacity(64 + 48 * (self.accounts.len() + self.holds.len() + self.records.len()));
+            Vec::with_capacity(64 + self.accounts.bytes.len() + 48 * (self.holds.len() + self.records.len()));
         to.push(VERSION);
         put_optional(&mut to, self.time_seen.map(|time| time.0));
-        put_list(&mut to, &self.accounts, |to, (id, image)| {
-            put_account_id(to, id);
-            image.put(to);
-        });
+        self.accounts.put(&mut to);
         let (mut last, mut chain) = (HoldId { incarnation: 0, number: 0 }, Vec::new());
         put_list(&mut to, &self.holds, |to, (id, image)| {
             put_hold_id(to, &mut last, *id);
@@ -179,8 +236,7 @@ impl Entry {
     pub(super) fn from_bytes(entry: &[u8]) -> std::result::Result<Self, Damaged> {
         let mut from = Bytes::unseal(entry, VERSION)?;
         let time_seen = from.optional()?.map(Timestamp);
-        let account = |from: &mut Bytes<'_>| Ok((take_account_id(from)?, AccountImage::take(from)?));
-        let accounts = take_list(&mut from, account)?;
+        let accounts = AccountImages::take(&mut from)?;
         let mut last = HoldId { incarnation: 0, number: 0 };
         let holds =
             take_list(&mut from, |from| Ok((take_hold_id(from, &mut last)?, HoldImage::take(from)?)))?;
@@ -282,17 +338,36 @@ fn take_denial(from: &mut Bytes<'_>) -> std::result::Result<DenialCount, Damaged
     Ok(DenialCount { key, code, minute: from.u64()?, count: from.u64()? })
 }
 
-/// Adds an entry, durably: a transaction of its own. `number` is 1 for the first one after a fold, then 2, 3 …
+/// How far the journal is in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Everything that entries up to this number say is there.
+    pub(super) folded: u64,
+    /// Of the records in the entries after it, in order, so many are in blocks.
+    pub(super) recorded: u64,
+}
+
+pub(super) fn mark(connection: &Connection) -> Result<Mark> {
+    let sql = "SELECT folded, recorded FROM journal_mark";
+    connection.query_row(sql, [], |row| Ok(Mark { folded: row.get(0)?, recorded: row.get(1)? }))
+}
+
+pub(super) fn set_mark(connection: &Connection, mark: Mark) -> Result<()> {
+    let sql = "UPDATE journal_mark SET folded = ?1, recorded = ?2";
+    connection.prepare_cached(sql)?.execute(params![mark.folded, mark.recorded]).map(drop)
+}
+
+/// Adds an entry. Numbers have no gaps.
 pub(super) fn append(connection: &Connection, number: u64, entry: &[u8]) -> Result<()> {
     let sql = "INSERT INTO journal (seq, entry) VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.execute(params![number, entry]).map(drop)
 }
 
-/// Everything that is in the journal, in order.
-pub(super) fn entries(connection: &Connection, mut take: impl FnMut(Entry, usize)) -> Result<()> {
-    let mut statement = connection.prepare("SELECT seq, entry FROM journal ORDER BY seq")?;
-    let mut rows = statement.query([])?;
-    let mut expected = 1_u64;
+/// Everything that is in the journal after the mark, in order.
+pub(super) fn entries(connection: &Connection, mark: Mark, mut take: impl FnMut(Entry, usize)) -> Result<()> {
+    let mut statement = connection.prepare("SELECT seq, entry FROM journal WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([mark.folded])?;
+    let mut expected = mark.folded + 1;
     while let Some(row) = rows.next()? {
         let bytes = row.get_ref(1)?.as_blob()?;
         if row.get::<_, u64>(0)? != expected {
@@ -304,12 +379,12 @@ pub(super) fn entries(connection: &Connection, mut take: impl FnMut(Entry, usize
     Ok(())
 }
 
-/// Empties the journal, because the tables say what it says.
-pub(super) fn clear(connection: &Connection) -> Result<()> {
-    connection.prepare_cached("DELETE FROM journal")?.execute([]).map(drop)
+/// Deletes entries up to this number, because the tables say what they say.
+pub(super) fn delete(connection: &Connection, last: u64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([last]).map(drop)
 }
 
-fn damaged(number: u64, why: &str) -> Error {
+pub(super) fn damaged(number: u64, why: &str) -> Error {
     let reason = format!("entry {number} of the journal is damaged: {why}");
     Error::FromSqlConversionFailure(1, Type::Blob, reason.into())
 }
@@ -323,7 +398,7 @@ mod tests {
     use till_core::limit::Units;
     use till_core::time::Timestamp;
 
-    use super::{AccountImage, Entry, HoldImage, STATUSES};
+    use super::{AccountImage, AccountImages, Entry, HoldImage, STATUSES};
     use crate::backend::DenialCount;
     use crate::conformance::waiting::Random;
     use crate::month::Month;
@@ -384,8 +459,10 @@ mod tests {
             minute: number(random),
             count: number(random),
         };
+        let mut accounts = AccountImages::default();
+        (0..random.below(5)).for_each(|_| accounts.push(account(random), &image(random)));
         Entry {
-            accounts: (0..random.below(5)).map(|_| (account(random), image(random))).collect(),
+            accounts,
             holds: (0..random.below(5)).map(|_| (hold_id(random), hold(random))).collect(),
             holds_closed: (0..random.below(5)).map(|_| hold_id(random)).collect(),
             records: (0..random.below(5)).map(|_| Arc::new(record(random))).collect(),

@@ -16,17 +16,15 @@ use super::sums;
 use crate::usage_record::{Outcome, UsageQuery, UsageRecord};
 
 /// Blocks whose ids differ only in so many bits are of one part.
-const PART_BITS: u32 = 18;
+const PART_BITS: u32 = 14;
 
 fn part(id: u64) -> u64 {
     id >> PART_BITS
 }
 
-/// Gives records their numbers and adds them to the blocks.
-pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>]) -> Result<()> {
-    let sql = "UPDATE usage_numbers SET last = last + ?1 RETURNING last";
-    let last: u64 = connection.prepare_cached(sql)?.query_row([records.len()], |row| row.get(0))?;
-    let first = last + 1 - records.len() as u64;
+/// Gives records their numbers and adds them to the blocks: at least so many, and otherwise as many as fill
+/// blocks, or all of them if that is none. Says how many.
+pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>], least: usize) -> Result<usize> {
     let sql = "SELECT first_seq, records FROM \
                  (SELECT first_seq, count, records FROM usage_blocks ORDER BY first_seq DESC LIMIT 1) \
                WHERE count < ?1 AND length(records) < ?2";
@@ -36,9 +34,20 @@ pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>]) -> R
             Ok((row.get(0)?, block::records(row.get_ref(1)?.as_blob()?).unwrap_or_default()))
         });
     let newest = newest.optional()?.filter(|(_, begun)| !begun.is_empty());
+    let begun = newest.as_ref().map_or(0, |(_, begun)| begun.len());
+    let full = (begun + records.len()) / block::RECORDS_MAX * block::RECORDS_MAX;
+    let count = match full.saturating_sub(begun).max(least) {
+        0 => records.len(),
+        count => count,
+    };
+    let records = &records[..count];
+    let sql = "UPDATE usage_numbers SET last = last + ?1 RETURNING last";
+    let last: u64 = connection.prepare_cached(sql)?.query_row([records.len()], |row| row.get(0))?;
+    let first = last + 1 - records.len() as u64;
     let (id, begun) = newest.unwrap_or((first, Vec::new()));
     let begun = begun.iter().map(|(seq, record)| (*seq, record));
-    write_blocks(connection, id, begun.chain((first..).zip(records.iter().map(Arc::as_ref))))
+    write_blocks(connection, id, begun.chain((first..).zip(records.iter().map(Arc::as_ref))))?;
+    Ok(records.len())
 }
 
 /// Writes records into blocks of which the first has the id `first_seq`, and the others that of their first record.

@@ -2,6 +2,9 @@
 //!
 //! Rows have the sums of all records up to some number, which is kept with them. They catch up when they are tens of
 //! thousands behind, so that a sum is written once for many calls; whoever asks before that adds the records after it.
+//!
+//! Catching up goes in pieces: first blocks are read, then rows are written in the order of their keys. Between two pieces
+//! the rows of some keys have more records than those of the others, which is kept with them as well.
 
 use std::collections::HashMap;
 
@@ -21,42 +24,206 @@ const BEHIND_MAX: u64 = 65_536;
 /// Sums in memory at once.
 const TOTALS_MAX: usize = 16_384;
 
-/// Brings the rows up to the newest record if they are far behind.
-pub(super) fn keep_up(connection: &Connection) -> Result<()> {
-    let sql = "SELECT last - summed > ?1 FROM usage_numbers";
-    if connection.prepare_cached(sql)?.query_row([BEHIND_MAX], |row| row.get(0))? {
-        catch_up(connection)?;
-    }
-    Ok(())
+/// Which records the rows have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Summed {
+    /// Those up to this number.
+    all: u64,
+    /// While they catch up: those up to this number, for keys up to this one. `None` is no key yet.
+    ahead: Option<(u64, Option<KeyId>)>,
 }
 
-/// Brings the rows up to the newest record.
+impl Summed {
+    fn has(&self, seq: u64, key: KeyId) -> bool {
+        seq <= self.all || self.ahead.is_some_and(|(ahead, keys)| seq <= ahead && Some(key) <= keys)
+    }
+
+    /// From three columns: `summed`, `summing`, `summing_key`.
+    fn from(row: &Row<'_>, first: usize) -> Result<Self> {
+        let key = row.get::<_, Option<[u8; 16]>>(first + 2)?.map(KeyId);
+        let ahead = row.get::<_, Option<u64>>(first + 1)?.map(|ahead| (ahead, key));
+        Ok(Self { all: row.get(first)?, ahead })
+    }
+
+    fn read(connection: &Connection) -> Result<Self> {
+        let sql = "SELECT summed, summing, summing_key FROM usage_numbers";
+        connection.prepare_cached(sql)?.query_row([], |row| Self::from(row, 0))
+    }
+
+    fn write(&self, connection: &Connection) -> Result<()> {
+        let (ahead, key) = self.ahead.unzip();
+        let sql = "UPDATE usage_numbers SET summed = ?1, summing = ?2, summing_key = ?3";
+        let row = params![self.all, ahead, key.flatten().map(|key| key.0)];
+        connection.prepare_cached(sql)?.execute(row).map(drop)
+    }
+}
+
+/// Brings the rows up to date once they are far behind, in pieces.
+#[derive(Debug)]
+pub(super) struct CatchUp {
+    behind_max: u64,
+    is_behind: bool,
+    pass: Option<Pass>,
+}
+
+#[derive(Debug)]
+struct Pass {
+    /// What the rows have, as this left it.
+    summed: Summed,
+    /// The last record that they are to have.
+    target: u64,
+    /// The first block that was not read; `None` when all of them were.
+    next: Option<u64>,
+    totals: Totals,
+    /// What is left to be written, in the opposite order.
+    rows: Vec<(TotalKey<usize>, Total)>,
+}
+
+impl Default for CatchUp {
+    fn default() -> Self {
+        Self { behind_max: BEHIND_MAX, is_behind: false, pass: None }
+    }
+}
+
+impl CatchUp {
+    /// There are more records than before.
+    pub(super) fn look(&mut self, connection: &Connection) -> Result<()> {
+        let sql = "SELECT last - summed > ?1 FROM usage_numbers";
+        self.is_behind = connection.prepare_cached(sql)?.query_row([self.behind_max], |row| row.get(0))?;
+        Ok(())
+    }
+
+    /// Whether there is something to do.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_behind || self.pass.is_some()
+    }
+
+    /// Makes it begin sooner than anybody would.
+    #[cfg(test)]
+    pub(super) fn set_behind_max(&mut self, records: u64) {
+        self.behind_max = records;
+    }
+
+    /// Whether the rows of some keys have more than those of others.
+    #[cfg(test)]
+    pub(super) fn is_in_the_middle(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.summed.ahead.is_some())
+    }
+
+    /// Reads so many records, more or less, or writes so many rows.
+    pub(super) fn piece(&mut self, connection: &Connection, records: usize, rows: usize) -> Result<()> {
+        let summed = Summed::read(connection)?;
+        // Somebody may have brought them up to date at once.
+        let pass = self.pass.take().filter(|pass| pass.summed == summed);
+        let mut pass = match pass {
+            Some(pass) => pass,
+            None if self.is_behind => Pass::begin(connection, summed)?,
+            None => return Ok(()),
+        };
+        if pass.next.is_some() {
+            pass.read(connection, records)?;
+            self.pass = Some(pass);
+        } else if !pass.write(connection, rows)? {
+            self.pass = Some(pass);
+        } else {
+            self.look(connection)?;
+        }
+        Ok(())
+    }
+}
+
+impl Pass {
+    /// Goes on with one that a crash has ended.
+    fn begin(connection: &Connection, summed: Summed) -> Result<Self> {
+        let last = "SELECT last FROM usage_numbers";
+        let target = match summed.ahead {
+            Some((target, _)) => target,
+            None => connection.prepare_cached(last)?.query_row([], |row| row.get(0))?,
+        };
+        let first = "SELECT coalesce(max(first_seq), 0) FROM usage_blocks WHERE first_seq <= ?1";
+        let next = connection.prepare_cached(first)?.query_row([summed.all + 1], |row| row.get(0))?;
+        Ok(Self { summed, target, next: Some(next), totals: Totals::default(), rows: Vec::new() })
+    }
+
+    fn read(&mut self, connection: &Connection, records: usize) -> Result<()> {
+        let sql = "SELECT first_seq, records, last_seq, count FROM usage_blocks \
+                   WHERE first_seq >= ?1 AND first_seq <= ?2 ORDER BY first_seq";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut blocks = statement.query(params![self.next, self.target])?;
+        let mut left = records;
+        while left > 0 {
+            let Some(row) = blocks.next()? else {
+                self.next = None;
+                break;
+            };
+            let (id, last): (u64, u64) = (row.get(0)?, row.get(2)?);
+            let (summed, target) = (self.summed, self.target);
+            self.totals
+                .add_sound(id, row.get_ref(1)?.as_blob()?, |seq, key| seq <= target && !summed.has(seq, key));
+            if self.totals.sums.len() >= TOTALS_MAX && summed.ahead.is_none() {
+                // Enough for once.
+                self.target = last.min(target);
+                self.next = None;
+                break;
+            }
+            self.next = Some(id + 1);
+            left = left.saturating_sub(row.get(3)?);
+        }
+        if self.next.is_none() {
+            self.rows = self.totals.sums.drain().collect();
+            self.rows.sort_unstable_by_key(|(place, _)| (place.key, place.day));
+            self.rows.reverse();
+        }
+        Ok(())
+    }
+
+    /// `true` when this was the last piece.
+    fn write(&mut self, connection: &Connection, rows: usize) -> Result<bool> {
+        let mut left = self.rows.len().saturating_sub(rows);
+        let key = self.rows.get(left).map(|(place, _)| place.key);
+        // All sums of a key at once.
+        while left > 0 && self.rows.get(left - 1).map(|(place, _)| place.key) == key {
+            left -= 1;
+        }
+        let piece = self.rows[left..].iter().rev();
+        let named =
+            piece.map(|(place, total)| (self.totals.named(place), move |sum: &mut Total| add(sum, total)));
+        change(connection, named)?;
+        self.rows.truncate(left);
+        let is_last = self.rows.is_empty();
+        self.summed = if is_last {
+            Summed { all: self.target, ahead: None }
+        } else {
+            Summed { ahead: Some((self.target, key)), ..self.summed }
+        };
+        self.summed.write(connection)?;
+        Ok(is_last)
+    }
+}
+
+/// Brings the rows up to the newest record, at once.
 ///
 /// A block that is damaged is left out: it says nothing any more, and calls must not stop for that.
 pub(super) fn catch_up(connection: &Connection) -> Result<()> {
     let mut totals = Totals::default();
     let mut statement = connection.prepare_cached(BLOCKS_AFTER)?;
     let mut blocks = statement.query([])?;
-    let mut any = false;
     while let Some(row) = blocks.next()? {
-        any = true;
-        let (id, summed): (u64, u64) = (row.get(0)?, row.get(2)?);
-        if let Err(why) = totals.add(row.get_ref(1)?.as_blob()?, summed) {
-            tracing::error!(%why, block = id, "a block of usage records is damaged; it is left out of the sums");
-        }
+        let summed = Summed::from(row, 2)?;
+        totals.add_sound(row.get(0)?, row.get_ref(1)?.as_blob()?, |seq, key| !summed.has(seq, key));
         if totals.sums.len() >= TOTALS_MAX {
             totals.write(connection)?;
         }
     }
-    if any {
-        totals.write(connection)?;
-        connection.prepare_cached("UPDATE usage_numbers SET summed = last")?.execute([])?;
-    }
-    Ok(())
+    totals.write(connection)?;
+    let sql = "UPDATE usage_numbers SET summed = last, summing = NULL, summing_key = NULL \
+               WHERE summed < last OR summing IS NOT NULL";
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-/// Blocks with records that the rows do not have, and the number of the last one that they have.
-const BLOCKS_AFTER: &str = "SELECT first_seq, records, summed FROM usage_numbers CROSS JOIN usage_blocks \
+/// Blocks with records that the rows do not have, and which they have.
+const BLOCKS_AFTER: &str = "SELECT first_seq, records, summed, summing, summing_key \
+                            FROM usage_numbers CROSS JOIN usage_blocks \
                             WHERE first_seq >= coalesce((SELECT max(first_seq) FROM usage_blocks \
                                                          WHERE first_seq <= summed + 1), 0) \
                               AND last_seq > summed ORDER BY first_seq";
@@ -70,13 +237,17 @@ struct Totals {
 }
 
 impl Totals {
-    /// Adds the records of a block after number `after`: all of them, or none if it is damaged.
-    fn add(&mut self, block: &[u8], after: u64) -> std::result::Result<(), Damaged> {
+    /// Adds records of a block: all that are wanted, or none if it is damaged.
+    fn add(
+        &mut self,
+        block: &[u8],
+        is_wanted: impl Fn(u64, KeyId) -> bool,
+    ) -> std::result::Result<(), Damaged> {
         let mut reader = BlockReader::new(block)?;
         let mut found: Vec<(TotalKey<usize>, Total)> = Vec::new();
         let mut last = [0; 3];
         while reader.advance()? {
-            if reader.seq() <= after {
+            if !is_wanted(reader.seq(), reader.key()) {
                 continue;
             }
             let Some((TotalKey { day, key, provider, model, endpoint }, total)) = reader.total() else {
@@ -92,6 +263,19 @@ impl Totals {
             add(self.sums.entry(key).or_insert([0; AMOUNTS]), &total);
         }
         Ok(())
+    }
+
+    /// As [`Totals::add`]; a damaged block is left out.
+    fn add_sound(&mut self, id: u64, block: &[u8], is_wanted: impl Fn(u64, KeyId) -> bool) {
+        if let Err(why) = self.add(block, is_wanted) {
+            tracing::error!(%why, block = id, "a block of usage records is damaged; it is left out of the sums");
+        }
+    }
+
+    fn named(&self, place: &TotalKey<usize>) -> TotalKey<&str> {
+        let TotalKey { day, key, provider, model, endpoint } = *place;
+        let [provider, model, endpoint] = [provider, model, endpoint].map(|name| self.names[name].as_str());
+        TotalKey { day, key, provider, model, endpoint }
     }
 
     /// The number of a name, which is often the last one.
@@ -110,13 +294,8 @@ impl Totals {
 
     /// Takes the sums out, in the order of the table: neighbours share a page.
     fn take(&mut self) -> Vec<(TotalKey<&str>, Total)> {
-        let name = |number: usize| self.names[number].as_str();
-        let named = |(key, total): (TotalKey<usize>, Total)| {
-            let TotalKey { day, key, provider, model, endpoint } = key;
-            let names = (name(provider), name(model), name(endpoint));
-            (TotalKey { day, key, provider: names.0, model: names.1, endpoint: names.2 }, total)
-        };
-        let mut sums: Vec<_> = self.sums.drain().map(named).collect();
+        let taken = std::mem::take(&mut self.sums);
+        let mut sums: Vec<_> = taken.into_iter().map(|(place, total)| (self.named(&place), total)).collect();
         sums.sort_unstable();
         sums
     }
@@ -214,7 +393,8 @@ pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilt
     let mut statement = connection.prepare_cached(BLOCKS_AFTER)?;
     let mut blocks = statement.query([])?;
     while let Some(row) = blocks.next()? {
-        let added = newer.add(row.get_ref(1)?.as_blob()?, row.get(2)?);
+        let summed = Summed::from(row, 2)?;
+        let added = newer.add(row.get_ref(1)?.as_blob()?, |seq, key| !summed.has(seq, key));
         added.map_err(|why| row.get(0).map_or_else(|error| error, |id| records::damaged(id, why)))?;
     }
     totals.extend(newer.take().into_iter().map(|(key, total)| {

@@ -6,25 +6,20 @@ use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, BalanceParts, HoldId, HoldKind, Ledger, OpenHold};
 
 use super::column::{Amount, Time, account_parts, chain_bytes};
+use super::fold::Fold;
 use super::journal::AccountImage;
-use super::pending::Pending;
 use super::{claims, usage};
 use crate::admin_token::NewAdminToken;
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 use crate::key::KeyDetails;
 
 /// Writes a batch and what came before it into the transaction that is open on the connection. The figures and the
-/// records of the batch are in `pending` already.
-pub(super) fn batch(
-    connection: &Connection,
-    pending: &Pending,
-    batch: &Batch,
-    ledger: &Ledger,
-) -> Result<()> {
+/// records of the batch are in `fold` already.
+pub(super) fn batch(connection: &Connection, fold: &mut Fold, batch: &Batch, ledger: &Ledger) -> Result<()> {
     if let Some(instance) = &batch.instance {
         instance_put(connection, instance)?;
     }
-    pending.fold(connection)?;
+    fold.all(connection)?;
     for id in &batch.lifetimes {
         lifetime_put(connection, id, ledger.account(*id).expect("a changed account is loaded"))?;
     }
@@ -87,9 +82,9 @@ fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
 }
 
 /// Writes the figures of accounts.
-pub(super) fn accounts_put<'a>(
+pub(super) fn accounts_put(
     connection: &Connection,
-    images: impl IntoIterator<Item = (&'a AccountId, &'a AccountImage)>,
+    images: impl IntoIterator<Item = (AccountId, AccountImage)>,
 ) -> Result<()> {
     let update = "UPDATE accounts SET \
                     activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
@@ -101,10 +96,10 @@ pub(super) fn accounts_put<'a>(
                   WHERE id = ?1";
     let mut update = connection.prepare_cached(update)?;
     for (id, image) in images {
-        bind_account(&mut update, id, image)?;
+        bind_account(&mut update, &id, &image)?;
         // Nearly every write changes a row that exists.
         if update.raw_execute()? == 0 {
-            account_insert(connection, id, image)?;
+            account_insert(connection, &id, &image)?;
         }
     }
     Ok(())

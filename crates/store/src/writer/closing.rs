@@ -47,7 +47,10 @@ impl Writer {
         self.forget_end(closed.hold.accounts.key());
         self.correct_rates(&closing, closed);
         self.dirty.extend(closed.hold.accounts.iter());
-        self.changed.extend(closed.hold.accounts.iter().filter_map(key_of));
+        // What a hold of its own gives back is seen by whoever comes later; only those who wait have to be told.
+        if closing.part.is_some() || !self.waiting.is_empty() {
+            self.changed.extend(closed.hold.accounts.iter().filter_map(key_of));
+        }
         if closing.part.is_some() {
             self.batch.hold_changed(closing.id);
         } else {

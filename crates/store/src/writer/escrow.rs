@@ -12,7 +12,7 @@ use till_core::limit::{Dimension, Limits, Units};
 use till_core::rate::Rates;
 use till_core::time::Timestamp;
 
-use super::{Writer, key_of};
+use super::{Live, Writer, key_of};
 use crate::escrow::{DrawTerms, Escrow};
 use crate::key::Durability;
 
@@ -99,16 +99,16 @@ pub(super) struct Extension {
     low: Units,
 }
 
-impl Writer {
-    /// A hold of the key was granted: whether units for more of its calls are to be counted out.
-    pub(super) fn note_hold(&mut self, key: KeyId, units: Units) {
-        let live = self.live.get_mut(&key).expect("a loaded key is live");
-        if live.pace.is_busy() {
-            self.note_busy(key, units);
-        }
+impl Live {
+    /// A hold of the key was granted: whether that happens often, and it may have units counted out.
+    pub(super) fn is_busy(&mut self) -> bool {
+        self.terms.options.durability == Durability::Ahead && self.pace.is_busy()
     }
+}
 
-    fn note_busy(&mut self, key: KeyId, units: Units) {
+impl Writer {
+    /// Units for more calls of the key are to be counted out.
+    pub(super) fn note_busy(&mut self, key: KeyId, units: Units) {
         if !self.busy.iter().any(|(busy, _)| *busy == key) {
             self.busy.push((key, units));
         }

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use super::{Answer, RETRY_WAIT, Writer};
+use crate::answer::Others;
 use crate::command::Command;
 use crate::error::StoreError;
 use crate::hold::HoldRefusal;
@@ -38,13 +39,15 @@ impl Writer {
         }
         for answer in self.answers.drain(..) {
             match answer {
-                Answer::Granted(reply, _) | Answer::Denied(reply, _) => {
-                    drop(reply.send(Err(HoldRefusal::Unavailable(error.clone()))));
+                Answer::Granted(reply, _) | Answer::Denied(reply, _) | Answer::Refused(reply, _) => {
+                    reply.send(Err(HoldRefusal::Unavailable(error.clone())), Others::default());
                 }
-                Answer::Refused(reply, _) => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
                 Answer::Terms(reply, _) => drop(reply.send(Err(error.clone()))),
-                Answer::Done(reply, _) => drop(reply.send(Err(error.clone()))),
+                Answer::Done(reply, _) | Answer::Exact(reply) => drop(reply.send(Err(error.clone()))),
             }
+        }
+        for (_, reply) in self.readers.drain(..) {
+            let _ = reply.send(Err(error.clone()));
         }
     }
 
@@ -52,7 +55,9 @@ impl Writer {
     pub(super) fn refuse_all(&mut self, commands: &mut Vec<Command>, error: &StoreError) {
         for command in commands.drain(..) {
             match command {
-                Command::Hold { reply, .. } => drop(reply.send(Err(HoldRefusal::Unavailable(error.clone())))),
+                Command::Hold { reply, .. } => {
+                    reply.send(Err(HoldRefusal::Unavailable(error.clone())), Others::default());
+                }
                 Command::Terms { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Command::Close(closing) => self.retry.push(closing),
                 Command::Administer { reply, .. }

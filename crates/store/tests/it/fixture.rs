@@ -29,11 +29,26 @@ async fn schema_3_opens_with_everything_in_it() {
     opens_with_everything_in_it("schema-3", &["hold.exceeded", "ledger.overrun"]).await;
 }
 
-/// Its records are rows, one each.
+#[tokio::test]
+async fn schema_4_opens_with_everything_in_it() {
+    opens_with_everything_in_it("schema-4", &["hold.exceeded", "ledger.overrun"]).await;
+}
+
+/// They are rows, one each.
 #[tokio::test]
 async fn records_of_schema_3_are_all_there() {
+    records_are_all_there("schema-3").await;
+}
+
+/// The index of their blocks has other parts.
+#[tokio::test]
+async fn records_of_schema_4_are_all_there() {
+    records_are_all_there("schema-4").await;
+}
+
+async fn records_are_all_there(name: &str) {
     let copy = tempfile::tempdir().unwrap();
-    copy_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-3"), copy.path());
+    copy_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name), copy.path());
     for _ in 0..2 {
         let store = open(copy.path());
         let key = KeyId([1; 16]);

@@ -6,6 +6,7 @@
 mod common;
 mod directory;
 mod fixture;
+mod fold;
 mod kill;
 mod rollback;
 mod spend;

@@ -1,0 +1,166 @@
+//! kill -9 while the journal is folded in pieces: of every call there is one record and one charge, whatever the moment.
+//!
+//! As in `kill`, the test runs itself as the process to be killed. Its keys are so many that a fold takes many pieces, and
+//! somebody reads all the time, so that there always is one.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use till_core::audit::Actor;
+use till_core::key::KeyId;
+use till_core::limit::Units;
+use till_core::time::Timestamp;
+use till_store::{
+    KeyQuery, NewKey, Outcome, Store, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord,
+};
+
+use crate::common::{activations, open};
+
+const KEYS: u16 = 2_000;
+const ROUNDS: u64 = 24;
+const CALLERS: u64 = 32;
+/// A caller says that so many of its calls are on disk.
+const SAYS: u64 = 25;
+const DIRECTORY: &str = "TILL_STORE_FOLD_TEST_DIRECTORY";
+
+fn key_id(n: u64) -> KeyId {
+    KeyId(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes())
+}
+
+/// Not a test of its own: what the killed process does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn victim() {
+    let Some(dir) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
+        return;
+    };
+    let store = open(&dir);
+    assert_eq!(store.fenced(), None);
+    (0..CALLERS).for_each(|caller| drop(tokio::spawn(call(store.clone(), caller))));
+    loop {
+        // What was said to be written is seen, and what is seen stays.
+        let summary = store.account_summary().await.unwrap();
+        say(&format!("seen {}", summary.activations_this_month));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn call(store: Store, caller: u64) {
+    let begin = store.now().0;
+    for n in 1.. {
+        let key = key_id((caller * 61 + n * 7919) % u64::from(KEYS));
+        let mut hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+        hold.record(record(store.now(), key, format!("req_{begin}_{caller}_{n}")));
+        hold.settle(Units::ONE_ACTIVATION);
+        if n % SAYS == 0 {
+            store.flush().await.unwrap();
+            say("written");
+        }
+    }
+}
+
+fn record(at: Timestamp, key: KeyId, request_id: String) -> UsageRecord {
+    UsageRecord {
+        at,
+        request_id,
+        key,
+        provider: "openai".into(),
+        method: "POST".into(),
+        endpoint: "chat.completions".into(),
+        model: Some("gpt-4o-mini".into()),
+        status: Some(200),
+        outcome: Outcome::Complete,
+        denial: None,
+        tokens: TokenCounts::default(),
+        charged: Units::default(),
+        price_version: None,
+        latency_ms: 1,
+        first_byte_ms: None,
+        client: None,
+        streamed: false,
+    }
+}
+
+/// One write, so that a line is never half there.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+fn spawn(dir: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "fold::victim", "--nocapture"])
+        .env(DIRECTORY, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+async fn create(store: Store, n: u64) {
+    let key = NewKey {
+        id: key_id(n),
+        provider: "openai".into(),
+        origin: "https://api.openai.com".into(),
+        limits: activations(1 << 40),
+        options: Default::default(),
+        lifetime: Default::default(),
+        scope: Default::default(),
+        metadata: Default::default(),
+    };
+    store.key_create(key, &Actor::system()).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_call_counts_once_when_killed_in_a_fold() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let made: Vec<_> = (0..KEYS).map(|n| tokio::spawn(create(store.clone(), n.into()))).collect();
+    for key in made {
+        key.await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let mut written = 0;
+    for round in 0..ROUNDS {
+        let mut child = spawn(dir.path());
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let reader = std::thread::spawn(move || {
+            let (mut written, mut seen) = (0, 0);
+            for line in lines.map_while(Result::ok) {
+                match line.split_once(' ') {
+                    Some(("seen", count)) => seen = count.parse().unwrap(),
+                    _ if line == "written" => written += SAYS,
+                    _ => {}
+                }
+            }
+            (written, seen)
+        });
+        std::thread::sleep(Duration::from_millis(120 + round * 37 % 250));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (said, seen): (u64, u64) = reader.join().unwrap();
+        written += said;
+        let store = open(dir.path());
+        let records =
+            store.usage_list(UsageQuery { limit: u32::MAX, ..UsageQuery::default() }).await.unwrap();
+        let count = records.len() as u64;
+        let ids: HashSet<&str> = records.iter().map(|(_, record)| record.request_id.as_str()).collect();
+        assert_eq!(ids.len(), records.len(), "round {round}: nothing is recorded twice");
+        assert!(count >= written.max(seen), "round {round}: {count} records, {written} written, {seen} seen");
+        let keys = store.key_list(KeyQuery::default()).await.unwrap();
+        assert_eq!(keys.len(), usize::from(KEYS));
+        assert_eq!(keys.iter().map(|key| key.used.activations).sum::<u64>(), count, "round {round}");
+        let summary = store.account_summary().await.unwrap();
+        assert_eq!(summary.activations_this_month, count, "round {round}");
+        let sums = store.usage_sum(UsageGroup::default(), UsageFilter::default()).await.unwrap();
+        assert_eq!(sums.iter().map(|sum| sum.calls).sum::<u64>(), count, "round {round}");
+        // Half of the starts come after a stop, the others after another crash.
+        if round % 2 == 0 {
+            store.close().await.unwrap();
+        }
+    }
+    assert!(written > 1_000, "the victims did something: {written}");
+}
