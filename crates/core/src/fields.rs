@@ -4,6 +4,7 @@
 //! more and passes the rest on. A map would be dearer to fill than all of that.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Header fields or trailers, RFC 9110 section 5: in order, names in lower case, values without white space around them.
 ///
@@ -18,11 +19,11 @@ pub struct Fields {
 /// Where a field is in the text: its line, and in it the name and the value.
 #[derive(Clone, Copy)]
 struct Place {
-    start: u32,
-    colon: u32,
-    value: u32,
-    value_end: u32,
-    end: u32,
+    start: usize,
+    colon: usize,
+    value: usize,
+    value_end: usize,
+    end: usize,
 }
 
 /// Why a text is no fields.
@@ -64,39 +65,49 @@ const ROOM: (usize, usize) = (192, 6);
 const EXPECTED: usize = 16;
 
 impl Fields {
-    /// Reads lines, RFC 9112 section 5, of which each ends in CR LF; at most `max`.
+    /// Reads lines up to an empty one, RFC 9112 section 5; at most `max` fields. The number is the length of all of it;
+    /// `None` if the empty line is not there.
     ///
     /// # Errors
-    /// The first rule that one of them breaks.
-    pub fn parse(lines: &[u8], max: usize) -> Result<Self, FieldError> {
-        let mut text = Vec::with_capacity(lines.len() + ROOM.0);
-        text.extend_from_slice(lines);
+    /// The first rule that a line breaks.
+    pub fn parse(bytes: &[u8], max: usize) -> Result<Option<(Self, usize)>, FieldError> {
+        let mut text = Vec::with_capacity(bytes.len() + ROOM.0);
+        text.extend_from_slice(bytes);
         let mut places = Vec::with_capacity(EXPECTED + ROOM.1);
         let mut start = 0;
-        while start < text.len() {
+        while let Some(length) = memchr::memchr(b'\n', &text[start..]) {
+            let end = start + length + 1;
+            let line = text[start..end - 1].strip_suffix(b"\r").ok_or(FieldError::LineEnd)?.len();
+            if line == 0 {
+                text.truncate(start);
+                return Ok(Some((Self { text, places }, end)));
+            }
             if places.len() >= max {
                 return Err(FieldError::TooMany);
             }
-            let end = start + memchr::memchr(b'\n', &text[start..]).ok_or(FieldError::LineEnd)?;
-            let line = text[start..end].strip_suffix(b"\r").ok_or(FieldError::LineEnd)?.len();
-            let place = read_line(&mut text[start..start + line])?;
-            places.push(place.after(start, end + 1));
-            start = end + 1;
+            places.push(read_line(&mut text[..start + line], start, end)?);
+            start = end;
         }
-        Ok(Self { text, places })
+        Ok(None)
     }
 
     /// Adds a field after all others. The name is put in lower case, white space around the value left out.
     ///
     /// It is for who calls to see that neither has bytes in it that a header may not have.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        let (name, value) = (name.as_ref(), trim(value.as_ref()));
+        let (name, value) = (name.as_ref(), value.as_ref());
+        let value = &value[trimmed(value)];
         let start = self.text.len();
         write_line(&mut self.text, name, value);
         self.text[start..start + name.len()].make_ascii_lowercase();
-        let (value_start, end) = (name.len() + 2, self.text.len() - start);
-        let place = Place::new(name.len(), value_start, value_start + value.len(), end);
-        self.places.push(place.after(start, start + end));
+        let colon = start + name.len();
+        self.places.push(Place {
+            start,
+            colon,
+            value: colon + 2,
+            value_end: colon + 2 + value.len(),
+            end: self.text.len(),
+        });
     }
 
     /// Puts this in the place of all fields of that name.
@@ -144,7 +155,7 @@ impl Fields {
     /// All values, to be changed in place.
     pub fn for_each_value(&mut self, mut change: impl FnMut(&mut [u8])) {
         for place in &self.places {
-            change(&mut self.text[place.value as usize..place.value_end as usize]);
+            change(&mut self.text[place.value..place.value_end]);
         }
     }
 
@@ -172,12 +183,12 @@ impl Fields {
                 continue;
             }
             if place.start != end {
-                out.extend_from_slice(&self.text[start as usize..end as usize]);
+                out.extend_from_slice(&self.text[start..end]);
                 start = place.start;
             }
             end = place.end;
         }
-        out.extend_from_slice(&self.text[start as usize..end as usize]);
+        out.extend_from_slice(&self.text[start..end]);
     }
 }
 
@@ -208,56 +219,37 @@ pub fn text(value: &[u8]) -> Option<&str> {
 }
 
 /// Optional white space of RFC 9110 section 5.6.3.
-fn trim(value: &[u8]) -> &[u8] {
-    let start = value.iter().position(|byte| !is_space(*byte)).unwrap_or(value.len());
-    let end = value.iter().rposition(|byte| !is_space(*byte)).map_or(start, |last| last + 1);
-    &value[start..end]
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
+fn trimmed(value: &[u8]) -> Range<usize> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    start..end
 }
 
 impl Place {
-    /// In a line that starts at 0.
-    fn new(colon: usize, value: usize, value_end: usize, end: usize) -> Self {
-        let [colon, value, value_end, end] = [colon, value, value_end, end].map(place);
-        Self { start: 0, colon, value, value_end, end }
-    }
-
-    /// The same in a line that starts there.
-    fn after(self, start: usize, end: usize) -> Self {
-        let (start, end) = (place(start), place(end));
-        let Self { colon, value, value_end, .. } = self;
-        Self { start, colon: start + colon, value: start + value, value_end: start + value_end, end }
-    }
-
     fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.start as usize..self.colon as usize]
+        &text[self.start..self.colon]
     }
 
     fn value<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.value as usize..self.value_end as usize]
+        &text[self.value..self.value_end]
     }
 }
 
-fn place(at: usize) -> u32 {
-    u32::try_from(at).expect("heads are shorter than 4 GiB")
-}
-
-/// Finds name and value of a line without its end, and puts the name in lower case.
-fn read_line(line: &mut [u8]) -> Result<Place, FieldError> {
+/// Finds name and value of the last line of a text, which has no end yet, and puts the name in lower case.
+fn read_line(text: &mut [u8], start: usize, end: usize) -> Result<Place, FieldError> {
+    let line = &mut text[start..];
     let mut colon = 0;
-    loop {
+    let stop = loop {
         let Some(byte) = line.get_mut(colon) else { return Err(FieldError::NoColon) };
         let lower = TOKEN[usize::from(*byte)];
         if lower == 0 {
-            break;
+            break *byte;
         }
         *byte = lower;
         colon += 1;
-    }
-    match line[colon] {
+    };
+    match stop {
         b':' if colon > 0 => {}
         b' ' | b'\t' if colon == 0 => return Err(FieldError::Folded),
         _ if memchr::memchr(b':', line).is_none() => return Err(FieldError::NoColon),
@@ -268,10 +260,9 @@ fn read_line(line: &mut [u8]) -> Result<Place, FieldError> {
     if raw.iter().fold(false, |found, byte| found | (*byte < 0x20 && *byte != b'\t') | (*byte == 0x7f)) {
         return Err(FieldError::Value);
     }
-    let value = trim(raw);
-    let before = raw.iter().take_while(|byte| is_space(**byte)).count().min(raw.len() - value.len());
-    let start = colon + 1 + before;
-    Ok(Place::new(colon, start, start + value.len(), line.len()))
+    let Range { start: from, end: to } = trimmed(raw);
+    let (colon, value) = (start + colon, start + colon + 1);
+    Ok(Place { start, colon, value: value + from, value_end: value + to, end })
 }
 
 /// `tchar` of RFC 9110 section 5.6.2 in lower case; 0 for what is none.
@@ -343,30 +334,30 @@ mod tests {
 
     #[test]
     fn lines_are_read() {
-        let lines = b"Host:a\r\nX-Many: \t1 2\t \r\naccept:\r\n";
-        let fields = Fields::parse(lines, 3).expect("fields");
+        let lines = b"Host:a\r\nX-Many: \t1 2\t \r\naccept:\r\n\r\nrest: x\r\n";
+        let (fields, length) = Fields::parse(lines, 3).expect("fields").expect("an empty line");
+        assert_eq!(&lines[length..], b"rest: x\r\n");
+        assert!((0..length).all(|end| Fields::parse(&lines[..end], 3) == Ok(None)));
         let expected = [("host", "a"), ("x-many", "1 2"), ("accept", "")].into_iter().collect();
         assert_eq!(fields, expected);
         assert_eq!(written(&fields), "host:a\r\nx-many: \t1 2\t \r\naccept:\r\n");
         let mut some = Vec::new();
         fields.write_some(&mut some, |name| name != b"x-many");
         assert_eq!(some, b"host:a\r\naccept:\r\n");
-        assert_eq!(Fields::parse(b"", 0), Ok(Fields::default()));
+        assert_eq!(Fields::parse(b"\r\nx", 0), Ok(Some((Fields::default(), 2))));
     }
 
     #[test]
     fn what_is_no_field_is_refused() {
         for (lines, expected) in [
             ("a: b\r\nc: d\r\ne: f\r\n", FieldError::TooMany),
-            ("a: b", FieldError::LineEnd),
             ("a: b\n", FieldError::LineEnd),
-            ("a: b\r", FieldError::LineEnd),
+            ("a: b\r\n\n", FieldError::LineEnd),
             ("\n", FieldError::LineEnd),
             ("a: b\r\n c: d\r\n", FieldError::Folded),
             ("\ta: b\r\n", FieldError::Folded),
             ("a\r\n", FieldError::NoColon),
             ("a b\r\n", FieldError::NoColon),
-            ("\r\n", FieldError::NoColon),
             (": b\r\n", FieldError::Name),
             ("a : b\r\n", FieldError::Name),
             ("a\u{e9}: b\r\n", FieldError::Name),

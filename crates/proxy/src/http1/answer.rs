@@ -4,7 +4,7 @@ use http::StatusCode;
 use till_core::fields::Fields;
 
 use super::framing::{Chunked, Framing};
-use super::head::digits;
+use super::head::{digits, has_end};
 use super::wire::{AnswerHead, WireError};
 use crate::head::has_token;
 
@@ -22,23 +22,29 @@ pub(super) struct Read {
     pub(super) is_kept: bool,
 }
 
-/// Reads a head, if it is complete. `is_head` says that the request was HEAD.
+/// Reads a head, if it is complete. `scanned` is how much of it was looked at before; `is_head` says that the request was
+/// HEAD.
 ///
 /// # Errors
 /// It is not HTTP, or does not say where its body ends.
-pub(super) fn read(bytes: &[u8], is_head: bool) -> Result<Option<Read>, WireError> {
-    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
-        // Nobody waits for the end of what does not begin as a head, or ends in another way.
-        let begins = bytes.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected);
-        let ends = memchr::memmem::find(bytes, b"\n\n").is_some();
-        return if begins && !ends { Ok(None) } else { Err(WireError::NotHttp(NO_HEAD)) };
+pub(super) fn read(bytes: &[u8], scanned: &mut usize, is_head: bool) -> Result<Option<Read>, WireError> {
+    if !bytes.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected) {
+        // Nobody waits for the end of what is no head.
+        return Err(WireError::NotHttp(NO_HEAD));
+    }
+    // Most heads are complete. Of others only what is new is looked at.
+    if *scanned > 0 && !has_end(bytes, *scanned) {
+        *scanned = bytes.len();
+        return Ok(None);
+    }
+    *scanned = bytes.len();
+    let Some(line_end) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+    let (is_http_11, status) = status_line(&bytes[..line_end]).ok_or(WireError::NotHttp(NO_HEAD))?;
+    let parsed = Fields::parse(&bytes[line_end + 1..], FIELDS_MAX);
+    let Some((mut fields, length)) = parsed.map_err(|error| WireError::NotHttp(error.as_str()))? else {
+        return Ok(None);
     };
-    // The end of the last line is a part of it.
-    let lines = &bytes[..end + 2];
-    let line_end = memchr::memchr(b'\n', lines).unwrap_or_default();
-    let (is_http_11, status) = status_line(&lines[..line_end]).ok_or(WireError::NotHttp(NO_HEAD))?;
-    let mut fields = Fields::parse(&lines[line_end + 1..], FIELDS_MAX)
-        .map_err(|error| WireError::NotHttp(error.as_str()))?;
+    *scanned = 0;
     let is_kept = if is_http_11 {
         !has_token(&fields, "connection", "close")
     } else {
@@ -59,7 +65,7 @@ pub(super) fn read(bytes: &[u8], is_head: bool) -> Result<Option<Read>, WireErro
             None => (Framing::UntilClose, false),
         },
     };
-    Ok(Some(Read { length: end + 4, head: AnswerHead { status, fields }, framing, is_kept }))
+    Ok(Some(Read { length: line_end + 1 + length, head: AnswerHead { status, fields }, framing, is_kept }))
 }
 
 /// RFC 9112 section 4, up to its line feed: whether the version is 1.1, and the status. The phrase is not looked at.
@@ -109,5 +115,5 @@ fn content_length(fields: &mut Fields) -> Result<Option<u64>, WireError> {
 /// # Errors
 /// It is not HTTP.
 pub(crate) fn answer_status(bytes: &[u8]) -> Result<Option<(StatusCode, usize)>, WireError> {
-    Ok(read(bytes, true)?.map(|read| (read.head.status, read.length)))
+    Ok(read(bytes, &mut 0, true)?.map(|read| (read.head.status, read.length)))
 }

@@ -78,8 +78,10 @@ impl Framing {
     pub(crate) fn trailers(&mut self) -> Result<Option<Fields>, Violation> {
         match self {
             Self::Chunked(chunked) if !chunked.trailers.is_empty() => {
-                let lines = std::mem::take(&mut chunked.trailers);
-                Fields::parse(&lines, TRAILERS_COUNT_MAX).map(Some).map_err(Violation::of_field)
+                let mut lines = std::mem::take(&mut chunked.trailers);
+                lines.extend_from_slice(b"\r\n");
+                let parsed = Fields::parse(&lines, TRAILERS_COUNT_MAX).map_err(Violation::of_field)?;
+                Ok(parsed.map(|(trailers, _)| trailers))
             }
             _ => Ok(None),
         }

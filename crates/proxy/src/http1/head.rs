@@ -65,21 +65,24 @@ pub(super) fn read(
     limits: HeadLimits,
 ) -> Result<Option<(usize, Received)>, Violation> {
     let start = skip_empty_lines(buffer)?;
-    let Some(length) = find_end(buffer, start, scanned)? else {
-        if buffer.len() > limits.bytes {
-            return Err(Violation::too_large("the request head is longer than this server accepts"));
-        }
-        return Ok(None);
-    };
-    if length > limits.bytes {
-        return Err(Violation::too_large("the request head is longer than this server accepts"));
+    // Most heads are complete. Of others only what is new is looked at.
+    if *scanned > 0 && !has_end(buffer, *scanned) {
+        return too_short(buffer, scanned, limits);
     }
-    // Without the empty line at the end; each of the others has its own end.
-    let lines = &buffer[start..length - 2];
-    let line_end = memchr::memchr(b'\n', lines).unwrap_or_default();
-    let line = lines[..line_end].strip_suffix(b"\r").ok_or(Violation::of_field(FieldError::LineEnd))?;
+    let Some(line_end) = memchr::memchr(b'\n', &buffer[start..]).map(|at| start + at) else {
+        return too_short(buffer, scanned, limits);
+    };
+    let line = buffer[start..line_end].strip_suffix(b"\r").ok_or(Violation::of_field(FieldError::LineEnd))?;
     let (method, target, version) = request_line(line)?;
-    let fields = Fields::parse(&lines[line_end + 1..], limits.count).map_err(Violation::of_field)?;
+    let parsed = Fields::parse(&buffer[line_end + 1..], limits.count).map_err(Violation::of_field)?;
+    let Some((fields, length)) = parsed else {
+        return too_short(buffer, scanned, limits);
+    };
+    let length = line_end + 1 + length;
+    if length > limits.bytes {
+        return Err(too_long());
+    }
+    *scanned = 0;
     let mut facts = Facts::default();
     for (name, value) in fields.iter() {
         facts.add(name, value)?;
@@ -105,21 +108,27 @@ fn skip_empty_lines(buffer: &[u8]) -> Result<usize, Violation> {
     Ok(start)
 }
 
-/// The length of the head with its empty line, if that is there.
-fn find_end(buffer: &[u8], start: usize, scanned: &mut usize) -> Result<Option<usize>, Violation> {
-    // It may straddle two reads.
-    let from = scanned.saturating_sub(3).max(start);
-    if let Some(at) = memchr::memmem::find(&buffer[from..], b"\r\n\r\n") {
-        *scanned = 0;
-        return Ok(Some(from + at + 4));
-    }
-    // Nobody waits for the end of a head whose lines end otherwise.
-    if memchr::memchr_iter(b'\n', &buffer[from..]).any(|at| from + at == 0 || buffer[from + at - 1] != b'\r')
-    {
-        return Err(Violation::of_field(FieldError::LineEnd));
-    }
+/// There is no complete head yet.
+fn too_short(
+    buffer: &[u8],
+    scanned: &mut usize,
+    limits: HeadLimits,
+) -> Result<Option<(usize, Received)>, Violation> {
     *scanned = buffer.len();
-    Ok(None)
+    if buffer.len() > limits.bytes { Err(too_long()) } else { Ok(None) }
+}
+
+fn too_long() -> Violation {
+    Violation::too_large("the request head is longer than this server accepts")
+}
+
+/// Whether a line ends in what came since so much was there that could be the last one, well or badly.
+pub(super) fn has_end(buffer: &[u8], scanned: usize) -> bool {
+    // It may straddle two reads.
+    let from = scanned.saturating_sub(3);
+    memchr::memchr_iter(b'\n', &buffer[from..])
+        .map(|at| &buffer[..from + at])
+        .any(|before| before.ends_with(b"\r\n\r") || !before.ends_with(b"\r"))
 }
 
 fn request_line(line: &[u8]) -> Result<(Method, Target, Version), Violation> {

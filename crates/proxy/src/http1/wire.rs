@@ -178,6 +178,8 @@ impl Sending {
 struct Receiving {
     /// Not taken yet.
     unread: Vec<u8>,
+    /// How much of it was looked at for a head.
+    scanned: usize,
     /// What is still to come.
     framing: Framing,
     /// The part of the body that came with the head.
@@ -204,7 +206,7 @@ impl Receiving {
 
     fn head_in(&mut self, mut bytes: &[u8]) -> Result<Option<AnswerHead>, WireError> {
         loop {
-            let Some(answer) = answer::read(bytes, self.is_head)? else {
+            let Some(answer) = answer::read(bytes, &mut self.scanned, self.is_head)? else {
                 if bytes.len() > HEAD_BYTES_MAX {
                     return Err(WireError::NotHttp("the head of the answer is too long"));
                 }
@@ -253,6 +255,7 @@ impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
         let receiving = Receiving {
             unread: Vec::new(),
+            scanned: 0,
             framing: Framing::NONE,
             first: Bytes::new(),
             is_head: false,
