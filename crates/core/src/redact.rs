@@ -82,8 +82,8 @@ impl Redactor {
     /// The text with every occurrence masked, or `None` when there is nothing to mask: for header
     /// values, trailers and bodies that are in memory as a whole.
     pub fn redact_all(&self, text: &[u8]) -> Option<Vec<u8>> {
-        // Neither an occurrence nor the larger part of one fits into fewer bytes.
-        if text.len() < UPSTREAM_KEY_MIN {
+        // Neither an occurrence nor the larger part of one fits into fewer bytes: see `Form::is_larger_part`.
+        if text.len() < self.shortest.div_ceil(2).max(UPSTREAM_KEY_MIN) {
             return None;
         }
         let findings = self.search(text, true);

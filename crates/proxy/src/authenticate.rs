@@ -4,11 +4,11 @@
 //! us. What was opened is remembered with the whole token, which is compared. Status and limits are never read
 //! from here; the ledger has them.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use till_core::denial::{Denial, DenialCode};
+use till_core::id_map::IdMap;
 use till_core::key::KeyId;
 use till_core::redact::Redactor;
 use till_core::secret::Secret;
@@ -66,7 +66,7 @@ pub(crate) struct Authenticator {
     registry: Arc<Registry>,
     pool: Arc<Pool>,
     /// By a hash that nobody outside can aim at.
-    opened: [Mutex<HashMap<u64, Opened>>; SHARDS],
+    opened: [Mutex<IdMap<u64, Opened>>; SHARDS],
     hashing: RandomState,
 }
 

@@ -11,6 +11,7 @@ use http_body::Body as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use till_core::denial::{Denial, DenialCode};
 use till_core::fields::{self, Fields, decimal, write_line};
+use till_core::redact::Redactor;
 use till_core::upstream::{Placement, Upstream};
 use till_store::Hold;
 
@@ -286,10 +287,26 @@ fn write_fields(head: &mut Vec<u8>, client: &Head, upstream: &Upstream, is_webso
     }
 }
 
-/// Removes what belongs to the hop between provider and till from an answer.
-pub(crate) fn clean_answer(fields: &mut Fields) {
+/// Removes what belongs to the hop between provider and till from an answer, replaces the upstream key in values, and
+/// drops fields that have it in their name. The number is how often that was.
+pub(crate) fn clean_answer(fields: &mut Fields, redactor: &Redactor) -> u64 {
     let named = named_by_connection(fields);
-    fields.retain(|name, _| !is_not_relayed(name) && !named.iter().any(|named| named.as_bytes() == name));
+    let mut echoes = 0;
+    fields.retain(|name, _| {
+        if is_not_relayed(name) || named.iter().any(|named| named.as_bytes() == name) {
+            return false;
+        }
+        let is_echo = redactor.contains_in_header_name(name);
+        echoes += u64::from(is_echo);
+        !is_echo
+    });
+    fields.for_each_value(|value| {
+        if let Some(masked) = redactor.redact_all(value) {
+            value.copy_from_slice(&masked);
+            echoes += 1;
+        }
+    });
+    echoes
 }
 
 /// The other headers of one hop, which `Connection` names, in lower case.

@@ -15,7 +15,6 @@ use http::StatusCode;
 use http::header::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use till_core::denial::{Denial, DenialCode};
-use till_core::fields::Fields;
 use till_core::redact::{RedactStream, Redactor};
 use till_providers::Dialect;
 use till_store::KeyEnded;
@@ -140,8 +139,7 @@ pub(crate) fn relay(
     dialect: Dialect,
     mut record: Box<Record>,
 ) -> Answer {
-    clean_answer(&mut fields);
-    record.echoes += redact_fields(redactor, &mut fields);
+    record.echoes += clean_answer(&mut fields, redactor);
     record.status = Some(status);
     let is_events = is_event_stream(&fields);
     let size = match &live.source {
@@ -173,23 +171,6 @@ fn unreadable() -> Denial {
         "The provider's answer came in a content coding that till can't read, so it was not passed on. The request is \
          counted.",
     )
-}
-
-/// Replaces the upstream key in header values; drops headers that have it in their name. Counts both.
-pub(crate) fn redact_fields(redactor: &Redactor, fields: &mut Fields) -> u64 {
-    let mut echoes = 0;
-    fields.for_each_value(|value| {
-        if let Some(masked) = redactor.redact_all(value) {
-            value.copy_from_slice(&masked);
-            echoes += 1;
-        }
-    });
-    fields.retain(|name, _| {
-        let is_echo = redactor.contains_in_header_name(name);
-        echoes += u64::from(is_echo);
-        !is_echo
-    });
-    echoes
 }
 
 impl Live {
@@ -405,8 +386,7 @@ impl Body for Relay {
                 }
                 Err(frame) => {
                     let mut trailers = fields_of(&frame.into_trailers().unwrap_or_default());
-                    clean_answer(&mut trailers);
-                    this.record.echoes += redact_fields(&this.redactor, &mut trailers);
+                    this.record.echoes += clean_answer(&mut trailers, &this.redactor);
                     this.trailers = Some(header_map(&trailers));
                     return Poll::Ready(this.end());
                 }

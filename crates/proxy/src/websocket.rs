@@ -27,7 +27,6 @@ use crate::authenticate::Authenticated;
 use crate::body::Answer;
 use crate::forward::{Forwarded, clean_answer};
 use crate::record::Record;
-use crate::relay::redact_fields;
 use crate::server::reached;
 use crate::socket::Rewound;
 use crate::{Inner, Stage};
@@ -55,9 +54,8 @@ pub(crate) fn open(
     }
     record.asked_for(&measure);
     let mut fields = head.fields;
-    clean_answer(&mut fields);
+    record.echoes += clean_answer(&mut fields, &key.key().redactor);
     fields.remove("sec-websocket-extensions");
-    record.echoes += redact_fields(&key.key().redactor, &mut fields);
     record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
     fields.push("connection", "Upgrade");
     fields.push("upgrade", "websocket");
