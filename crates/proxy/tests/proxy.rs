@@ -1,6 +1,7 @@
 //! The data plane from outside: raw bytes in, raw bytes out, a real store, a scripted provider.
 
 mod proxy {
+    mod answers;
     mod bypass;
     mod bypass_models;
     mod bypass_parameters;

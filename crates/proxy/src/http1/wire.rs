@@ -220,10 +220,12 @@ impl Receiving {
                 continue;
             }
             (self.framing, self.is_kept) = (answer.framing, answer.is_kept);
-            if status == StatusCode::SWITCHING_PROTOCOLS {
-                self.unread = bytes.to_vec();
-            } else {
-                self.first = self.data(bytes)?;
+            match self.framing {
+                Framing::Length(_) if status != StatusCode::SWITCHING_PROTOCOLS => {
+                    self.first = self.data(bytes)?
+                }
+                // What is wrong with its framing is not a fault of the head.
+                _ => self.unread = bytes.to_vec(),
             }
             return Ok(Some(answer.head));
         }
