@@ -1,6 +1,8 @@
 //! What the tests from outside share.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Map;
 use till_core::audit::Actor;
@@ -70,4 +72,21 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).expect("copies");
         }
     }
+}
+
+/// Says a line to the test that started this process: in one write, so that it is never half there.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+/// Starts a test of this file's program as a process of its own, to be killed; the variable tells it the directory.
+pub(crate) fn spawn(test: &str, variable: &str, dir: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(variable, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }

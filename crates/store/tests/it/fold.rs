@@ -4,9 +4,8 @@
 //! somebody reads all the time, so that there always is one.
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use till_core::audit::Actor;
@@ -17,7 +16,7 @@ use till_store::{
     KeyQuery, NewKey, Outcome, Store, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord,
 };
 
-use crate::common::{activations, open};
+use crate::common::{activations, open, say, spawn};
 
 const KEYS: u16 = 2_000;
 const ROUNDS: u64 = 24;
@@ -83,22 +82,6 @@ fn record(at: Timestamp, key: KeyId, request_id: String) -> UsageRecord {
     }
 }
 
-/// One write, so that a line is never half there.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
-    out.flush().unwrap();
-}
-
-fn spawn(dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "fold::victim", "--nocapture"])
-        .env(DIRECTORY, dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 async fn create(store: Store, n: u64) {
     let key = NewKey {
         id: key_id(n),
@@ -125,7 +108,7 @@ async fn every_call_counts_once_when_killed_in_a_fold() {
     drop(store);
     let mut written = 0;
     for round in 0..ROUNDS {
-        let mut child = spawn(dir.path());
+        let mut child = spawn("fold::victim", DIRECTORY, dir.path());
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let reader = std::thread::spawn(move || {
             let (mut written, mut seen) = (0, 0);

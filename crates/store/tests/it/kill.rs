@@ -3,12 +3,11 @@
 //! The test runs itself as the process to be killed. That one says on its standard output what it may
 //! send, after the grant, and what it gives back, before it does.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{activations, create, key_id, open, used};
+use crate::common::{activations, create, key_id, open, say, spawn, used};
 use till_core::denial::DenialCode;
 use till_core::limit::Units;
 use till_store::{HoldRefusal, Store};
@@ -59,22 +58,6 @@ async fn take_holds(store: Store, caller: u64) {
     }
 }
 
-/// One write, so that a line is never half there.
-fn say(word: &str) {
-    let mut out = std::io::stdout().lock();
-    out.write_all(format!("\n{word}\n").as_bytes()).unwrap();
-    out.flush().unwrap();
-}
-
-fn spawn(dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::victim", "--nocapture"])
-        .env(DIRECTORY, dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 #[tokio::test]
 async fn never_over_when_killed_at_any_moment() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
@@ -91,7 +74,7 @@ async fn never_over_when_killed_at_any_moment() {
     let mut granted = 0_u64;
     let mut voided = 0_u64;
     for round in 0..ROUNDS {
-        let mut child = spawn(dir.path());
+        let mut child = spawn("kill::victim", DIRECTORY, dir.path());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let kill_after = below(250);
         let mut seen = 0;
