@@ -8,11 +8,16 @@
 //! - [`front`]: requests of clients are read, from one connection;
 //! - [`serve`]: each is answered before the next one is read;
 //! - [`wire`]: requests go out to a provider and answers come in, over one connection.
+//!
+//! Both read through [`input`] and write through [`output`].
 
+mod alarm;
 mod answer;
 mod framing;
 mod front;
 mod head;
+mod input;
+mod output;
 mod serve;
 mod wire;
 

@@ -14,11 +14,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::framing::Framing;
+use super::alarm::Alarm;
 use super::head::{self, Received, Violation};
-use crate::body::{BodyError, header_map};
+use super::input::{Input, Next};
+use super::output::Output;
+use crate::body::BodyError;
 use crate::head::Head;
 use crate::socket::{Rewound, poll_read_once};
 
@@ -69,35 +71,19 @@ pub(crate) enum Protocol {
 /// See the module documentation.
 pub(crate) struct FrontDoor<S> {
     socket: S,
+    limits: HeadLimits,
     timeouts: FrontTimeouts,
-    reading: Reading,
-    /// How much of `CONTINUE` is still to be written.
-    continuing: &'static [u8],
-    /// One timer for the whole connection; it looks at the clock when it fires instead of being moved with
-    /// every request.
-    timer: Option<Pin<Box<Sleep>>>,
+    input: Input,
+    /// The client waits to be told to send the body.
+    awaits_continue: bool,
+    /// What of `CONTINUE` is still to be written.
+    continuing: Output,
+    alarm: Alarm,
     waiting_since: Instant,
     is_write_closed: bool,
     /// Bytes thrown away since then.
     discarded: usize,
     discards_until: Option<Instant>,
-}
-
-/// What is known of the bytes that came.
-struct Reading {
-    limits: HeadLimits,
-    /// Not looked at yet. Nothing, as a rule: most heads come whole, with their body.
-    unread: Vec<u8>,
-    /// Where the search for the end of the head goes on.
-    scanned: usize,
-    /// What is still to come of the body of the request being served.
-    body: Framing,
-    /// The part of it that came with its head.
-    first: Bytes,
-    /// The client waits to be told to send it.
-    awaits_continue: bool,
-    /// Nothing is read as a request any more.
-    is_refused: bool,
 }
 
 /// A request without its body, which the door has.
@@ -106,75 +92,38 @@ pub(super) struct Request {
     pub(super) head: Head,
     /// The connection is to be used again.
     pub(super) is_kept: bool,
+    /// The client waits for a word before it sends the body.
+    awaits_continue: bool,
 }
 
-impl Reading {
-    /// The request at the start of what is unread, and of `read` where nothing is.
-    fn request(&mut self, read: &[u8]) -> Result<Option<Request>, Violation> {
-        if self.unread.is_empty() {
-            let request = self.request_in(read);
-            if let Ok(None) = &request {
-                self.unread = read.to_vec();
-            }
-            return request;
-        }
-        let mut unread = std::mem::take(&mut self.unread);
-        unread.extend_from_slice(read);
-        let request = self.request_in(&unread);
-        if let Ok(None) = &request {
-            self.unread = unread;
-        }
-        request
-    }
-
-    fn request_in(&mut self, bytes: &[u8]) -> Result<Option<Request>, Violation> {
-        let received = head::read(bytes, &mut self.scanned, self.limits);
-        let Some((length, received)) = received.inspect_err(|_| self.is_refused = true)? else {
+/// The request of which `read` is the newest piece.
+fn request(input: &mut Input, read: &[u8], limits: HeadLimits) -> Result<Option<Request>, Violation> {
+    let found = input.find(read, |input, bytes| {
+        let Some((length, received)) = head::read(bytes, &mut input.scanned, limits)? else {
             return Ok(None);
         };
         let Received { head, body, is_upgrade, is_kept, awaits_continue } = received;
         let rest = &bytes[length..];
-        self.scanned = 0;
-        self.awaits_continue = awaits_continue && rest.is_empty();
-        self.body = body;
-        match self.body.decode(rest) {
-            Ok((taken, data)) => {
-                self.first = data;
-                self.unread = rest[taken..].to_vec();
-            }
-            Err(_) => self.is_refused = true,
-        }
+        input.begin(body, rest);
         // What follows an offer to change the protocol may be of that protocol.
-        Ok(Some(Request { head, is_kept: is_kept && !is_upgrade }))
-    }
-
-    /// A piece of the body at the start of what is unread, and of `read` where nothing is.
-    fn body(&mut self, read: &[u8]) -> Result<Bytes, Violation> {
-        let unread = std::mem::take(&mut self.unread);
-        let bytes = if unread.is_empty() { read } else { &unread };
-        let (taken, data) = self.body.decode(bytes).inspect_err(|_| self.is_refused = true)?;
-        self.unread = bytes[taken..].to_vec();
-        Ok(data)
-    }
+        let is_kept = is_kept && !is_upgrade;
+        Ok(Some(Request { head, is_kept, awaits_continue: awaits_continue && rest.is_empty() }))
+    });
+    found.inspect_err(|violation: &Violation| {
+        input.refuse(violation.message);
+    })
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
     pub(crate) fn new(socket: S, limits: HeadLimits, timeouts: FrontTimeouts) -> Self {
-        let reading = Reading {
-            limits,
-            unread: Vec::new(),
-            scanned: 0,
-            body: Framing::NONE,
-            first: Bytes::new(),
-            awaits_continue: false,
-            is_refused: false,
-        };
         Self {
             socket,
+            limits,
             timeouts,
-            reading,
-            continuing: b"",
-            timer: None,
+            input: Input::new(),
+            awaits_continue: false,
+            continuing: Output::default(),
+            alarm: Alarm::default(),
             waiting_since: Instant::now(),
             is_write_closed: false,
             discarded: 0,
@@ -188,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
     /// The socket's own, or a time-out.
     pub(crate) async fn detect(&mut self) -> io::Result<Protocol> {
         loop {
-            let unread = &self.reading.unread;
+            let unread = &self.input.unread;
             let length = unread.len().min(HTTP2_PREFACE.len());
             if unread[..length] != HTTP2_PREFACE[..length] {
                 return Ok(Protocol::Http1);
@@ -197,7 +146,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
                 return Ok(Protocol::Http2);
             }
             let was_idle = length == 0;
-            if poll_fn(|cx| self.poll_fill(cx)).await? == 0 {
+            let read = poll_fn(|cx| match self.poll_more(cx) {
+                Poll::Pending => self.poll_silence(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+                read => read,
+            });
+            if read.await? == 0 {
                 return Ok(Protocol::Http1);
             }
             if was_idle {
@@ -208,38 +161,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
 
     /// The connection as it is, for another protocol: what was read and not used, then what comes.
     pub(crate) fn into_rewound(self) -> Rewound<S> {
-        Rewound { read: self.reading.unread, socket: self.socket }
+        Rewound { read: self.input.unread, socket: self.socket }
     }
 
     /// Reads once into what is unread. Zero is the end of the stream.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let unread = &mut self.reading.unread;
-        let read = poll_read_once(&mut self.socket, cx, |read| {
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let unread = &mut self.input.unread;
+        poll_read_once(&mut self.socket, cx, |read| {
             unread.extend_from_slice(read);
             read.len()
-        });
-        if read.is_pending() {
-            ready!(self.poll_silence(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        read
+        })
     }
 
     /// Ready when the client has been silent for too long.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_idle = self.reading.unread.is_empty();
-        let deadline = self.waiting_since + if is_idle { self.timeouts.idle } else { self.timeouts.head };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if deadline < timer.deadline() {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
+        let is_idle = self.input.unread.is_empty();
+        let allowed = if is_idle { self.timeouts.idle } else { self.timeouts.head };
+        self.alarm.poll(cx, self.waiting_since + allowed)
     }
 
     /// The next request; `None` when there is none any more. The body of the one before must be complete.
@@ -248,21 +186,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Result<Request, Violation>>>> {
         debug_assert!(self.can_go_on());
-        self.reading.first = Bytes::new();
-        let mut found = if self.reading.unread.is_empty() { Ok(None) } else { self.reading.request(&[]) };
+        self.input.skip();
+        let Self { input, limits, .. } = self;
+        let mut found = request(input, &[], *limits);
         loop {
-            match found {
-                Ok(Some(request)) => return Poll::Ready(Ok(Some(Ok(request)))),
-                Ok(None) => {}
-                Err(violation) => return Poll::Ready(Ok(Some(Err(violation)))),
+            if let Some(found) = found.transpose() {
+                self.awaits_continue = found.as_ref().is_ok_and(|request| request.awaits_continue);
+                return Poll::Ready(Ok(Some(found)));
             }
-            let was_idle = self.reading.unread.is_empty();
-            let reading = &mut self.reading;
-            let read = poll_read_once(&mut self.socket, cx, |read| (reading.request(read), read.is_empty()));
+            let was_idle = self.input.unread.is_empty();
+            let Self { socket, input, limits, .. } = self;
+            let read = poll_read_once(socket, cx, |read| (request(input, read, *limits), read.is_empty()));
             let Poll::Ready(read) = read else {
                 ready!(self.poll_silence(cx));
                 // Silence between requests is an ordinary end of the connection.
-                let in_a_head = (!was_idle).then(|| Err(self.refuse(Violation::head_timeout())));
+                let in_a_head = (!was_idle).then(|| {
+                    let violation = Violation::head_timeout();
+                    self.input.refuse(violation.message);
+                    Err(violation)
+                });
                 return Poll::Ready(Ok(in_a_head));
             };
             let (request, is_end) = read?;
@@ -276,70 +218,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
         }
     }
 
-    fn refuse(&mut self, violation: Violation) -> Violation {
-        self.reading.is_refused = true;
-        violation
-    }
-
     /// The next piece of the body, or its trailers.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let data = std::mem::take(&mut self.reading.first);
-            if !data.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+            match self.input.next()? {
+                Next::Frame(frame) => return Poll::Ready(Some(Ok(frame))),
+                Next::End => return Poll::Ready(None),
+                Next::Missing => {}
             }
-            if self.reading.is_refused {
-                return Poll::Ready(Some(Err("the body is not framed as RFC 9112 says".into())));
+            if std::mem::take(&mut self.awaits_continue) {
+                self.continuing = Output::of(CONTINUE.to_vec());
             }
-            if self.reading.body.is_complete() {
-                let trailers =
-                    self.reading.body.trailers().map_err(|violation| self.refuse(violation).message);
-                return Poll::Ready(
-                    trailers.transpose().map(|trailers| Ok(Frame::trailers(header_map(&trailers?)))),
-                );
-            }
-            if !self.reading.unread.is_empty() {
-                self.reading.first = self.reading.body(&[]).map_err(|violation| violation.message)?;
-                continue;
-            }
-            ready!(self.poll_continue(cx))?;
-            let reading = &mut self.reading;
+            ready!(self.continuing.poll(cx, &mut self.socket))?;
+            let input = &mut self.input;
             let read = poll_read_once(&mut self.socket, cx, |read| {
-                if read.is_empty() {
-                    Err("the client broke off")
-                } else {
-                    reading.body(read).map_err(|violation| violation.message)
-                }
+                input.take(read);
+                read.len()
             });
-            self.reading.first = ready!(read)??;
-        }
-    }
-
-    /// Tells a client that waits for it to send the body.
-    fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if std::mem::take(&mut self.reading.awaits_continue) {
-            self.continuing = CONTINUE;
-        }
-        while !self.continuing.is_empty() {
-            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, self.continuing))?;
-            self.continuing = &self.continuing[written..];
-            if self.continuing.is_empty() {
-                let _ = Pin::new(&mut self.socket).poll_flush(cx)?;
+            if ready!(read)? == 0 {
+                return Poll::Ready(Some(Err("the client broke off".into())));
             }
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Ready when the client has left. What else it sends meanwhile is kept for later.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Reading { unread, body, limits, .. } = &mut self.reading;
-        // Whoever reads the body finds out otherwise.
-        while body.is_complete() && unread.len() <= limits.bytes {
-            let read = poll_read_once(&mut self.socket, cx, |read| {
-                unread.extend_from_slice(read);
-                read.len()
-            });
-            if !matches!(ready!(read), Ok(1..)) {
+        // While a body is missing, whoever reads that finds out.
+        while self.input.is_complete() && self.input.unread.len() <= self.limits.bytes {
+            if !matches!(ready!(self.poll_more(cx)), Ok(1..)) {
                 return Poll::Ready(());
             }
         }
@@ -348,12 +254,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
 
     /// Whether another request can be read: all of this one has come.
     pub(super) fn can_go_on(&self) -> bool {
-        self.reading.body.is_complete() && !self.reading.is_refused
+        self.input.is_complete()
     }
 
     /// An answer begins: the client needs no other word.
     pub(super) fn answers(&mut self) {
-        self.reading.awaits_continue = false;
+        self.awaits_continue = false;
     }
 
     /// Its answer is written: the client may think about its next request.
@@ -361,12 +267,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
         self.waiting_since = Instant::now();
     }
 
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+    /// Writes everything.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
+        // A word that is half written comes to its end first.
+        ready!(self.continuing.poll(cx, &mut self.socket))?;
+        output.poll(cx, &mut self.socket)
     }
 
     /// Closes, and lets a client that is still sending read the answer first.
@@ -388,12 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
             match poll_read_once(&mut self.socket, cx, <[u8]>::len) {
                 Poll::Ready(Ok(length @ 1..)) => self.discarded += length,
                 Poll::Ready(_) => break,
-                Poll::Pending => {
-                    let timer =
-                        self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-                    timer.as_mut().reset(deadline);
-                    return timer.as_mut().poll(cx);
-                }
+                Poll::Pending => return self.alarm.poll(cx, deadline),
             }
         }
         Poll::Ready(())
@@ -443,10 +343,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Inbound<S> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let door = self.0.lock();
-        let Reading { body, first, .. } = &door.reading;
-        let left = body.left().map(|left| left + first.len() as u64);
-        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.0.lock().input.length().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -14,17 +14,12 @@ use tokio::sync::{oneshot, watch};
 
 use super::framing::{write_chunk, write_last_chunk};
 use super::front::{FrontDoor, Request, Shared};
+use super::output::Output;
 use crate::Stage;
 use crate::body::{Answer, AnswerBody, BodyError, RequestBody, UpgradedClient};
 use crate::request::{self, Client};
 use crate::server::reached;
 use crate::socket::Socket;
-
-/// So much is made ready to be written before it is.
-const FILL_MAX: usize = 32 * 1024;
-
-/// Memory that a connection keeps for its next answer.
-const KEPT_MAX: usize = 4 * 1024;
 
 /// Serves a connection to its end. When the server stops, the answer being written is the last.
 ///
@@ -39,7 +34,7 @@ pub(crate) async fn serve(
     let mut stopping = stage.clone();
     let mut stopping = pin!(reached(&mut stopping, Stage::Stopping));
     let mut is_watched = false;
-    let mut memory = Vec::new();
+    let mut out = Output::default();
     loop {
         let next = poll_fn(|cx| {
             // Being woken by a stop takes a lock that all connections share. It was taken with the first poll, and is not
@@ -52,7 +47,7 @@ pub(crate) async fn serve(
         });
         let (answer, how) = match next.await? {
             None => return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?),
-            Some(Ok(Request { head, is_kept })) => {
+            Some(Ok(Request { head, is_kept, .. })) => {
                 let how = How { version: head.version, is_head: head.method == Method::HEAD, is_kept };
                 let mut serving =
                     pin!(request::serve(Arc::clone(&client), head, RequestBody::http1(door.body())));
@@ -70,9 +65,10 @@ pub(crate) async fn serve(
             }
         };
         let is_stopping = stage.has_changed().unwrap_or(true);
-        let mut writing = Writing::begin(answer, how, is_stopping, &door, std::mem::take(&mut memory));
+        let mut writing = Writing::begin(answer, how, is_stopping, &door, std::mem::take(&mut out));
         poll_fn(|cx| writing.poll(cx, &door)).await?;
-        let Writing { is_kept, upgrade, out, .. } = writing;
+        let Writing { is_kept, upgrade, .. } = writing;
+        out = writing.out;
         if let Some(upgrade) = upgrade {
             // Whoever waits for it is gone if this fails.
             let _ = door.into_inner().map(|door| upgrade.send(door.into_rewound()));
@@ -82,7 +78,6 @@ pub(crate) async fn serve(
             return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?);
         }
         door.lock().answered();
-        memory = out;
     }
 }
 
@@ -107,9 +102,7 @@ enum Form {
 
 /// An answer that is being written.
 struct Writing {
-    /// Ready to be written, from `written` on.
-    out: Vec<u8>,
-    written: usize,
+    out: Output,
     body: AnswerBody,
     form: Form,
     is_kept: bool,
@@ -122,7 +115,7 @@ struct Writing {
 
 impl Writing {
     /// Its head is ready, in `out`.
-    fn begin(answer: Answer, how: How, is_stopping: bool, door: &Shared<Socket>, mut out: Vec<u8>) -> Self {
+    fn begin(answer: Answer, how: How, is_stopping: bool, door: &Shared<Socket>, mut output: Output) -> Self {
         let Answer { status, fields, body, upgrade } = answer;
         let How { version, is_head, is_kept } = how;
         let has_body = !is_head && !status.is_informational() && !matches!(status.as_u16(), 204 | 304);
@@ -140,39 +133,39 @@ impl Writing {
             door.can_go_on()
         };
         let is_kept = is_kept && !is_stopping && can_go_on && form != Form::UntilClose;
-        out.clear();
-        write_status(&mut out, status);
-        fields.write_to(&mut out);
+        let out = &mut output.bytes;
+        write_status(out, status);
+        fields.write_to(out);
         if !fields.contains("date") {
-            fields::write_line(&mut out, "date", httpdate::fmt_http_date(SystemTime::now()));
+            fields::write_line(out, "date", httpdate::fmt_http_date(SystemTime::now()));
         }
         match form {
             Form::Length(length) if told.is_none() => {
-                fields::write_line(&mut out, "content-length", fields::decimal(length, &mut [0; 20]));
+                fields::write_line(out, "content-length", fields::decimal(length, &mut [0; 20]));
             }
             // As if the body came; without a known length nothing is said.
             Form::None if told.is_none() && is_head && known.is_some_and(|length| length > 0) => {
-                fields::write_line(&mut out, "content-length", known.unwrap_or_default().to_string());
+                fields::write_line(out, "content-length", known.unwrap_or_default().to_string());
             }
-            Form::Chunked => fields::write_line(&mut out, "transfer-encoding", "chunked"),
+            Form::Chunked => fields::write_line(out, "transfer-encoding", "chunked"),
             _ => {}
         }
         if upgrade.is_some() {
             // The answer says itself what the connection becomes.
         } else if !is_kept {
-            fields::write_line(&mut out, "connection", "close");
+            fields::write_line(out, "connection", "close");
         } else if version == Version::HTTP_10 {
-            fields::write_line(&mut out, "connection", "keep-alive");
+            fields::write_line(out, "connection", "keep-alive");
         }
         out.extend_from_slice(b"\r\n");
         let is_whole = form == Form::None || form == Form::Length(0);
-        Self { out, written: 0, body, form, is_kept, upgrade, is_whole, failure: None }
+        Self { out: output, body, form, is_kept, upgrade, is_whole, failure: None }
     }
 
     /// Ready when all is written.
     fn poll(&mut self, cx: &mut Context<'_>, door: &Shared<Socket>) -> Poll<Result<(), BodyError>> {
         loop {
-            while !self.is_whole && self.failure.is_none() && self.out.len() < FILL_MAX {
+            while !self.is_whole && self.failure.is_none() && self.out.has_room() {
                 match Pin::new(&mut self.body).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => self.add(frame),
                     Poll::Ready(Some(Err(error))) => self.failure = Some(error),
@@ -181,20 +174,8 @@ impl Writing {
                 }
             }
             let mut door = door.lock();
-            while self.written < self.out.len() {
-                let written = ready!(door.poll_write(cx, &self.out[self.written..]))?;
-                if written == 0 {
-                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
-                }
-                self.written += written;
-            }
-            if self.written > 0 {
-                ready!(door.poll_flush(cx))?;
-                self.written = 0;
-                self.out.clear();
-                if self.out.capacity() > KEPT_MAX {
-                    self.out = Vec::new();
-                }
+            if !self.out.is_empty() {
+                ready!(door.poll_send(cx, &mut self.out))?;
                 continue;
             }
             if let Some(failure) = self.failure.take() {
@@ -212,15 +193,15 @@ impl Writing {
         match frame.into_data() {
             Ok(data) => match &mut self.form {
                 Form::Chunked if data.is_empty() => {}
-                Form::Chunked => write_chunk(&mut self.out, &data),
+                Form::Chunked => write_chunk(&mut self.out.bytes, &data),
                 Form::Length(left) => match left.checked_sub(data.len() as u64) {
                     Some(rest) => {
                         *left = rest;
-                        self.out.extend_from_slice(&data);
+                        self.out.bytes.extend_from_slice(&data);
                     }
                     None => self.failure = Some("the answer is longer than was said".into()),
                 },
-                Form::UntilClose => self.out.extend_from_slice(&data),
+                Form::UntilClose => self.out.bytes.extend_from_slice(&data),
                 Form::None => {}
             },
             Err(frame) => {
@@ -233,7 +214,7 @@ impl Writing {
     fn end(&mut self, trailers: Option<&http::HeaderMap>) {
         self.is_whole = true;
         match self.form {
-            Form::Chunked => write_last_chunk(&mut self.out, trailers),
+            Form::Chunked => write_last_chunk(&mut self.out.bytes, trailers),
             Form::Length(1..) => self.failure = Some("the answer is shorter than was said".into()),
             _ => {}
         }

@@ -3,7 +3,6 @@
 //! It has no task of its own: whoever waits for something that comes over it polls it, and that also sends what is still
 //! to be sent of the request.
 
-use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,23 +13,19 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::Full;
 use till_core::fields::Fields;
-use tokio::io::AsyncWrite as _;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::answer;
-use super::framing::{Framing, write_chunk, write_last_chunk};
-use crate::body::{BodyError, header_map};
+use super::framing::{write_chunk, write_last_chunk};
+use super::input::{Input, Next};
+use super::output::Output;
+use crate::body::BodyError;
 use crate::connect::OutboundBody;
 use crate::socket::{Rewound, Socket, poll_read_once};
 
 /// The longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
-
-/// So much of a request body is made ready to be sent before it is.
-const FILL_MAX: usize = 32 * 1024;
-
-/// Memory that a connection keeps for its next request.
-const KEPT_MAX: usize = 4 * 1024;
 
 /// What goes wrong on a connection.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +64,7 @@ pub(crate) struct Wire {
     link: Arc<Link>,
     sending: Sending,
     receiving: Receiving,
-    /// One timer for all requests; it looks at the clock when it fires instead of being moved with every request.
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 /// The connection itself; `None` once it has been ended. The lock is for [`WireEnd`]; nobody else asks for it at the same
@@ -92,17 +86,18 @@ fn lock(link: &Link) -> MutexGuard<'_, Option<Socket>> {
     link.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether another answer to the same request follows, RFC 9110 section 15.2.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// A request on its way.
 #[derive(Default)]
 struct Sending {
-    /// What is still to be sent, from `written` on.
-    out: Vec<u8>,
-    written: usize,
+    out: Output,
     /// The rest of the body.
     body: Option<OutboundBody>,
     is_chunked: bool,
-    /// TLS may have kept something back.
-    is_flushed: bool,
     /// What the network had taken when the request began, and whether it was handed any of it.
     sent_before: u64,
     is_tried: bool,
@@ -110,13 +105,13 @@ struct Sending {
 
 impl Sending {
     fn is_complete(&self) -> bool {
-        self.out.is_empty() && self.body.is_none() && self.is_flushed
+        self.out.is_empty() && self.body.is_none()
     }
 
     /// Makes ready what the client has sent of the body.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), WireError> {
         while let Some(body) = &mut self.body
-            && self.out.len() < FILL_MAX
+            && self.out.has_room()
         {
             match Pin::new(body).poll_frame(cx) {
                 Poll::Pending => break,
@@ -125,9 +120,9 @@ impl Sending {
                     return Err(WireError::Client(error));
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if !self.is_chunked => self.out.extend_from_slice(&data),
+                    Ok(data) if !self.is_chunked => self.out.bytes.extend_from_slice(&data),
                     Ok(data) if data.is_empty() => {}
-                    Ok(data) => write_chunk(&mut self.out, &data),
+                    Ok(data) => write_chunk(&mut self.out.bytes, &data),
                     Err(frame) => self.end(frame.into_trailers().ok().as_ref()),
                 },
                 Poll::Ready(None) => self.end(None),
@@ -139,51 +134,30 @@ impl Sending {
     fn end(&mut self, trailers: Option<&HeaderMap>) {
         self.body = None;
         if self.is_chunked {
-            write_last_chunk(&mut self.out, trailers);
+            write_last_chunk(&mut self.out.bytes, trailers);
         }
     }
 
     /// Sends what can be sent now.
     fn advance(&mut self, link: &Link, cx: &mut Context<'_>) -> Result<(), WireError> {
-        while !self.is_complete() {
+        loop {
             self.fill(cx)?;
-            let mut link = lock(link);
-            let socket = link.as_mut().ok_or(WireError::Closed)?;
             if self.out.is_empty() {
-                if !self.is_flushed && Pin::new(socket).poll_flush(cx)?.is_ready() {
-                    self.is_flushed = true;
-                }
                 return Ok(());
             }
             self.is_tried = true;
-            match Pin::new(socket).poll_write(cx, &self.out[self.written..])? {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Poll::Ready(length) => self.written += length,
-            }
-            self.is_flushed = false;
-            if self.written == self.out.len() {
-                self.written = 0;
-                self.out.clear();
-                if self.out.capacity() > KEPT_MAX {
-                    self.out = Vec::new();
-                }
+            let mut link = lock(link);
+            let socket = link.as_mut().ok_or(WireError::Closed)?;
+            if self.out.poll(cx, socket)?.is_pending() {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }
 
 /// An answer on its way.
 struct Receiving {
-    /// Not taken yet.
-    unread: Vec<u8>,
-    /// How much of it was looked at for a head.
-    scanned: usize,
-    /// What is still to come.
-    framing: Framing,
-    /// The part of the body that came with the head.
-    first: Bytes,
+    input: Input,
     /// There is no body: the request was HEAD.
     is_head: bool,
     /// The provider lets the connection be used again after this answer.
@@ -191,80 +165,27 @@ struct Receiving {
 }
 
 impl Receiving {
-    /// Looks for the head of an answer in what came.
+    /// The head of which `read` is the newest piece.
     fn head(&mut self, read: &[u8]) -> Result<Option<AnswerHead>, WireError> {
-        if read.is_empty() {
-            return Err(WireError::Closed);
+        let Self { input, is_head, is_kept } = self;
+        let found = input.find(read, |input, bytes| {
+            let Some(answer) = answer::read(bytes, &mut input.scanned, *is_head)? else { return Ok(None) };
+            *is_kept = answer.is_kept;
+            input.begin(answer.framing, &bytes[answer.length..]);
+            Ok(Some(answer.head))
+        });
+        if self.input.unread.len() > HEAD_BYTES_MAX {
+            return Err(WireError::NotHttp("the head of the answer is too long"));
         }
-        if self.unread.is_empty() {
-            return self.head_in(read);
-        }
-        let mut unread = std::mem::take(&mut self.unread);
-        unread.extend_from_slice(read);
-        self.head_in(&unread)
-    }
-
-    fn head_in(&mut self, mut bytes: &[u8]) -> Result<Option<AnswerHead>, WireError> {
-        loop {
-            let Some(answer) = answer::read(bytes, &mut self.scanned, self.is_head)? else {
-                if bytes.len() > HEAD_BYTES_MAX {
-                    return Err(WireError::NotHttp("the head of the answer is too long"));
-                }
-                self.unread = bytes.to_vec();
-                return Ok(None);
-            };
-            bytes = &bytes[answer.length..];
-            let status = answer.head.status;
-            if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-                // Another one follows: RFC 9110 section 15.2.
-                continue;
-            }
-            (self.framing, self.is_kept) = (answer.framing, answer.is_kept);
-            match self.framing {
-                Framing::Length(_) if status != StatusCode::SWITCHING_PROTOCOLS => {
-                    self.first = self.data(bytes)?
-                }
-                // What is wrong with its framing is not a fault of the head.
-                _ => self.unread = bytes.to_vec(),
-            }
-            return Ok(Some(answer.head));
-        }
-    }
-
-    /// Takes a piece of the body out of what came.
-    fn data(&mut self, bytes: &[u8]) -> Result<Bytes, WireError> {
-        let (taken, data) =
-            self.framing.decode(bytes).map_err(|violation| WireError::NotHttp(violation.message))?;
-        self.unread = bytes[taken..].to_vec();
-        Ok(data)
-    }
-
-    /// The same at the end of the stream, where `read` is empty.
-    fn more(&mut self, read: &[u8]) -> Result<Bytes, WireError> {
-        match (&self.framing, read.is_empty()) {
-            (_, false) => self.data(read),
-            (Framing::UntilClose, true) => {
-                self.framing = Framing::NONE;
-                self.is_kept = false;
-                Ok(Bytes::new())
-            }
-            (_, true) => Err(WireError::Closed),
-        }
+        found
     }
 }
 
 impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
-        let receiving = Receiving {
-            unread: Vec::new(),
-            scanned: 0,
-            framing: Framing::NONE,
-            first: Bytes::new(),
-            is_head: false,
-            is_kept: true,
-        };
+        let receiving = Receiving { input: Input::new(), is_head: false, is_kept: true };
         let link = Arc::new(Mutex::new(Some(socket)));
-        Self { link, sending: Sending::default(), receiving, timer: None }
+        Self { link, sending: Sending::default(), receiving, alarm: Alarm::default() }
     }
 
     pub(crate) fn end(&self) -> WireEnd {
@@ -280,11 +201,9 @@ impl Wire {
         let Outbound { head, body, is_chunked, is_head } = request;
         self.receiving.is_head = is_head;
         self.sending = Sending {
-            out: head,
-            written: 0,
+            out: Output::of(head),
             body: Some(body),
             is_chunked,
-            is_flushed: true,
             sent_before: self.sent().unwrap_or_default(),
             is_tried: false,
         };
@@ -299,11 +218,11 @@ impl Wire {
 
     /// The request, to be sent over another connection, if nothing of it went out and all of it is still here.
     pub(crate) fn take_back(&mut self) -> Option<Outbound> {
-        let is_whole = self.sent_nothing() && self.sending.written == 0 && !self.sending.out.is_empty();
+        let is_whole = self.sent_nothing() && self.sending.out.is_untouched();
         is_whole.then(|| {
             let Sending { out, body, is_chunked, .. } = std::mem::take(&mut self.sending);
             let body = body.unwrap_or_else(|| OutboundBody::Right(Full::default()));
-            Outbound { head: out, body, is_chunked, is_head: self.receiving.is_head }
+            Outbound { head: out.bytes, body, is_chunked, is_head: self.receiving.is_head }
         })
     }
 
@@ -313,23 +232,29 @@ impl Wire {
         if let Err(WireError::Client(error)) = sent {
             return Poll::Ready(Err(WireError::Client(error)));
         }
+        // What is unread came behind an interim answer.
+        let mut found = self.receiving.head(&[]);
         loop {
-            let receiving = &mut self.receiving;
-            let read = match lock(&self.link).as_mut() {
-                Some(socket) => poll_read_once(socket, cx, |read| receiving.head(read)),
-                None => return Poll::Ready(Err(WireError::Closed)),
-            };
-            return match read {
-                Poll::Ready(Ok(Ok(Some(head)))) => Poll::Ready(Ok(head)),
-                Poll::Ready(Ok(Ok(None))) => continue,
-                Poll::Ready(Ok(Err(error))) => Poll::Ready(Err(sent.err().unwrap_or(error))),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(sent.err().unwrap_or(error.into()))),
-                // A provider may answer before it has read everything, and close.
-                Poll::Pending => match sent {
-                    Ok(()) => Poll::Pending,
-                    Err(error) => Poll::Ready(Err(error)),
-                },
-            };
+            match found {
+                Ok(Some(AnswerHead { status, .. })) if is_interim(status) => found = self.receiving.head(&[]),
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {
+                    let receiving = &mut self.receiving;
+                    let read = lock(&self.link).as_mut().map(|socket| {
+                        poll_read_once(socket, cx, |read| match read {
+                            [] => Err(WireError::Closed),
+                            _ => receiving.head(read),
+                        })
+                    });
+                    found = match read {
+                        Some(Poll::Ready(read)) => read.map_err(WireError::from).flatten(),
+                        Some(Poll::Pending) if sent.is_ok() => return Poll::Pending,
+                        _ => Err(WireError::Closed),
+                    };
+                }
+                // A provider may answer before it has read everything, and close: then there is an answer.
+                Err(error) => return Poll::Ready(Err(sent.err().unwrap_or(error))),
+            }
         }
     }
 
@@ -343,50 +268,43 @@ impl Wire {
             self.sending = Sending::default();
             self.receiving.is_kept = false;
         }
-        let receiving = &mut self.receiving;
         loop {
-            let data = std::mem::take(&mut receiving.first);
-            if !data.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+            match self.receiving.input.next().map_err(WireError::NotHttp)? {
+                Next::Frame(frame) => return Poll::Ready(Some(Ok(frame))),
+                Next::End => return Poll::Ready(None),
+                Next::Missing => {}
             }
-            if receiving.framing.is_complete() {
-                let trailers = receiving.framing.trailers();
-                let trailers = trailers.map_err(|violation| WireError::NotHttp(violation.message));
-                let trailers = trailers.map(|trailers| trailers.map(|all| Frame::trailers(header_map(&all))));
-                return Poll::Ready(trailers.transpose());
+            let Receiving { input, is_kept, .. } = &mut self.receiving;
+            let read = lock(&self.link).as_mut().map(|socket| {
+                poll_read_once(socket, cx, |read| {
+                    input.take(read);
+                    read.len()
+                })
+            });
+            let Some(read) = read else { return Poll::Ready(Some(Err(WireError::Closed))) };
+            if ready!(read)? == 0 {
+                *is_kept = false;
+                if !input.end() {
+                    return Poll::Ready(Some(Err(WireError::Closed)));
+                }
             }
-            if !receiving.unread.is_empty() {
-                let unread = std::mem::take(&mut receiving.unread);
-                receiving.first = receiving.data(&unread)?;
-                continue;
-            }
-            let read = match lock(&self.link).as_mut() {
-                Some(socket) => poll_read_once(socket, cx, |read| receiving.more(read)),
-                None => return Poll::Ready(Some(Err(WireError::Closed))),
-            };
-            receiving.first = ready!(read)??;
         }
     }
 
     /// Whether nothing more comes of the answer.
     pub(crate) fn has_ended(&self) -> bool {
-        self.receiving.first.is_empty() && self.receiving.framing.has_ended()
+        self.receiving.input.has_ended()
     }
 
     /// The length of the answer's body, where it is known.
     pub(crate) fn answer_length(&self) -> Option<u64> {
-        let receiving = &self.receiving;
-        receiving.framing.left().map(|left| left + receiving.first.len() as u64)
+        self.receiving.input.length()
     }
 
     /// Whether both sides have said everything, and may say more.
     pub(crate) fn is_done(&self) -> bool {
-        let receiving = &self.receiving;
-        receiving.is_kept
-            && receiving.first.is_empty()
-            && receiving.framing.is_complete()
-            && receiving.unread.is_empty()
-            && self.sending.is_complete()
+        let Receiving { input, is_kept, .. } = &self.receiving;
+        *is_kept && input.has_ended() && input.unread.is_empty() && self.sending.is_complete()
     }
 
     /// Whether nothing came since, not even the end.
@@ -397,21 +315,14 @@ impl Wire {
             .is_some_and(|socket| poll_read_once(socket, &mut nobody, |_| ()).is_pending())
     }
 
-    /// Ready when it is later than `deadline`. Deadlines only ever grow.
+    /// Ready when it is later than `deadline`.
     pub(crate) fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
+        self.alarm.poll(cx, deadline)
     }
 
     /// The connection as it is, for another protocol.
     pub(crate) fn into_rewound(self) -> Option<Rewound<Socket>> {
         let socket = lock(&self.link).take()?;
-        Some(Rewound { read: self.receiving.unread, socket })
+        Some(Rewound { read: self.receiving.input.unread, socket })
     }
 }
