@@ -71,21 +71,21 @@ impl Fields {
     /// # Errors
     /// The first rule that a line breaks.
     pub fn parse(bytes: &[u8], max: usize) -> Result<Option<(Self, usize)>, FieldError> {
-        let mut text = Vec::with_capacity(bytes.len() + ROOM.0);
-        text.extend_from_slice(bytes);
         let mut places = Vec::with_capacity(EXPECTED + ROOM.1);
         let mut start = 0;
-        while let Some(length) = memchr::memchr(b'\n', &text[start..]) {
+        while let Some(length) = memchr::memchr(b'\n', &bytes[start..]) {
             let end = start + length + 1;
-            let line = text[start..end - 1].strip_suffix(b"\r").ok_or(FieldError::LineEnd)?.len();
-            if line == 0 {
-                text.truncate(start);
+            let line = bytes[start..end - 1].strip_suffix(b"\r").ok_or(FieldError::LineEnd)?;
+            if line.is_empty() {
+                let mut text = Vec::with_capacity(start + ROOM.0);
+                text.extend_from_slice(&bytes[..start]);
+                places.iter().for_each(|place: &Place| text[place.start..place.colon].make_ascii_lowercase());
                 return Ok(Some((Self { text, places }, end)));
             }
             if places.len() >= max {
                 return Err(FieldError::TooMany);
             }
-            places.push(read_line(&mut text[..start + line], start, end)?);
+            places.push(read_line(line, start, end)?);
             start = end;
         }
         Ok(None)
@@ -236,20 +236,10 @@ impl Place {
     }
 }
 
-/// Finds name and value of the last line of a text, which has no end yet, and puts the name in lower case.
-fn read_line(text: &mut [u8], start: usize, end: usize) -> Result<Place, FieldError> {
-    let line = &mut text[start..];
-    let mut colon = 0;
-    let stop = loop {
-        let Some(byte) = line.get_mut(colon) else { return Err(FieldError::NoColon) };
-        let lower = TOKEN[usize::from(*byte)];
-        if lower == 0 {
-            break *byte;
-        }
-        *byte = lower;
-        colon += 1;
-    };
-    match stop {
+/// Finds name and value of a line without its end, which is from `start` to `end` in the text with it.
+fn read_line(line: &[u8], start: usize, end: usize) -> Result<Place, FieldError> {
+    let colon = line.iter().position(|byte| !TOKEN[usize::from(*byte)]).ok_or(FieldError::NoColon)?;
+    match line[colon] {
         b':' if colon > 0 => {}
         b' ' | b'\t' if colon == 0 => return Err(FieldError::Folded),
         _ if memchr::memchr(b':', line).is_none() => return Err(FieldError::NoColon),
@@ -265,20 +255,18 @@ fn read_line(text: &mut [u8], start: usize, end: usize) -> Result<Place, FieldEr
     Ok(Place { start, colon, value: value + from, value_end: value + to, end })
 }
 
-/// `tchar` of RFC 9110 section 5.6.2 in lower case; 0 for what is none.
-const TOKEN: [u8; 256] = {
-    let mut table = [0; 256];
+/// `tchar` of RFC 9110 section 5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        if byte.is_ascii_alphanumeric() {
-            table[byte as usize] = byte.to_ascii_lowercase();
-        }
+        table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
     }
     let others = b"!#$%&'*+-.^_`|~";
     let mut at = 0;
     while at < others.len() {
-        table[others[at] as usize] = others[at];
+        table[others[at] as usize] = true;
         at += 1;
     }
     table
@@ -286,7 +274,7 @@ const TOKEN: [u8; 256] = {
 
 /// Whether this is a token, RFC 9110 section 5.6.2.
 pub fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)] != 0)
+    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
