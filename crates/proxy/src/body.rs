@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use till_core::fields::Fields;
 use tokio::sync::oneshot;
@@ -23,23 +23,8 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of an answer of the control plane.
 pub type OwnBody = UnsyncBoxBody<Bytes, BodyError>;
 
-/// The body of a request as the client sends it.
-pub struct RequestBody(Source);
-
-enum Source {
-    Http1(Inbound<Socket>),
-    Http2(Incoming),
-}
-
-impl RequestBody {
-    pub(crate) fn http1(body: Inbound<Socket>) -> Self {
-        Self(Source::Http1(body))
-    }
-
-    pub(crate) fn http2(body: Incoming) -> Self {
-        Self(Source::Http2(body))
-    }
-}
+/// The body of a request as the client sends it, with HTTP/1 or HTTP/2.
+pub struct RequestBody(pub(crate) Either<Inbound<Socket>, Incoming>);
 
 impl Body for RequestBody {
     type Data = Bytes;
@@ -49,24 +34,15 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().0 {
-            Source::Http1(body) => Pin::new(body).poll_frame(cx),
-            Source::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-        }
+        Pin::new(&mut self.get_mut().0).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Source::Http1(body) => body.is_end_stream(),
-            Source::Http2(body) => body.is_end_stream(),
-        }
+        self.0.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Source::Http1(body) => body.size_hint(),
-            Source::Http2(body) => body.size_hint(),
-        }
+        self.0.size_hint()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The head of a request, whichever version of HTTP it came with.
 
 use http::{Method, Uri, Version};
-use till_core::fields::{self, Fields};
+use till_core::fields::Fields;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -58,11 +58,13 @@ impl Head {
 
 /// See [`Head::has_token`].
 pub(crate) fn has_token(fields: &Fields, name: &str, token: &str) -> bool {
-    fields
-        .get_all(name)
-        .filter_map(fields::text)
-        .flat_map(|value| value.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(token))
+    fields.get_all(name).any(|value| lists(value, token))
+}
+
+/// Whether a comma-separated value has this token, in any letter case.
+pub(crate) fn lists(value: &[u8], token: &str) -> bool {
+    let token = token.as_bytes();
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 #[cfg(test)]

@@ -64,10 +64,8 @@ struct Refusal {
 /// Serves one request. Every way through here ends in an answer and a record.
 pub(crate) async fn serve(client: Arc<Client>, head: Head, body: RequestBody) -> Answer {
     let till = &client.till;
-    let request_id = till.request_ids.next();
-    let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, &head.fields));
-    let (method, path) = (head.method.clone(), head.target.path());
-    let record = Record::new(Arc::clone(&client), request_id, address, method, path);
+    let record = begin(&client, head.method.clone(), head.target.path(), &head.fields);
+    let request_id = record.request_id;
     let has_origin = head.fields.contains("origin");
     // Stage 0: what is for till itself is answered, the rest handed on.
     let outcome = match receive(&head) {
@@ -123,14 +121,19 @@ fn receive(head: &Head) -> Received {
 
 /// Answers a request whose head says no one thing.
 pub(crate) fn refuse_head(client: &Arc<Client>, violation: &Violation) -> Answer {
-    let till = &client.till;
-    let request_id = till.request_ids.next();
-    let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, &Fields::default()));
-    let record = Record::new(Arc::clone(client), request_id, address, Method::GET, "/");
+    let record = begin(client, Method::GET, "/", &Fields::default());
+    let request_id = record.request_id;
     let denial = Denial::new(violation.code, format!("This request is refused: {}.", violation.message));
     let mut answer = refuse(Refusal { denial, dialect: Dialect::Universal, record });
     answer.fields.push(REQUEST_ID, request_id.as_str());
     answer
+}
+
+/// The record of a request that has just come.
+fn begin(client: &Arc<Client>, method: Method, path: &str, fields: &Fields) -> Box<Record> {
+    let till = &client.till;
+    let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, fields));
+    Record::new(Arc::clone(client), till.request_ids.next(), address, method, path)
 }
 
 /// The header that names a request.

@@ -6,7 +6,7 @@ use till_core::fields::{FieldError, Fields, is_token};
 
 use super::HeadLimits;
 use super::framing::{Chunked, Framing};
-use crate::head::{Head, Target};
+use crate::head::{Head, Target, lists};
 
 /// Why a head is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn skip_empty_lines(buffer: &[u8]) -> Result<usize, Violation> {
         }
     }
     if buffer[start..].first() == Some(&b'\n') {
-        return Err(Violation::malformed("a line ends in a bare line feed; lines end in CR LF"));
+        return Err(Violation::of_field(FieldError::LineEnd));
     }
     Ok(start)
 }
@@ -177,10 +177,11 @@ impl Facts {
         match name {
             b"host" => self.hosts += 1,
             b"expect" => self.awaits_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            b"upgrade" => self.is_upgrade |= lists(value, b"websocket"),
+            // Only WebSockets are ever upgraded to; other offers (`h2c`) may be ignored, RFC 9110 section 7.8.
+            b"upgrade" => self.is_upgrade |= lists(value, "websocket"),
             b"connection" => {
-                self.keeps |= lists(value, b"keep-alive");
-                self.closes |= lists(value, b"close");
+                self.keeps |= lists(value, "keep-alive");
+                self.closes |= lists(value, "close");
             }
             b"content-length" => self.add_length(value)?,
             b"transfer-encoding" => self.add_coding(value)?,
@@ -227,12 +228,6 @@ impl Facts {
             Framing::Length(self.length.unwrap_or(0))
         })
     }
-}
-
-/// Whether a list of tokens has this one, in any letter case. Only WebSockets are ever upgraded to; other offers (`h2c`)
-/// may be ignored, RFC 9110 section 7.8.
-fn lists(value: &[u8], token: &[u8]) -> bool {
-    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 /// A number as `Content-Length` has it, RFC 9110 section 8.6: digits and nothing else.

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use http::{Method, StatusCode, Version};
 use http_body::{Body as _, Frame};
+use http_body_util::Either;
 use till_core::fields;
 use tokio::sync::{oneshot, watch};
 
@@ -50,7 +51,7 @@ pub(crate) async fn serve(
             Some(Ok(Request { head, is_kept, .. })) => {
                 let how = How { version: head.version, is_head: head.method == Method::HEAD, is_kept };
                 let mut serving =
-                    pin!(request::serve(Arc::clone(&client), head, RequestBody::http1(door.body())));
+                    pin!(request::serve(Arc::clone(&client), head, RequestBody(Either::Left(door.body()))));
                 let served = poll_fn(|cx| match serving.as_mut().poll(cx) {
                     Poll::Ready(answer) => Poll::Ready(Some(answer)),
                     Poll::Pending => door.lock().poll_gone(cx).map(|()| None),
