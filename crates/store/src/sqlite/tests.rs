@@ -181,7 +181,7 @@ fn list(backend: &SqliteBackend, key: Option<KeyId>) -> Vec<(u64, UsageRecord)> 
 #[test]
 fn it_makes_no_difference_when_the_journal_is_folded() {
     let mut middles = [0; 2];
-    for seed in 0..6 {
+    for seed in 0..12 {
         let dirs: [TempDir; 4] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
         let mut backends = dirs.each_ref().map(|dir| SqliteBackend::open(dir.path()).unwrap());
         let (mut calls, first) = Calls::new(seed);
@@ -190,7 +190,7 @@ fn it_makes_no_difference_when_the_journal_is_folded() {
             backend.commit(&first, &calls.ledger).unwrap();
         }
         let mut written = Vec::new();
-        for _ in 0..100 {
+        for _ in 0..120 {
             let batch = calls.batch();
             written.extend(batch.usage.iter().cloned());
             for (number, backend) in backends.iter_mut().enumerate() {

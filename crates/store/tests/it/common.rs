@@ -9,7 +9,8 @@ use till_core::audit::Actor;
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::limit::{Limits, Units};
-use till_store::{Hold, HoldRefusal, NewKey, OpenOptions, Store};
+use till_core::time::Timestamp;
+use till_store::{Hold, HoldRefusal, NewKey, OpenOptions, Outcome, Store, TokenCounts, UsageRecord};
 
 pub(crate) fn key_id(n: u8) -> KeyId {
     KeyId([n; 16])
@@ -71,6 +72,36 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) {
         } else {
             std::fs::copy(entry.path(), target).expect("copies");
         }
+    }
+}
+
+/// The store of a process that was started to be killed; `None` in the test itself.
+pub(crate) fn open_as_victim(variable: &str) -> Option<Store> {
+    let store = open(Path::new(&std::env::var_os(variable)?));
+    assert_eq!(store.fenced(), None);
+    Some(store)
+}
+
+/// The record of an ordinary call.
+pub(crate) fn record(at: Timestamp, key: KeyId, request_id: &str) -> UsageRecord {
+    UsageRecord {
+        at,
+        request_id: request_id.into(),
+        key,
+        provider: "openai".into(),
+        method: "POST".into(),
+        endpoint: "chat.completions".into(),
+        model: Some("model-1".into()),
+        status: Some(200),
+        outcome: Outcome::Complete,
+        denial: None,
+        tokens: TokenCounts::default(),
+        charged: Units::default(),
+        price_version: None,
+        latency_ms: 1,
+        first_byte_ms: None,
+        client: None,
+        streamed: false,
     }
 }
 

@@ -5,18 +5,14 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use till_core::audit::Actor;
 use till_core::key::KeyId;
 use till_core::limit::Units;
-use till_core::time::Timestamp;
-use till_store::{
-    KeyQuery, NewKey, Outcome, Store, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord,
-};
+use till_store::{KeyQuery, NewKey, Store, UsageFilter, UsageGroup, UsageQuery};
 
-use crate::common::{activations, open, say, spawn};
+use crate::common::{activations, open, open_as_victim, record, say, spawn};
 
 const KEYS: u16 = 2_000;
 const ROUNDS: u64 = 24;
@@ -32,11 +28,7 @@ fn key_id(n: u64) -> KeyId {
 /// Not a test of its own: what the killed process does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn victim() {
-    let Some(dir) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
-        return;
-    };
-    let store = open(&dir);
-    assert_eq!(store.fenced(), None);
+    let Some(store) = open_as_victim(DIRECTORY) else { return };
     (0..CALLERS).for_each(|caller| drop(tokio::spawn(call(store.clone(), caller))));
     loop {
         // What was said to be written is seen, and what is seen stays.
@@ -51,34 +43,12 @@ async fn call(store: Store, caller: u64) {
     for n in 1.. {
         let key = key_id((caller * 61 + n * 7919) % u64::from(KEYS));
         let mut hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
-        hold.record(record(store.now(), key, format!("req_{begin}_{caller}_{n}")));
+        hold.record(record(store.now(), key, &format!("req_{begin}_{caller}_{n}")));
         hold.settle(Units::ONE_ACTIVATION);
         if n % SAYS == 0 {
             store.flush().await.unwrap();
             say("written");
         }
-    }
-}
-
-fn record(at: Timestamp, key: KeyId, request_id: String) -> UsageRecord {
-    UsageRecord {
-        at,
-        request_id,
-        key,
-        provider: "openai".into(),
-        method: "POST".into(),
-        endpoint: "chat.completions".into(),
-        model: Some("gpt-4o-mini".into()),
-        status: Some(200),
-        outcome: Outcome::Complete,
-        denial: None,
-        tokens: TokenCounts::default(),
-        charged: Units::default(),
-        price_version: None,
-        latency_ms: 1,
-        first_byte_ms: None,
-        client: None,
-        streamed: false,
     }
 }
 

@@ -4,10 +4,9 @@
 //! send, after the grant, and what it gives back, before it does.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{activations, create, key_id, open, say, spawn, used};
+use crate::common::{activations, create, key_id, open, open_as_victim, say, spawn, used};
 use till_core::denial::DenialCode;
 use till_core::limit::Units;
 use till_store::{HoldRefusal, Store};
@@ -20,11 +19,7 @@ const DIRECTORY: &str = "TILL_STORE_KILL_TEST_DIRECTORY";
 /// Not a test of its own: what the killed process does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn victim() {
-    let Some(dir) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
-        return;
-    };
-    let store = open(&dir);
-    assert_eq!(store.fenced(), None);
+    let Some(store) = open_as_victim(DIRECTORY) else { return };
     let callers = (0..CALLERS).map(|caller| tokio::spawn(take_holds(store.clone(), caller)));
     for caller in callers.collect::<Vec<_>>() {
         caller.await.unwrap();

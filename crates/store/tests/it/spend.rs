@@ -3,9 +3,8 @@
 //! As in `kill`, the test runs itself as the process to be killed. That one says what its provider bills for a
 //! request after the grant and before anything of it is settled, as a request is billed once it is sent.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -14,11 +13,9 @@ use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::limit::{Limits, Units};
 use till_core::time::Timestamp;
-use till_store::{
-    Hold, HoldRefusal, Outcome, Store, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord,
-};
+use till_store::{Hold, HoldRefusal, Outcome, Store, UsageFilter, UsageGroup, UsageQuery, UsageRecord};
 
-use crate::common::{create, key_id, open};
+use crate::common::{create, key_id, open, open_as_victim, record, say, spawn};
 
 /// $4: enough for most of the rounds, of which each loses what was under way; the last ones are about what is left.
 const LIMIT: u64 = 4_000_000_000;
@@ -39,11 +36,7 @@ const DEMAND: Demand = Demand {
 /// Not a test of its own: what the killed process does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn victim() {
-    let Some(dir) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
-        return;
-    };
-    let store = open(&dir);
-    assert_eq!(store.fenced(), None);
+    let Some(store) = open_as_victim(DIRECTORY) else { return };
     let callers: Vec<_> = (0..CALLERS).map(|caller| tokio::spawn(spend(store.clone(), caller))).collect();
     for caller in callers {
         caller.await.unwrap();
@@ -68,7 +61,7 @@ async fn spend(store: Store, caller: u64) {
         }
         // Mostly a part of the hold; now and then all of it is unknown.
         let billed = (1_000_000 + 37_000 * (caller + n % 50)).min(hold.units().spend_nanos);
-        say(billed);
+        say(&format!("billed {billed}"));
         tokio::task::yield_now().await;
         if n % 7 == 6 {
             drop(hold);
@@ -81,50 +74,17 @@ async fn spend(store: Store, caller: u64) {
 async fn hold(store: &Store) -> Result<Hold, HoldRefusal> {
     let terms = store.key_terms(key_id(1)).await?;
     let mut hold = store.hold(&terms, DEMAND, PATIENCE).await?;
-    hold.record(record(key_id(1)));
+    hold.record(charged(key_id(1)));
     Ok(hold)
 }
 
-fn record(key: KeyId) -> UsageRecord {
-    UsageRecord {
-        at: Timestamp(1_800_000_000_000),
-        request_id: "req_1".into(),
-        key,
-        provider: "openai".into(),
-        method: "POST".into(),
-        endpoint: "chat.completions".into(),
-        model: Some("model-1".into()),
-        status: Some(200),
-        outcome: Outcome::Charged,
-        denial: None,
-        tokens: TokenCounts::default(),
-        charged: Units::default(),
-        price_version: None,
-        latency_ms: 1,
-        first_byte_ms: None,
-        client: None,
-        streamed: false,
-    }
-}
-
-/// One write, so that a line is never half there.
-fn say(billed: u64) {
-    let mut out = std::io::stdout().lock();
-    out.write_all(format!("\nbilled {billed}\n").as_bytes()).unwrap();
-    out.flush().unwrap();
+/// Until its end says more, it is charged in full.
+fn charged(key: KeyId) -> UsageRecord {
+    UsageRecord { outcome: Outcome::Charged, ..record(Timestamp(1_800_000_000_000), key, "req_1") }
 }
 
 fn billed(line: &str) -> u64 {
     line.strip_prefix("billed ").map_or(0, |nanos| nanos.parse().unwrap())
-}
-
-fn spawn(dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "spend::victim", "--nocapture"])
-        .env(DIRECTORY, dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
 }
 
 #[tokio::test]
@@ -136,7 +96,7 @@ async fn no_money_is_forgotten_when_killed_at_any_moment() {
     let mut sent = 0_u64;
     let (mut lost, mut busy_rounds, mut unfolded_rounds) = (0_usize, 0, 0);
     for round in 0..ROUNDS {
-        let mut child = spawn(dir.path());
+        let mut child = spawn("spend::victim", DIRECTORY, dir.path());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // After so many requests; what it says between this line and its death counts as well.
         let mut seen = 0;
@@ -215,7 +175,7 @@ async fn a_page_of_one_key_is_found_by_its_index() {
     let key = create(&store, 1, Limits::default()).await;
     for _ in 0..20 {
         let mut hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
-        hold.record(record(key));
+        hold.record(charged(key));
         hold.settle(Units::ONE_ACTIVATION);
     }
     store.close().await.unwrap();
