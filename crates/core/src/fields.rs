@@ -73,22 +73,34 @@ impl Fields {
     pub fn parse(bytes: &[u8], max: usize) -> Result<Option<(Self, usize)>, FieldError> {
         let mut places = Vec::with_capacity(EXPECTED + ROOM.1);
         let mut start = 0;
-        while let Some(length) = memchr::memchr(b'\n', &bytes[start..]) {
-            let end = start + length + 1;
-            let line = bytes[start..end - 1].strip_suffix(b"\r").ok_or(FieldError::LineEnd)?;
-            if line.is_empty() {
-                let mut text = Vec::with_capacity(start + ROOM.0);
-                text.extend_from_slice(&bytes[..start]);
-                places.iter().for_each(|place: &Place| text[place.start..place.colon].make_ascii_lowercase());
-                return Ok(Some((Self { text, places }, end)));
+        let ended = loop {
+            let Some(length) = memchr::memchr2(b'\r', b'\n', &bytes[start..]) else { break None };
+            let end = start + length + 2;
+            match &bytes[end - 2..] {
+                [b'\r', b'\n', ..] => {}
+                [b'\r'] => break None,
+                [b'\r', ..] => return Err(FieldError::Value),
+                _ => return Err(FieldError::LineEnd),
+            }
+            if length == 0 {
+                break Some(end);
             }
             if places.len() >= max {
                 return Err(FieldError::TooMany);
             }
-            places.push(read_line(line, start, end)?);
+            places.push(read_line(&bytes[start..end - 2], start, end)?);
             start = end;
+        };
+        // All values at once, so that many bytes are compared at once; names are looked at one by one.
+        let lines = &bytes[..start];
+        if lines.iter().fold(false, |found, byte| found | is_control(*byte)) {
+            return Err(FieldError::Value);
         }
-        Ok(None)
+        let Some(end) = ended else { return Ok(None) };
+        let mut text = Vec::with_capacity(start + ROOM.0);
+        text.extend_from_slice(lines);
+        places.iter().for_each(|place: &Place| lower(&mut text[place.start..place.colon]));
+        Ok(Some((Self { text, places }, end)))
     }
 
     /// Adds a field after all others. The name is put in lower case, white space around the value left out.
@@ -194,9 +206,12 @@ impl Fields {
 
 /// One line of a head in HTTP/1.1.
 pub fn write_line(out: &mut Vec<u8>, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-    out.extend_from_slice(name.as_ref());
+    let (name, value) = (name.as_ref(), value.as_ref());
+    // Asked for once, not for each part.
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_ref());
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -236,6 +251,25 @@ impl Place {
     }
 }
 
+/// Whether a value may not have this byte, RFC 9110 section 5.5. The ends of lines are not meant.
+fn is_control(byte: u8) -> bool {
+    (byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n')) | (byte == 0x7f)
+}
+
+/// Puts a name in lower case, eight bytes at a time.
+fn lower(name: &mut [u8]) {
+    const EACH: u64 = u64::MAX / 0xff;
+    let (chunks, rest) = name.as_chunks_mut::<8>();
+    for chunk in chunks {
+        // The highest bit of each byte says whether it is at least `A`, and whether it is beyond `Z`: they are ASCII.
+        let word = u64::from_le_bytes(*chunk);
+        let from_a = word + EACH * (0x80 - u64::from(b'A'));
+        let beyond_z = word + EACH * (0x7f - u64::from(b'Z'));
+        *chunk = (word | (from_a & !beyond_z & (EACH * 0x80)) >> 2).to_le_bytes();
+    }
+    rest.make_ascii_lowercase();
+}
+
 /// Finds name and value of a line without its end, which is from `start` to `end` in the text with it.
 fn read_line(line: &[u8], start: usize, end: usize) -> Result<Place, FieldError> {
     let colon = line.iter().position(|byte| !TOKEN[usize::from(*byte)]).ok_or(FieldError::NoColon)?;
@@ -245,12 +279,7 @@ fn read_line(line: &[u8], start: usize, end: usize) -> Result<Place, FieldError>
         _ if memchr::memchr(b':', line).is_none() => return Err(FieldError::NoColon),
         _ => return Err(FieldError::Name),
     }
-    let raw = &line[colon + 1..];
-    // Without a way out early, so that many bytes are compared at once.
-    if raw.iter().fold(false, |found, byte| found | (*byte < 0x20 && *byte != b'\t') | (*byte == 0x7f)) {
-        return Err(FieldError::Value);
-    }
-    let Range { start: from, end: to } = trimmed(raw);
+    let Range { start: from, end: to } = trimmed(&line[colon + 1..]);
     let (colon, value) = (start + colon, start + colon + 1);
     Ok(Place { start, colon, value: value + from, value_end: value + to, end })
 }
@@ -301,7 +330,7 @@ impl Eq for Fields {}
 
 #[cfg(test)]
 mod tests {
-    use super::{FieldError, Fields, decimal, text};
+    use super::{FieldError, Fields, decimal, is_token, text};
 
     fn fields() -> Fields {
         [("Host", "a"), ("X-Many", " 1\t"), ("accept", ""), ("x-many", "2")].into_iter().collect()
@@ -376,6 +405,17 @@ mod tests {
         fields.for_each_value(|value| value.fill(b'*'));
         fields.retain(|name, _| name != b"accept");
         assert_eq!(written(&fields), "x-many: *\r\n");
+    }
+
+    #[test]
+    fn names_are_put_in_lower_case() {
+        let all: Vec<u8> = (0..=u8::MAX).filter(|byte| is_token(&[*byte])).collect();
+        for start in 0..8 {
+            let lines = [&all[start..], b":x\r\n\r\n"].concat();
+            let (fields, _) = Fields::parse(&lines, 1).expect("fields").expect("an empty line");
+            let expected = all[start..].to_ascii_lowercase();
+            assert_eq!(fields.iter().collect::<Vec<_>>(), [(&expected[..], &b"x"[..])]);
+        }
     }
 
     #[test]

@@ -234,8 +234,11 @@ fn check(path: &[u8]) -> Result<Facts, PathError> {
     if path.first() != Some(&b'/') {
         return Err(PathError::NotAbsolute);
     }
-    check_raw_bytes(path)?;
-    if path.contains(&b'%') {
+    let seen = seen_in(path);
+    if seen & FORBIDDEN != 0 {
+        check_raw_bytes(path)?;
+    }
+    if seen & PERCENT != 0 {
         let (decoded, facts) = decode(path)?;
         check_decoded(&decoded)?;
         check_segments(&decoded)?;
@@ -245,22 +248,67 @@ fn check(path: &[u8]) -> Result<Facts, PathError> {
         }
         Ok(facts)
     } else {
-        check_segments(path)?;
+        if seen & (DOT | TWO_SLASHES) != 0 {
+            check_segments(path)?;
+        }
         Ok(Facts::default())
     }
 }
 
-fn check_raw_bytes(path: &[u8]) -> Result<(), PathError> {
-    for byte in path {
-        match byte {
-            b'\\' => return Err(PathError::Backslash),
-            b';' => return Err(PathError::Semicolon),
-            b'?' | b'#' | b'<' | b'>' | b'`' => return Err(PathError::ForbiddenCharacter),
-            byte if !byte.is_ascii_graphic() => return Err(PathError::NotVisibleAscii),
-            _ => {}
+/// What a path may have in it that has to be looked at more closely.
+type Seen = u8;
+
+/// A byte that [`check_raw_bytes`] refuses.
+const FORBIDDEN: Seen = 1;
+const PERCENT: Seen = 2;
+const DOT: Seen = 4;
+/// Slashes that follow each other.
+const TWO_SLASHES: Seen = 8;
+
+/// What each byte is. Most paths have nothing of it.
+const SEEN: [Seen; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] = match byte {
+            b'%' => PERCENT,
+            b'.' => DOT,
+            byte if forbidden(byte).is_some() => FORBIDDEN,
+            _ => 0,
+        };
+        if byte == u8::MAX {
+            break table;
         }
+        byte += 1;
     }
-    Ok(())
+};
+
+fn seen_in(path: &[u8]) -> Seen {
+    let mut seen = 0;
+    let mut before = 0;
+    for byte in path {
+        seen |= SEEN[usize::from(*byte)];
+        if *byte == b'/' && before == b'/' {
+            seen |= TWO_SLASHES;
+        }
+        before = *byte;
+    }
+    seen
+}
+
+/// Why a raw byte may not be in a path.
+const fn forbidden(byte: u8) -> Option<PathError> {
+    match byte {
+        b'\\' => Some(PathError::Backslash),
+        b';' => Some(PathError::Semicolon),
+        b'?' | b'#' | b'<' | b'>' | b'`' => Some(PathError::ForbiddenCharacter),
+        byte if !byte.is_ascii_graphic() => Some(PathError::NotVisibleAscii),
+        _ => None,
+    }
+}
+
+fn check_raw_bytes(path: &[u8]) -> Result<(), PathError> {
+    path.iter().find_map(|byte| forbidden(*byte)).map_or(Ok(()), Err)
 }
 
 /// The path with its percent sequences replaced, and what kinds of sequences there were.
