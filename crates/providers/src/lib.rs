@@ -15,6 +15,7 @@ mod json;
 pub mod neutral;
 pub mod paths;
 pub mod pattern;
+mod place;
 pub mod preset;
 pub mod price;
 pub mod provider;
@@ -26,5 +27,6 @@ pub mod usage;
 pub mod websocket;
 
 pub use base_url::BaseUrl;
+pub use place::Place;
 pub use provider::{Dialect, Provider};
 pub use registry::Registry;

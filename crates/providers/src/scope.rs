@@ -16,6 +16,7 @@ use till_core::scope::{EndpointRule, Scope};
 
 pub use self::asked::{Within, check_request};
 pub use self::explain::{KeyRules, Step, Supposed, Verdict, explain};
+use crate::denied::DeniedEndpoint;
 use crate::provider::Provider;
 
 /// How many endpoints or models a refusal names.
@@ -52,6 +53,17 @@ pub fn check_endpoint(
     method: &Method,
     path: &FinalPath,
 ) -> Result<(), Denial> {
+    check_known(provider, scope, method, path, provider.denied_endpoint(method, path))
+}
+
+/// The same where it is known whether the path is on that list.
+pub(crate) fn check_known(
+    provider: &Provider,
+    scope: Option<&Scope>,
+    method: &Method,
+    path: &FinalPath,
+    denied: Option<&'static DeniedEndpoint>,
+) -> Result<(), Denial> {
     if let Some(scope) = scope
         && let Some(rules) = &scope.endpoints
     {
@@ -66,7 +78,7 @@ pub fn check_endpoint(
             return Err(outside(rules, method, path));
         }
     }
-    let Some(denied) = provider.denied_endpoint(method, path) else { return Ok(()) };
+    let Some(denied) = denied else { return Ok(()) };
     if scope.is_some_and(|scope| scope.names_exactly(method.as_str(), path)) {
         return Ok(());
     }
@@ -91,7 +103,10 @@ const METHOD_PARAMETER: &str = "$httpMethod";
 /// # Errors
 /// `malformed_request`.
 pub fn check_override(headers: &Fields, query: Option<&str>) -> Result<(), Denial> {
-    let in_headers = METHOD_OVERRIDES.iter().any(|name| headers.contains(name));
+    let in_headers = headers.iter().any(|(name, _)| {
+        // Nearly all differ in their first byte.
+        name.first() == Some(&b'x') && METHOD_OVERRIDES.iter().any(|other| other.as_bytes() == name)
+    });
     let in_query = query.is_some_and(|query| {
         query.split('&').filter_map(|parameter| parameter.split('=').next()).any(|name| {
             let name: Vec<u8> = percent_decode_str(name).collect();

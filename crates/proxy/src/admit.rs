@@ -8,7 +8,7 @@ use bytes::Bytes;
 use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Limits;
-use till_providers::scope::{check_endpoint, check_network};
+use till_providers::scope::check_network;
 use till_store::{Hold, HoldRefusal, KeyTerms, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -127,7 +127,7 @@ pub(crate) async fn admit(
 ) -> Result<Admitted, Denial> {
     let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
     let mut body = body;
-    if let Some(field) = key.key().provider.denied_field(&request.method, &facts.path) {
+    if let Some(field) = facts.place.denied_field() {
         let (read, bytes) = body.read(till, &request.fields).await.inspect_err(count)?;
         field.check(&bytes).inspect_err(count)?;
         body = read;
@@ -142,8 +142,7 @@ pub(crate) async fn admit(
             None => {
                 let terms = terms(till, key, record.client).await?;
                 let scope = terms.scope().map(|scope| &**scope);
-                check_endpoint(&key.key().provider, scope, &request.method, &facts.path)
-                    .inspect_err(count)?;
+                facts.place.check(&key.key().provider, scope).inspect_err(count)?;
                 terms
             }
         };
@@ -155,12 +154,12 @@ pub(crate) async fn admit(
             body = read;
             let plan = Plan::read(key, request, facts, &bytes, &terms, till, counted);
             let plan = plan.inspect_err(|denial| {
-                record.asked_at(key, request, facts);
+                record.asked_at(facts);
                 count(denial);
             });
             (plan?, bytes)
         } else {
-            (Plan::counted(key, request, facts, till), Bytes::new())
+            (Plan::counted(facts, till, record.at), Bytes::new())
         };
         record.asked_for(&plan.measure);
         let mut hold = match till.store.hold_uncounted(&terms, plan.demand, till.timeouts.budget).await {

@@ -7,19 +7,25 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::Method;
 use till_core::denial::{Denial, DenialCode};
 use till_core::id_map::IdMap;
 use till_core::key::KeyId;
+use till_core::path::{PathError, RawPath};
 use till_core::redact::Redactor;
 use till_core::secret::Secret;
 use till_core::token::KeyRing;
 use till_core::upstream::Upstream;
-use till_providers::{BaseUrl, Provider, Registry};
+use till_providers::{BaseUrl, Place, Provider, Registry};
 
+use crate::forward::KeyLine;
 use crate::pool::{Bucket, Pool};
 
 /// How many opened tokens are remembered.
 const TOKENS_MAX: usize = 65_536;
+
+/// The longest path that is remembered with a token, in bytes.
+const PLACE_LENGTH_MAX: usize = 256;
 
 /// How many of the last characters of a token tell it from others: its tag of 32 bytes, most of it.
 const TAG_LENGTH: usize = 32;
@@ -32,8 +38,31 @@ pub(crate) struct VerifiedKey {
     pub(crate) id: KeyId,
     pub(crate) provider: Provider,
     pub(crate) upstream: Upstream,
+    pub(crate) key_line: Option<KeyLine>,
     pub(crate) redactor: Arc<Redactor>,
     pub(crate) bucket: Arc<Bucket>,
+    /// Where its last request went.
+    place: Mutex<Option<Arc<Place>>>,
+}
+
+impl VerifiedKey {
+    /// What the tables say of this method on this path.
+    ///
+    /// # Errors
+    /// Names the rule of the provider that the path breaks.
+    pub(crate) fn place(&self, method: &Method, raw: &RawPath) -> Result<Arc<Place>, PathError> {
+        let mut last = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = &*last
+            && place.is_at(method, raw)
+        {
+            return Ok(Arc::clone(place));
+        }
+        let place = Arc::new(self.provider.place(method, raw.clone())?);
+        if raw.as_str().len() <= PLACE_LENGTH_MAX {
+            *last = Some(Arc::clone(&place));
+        }
+        Ok(place)
+    }
 }
 
 /// Proof that a request carries a token of this instance, whose destination is the configured one.
@@ -85,7 +114,7 @@ impl Authenticator {
     /// # Errors
     /// `missing_key`, `invalid_key`, or `unknown_provider` and `credential_denied` where the configuration no
     /// longer fits what is sealed.
-    pub(crate) fn authenticate(&self, token: Option<&str>) -> Result<Authenticated, Unauthenticated> {
+    pub(crate) fn authenticate(&self, token: Option<&[u8]>) -> Result<Authenticated, Unauthenticated> {
         let token = token.ok_or_else(|| {
             Denial::new(
                 DenialCode::MissingKey,
@@ -94,11 +123,11 @@ impl Authenticator {
             )
         })?;
         // Whatever opens has a tag at its end that nobody can choose. The whole token is compared below.
-        let tag = &token.as_bytes()[token.len().saturating_sub(TAG_LENGTH)..];
+        let tag = &token[token.len().saturating_sub(TAG_LENGTH)..];
         let hash = self.hashing.hash_one(tag);
         let shard = &self.opened[usize::from(hash.to_le_bytes()[0]) % SHARDS];
         if let Some(known) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&hash)
-            && known.token.reveal() == token.as_bytes()
+            && known.token.reveal() == token
         {
             return Ok(Authenticated(Arc::clone(&known.key)));
         }
@@ -114,7 +143,9 @@ impl Authenticator {
         Ok(Authenticated(key))
     }
 
-    fn open(&self, token: &str) -> Result<VerifiedKey, Unauthenticated> {
+    fn open(&self, token: &[u8]) -> Result<VerifiedKey, Unauthenticated> {
+        // What is no text is no token either.
+        let token = std::str::from_utf8(token).unwrap_or_default();
         let opened = self.keys.open(token).map_err(|error| {
             Denial::new(
                 DenialCode::InvalidKey,
@@ -137,7 +168,9 @@ impl Authenticator {
             bucket: self.pool.bucket(&base, provider.idle_timeout()),
             redactor: Arc::new(Redactor::new(&opened.upstream)),
             provider: provider.clone(),
+            key_line: KeyLine::of(&opened.upstream),
             upstream: opened.upstream,
+            place: Mutex::default(),
         })
     }
 }

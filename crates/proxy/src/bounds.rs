@@ -24,8 +24,8 @@ use crate::head::Head;
 pub(crate) struct Plan {
     pub(crate) demand: Demand,
     pub(crate) measure: Measure,
-    /// Present when the request was bounded: what has to change in its body.
-    bounded: Option<RequestFacts>,
+    /// Present when the request was bounded: what has to change in its body. In a box: it is large, and most have none.
+    bounded: Option<Box<RequestFacts>>,
     /// The output cap that the client asks for, or that holds without one.
     wanted: u64,
     /// The output cap of a request whose key has no limit that depends on it.
@@ -65,8 +65,8 @@ pub(crate) struct Clamped {
 
 impl Plan {
     /// For a key without token and spend limits: its body is not needed.
-    pub(crate) fn counted(key: &Authenticated, request: &Head, facts: &Facts, till: &Inner) -> Self {
-        let row = request::endpoint(&key.key().provider, &request.method, &facts.path);
+    pub(crate) fn counted(facts: &Facts, till: &Inner, at: Timestamp) -> Self {
+        let row = facts.place.endpoint();
         let measure = Measure {
             endpoint: row.map(|row| row.name),
             format: row.map_or(AnswerFormat::Silent, |row| row.answer),
@@ -78,7 +78,7 @@ impl Plan {
             outputs: None,
             strips_usage_chunk: false,
             prices: Arc::clone(&till.prices),
-            at: (till.clock)(),
+            at,
             clock: till.clock,
         };
         Self { demand: Demand::ONE_ACTIVATION, measure, bounded: None, wanted: 0, fixed_cap: None }
@@ -111,7 +111,7 @@ impl Plan {
                 outcome => return outcome,
             }
         }
-        let mut plan = Self::counted(key, request, facts, till);
+        let mut plan = Self::counted(facts, till, (till.clock)());
         if let Some(within) = within {
             plan = plan.within(within);
         }
@@ -128,7 +128,7 @@ impl Plan {
         self.wanted = output.requested.or(output.default).unwrap_or(u64::MAX);
         self.fixed_cap = Some(output.requested.map_or(most, |requested| requested.min(most)));
         self.measure.strips_usage_chunk = facts.strips_usage_chunk;
-        self.bounded = Some(RequestFacts { spend_edits: Vec::new(), ..facts });
+        self.bounded = Some(Box::new(RequestFacts { spend_edits: Vec::new(), ..facts }));
         self
     }
 
@@ -183,7 +183,7 @@ impl Plan {
             at,
             clock: till.clock,
         };
-        Ok(Self { demand, measure, bounded: Some(asked), wanted, fixed_cap: None })
+        Ok(Self { demand, measure, bounded: Some(Box::new(asked)), wanted, fixed_cap: None })
     }
 
     /// The model, and whether its input is nothing but text, where a token of it costs something: then counting may
@@ -226,7 +226,7 @@ pub(crate) fn question<'a>(
     Question {
         provider: &key.key().provider,
         method: &request.method,
-        path: &facts.path,
+        path: facts.place.path(),
         query: facts.query.as_deref(),
         headers: &request.fields,
         body,

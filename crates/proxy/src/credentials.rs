@@ -4,14 +4,13 @@
 //! one provider (`docs/clients.md`). Whatever starts with `till_sk_` in one of them is removed, so that it
 //! never goes upstream.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use till_core::denial::{Denial, DenialCode};
-use till_core::fields::{self, Fields};
+use till_core::fields::Fields;
 use till_core::token::{ADMIN_TOKEN_PREFIX, MASTER_KEY_PREFIX, SCOPED_KEY_PREFIX};
-
-/// Headers that carry a bare key.
-const BARE: [&str; 3] = ["x-api-key", "x-goog-api-key", "api-key"];
 
 /// Protocols that are offered for a WebSocket.
 const PROTOCOLS: &str = "sec-websocket-protocol";
@@ -25,39 +24,29 @@ const PROTOCOL_PREFIX: &str = "openai-insecure-api-key.";
 /// What the keys of till begin with.
 const OURS: [&str; 3] = [SCOPED_KEY_PREFIX, ADMIN_TOKEN_PREFIX, MASTER_KEY_PREFIX];
 
-/// What was taken out of a request.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
-    /// The scoped key; `None` when there is none anywhere.
-    pub(crate) token: Option<String>,
-    /// The query without it; untouched byte for byte otherwise.
-    pub(crate) query: Option<String>,
+/// The scoped key of a request, where it stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found<'a> {
+    /// `None` when there is none anywhere.
+    pub(crate) token: Option<Cow<'a, [u8]>>,
+    differs: bool,
+    has_admin_key: bool,
 }
 
-/// Takes the scoped key out of headers and query.
+/// Finds the scoped key in headers and query.
 ///
 /// # Errors
 /// [`DenialCode::MalformedRequest`] when there are two different ones, [`DenialCode::InvalidKey`] when there is an
 /// admin key or master key of till.
-pub(crate) fn take(fields: &mut Fields, query: Option<&str>) -> Result<Taken, Denial> {
+pub(crate) fn find<'a>(fields: &'a Fields, query: Option<&'a str>) -> Result<Found<'a>, Denial> {
     let mut found = Found::default();
-    fields.retain(|name, value| {
-        let token = match name {
-            b"authorization" => fields::text(value).and_then(in_authorization),
-            _ if BARE.iter().any(|bare| bare.as_bytes() == name) => {
-                fields::text(value).and_then(|value| bare(value.trim()))
-            }
-            _ => None,
-        };
-        let is_kept = token.is_none();
-        found.add_all(token);
-        is_kept
-    });
-    strip_protocols(fields, &mut found);
-    let query = match query {
-        Some(query) if OURS.iter().any(|prefix| query.contains(prefix)) => strip_query(query, &mut found),
-        other => other.map(str::to_owned),
-    };
+    for (name, value) in fields.iter() {
+        in_field(name, value).into_iter().for_each(|token| found.add(token));
+        if name == PROTOCOLS.as_bytes() {
+            offered(value).filter_map(in_protocol).for_each(|token| found.add(token.into()));
+        }
+    }
+    parameters_of(query).filter_map(in_parameter).for_each(|token| found.add(token.into()));
     if found.has_admin_key {
         return Err(Denial::new(
             DenialCode::InvalidKey,
@@ -71,23 +60,37 @@ pub(crate) fn take(fields: &mut Fields, query: Option<&str>) -> Result<Taken, De
             "This request carries two different scoped keys. Send one.",
         ));
     }
-    Ok(Taken { token: found.token, query })
+    Ok(found)
 }
 
-#[derive(Default)]
-struct Found {
-    token: Option<String>,
-    differs: bool,
-    has_admin_key: bool,
-}
-
-impl Found {
-    fn add_all(&mut self, tokens: impl IntoIterator<Item = String>) {
-        tokens.into_iter().for_each(|token| self.add(token));
+/// Takes it out, wherever it stands.
+pub(crate) fn strip(fields: &mut Fields) {
+    fields.retain(|name, value| in_field(name, value).is_none());
+    let all = || fields.get_all(PROTOCOLS).flat_map(offered);
+    if all().all(|item| in_protocol(item).is_none()) {
+        return;
     }
+    let kept: Vec<&[u8]> = all().filter(|item| in_protocol(item).is_none()).collect();
+    let kept = kept.join(&b", "[..]);
+    fields.remove(PROTOCOLS);
+    if !kept.is_empty() {
+        fields.push(PROTOCOLS, kept);
+    }
+}
 
-    fn add(&mut self, token: String) {
-        if !token.starts_with(SCOPED_KEY_PREFIX) {
+/// The query without it; untouched byte for byte otherwise.
+pub(crate) fn stripped(query: Option<&str>) -> Option<String> {
+    let query = query?;
+    if parameters_of(Some(query)).all(|parameter| in_parameter(parameter).is_none()) {
+        return Some(query.to_owned());
+    }
+    let kept: Vec<&str> = query.split('&').filter(|parameter| in_parameter(parameter).is_none()).collect();
+    (!kept.is_empty()).then(|| kept.join("&"))
+}
+
+impl<'a> Found<'a> {
+    fn add(&mut self, token: Cow<'a, [u8]>) {
+        if !token.starts_with(SCOPED_KEY_PREFIX.as_bytes()) {
             self.has_admin_key = true;
             return;
         }
@@ -100,67 +103,76 @@ impl Found {
 }
 
 /// Any key of till's own, so that none is ever forwarded.
-fn bare(text: &str) -> Option<String> {
-    OURS.iter().any(|prefix| text.starts_with(prefix)).then(|| text.to_owned())
+fn ours(text: &[u8]) -> Option<&[u8]> {
+    OURS.iter().any(|prefix| text.starts_with(prefix.as_bytes())).then_some(text)
+}
+
+fn in_field<'a>(name: &[u8], value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    match name {
+        b"authorization" => in_authorization(value),
+        b"x-api-key" | b"x-goog-api-key" | b"api-key" => ours(value).map(Cow::Borrowed),
+        _ => None,
+    }
 }
 
 /// `Bearer KEY`, `token KEY` (GitHub), `Basic …` with the key as user name or password (Stripe, git), or the
 /// bare key.
-fn in_authorization(value: &str) -> Option<String> {
-    let value = value.trim();
-    let Some((scheme, rest)) = value.split_once(' ') else {
-        return bare(value);
+fn in_authorization(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let Some(space) = value.iter().position(|byte| *byte == b' ') else {
+        return ours(value).map(Cow::Borrowed);
     };
-    let rest = rest.trim_start();
-    if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token") {
-        return bare(rest);
+    let (scheme, rest) = (&value[..space], value[space..].trim_ascii_start());
+    if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"token") {
+        return ours(rest).map(Cow::Borrowed);
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
+    if !scheme.eq_ignore_ascii_case(b"basic") {
         return None;
     }
     let decoded = STANDARD.decode(rest).ok()?;
-    let decoded = std::str::from_utf8(&decoded).ok()?;
-    let (user, password) = decoded.split_once(':').unwrap_or((decoded, ""));
-    bare(user).or_else(|| bare(password))
+    decoded.splitn(2, |byte| *byte == b':').find_map(ours).map(|token| Cow::Owned(token.to_vec()))
+}
+
+/// The protocols that are offered for a WebSocket.
+fn offered(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Browsers can't set headers on a WebSocket, so OpenAI takes the key as one of the protocols offered.
-fn strip_protocols(fields: &mut Fields, found: &mut Found) {
-    let Some(offered) = fields.get_text(PROTOCOLS) else { return };
-    let token = |item: &str| item.trim().strip_prefix(PROTOCOL_PREFIX).and_then(bare);
-    if !offered.split(',').any(|item| token(item).is_some()) {
-        return;
-    }
-    let mut kept = Vec::new();
-    for item in offered.split(',').map(str::trim) {
-        match token(item) {
-            Some(token) => found.add(token),
-            None => kept.push(item),
-        }
-    }
-    let kept = kept.join(", ");
-    fields.remove(PROTOCOLS);
-    if !kept.is_empty() {
-        fields.push(PROTOCOLS, kept);
-    }
+fn in_protocol(item: &[u8]) -> Option<&[u8]> {
+    ours(item.strip_prefix(PROTOCOL_PREFIX.as_bytes())?)
 }
 
-fn strip_query(query: &str, found: &mut Found) -> Option<String> {
-    let mut kept = Vec::new();
-    for parameter in query.split('&') {
-        match parameter.split_once('=') {
-            Some((QUERY_PARAMETER, value)) if bare(value).is_some() => found.add(value.to_owned()),
-            _ => kept.push(parameter),
-        }
-    }
-    (!kept.is_empty()).then(|| kept.join("&"))
+/// What of a query may have a key in it: nearly none has.
+fn parameters_of(query: Option<&str>) -> impl Iterator<Item = &str> {
+    let query = query.filter(|query| OURS.iter().any(|prefix| query.contains(prefix)));
+    query.into_iter().flat_map(|query| query.split('&'))
+}
+
+fn in_parameter(parameter: &str) -> Option<&[u8]> {
+    let (name, value) = parameter.split_once('=')?;
+    ours(value.as_bytes()).filter(|_| name == QUERY_PARAMETER)
 }
 
 #[cfg(test)]
 mod tests {
     use till_core::fields::Fields;
 
-    use super::{Taken, take};
+    use till_core::denial::Denial;
+
+    use super::{find, strip, stripped};
+
+    /// What was taken out of a request.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Taken {
+        token: Option<Vec<u8>>,
+        query: Option<String>,
+    }
+
+    fn take(fields: &mut Fields, query: Option<&str>) -> Result<Taken, Denial> {
+        let token = find(fields, query)?.token.map(|token| token.into_owned());
+        strip(fields);
+        Ok(Taken { token, query: stripped(query) })
+    }
 
     /// Headers and query of a request; what is left of them, and the token.
     #[track_caller]
@@ -173,7 +185,7 @@ mod tests {
     }
 
     fn taken(token: Option<&str>, query: Option<&str>) -> Taken {
-        Taken { token: token.map(str::to_owned), query: query.map(str::to_owned) }
+        Taken { token: token.map(|token| token.as_bytes().to_vec()), query: query.map(str::to_owned) }
     }
 
     #[test]
@@ -207,6 +219,8 @@ mod tests {
         );
         check(&[(name, "openai-insecure-api-key.till_sk_a")], None, &[], taken(Some("till_sk_a"), None));
         check(&[(name, "realtime")], None, &[(name, "realtime")], taken(None, None));
+        let second = [(name, "realtime"), (name, "openai-insecure-api-key.till_sk_a")];
+        check(&second, None, &[(name, "realtime")], taken(Some("till_sk_a"), None));
     }
 
     #[test]

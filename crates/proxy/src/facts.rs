@@ -1,11 +1,14 @@
 //! Stage 2: what the request really is. Everything later stages decide on is computed here, from the request
 //! itself, and does not change afterwards.
 
+use std::sync::Arc;
+
 use http::{Method, Version};
 use till_core::denial::{Denial, DenialCode};
 use till_core::path::{FinalPath, RawPath};
 use till_core::scope::Scope;
-use till_providers::scope::{check_endpoint, check_override};
+use till_providers::Place;
+use till_providers::scope::check_override;
 use till_providers::websocket::WebsocketProtocol;
 
 use crate::authenticate::Authenticated;
@@ -13,8 +16,8 @@ use crate::head::Head;
 
 /// What is known of a request that may be admitted.
 pub(crate) struct Facts {
-    /// The path that scope, metering and forwarding all use.
-    pub(crate) path: FinalPath,
+    /// The method and path that scope, metering and forwarding all use.
+    pub(crate) place: Arc<Place>,
     /// Byte for byte as it came, without a scoped key.
     pub(crate) query: Option<String>,
     /// Present when the client wants a WebSocket whose work can be counted.
@@ -46,13 +49,13 @@ pub(crate) fn facts(
         ));
     }
     check_override(&request.fields, query.as_deref())?;
-    let path = own.final_path(path).map_err(|error| {
+    let place = key.key().place(&request.method, path).map_err(|error| {
         Denial::new(DenialCode::MalformedRequest, format!("This path is refused: {error}."))
     })?;
-    check_endpoint(own, scope, &request.method, &path)?;
+    place.check(own, scope)?;
     let websocket =
-        if wants_websocket(request) { Some(countable(own, &path, query.as_deref())?) } else { None };
-    Ok(Facts { path, query, websocket })
+        if wants_websocket(request) { Some(countable(own, place.path(), query.as_deref())?) } else { None };
+    Ok(Facts { place, query, websocket })
 }
 
 fn countable(

@@ -1,6 +1,7 @@
 //! Stage 4: send the request, with the real key in the place of the scoped one.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use till_core::denial::{Denial, DenialCode};
 use till_core::fields::{self, Fields, decimal, write_line};
 use till_core::redact::Redactor;
+use till_core::secret::Secret;
 use till_core::upstream::{Placement, Upstream};
 use till_store::Hold;
 
@@ -95,7 +97,8 @@ pub(crate) async fn forward(
     first_byte: Duration,
     started: Instant,
 ) -> Result<Forwarded, Denial> {
-    match exchange(pool, metrics, key, request, &mut admission, first_byte).await {
+    let outcome = pin!(exchange(pool, metrics, key, request, &mut admission, first_byte)).await;
+    match outcome {
         Ok((head, lease)) => {
             let (hold, measure) = admission.into_parts();
             Ok(Forwarded { head, lease, hold, measure, started })
@@ -116,18 +119,19 @@ async fn exchange(
     first_byte: Duration,
 ) -> Result<(AnswerHead, Lease), Denial> {
     loop {
-        let (mut lease, is_reused) = match Pool::reuse(&key.bucket) {
-            Some(lease) => (lease, true),
+        let now = Instant::now();
+        let (mut lease, is_reused, sent) = match Pool::reuse(&key.bucket, now) {
+            Some(lease) => (lease, true, now),
             None => {
                 metrics.upstream_connects.add(1);
                 // In a box of its own, because it is large and seldom.
                 let fresh = Box::pin(pool.connect(&key.bucket)).await;
-                (fresh.map_err(|error| unreachable(key, &error))?, false)
+                (fresh.map_err(|error| unreachable(key, &error))?, false, Instant::now())
             }
         };
         admission.sending();
         lease.wire.begin(request);
-        let deadline = tokio::time::Instant::now() + first_byte;
+        let deadline = tokio::time::Instant::from_std(sent) + first_byte;
         let answered = poll_fn(|cx| match lease.wire.poll_answer(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending => lease.wire.poll_deadline(cx, deadline).map(|()| None),
@@ -227,7 +231,7 @@ pub(crate) fn outbound(
     head.extend_from_slice(b" HTTP/1.1\r\n");
     write_line(&mut head, "host", base.authority());
     let length = length.map(|length| length as u64).or(body.size_hint().exact());
-    write_fields(&mut head, client, &key.upstream, facts.websocket.is_some());
+    write_fields(&mut head, client, key.key_line.as_ref(), facts.websocket.is_some());
     let is_chunked = match length {
         // What has no body says so only where one is expected, RFC 9110 section 8.6.
         Some(0) if !matches!(client.method, Method::POST | Method::PUT | Method::PATCH) => false,
@@ -247,7 +251,7 @@ pub(crate) fn outbound(
 fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<(), Denial> {
     let start = head.len();
     head.extend_from_slice(key.bucket.base().path_prefix().as_bytes());
-    head.extend_from_slice(facts.path.as_str().as_bytes());
+    head.extend_from_slice(facts.place.path().as_str().as_bytes());
     let mut write_query = |query: &str| {
         head.push(b'?');
         head.extend_from_slice(query.as_bytes());
@@ -264,20 +268,18 @@ fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<
 }
 
 /// The client's headers but for those of the hop between client and till, and the real key.
-fn write_fields(head: &mut Vec<u8>, client: &Head, upstream: &Upstream, is_websocket: bool) {
+fn write_fields(head: &mut Vec<u8>, client: &Head, key: Option<&KeyLine>, is_websocket: bool) {
     let named = named_by_connection(&client.fields);
-    let key_name = match &upstream.placement {
-        Placement::Header { name, .. } => Some(name.as_str()),
-        Placement::Basic => Some("authorization"),
-        Placement::Query { .. } => None,
-    };
     client.fields.write_some(head, |name| {
         !is_not_forwarded(name)
-            && key_name.is_none_or(|key_name| key_name.as_bytes() != name)
+            && key.is_none_or(|key| key.name.as_bytes() != name)
             && named.iter().all(|named| named.as_bytes() != name)
     });
     write_line(head, "accept-encoding", "identity");
-    write_key(head, upstream);
+    if let Some(key) = key {
+        // The one place, besides the query, where the real key leaves till.
+        head.extend_from_slice(key.line.reveal());
+    }
     if is_websocket {
         write_line(head, "connection", "Upgrade");
         write_line(head, "upgrade", "websocket");
@@ -323,24 +325,27 @@ fn named_by_connection(fields: &Fields) -> Vec<String> {
         .collect()
 }
 
-/// Writes the real key where the provider wants it: the one place, besides the query, where it leaves till.
-fn write_key(head: &mut Vec<u8>, upstream: &Upstream) {
-    let key = upstream.key.reveal_str().expect("upstream keys are visible ASCII");
-    match &upstream.placement {
-        Placement::Header { name, template } => {
-            let (before, after) = template.split_once("{key}").unwrap_or((template, ""));
-            head.extend_from_slice(name.as_bytes());
-            head.extend_from_slice(b": ");
-            for part in [before, key, after] {
-                head.extend_from_slice(part.as_bytes());
+/// The header in which a provider wants the real key, ready to be written.
+pub(crate) struct KeyLine {
+    name: String,
+    line: Secret,
+}
+
+impl KeyLine {
+    /// `None` for providers that want it in the query.
+    pub(crate) fn of(upstream: &Upstream) -> Option<Self> {
+        let key = upstream.key.reveal_str().expect("upstream keys are visible ASCII");
+        let (name, value) = match &upstream.placement {
+            Placement::Header { name, template } => (name.as_str(), template.replacen("{key}", key, 1)),
+            Placement::Basic => {
+                let colon = if key.contains(':') { "" } else { ":" };
+                ("authorization", format!("Basic {}", STANDARD.encode(format!("{key}{colon}"))))
             }
-            head.extend_from_slice(b"\r\n");
-        }
-        Placement::Basic => {
-            let credentials = if key.contains(':') { key.to_owned() } else { format!("{key}:") };
-            write_line(head, "authorization", format!("Basic {}", STANDARD.encode(credentials)));
-        }
-        Placement::Query { .. } => {}
+            Placement::Query { .. } => return None,
+        };
+        let mut line = Vec::new();
+        write_line(&mut line, name, value);
+        Some(Self { name: name.to_owned(), line: Secret::new(line) })
     }
 }
 

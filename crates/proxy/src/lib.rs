@@ -216,26 +216,31 @@ impl Proxy {
 
 /// Ids of requests: unique within an instance and hard to guess across restarts.
 pub(crate) struct RequestIds {
-    prefix: [u8; 6],
+    /// `req_` and the instance's own twelve digits.
+    prefix: [u8; RequestId::PREFIX_LENGTH],
     next: AtomicU64,
 }
 
 impl RequestIds {
     fn new() -> Result<Self, getrandom::Error> {
-        let mut prefix = [0; 6];
-        getrandom::fill(&mut prefix)?;
-        Ok(Self { prefix, next: AtomicU64::new(0) })
+        let mut random = [0; 8];
+        getrandom::fill(&mut random[2..])?;
+        Ok(Self { prefix: RequestId::prefix(u64::from_be_bytes(random)), next: AtomicU64::new(0) })
     }
 
     pub(crate) fn next(&self) -> RequestId {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        RequestId::new(self.prefix, number)
+        RequestId::new(self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-fn hex(byte: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+/// The last hexadecimal digits of a number.
+fn hex<const DIGITS: usize>(number: u64) -> [u8; DIGITS] {
+    let bytes = number.to_be_bytes();
+    std::array::from_fn(|place| {
+        let place = 16 - DIGITS + place;
+        let byte = bytes[place / 2];
+        b"0123456789abcdef"[usize::from(if place.is_multiple_of(2) { byte >> 4 } else { byte & 15 })]
+    })
 }
 
 /// `req_`, the prefix of the instance and a number of eight or sixteen hexadecimal digits.
@@ -246,21 +251,27 @@ pub(crate) struct RequestId {
 }
 
 impl RequestId {
-    const LENGTH_MAX: usize = 4 + 12 + 16;
+    const PREFIX_LENGTH: usize = 4 + 12;
+    const LENGTH_MAX: usize = Self::PREFIX_LENGTH + 16;
 
-    fn new(prefix: [u8; 6], number: u64) -> Self {
-        let mut text = *b"req_____________________________";
-        for (byte, place) in prefix.iter().zip(text[4..16].chunks_exact_mut(2)) {
-            place.copy_from_slice(&hex(*byte));
-        }
-        let number = number.to_be_bytes();
-        let digits = number.iter().map(|byte| hex(*byte));
-        // Eight digits, or all sixteen.
-        let skipped = if number[..4] == [0; 4] { 4 } else { 0 };
-        for (digits, place) in digits.skip(skipped).zip(text[16..].chunks_exact_mut(2)) {
-            place.copy_from_slice(&digits);
-        }
-        Self { text, length: Self::LENGTH_MAX - 2 * skipped }
+    fn prefix(instance: u64) -> [u8; Self::PREFIX_LENGTH] {
+        let mut prefix = *b"req_____________";
+        prefix[4..].copy_from_slice(&hex::<12>(instance));
+        prefix
+    }
+
+    fn new(prefix: [u8; Self::PREFIX_LENGTH], number: u64) -> Self {
+        let mut text = [0; Self::LENGTH_MAX];
+        let (start, digits) = text.split_at_mut(Self::PREFIX_LENGTH);
+        start.copy_from_slice(&prefix);
+        let length = if number <= u64::from(u32::MAX) {
+            digits[..8].copy_from_slice(&hex::<8>(number));
+            Self::PREFIX_LENGTH + 8
+        } else {
+            digits.copy_from_slice(&hex::<16>(number));
+            Self::LENGTH_MAX
+        };
+        Self { text, length }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -287,7 +298,8 @@ mod tests {
             (1 << 32, "req_0102030405ff0000000100000000"),
             (u64::MAX, "req_0102030405ffffffffffffffffff"),
         ] {
-            assert_eq!(RequestId::new([1, 2, 3, 4, 5, 255], number).as_str(), expected);
+            let prefix = RequestId::prefix(0x0102_0304_05ff);
+            assert_eq!(RequestId::new(prefix, number).as_str(), expected);
         }
     }
 }

@@ -35,10 +35,10 @@ impl Bucket {
     }
 
     /// The connection that was used last and is still good: the others grow old and are dropped.
-    pub(crate) fn take(&self) -> Option<Box<Wire>> {
+    pub(crate) fn take(&self, now: Instant) -> Option<Box<Wire>> {
         let mut idle = self.lock();
         while let Some(candidate) = idle.pop() {
-            if candidate.is_good(self.idle_timeout) {
+            if candidate.is_good(self.idle_timeout, now) {
                 return Some(candidate.wire);
             }
         }
@@ -53,7 +53,8 @@ impl Bucket {
     }
 
     fn sweep(&self) {
-        self.lock().retain(|idle| idle.is_good(self.idle_timeout));
+        let now = Instant::now();
+        self.lock().retain(|idle| idle.is_good(self.idle_timeout, now));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -62,8 +63,8 @@ impl Bucket {
 }
 
 impl Idle {
-    fn is_good(&self, idle_timeout: Duration) -> bool {
-        self.since.elapsed() < idle_timeout && self.wire.is_silent()
+    fn is_good(&self, idle_timeout: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < idle_timeout && self.wire.is_silent()
     }
 }
 
@@ -105,8 +106,8 @@ impl Pool {
     }
 
     /// An idle connection, if there is a good one.
-    pub(crate) fn reuse(bucket: &Arc<Bucket>) -> Option<Lease> {
-        bucket.take().map(|wire| Lease { wire, bucket: Arc::clone(bucket) })
+    pub(crate) fn reuse(bucket: &Arc<Bucket>, now: Instant) -> Option<Lease> {
+        bucket.take(now).map(|wire| Lease { wire, bucket: Arc::clone(bucket) })
     }
 
     /// A new connection.

@@ -10,15 +10,14 @@ use till_core::denial::{Denial, DenialCode};
 use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::redact::Redactor;
+use till_core::time::Timestamp;
 use till_core::token::SCOPED_KEY_PREFIX;
-use till_providers::request::endpoint;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::authenticate::{Authenticated, VerifiedKey};
+use crate::authenticate::VerifiedKey;
 use crate::bounds::Measure;
 use crate::facts::Facts;
-use crate::head::Head;
 use crate::request::Client;
 use crate::{Inner, RequestId};
 
@@ -50,6 +49,8 @@ pub(crate) struct Record {
     /// It is served, by whichever tasks, until the last clone of this is dropped.
     pub(crate) in_flight: Arc<TaskTrackerToken>,
     pub(crate) started: Instant,
+    /// The same as time of day.
+    pub(crate) at: Timestamp,
     pub(crate) request_id: RequestId,
     /// Where the request comes from; `None` when it can't be told.
     pub(crate) client: Option<IpAddr>,
@@ -78,15 +79,18 @@ impl Record {
         client: Option<IpAddr>,
         method: Method,
         path: &str,
+        started: Instant,
     ) -> Box<Self> {
         let till = &connection.till;
         // Somebody may have put the key into the path: nothing to keep.
         let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
         let is_logged = till.log_requests;
+        let at = (till.clock)();
         Box::new(Self {
             in_flight: Arc::new(till.requests.token()),
             connection,
-            started: Instant::now(),
+            started,
+            at,
             request_id,
             client,
             method,
@@ -135,15 +139,14 @@ impl Record {
     }
 
     /// Where the request goes, if nothing more can be known of it.
-    pub(crate) fn asked_at(&mut self, key: &Authenticated, request: &Head, facts: &Facts) {
-        let row = endpoint(&key.key().provider, &request.method, &facts.path);
-        self.endpoint = row.map(|row| row.name);
+    pub(crate) fn asked_at(&mut self, facts: &Facts) {
+        self.endpoint = facts.place.endpoint().map(|row| row.name);
     }
 
     /// The beginning of a usage record: whoever knows more fills it in.
     pub(crate) fn usage(&self, key: KeyId) -> UsageRecord {
         UsageRecord {
-            at: (self.connection.till.clock)(),
+            at: self.at,
             request_id: self.request_id.to_string(),
             key,
             provider: self
@@ -159,7 +162,7 @@ impl Record {
             tokens: TokenCounts::default(),
             charged: Units::default(),
             price_version: None,
-            latency_ms: millis(self.started),
+            latency_ms: 0,
             first_byte_ms: None,
             client: self.client,
             streamed: false,
@@ -168,7 +171,8 @@ impl Record {
 
     /// The usage record of a request that was refused.
     pub(crate) fn denied(&self, key: KeyId, denial: &Denial) -> UsageRecord {
-        UsageRecord { outcome: Outcome::Denied, denial: Some(denial.code), ..self.usage(key) }
+        let latency_ms = millis(self.started);
+        UsageRecord { outcome: Outcome::Denied, denial: Some(denial.code), latency_ms, ..self.usage(key) }
     }
 
     /// The answer was not sent to its end although nothing was wrong with it.

@@ -3,9 +3,13 @@
 //! `receive → authenticate → facts → admit → forward → relay + settle → record`. Passing a stage yields a value
 //! that only this stage can make and the next one demands, so none can be left out by mistake:
 //! [`Authenticated`], [`Facts`](crate::facts::Facts), [`Admission`], [`Forwarded`].
+//!
+//! Stages that wait are pinned where they begin: awaited as they are they would be moved first, kilobytes each.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -61,15 +65,17 @@ struct Refusal {
     record: Box<Record>,
 }
 
-/// Serves one request. Every way through here ends in an answer and a record.
-pub(crate) async fn serve(client: Arc<Client>, head: Head, body: RequestBody) -> Answer {
+/// Serves one request, whose head had come at `received`. Every way through here ends in an answer and a record.
+pub(crate) async fn serve(client: Arc<Client>, head: Head, body: RequestBody, received: Instant) -> Answer {
     let till = &client.till;
-    let record = begin(&client, head.method.clone(), head.target.path(), &head.fields);
+    let record = begin(&client, head.method.clone(), head.target.path(), &head.fields, received);
     let request_id = record.request_id;
     let has_origin = head.fields.contains("origin");
     // Stage 0: what is for till itself is answered, the rest handed on.
     let outcome = match receive(&head) {
-        Received::Data { provider, path } => pass(till, head, body, provider.as_deref(), &path, record).await,
+        Received::Data { provider, path } => {
+            pin!(pass(till, head, body, provider.as_deref(), &path, record)).await
+        }
         Received::SelfCheck => Box::pin(check_self(till, head, record)).await,
         Received::Own => Ok(Box::pin(own(till, head, body, record)).await),
         Received::Probe => Ok(probe_answer(record)),
@@ -121,7 +127,7 @@ fn receive(head: &Head) -> Received {
 
 /// Answers a request whose head says no one thing.
 pub(crate) fn refuse_head(client: &Arc<Client>, violation: &Violation) -> Answer {
-    let record = begin(client, Method::GET, "/", &Fields::default());
+    let record = begin(client, Method::GET, "/", &Fields::default(), Instant::now());
     let request_id = record.request_id;
     let denial = Denial::new(violation.code, format!("This request is refused: {}.", violation.message));
     let mut answer = refuse(Refusal { denial, dialect: Dialect::Universal, record });
@@ -130,10 +136,16 @@ pub(crate) fn refuse_head(client: &Arc<Client>, violation: &Violation) -> Answer
 }
 
 /// The record of a request that has just come.
-fn begin(client: &Arc<Client>, method: Method, path: &str, fields: &Fields) -> Box<Record> {
+fn begin(
+    client: &Arc<Client>,
+    method: Method,
+    path: &str,
+    fields: &Fields,
+    received: Instant,
+) -> Box<Record> {
     let till = &client.till;
     let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, fields));
-    Record::new(Arc::clone(client), till.request_ids.next(), address, method, path)
+    Record::new(Arc::clone(client), till.request_ids.next(), address, method, path, received)
 }
 
 /// The header that names a request.
@@ -151,7 +163,7 @@ async fn pass(
     // Before the key is known, the path may tell which errors the client understands.
     let mut dialect =
         provider.and_then(|id| till.registry.get(id)).map_or(Dialect::Universal, Provider::dialect);
-    let admitted = async {
+    let admitted = pin!(async {
         known_provider(till, provider)?;
         let (key, query) = authenticated(till, &mut head, &mut dialect, &mut record)?;
         let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
@@ -159,10 +171,11 @@ async fn pass(
         let scope = terms.scope().map(|scope| &**scope);
         let facts = facts(&key, &head, provider, path, query, scope).inspect_err(count)?;
         let body = Body::Stream(body);
-        let admitted = admit(till, &key, &head, &facts, body, terms, &mut record).await?;
+        let admitted = pin!(admit(till, &key, &head, &facts, body, terms, &mut record)).await?;
         Ok((key, facts, admitted))
-    };
-    let (key, facts, admitted) = match admitted.await {
+    })
+    .await;
+    let (key, facts, admitted) = match admitted {
         Ok(admitted) => admitted,
         Err(denial) => {
             if let Some(key) = record.key {
@@ -177,7 +190,8 @@ async fn pass(
         Ok(request) => request,
         Err(denial) => return Err(Refusal { denial, dialect, record }),
     };
-    let forwarded = match send(till, &key, request, admission, room, &record).await {
+    let forwarded = pin!(send(till, &key, request, admission, room, &record)).await;
+    let forwarded = match forwarded {
         Ok(forwarded) => forwarded,
         Err(denial) => {
             if denial.code == DenialCode::UpstreamUnreachable {
@@ -190,7 +204,7 @@ async fn pass(
     let is_switched = forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS;
     let mut answer = match facts.websocket {
         Some(protocol) if is_switched => websocket::open(Arc::clone(till), key, protocol, forwarded, record),
-        _ => match open(forwarded, key.key(), till.timeouts.idle).await {
+        _ => match pin!(open(forwarded, key.key(), till.timeouts.idle)).await {
             Ok(opened) => relay(opened, &key.key().redactor, dialect, record),
             Err(denial) => return Err(Refusal { denial, dialect, record }),
         },
@@ -212,7 +226,8 @@ async fn send(
     let started = record.started;
     let first_byte = till.timeouts.first_byte;
     if !admission.is_metered() {
-        return forward(&till.pool, &till.metrics, key.key(), request, admission, first_byte, started).await;
+        let key = key.key();
+        return pin!(forward(&till.pool, &till.metrics, key, request, admission, first_byte, started)).await;
     }
     let drains = Drains::new(till, key.key(), &record.in_flight);
     let (till, key) = (Arc::clone(till), Arc::clone(key.key()));
@@ -233,19 +248,20 @@ fn authenticated(
     if till.requests.len() > till.in_flight_max {
         return Err(overloaded());
     }
-    let taken = credentials::take(&mut head.fields, head.target.query())?;
-    let key = till.authenticator.authenticate(taken.token.as_deref()).map_err(|refused| {
+    let found = credentials::find(&head.fields, head.target.query())?;
+    let key = till.authenticator.authenticate(found.token.as_deref()).map_err(|refused| {
         record.key = refused.key;
         if let Some(key) = refused.key {
             till.store.denial_record(key, refused.denial.code);
         }
         refused.denial
     })?;
+    credentials::strip(&mut head.fields);
     record.key = Some(key.key().id);
     record.opened = Some(Arc::clone(key.key()));
     record.redact_path(&key.key().redactor);
     *dialect = key.key().provider.dialect();
-    Ok((key, taken.query))
+    Ok((key, credentials::stripped(head.target.query())))
 }
 
 /// The free self-check.

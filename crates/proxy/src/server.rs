@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Either;
 use hyper::server::conn::http2;
@@ -196,7 +196,8 @@ async fn serve_http2(
         async move {
             let (parts, body) = request.into_parts();
             let head = request::head_of(parts);
-            let answer = request::serve(client, head, RequestBody(Either::Right(body))).await;
+            let body = RequestBody(Either::Right(body));
+            let answer = request::serve(client, head, body, Instant::now()).await;
             Ok::<_, std::convert::Infallible>(answer.into_response())
         }
     });

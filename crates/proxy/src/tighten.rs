@@ -112,17 +112,17 @@ pub(crate) async fn count_input(
 /// Asks the provider.
 async fn ask(till: &Inner, key: &Arc<VerifiedKey>, request: &Head, wanted: CountRequest) -> Option<u64> {
     let raw = RawPath::parse(wanted.path.as_bytes()).ok()?;
-    let path = key.provider.final_path(&raw).ok()?;
+    let place = Arc::new(key.provider.place(&Method::POST, raw).ok()?);
     // What names the version of the API counts for the question too; what was about the other body does not.
     let mut fields = request.fields.clone();
     fields.retain(|name, _| !matches!(name, b"accept" | b"content-type" | b"trailer"));
     fields.push("content-type", "application/json");
     let target = Target::new(&wanted.path);
     let head = Head { method: Method::POST, target, version: Version::HTTP_11, fields };
-    let facts = Facts { path, query: None, websocket: None };
+    let facts = Facts { place, query: None, websocket: None };
     let body = Either::Right(Full::new(Bytes::from(wanted.body)));
     let request = outbound(key, &facts, &head, body, None).ok()?;
-    let mut lease = match Pool::reuse(&key.bucket) {
+    let mut lease = match Pool::reuse(&key.bucket, Instant::now()) {
         Some(lease) => lease,
         None => till.pool.connect(&key.bucket).await.ok()?,
     };

@@ -92,6 +92,8 @@ pub(super) struct Request {
     pub(super) head: Head,
     /// The connection is to be used again.
     pub(super) is_kept: bool,
+    /// When all of its head had come.
+    pub(super) received: Instant,
     /// The client waits for a word before it sends the body.
     awaits_continue: bool,
 }
@@ -107,7 +109,8 @@ fn request(input: &mut Input, read: &[u8], limits: HeadLimits) -> Result<Option<
         input.begin(body, rest);
         // What follows an offer to change the protocol may be of that protocol.
         let is_kept = is_kept && !is_upgrade;
-        Ok(Some(Request { head, is_kept, awaits_continue: awaits_continue && rest.is_empty() }))
+        let awaits_continue = awaits_continue && rest.is_empty();
+        Ok(Some(Request { head, is_kept, received: Instant::now(), awaits_continue }))
     });
     found.inspect_err(|violation: &Violation| {
         input.refuse(violation.message);
@@ -211,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
             if is_end {
                 return Poll::Ready(Ok(None));
             }
-            if was_idle {
+            if was_idle && matches!(request, Ok(None)) {
                 self.waiting_since = Instant::now();
             }
             found = request;

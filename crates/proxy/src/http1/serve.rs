@@ -1,11 +1,12 @@
 //! Answers the requests of one connection, one after the other.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode, Version};
 use http_body::{Body as _, Frame};
@@ -48,10 +49,10 @@ pub(crate) async fn serve(
         });
         let (answer, how) = match next.await? {
             None => return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?),
-            Some(Ok(Request { head, is_kept, .. })) => {
+            Some(Ok(Request { head, is_kept, received, .. })) => {
                 let how = How { version: head.version, is_head: head.method == Method::HEAD, is_kept };
-                let mut serving =
-                    pin!(request::serve(Arc::clone(&client), head, RequestBody(Either::Left(door.body()))));
+                let body = RequestBody(Either::Left(door.body()));
+                let mut serving = pin!(request::serve(Arc::clone(&client), head, body, received.into_std()));
                 let served = poll_fn(|cx| match serving.as_mut().poll(cx) {
                     Poll::Ready(answer) => Poll::Ready(Some(answer)),
                     Poll::Pending => door.lock().poll_gone(cx).map(|()| None),
@@ -138,7 +139,7 @@ impl Writing {
         write_status(out, status);
         fields.write_to(out);
         if !fields.contains("date") {
-            fields::write_line(out, "date", httpdate::fmt_http_date(SystemTime::now()));
+            write_date(out);
         }
         match form {
             Form::Length(length) if told.is_none() => {
@@ -220,6 +221,22 @@ impl Writing {
             _ => {}
         }
     }
+}
+
+/// When the answer was made, RFC 9110 section 6.6.1.
+fn write_date(out: &mut Vec<u8>) {
+    thread_local! {
+        /// It is the same text for a whole second.
+        static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    WRITTEN.with_borrow_mut(|(written, text)| {
+        if *written != second || text.is_empty() {
+            (*written, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        fields::write_line(out, "date", text);
+    });
 }
 
 /// The status line, with the phrase that the status has everywhere: the provider's own may say anything.
