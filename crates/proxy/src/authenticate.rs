@@ -5,27 +5,22 @@
 //! from here; the ledger has them.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::Method;
 use till_core::denial::{Denial, DenialCode};
 use till_core::id_map::IdMap;
 use till_core::key::KeyId;
-use till_core::path::{PathError, RawPath};
-use till_core::redact::Redactor;
 use till_core::secret::Secret;
 use till_core::token::KeyRing;
 use till_core::upstream::Upstream;
-use till_providers::{BaseUrl, Place, Provider, Registry};
+use till_providers::{BaseUrl, Provider, Registry};
 
-use crate::forward::KeyLine;
-use crate::pool::{Bucket, Pool};
+use crate::destination::{Destination, Destinations};
+use crate::pool::Pool;
 
 /// How many opened tokens are remembered.
 const TOKENS_MAX: usize = 65_536;
-
-/// The longest path that is remembered with a token, in bytes.
-const PLACE_LENGTH_MAX: usize = 256;
 
 /// How many of the last characters of a token tell it from others: its tag of 32 bytes, most of it.
 const TAG_LENGTH: usize = 32;
@@ -33,35 +28,18 @@ const TAG_LENGTH: usize = 32;
 /// The memory is split so that requests rarely wait for each other.
 const SHARDS: usize = 16;
 
-/// A token that opened, with everything that is derived from it once.
+/// A token that opened.
 pub(crate) struct VerifiedKey {
     pub(crate) id: KeyId,
-    pub(crate) provider: Provider,
-    pub(crate) upstream: Upstream,
-    pub(crate) key_line: Option<KeyLine>,
-    pub(crate) redactor: Arc<Redactor>,
-    pub(crate) bucket: Arc<Bucket>,
-    /// Where its last request went.
-    place: Mutex<Option<Arc<Place>>>,
+    destination: Arc<Destination>,
 }
 
-impl VerifiedKey {
-    /// What the tables say of this method on this path.
-    ///
-    /// # Errors
-    /// Names the rule of the provider that the path breaks.
-    pub(crate) fn place(&self, method: &Method, raw: &RawPath) -> Result<Arc<Place>, PathError> {
-        let mut last = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = &*last
-            && place.is_at(method, raw)
-        {
-            return Ok(Arc::clone(place));
-        }
-        let place = Arc::new(self.provider.place(method, raw.clone())?);
-        if raw.as_str().len() <= PLACE_LENGTH_MAX {
-            *last = Some(Arc::clone(&place));
-        }
-        Ok(place)
+/// A key is its destination with an id.
+impl Deref for VerifiedKey {
+    type Target = Destination;
+
+    fn deref(&self) -> &Destination {
+        &self.destination
     }
 }
 
@@ -97,6 +75,7 @@ pub(crate) struct Authenticator {
     /// By a hash that nobody outside can aim at.
     opened: [Mutex<IdMap<u64, Opened>>; SHARDS],
     hashing: RandomState,
+    destinations: Destinations,
 }
 
 struct Opened {
@@ -106,7 +85,8 @@ struct Opened {
 
 impl Authenticator {
     pub(crate) fn new(keys: Arc<KeyRing>, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
-        Self { keys, registry, pool, opened: Default::default(), hashing: RandomState::new() }
+        let (opened, hashing, destinations) = Default::default();
+        Self { keys, registry, pool, opened, hashing, destinations }
     }
 
     /// Opens a token, or finds it among those opened before.
@@ -163,15 +143,8 @@ impl Authenticator {
             ))
         })?;
         let base = destination(provider, &opened.upstream).map_err(known)?;
-        Ok(VerifiedKey {
-            id: opened.id,
-            bucket: self.pool.bucket(&base, provider.idle_timeout()),
-            redactor: Arc::new(Redactor::new(&opened.upstream)),
-            provider: provider.clone(),
-            key_line: KeyLine::of(&opened.upstream),
-            upstream: opened.upstream,
-            place: Mutex::default(),
-        })
+        let destination = self.destinations.find(opened.upstream, provider, &base, &self.pool);
+        Ok(VerifiedKey { id: opened.id, destination })
     }
 }
 

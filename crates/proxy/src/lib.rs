@@ -11,6 +11,7 @@ mod client_address;
 mod connect;
 mod credentials;
 mod decode;
+mod destination;
 mod drain;
 mod facts;
 mod forward;
