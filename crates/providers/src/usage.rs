@@ -8,8 +8,10 @@ mod format;
 mod framing;
 mod reader;
 mod scanner;
+mod shape;
 mod tally;
 mod unit;
+mod whole;
 
 pub use chunk_filter::UsageChunkFilter;
 pub use reader::{AnswerFormat, Charge, Progress, Reading, UsageReader};
