@@ -7,9 +7,11 @@ mod data;
 mod matching;
 mod overrides;
 mod rates;
+mod seen;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ pub use rates::Rates;
 use crate::usage::{Unit, Usage};
 use data::Constraint;
 use matching::Clause;
+use seen::Seen;
 
 /// What a price depends on besides provider and model, each as the provider itself writes it: `service_tier` is
 /// `priority`, `speed` is `fast`.
@@ -41,10 +44,12 @@ impl PriceContext {
         self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Takes over the values of another one.
-    pub fn merge(&mut self, other: &Self) {
+    /// Takes over those values of another one that it has not.
+    pub fn complete(&mut self, other: &Self) {
         for (name, value) in &other.values {
-            self.set(name, value.clone());
+            if self.value(name).is_none() {
+                self.values.push((name, value.clone()));
+            }
         }
     }
 
@@ -72,6 +77,8 @@ struct ProviderPrices {
     own: usize,
     /// Where an exact name is found without looking at every clause.
     exact: HashMap<String, usize>,
+    /// Which ones other names were.
+    seen: Seen,
 }
 
 /// What a model costs.
@@ -115,6 +122,7 @@ impl Source {
 #[derive(Clone, Debug)]
 struct Period {
     constraint: Constraint,
+    /// Parts before what contains them.
     figures: Vec<(Unit, Figure)>,
 }
 
@@ -200,14 +208,13 @@ impl PriceTable {
     /// What a model of a provider costs. The name is compared in any letter case.
     pub fn find(&self, provider: &str, model: &str) -> Option<&ModelPrice> {
         let lower;
-        let model = if model.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        let model = if model.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase()) {
             lower = model.to_ascii_lowercase();
             &lower
         } else {
             model
         };
-        let provider = self.provider(provider)?;
-        provider.find(model).or_else(|| provider.find(&matching::with_dashed_dates(model)?))
+        self.provider(provider)?.find(model)
     }
 
     /// Whether there is a price of any model of a provider.
@@ -238,16 +245,28 @@ impl PriceTable {
 
 impl ProviderPrices {
     fn find(&self, model: &str) -> Option<&ModelPrice> {
-        match self.exact.get(model) {
-            Some(index) => self.models.get(*index),
-            None => self.models.iter().find(|candidate| candidate.clause.holds(model)),
-        }
+        let place = match self.exact.get(model) {
+            Some(place) => Some(*place),
+            None => self.seen.place(model, || {
+                self.search(model).or_else(|| {
+                    let dashed = matching::with_dashed_dates(model)?;
+                    self.exact.get(&dashed).copied().or_else(|| self.search(&dashed))
+                })
+            }),
+        };
+        self.models.get(place?)
+    }
+
+    /// Looks at every clause.
+    fn search(&self, model: &str) -> Option<usize> {
+        self.models.iter().position(|candidate| candidate.clause.holds(model))
     }
 
     /// Finds the place of every name that a clause has in full. An earlier clause of another kind may hold for it
     /// too, and then counts.
     fn index(&mut self) {
         self.exact.clear();
+        self.seen = Seen::default();
         let mut broad: Vec<usize> = Vec::new();
         for (index, model) in self.models.iter().enumerate() {
             for name in model.clause.names() {
@@ -299,20 +318,17 @@ impl ModelPrice {
     pub fn rates(&self, context: &PriceContext, at: Timestamp) -> Rates<'_> {
         let active = self.prices.iter().rev().find(|period| period.constraint.holds(at));
         let plain = active.or(self.prices.first()).map_or(&[][..], |period| &period.figures[..]);
-        let mut figures: Vec<(Unit, &Figure)> = Vec::with_capacity(plain.len());
-        if !context.is_empty() {
-            for variant in self.variants.iter().filter(|variant| variant.applies(context, at)) {
-                for (unit, figure) in &variant.period.figures {
-                    if figures.iter().all(|(known, _)| known != unit) {
-                        figures.push((*unit, figure));
-                    }
+        let mut figures = Cow::Borrowed(plain);
+        if !context.is_empty() && self.variants.iter().any(|variant| variant.applies(context, at)) {
+            let variants = self.variants.iter().filter(|variant| variant.applies(context, at));
+            let mut mixed: Vec<(Unit, Figure)> = Vec::with_capacity(plain.len());
+            for (unit, figure) in variants.flat_map(|variant| &variant.period.figures).chain(plain) {
+                if mixed.iter().all(|(known, _)| known != unit) {
+                    mixed.push((*unit, figure.clone()));
                 }
             }
-        }
-        for (unit, figure) in plain {
-            if figures.iter().all(|(known, _)| known != unit) {
-                figures.push((*unit, figure));
-            }
+            parts_first(&mut mixed);
+            figures = Cow::Owned(mixed);
         }
         // "a 1.1x multiplier on all token pricing categories" for being served in the United States alone:
         // <https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing>.
@@ -322,11 +338,11 @@ impl ModelPrice {
 
     /// What a usage costs, in pico-dollars, at the dearer of two moments.
     pub fn cost_picos(&self, context: &PriceContext, moments: [Timestamp; 2], usage: &Usage) -> u128 {
-        let [one, other] = moments;
         let at = |at| self.rates(context, at).cost_picos(usage);
         let variants = self.variants.iter().map(|variant| &variant.period);
         let mut periods = self.prices.iter().chain(variants);
-        let is_alike = periods.all(|period| period.constraint.holds(one) == period.constraint.holds(other));
+        let is_alike = periods.all(|period| period.constraint.is_alike(moments));
+        let [one, other] = moments;
         if is_alike { at(one) } else { at(one).max(at(other)) }
     }
 
@@ -350,6 +366,18 @@ impl ModelPrice {
         let all = self.variants.iter().flat_map(|variant| &variant.when);
         all.filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
+}
+
+impl Period {
+    fn new(constraint: Constraint, mut figures: Vec<(Unit, Figure)>) -> Self {
+        parts_first(&mut figures);
+        Self { constraint, figures }
+    }
+}
+
+/// Puts the prices of parts before those of what contains them.
+fn parts_first(figures: &mut [(Unit, Figure)]) {
+    figures.sort_by_key(|(unit, _)| std::cmp::Reverse(unit.depth()));
 }
 
 impl Variant {

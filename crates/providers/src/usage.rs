@@ -8,24 +8,27 @@ mod format;
 mod framing;
 mod reader;
 mod scanner;
+mod shape;
 mod tally;
 mod unit;
+mod whole;
 
 pub use chunk_filter::UsageChunkFilter;
 pub use reader::{AnswerFormat, Charge, Progress, Reading, UsageReader};
 pub use unit::Unit;
+pub(crate) use unit::Units;
 
 /// Counts by unit, in whole units.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Usage {
     counts: [u64; Unit::COUNT],
-    /// A bit per unit that was reported, be it with zero.
-    reported: u64,
+    /// Those that were reported, be it with zero.
+    reported: Units,
 }
 
 impl Default for Usage {
     fn default() -> Self {
-        Self { counts: [0; Unit::COUNT], reported: 0 }
+        Self { counts: [0; Unit::COUNT], reported: Units::default() }
     }
 }
 
@@ -37,18 +40,18 @@ impl Usage {
 
     /// Whether the count was reported, be it as zero.
     pub fn is_reported(&self, unit: Unit) -> bool {
-        self.reported & (1 << unit as u64) != 0
+        self.reported.has(unit)
     }
 
     /// Whether nothing was reported.
     pub fn is_empty(&self) -> bool {
-        self.reported == 0
+        self.reported.is_empty()
     }
 
     /// Replaces a count.
     pub fn set(&mut self, unit: Unit, count: u64) {
         self.counts[unit as usize] = count;
-        self.reported |= 1 << unit as u64;
+        self.reported.add(unit);
     }
 
     /// Adds to a count; stays at 2⁶⁴−1, which no limit can pay for.
@@ -70,7 +73,7 @@ impl Usage {
 
     /// What was reported.
     pub fn iter(&self) -> impl Iterator<Item = (Unit, u64)> + '_ {
-        Unit::ALL.into_iter().filter(|unit| self.is_reported(*unit)).map(|unit| (unit, self.count(unit)))
+        self.reported.iter().map(|unit| (unit, self.count(unit)))
     }
 }
 

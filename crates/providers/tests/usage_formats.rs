@@ -648,8 +648,110 @@ const PIECES: &[&str] = &[
     "\"results\":[{\"tokenCount\":3}],\"inputTextTokenCount\":4,",
 ];
 
+/// A count, or what stands in its place.
+fn count() -> impl Strategy<Value = serde_json::Value> {
+    prop_oneof![
+        (0..5_000_u64).prop_map(Into::into),
+        Just(u64::MAX.into()),
+        Just(serde_json::Value::Null),
+        Just(serde_json::json!({})),
+        Just(serde_json::json!([7, {"prompt_tokens": 8}])),
+        Just(serde_json::json!("7")),
+    ]
+}
+
+/// The counts of a usage of OpenAI's, as anyone would read them.
+fn plainly(usage: &serde_json::Value) -> Option<Usage> {
+    let at = |place: &str| match usage.pointer(place) {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(count) => count.as_u64().map(Some).ok_or(()),
+    };
+    let (input, output) = (at("/prompt_tokens").ok()??, at("/completion_tokens").ok()??);
+    let total = at("/total_tokens").ok()?.unwrap_or(0);
+    let mut counts = expect(&[(InputTokens, input), (OutputTokens, output.max(total.saturating_sub(input)))]);
+    for (unit, place) in [
+        (CacheReadTokens, "/prompt_tokens_details/cached_tokens"),
+        (InputAudioTokens, "/prompt_tokens_details/audio_tokens"),
+        (OutputAudioTokens, "/completion_tokens_details/audio_tokens"),
+        (OutputReasoningTokens, "/completion_tokens_details/reasoning_tokens"),
+    ] {
+        if let Some(count) = at(place).ok()? {
+            counts.set(unit, count);
+        }
+    }
+    Some(counts)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
+    #[test]
+    fn a_chat_is_read_as_another_reader_of_json_reads_it(
+        members in proptest::collection::vec((0..9_usize, count()), 0..12),
+        text in any::<String>(),
+        is_indented: bool,
+        cut in 1..300_usize,
+    ) {
+        const NAMES: [&str; 9] = [
+            "prompt_tokens", "completion_tokens", "total_tokens", "completion_tokens_details", "prompt_tokens_details",
+            "cached_tokens", "audio_tokens", "reasoning_tokens", "other",
+        ];
+        let mut usage = serde_json::Map::new();
+        for (name, value) in members {
+            let details = ["prompt_tokens_details", "completion_tokens_details"][name % 2];
+            match (name, usage.get_mut(details).and_then(serde_json::Value::as_object_mut)) {
+                (5..8, Some(details)) => _ = details.insert(NAMES[name].to_owned(), value),
+                // Beside the details it is another one's, which the plain reading has not.
+                (5..8, None) => {}
+                _ => _ = usage.insert(NAMES[name].to_owned(), value),
+            }
+        }
+        let answer = serde_json::json!({
+            "id": text,
+            "choices": [{"index": 0, "message": {"content": text, "usage": {}}, "finish_reason": "stop"}],
+            "usage": usage,
+            "model": text,
+        });
+        let answer = if is_indented { serde_json::to_string_pretty(&answer) } else { serde_json::to_string(&answer) };
+        let answer = answer.expect("it can be written");
+        let expected = plainly(&usage.into());
+        let reading = whole(OpenAiChat, JSON, &answer);
+        prop_assert_eq!(counts(&reading), expected.clone());
+        prop_assert!(expected.is_none() || reading.charges[0].model.as_ref() == Some(&text));
+        prop_assert_eq!(read(OpenAiChat, JSON, answer.as_bytes().chunks(cut)), reading);
+    }
+
+    #[test]
+    fn events_that_are_nearly_alike_are_read_alike_in_any_pieces(
+        event in prop_oneof![
+            Just(
+                r#"{"id":"a","model":"m","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}],"usage":null}"#
+                    .to_owned()
+            ),
+            proptest::collection::vec(proptest::sample::select(PIECES), 0..12)
+                .prop_map(|pieces| format!("{{{}}}", pieces.concat())),
+        ],
+        changes in proptest::collection::vec(
+            proptest::option::of((any::<proptest::sample::Index>(), proptest::sample::select(&b"{}[],:\"\\ 0ax"[..]))),
+            1..8,
+        ),
+        cut in prop_oneof![Just(1), 1..200_usize],
+    ) {
+        let mut stream = Vec::new();
+        for change in changes {
+            let mut event = event.clone().into_bytes();
+            if let Some((place, byte)) = change {
+                let place = place.index(event.len());
+                event[place] = byte;
+            }
+            stream.extend([b"data: ", &event[..], b"\n\n"].concat());
+        }
+        stream.extend_from_slice(b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}\n\n");
+        for format in FORMATS {
+            let reading = read_through(format, SSE, [&stream[..]]);
+            prop_assert_eq!(read_through(format, SSE, stream.chunks(cut)), reading);
+        }
+    }
+
     #[test]
     fn any_bytes_are_read_alike_in_any_pieces(
         bytes in prop_oneof![

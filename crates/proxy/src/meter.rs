@@ -16,7 +16,7 @@ use till_core::fields::Fields;
 use till_core::limit::Units;
 use till_providers::Provider;
 use till_providers::unbilled::is_unbilled;
-use till_providers::usage::{Charge, Reading, Unit, Usage, UsageChunkFilter, UsageReader};
+use till_providers::usage::{Charge, Reading, Unit, UsageChunkFilter, UsageReader};
 use till_store::{Hold, KeyEnded, Outcome, TokenCounts};
 
 use crate::authenticate::VerifiedKey;
@@ -71,7 +71,7 @@ impl Meter {
         started: Instant,
     ) -> Self {
         let reader = Box::new(UsageReader::new(measure.format, &answer.fields));
-        let is_stream = is_event_stream(&answer.fields);
+        let is_stream = reader.is_event_stream();
         let filter = (measure.strips_usage_chunk && is_stream).then(UsageChunkFilter::new);
         let output_max = measure.outputs.filter(|_| measure.is_metered).map(|outputs| {
             let tokens = outputs.saturating_mul(hold.steps());
@@ -156,7 +156,7 @@ impl Meter {
         let Self { mut hold, measure, key, status, reader, started, .. } = self;
         let provider = &key.provider;
         let mut reading = reader.finish();
-        let cost = cost(&measure, provider, &reading);
+        let cost = cost(&measure, provider, &mut reading);
         let held = hold.units();
         let reported = Units {
             activations: held.activations,
@@ -213,10 +213,10 @@ fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-fn cost(measure: &Measure, provider: &Provider, reading: &Reading) -> Cost {
+fn cost(measure: &Measure, provider: &Provider, reading: &mut Reading) -> Cost {
     let mut tokens = 0_u64;
     let mut picos = Some(0_u128);
-    for charge in &reading.charges {
+    for charge in &mut reading.charges {
         tokens = tokens.saturating_add(charge.usage.tokens());
         picos = picos.and_then(|picos| picos.checked_add(charge_picos(measure, provider, charge)?));
     }
@@ -227,14 +227,14 @@ fn cost(measure: &Measure, provider: &Provider, reading: &Reading) -> Cost {
     Cost { tokens, spend_nanos: picos.map(|picos| nanos_up(picos).unwrap_or(u64::MAX)) }
 }
 
-fn charge_picos(measure: &Measure, provider: &Provider, charge: &Charge) -> Option<u128> {
+/// What a charge costs, whose context is completed by what the request asked for.
+fn charge_picos(measure: &Measure, provider: &Provider, charge: &mut Charge) -> Option<u128> {
     let named = [charge.model.as_deref(), measure.model.as_deref()];
     let price =
         named.into_iter().flatten().find_map(|model| measure.prices.find(provider.price_id(), model))?;
-    let mut context = measure.context.clone();
-    context.merge(&charge.context);
+    charge.context.complete(&measure.context);
     // Which of the two moments counts is the provider's business.
-    Some(price.cost_picos(&context, [measure.at, (measure.clock)()], &charge.usage))
+    Some(price.cost_picos(&charge.context, [measure.at, (measure.clock)()], &charge.usage))
 }
 
 /// The greater of two amounts, per dimension.
@@ -248,21 +248,20 @@ fn most(one: Units, other: Units) -> Units {
 
 /// The counts that a usage record has.
 fn counts(charges: &[Charge]) -> TokenCounts {
-    let mut all = Usage::default();
-    for charge in charges {
-        all.add_all(&charge.usage);
-    }
-    let sum = |units: &[Unit]| units.iter().fold(0_u64, |sum, unit| sum.saturating_add(all.count(*unit)));
+    let sum = |units: &[Unit]| {
+        let counts = charges.iter().flat_map(|charge| units.iter().map(|unit| charge.usage.count(*unit)));
+        counts.fold(0, u64::saturating_add)
+    };
     TokenCounts {
-        input: all.count(Unit::InputTokens),
-        cache_read: all.count(Unit::CacheReadTokens),
-        cache_write: all.count(Unit::CacheWriteTokens),
-        output: all.count(Unit::OutputTokens),
-        reasoning: all.count(Unit::OutputReasoningTokens),
-        audio_input: all.count(Unit::InputAudioTokens),
-        audio_output: all.count(Unit::OutputAudioTokens),
-        image_input: all.count(Unit::InputImageTokens),
-        image_output: all.count(Unit::OutputImageTokens),
+        input: sum(&[Unit::InputTokens]),
+        cache_read: sum(&[Unit::CacheReadTokens]),
+        cache_write: sum(&[Unit::CacheWriteTokens]),
+        output: sum(&[Unit::OutputTokens]),
+        reasoning: sum(&[Unit::OutputReasoningTokens]),
+        audio_input: sum(&[Unit::InputAudioTokens]),
+        audio_output: sum(&[Unit::OutputAudioTokens]),
+        image_input: sum(&[Unit::InputImageTokens]),
+        image_output: sum(&[Unit::OutputImageTokens]),
         tool_calls: sum(&[
             Unit::WebSearches,
             Unit::SocialSearches,

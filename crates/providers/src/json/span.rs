@@ -8,22 +8,45 @@ pub(crate) fn whole_string(bytes: &[u8]) -> Option<usize> {
     quote_or_escape(bytes).filter(|end| bytes.get(*end) == Some(&b'"'))
 }
 
-/// A number, a word or a string without escapes that ends within these bytes and is a member's, and what stands behind it.
+/// The length of a string that ends within these bytes, which begin behind its first quote, and how many escapes are in
+/// it.
 #[inline]
-pub(crate) fn whole_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let length = match bytes.strip_prefix(b"\"") {
-        Some(quoted) => whole_string(quoted)? + 2,
-        None => run(bytes, &IS_SCALAR),
-    };
-    let (value, rest) = bytes.split_at_checked(length).filter(|(value, _)| !value.is_empty())?;
-    let rest = after_blanks(rest);
-    matches!(rest.first(), Some(b',' | b'}')).then_some((value, rest))
+pub(crate) fn string(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (mut at, mut escapes) = (0, 0);
+    loop {
+        at += quote_or_escape(bytes.get(at..)?)?;
+        if bytes[at] == b'"' {
+            return Some((at, escapes));
+        }
+        at += 2;
+        escapes += 1;
+    }
+}
+
+/// The length of an object or array that ends within these bytes and is nested so deep at most; they begin with its
+/// bracket. Brackets of both kinds are the same here, and what stands between them is not looked at.
+pub(crate) fn nest(bytes: &[u8], depth_max: usize) -> Option<usize> {
+    let (mut at, mut depth) = (0, 0);
+    loop {
+        at += run(&bytes[at..], &IS_FLAT) + 1;
+        match bytes.get(at - 1)? {
+            b'"' => at += string(&bytes[at..])?.0 + 1,
+            b'{' | b'[' if depth == depth_max => return None,
+            b'{' | b'[' => depth += 1,
+            _ => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+        }
+    }
 }
 
 /// What stands behind the blanks with which a text begins, if any.
 #[inline]
 pub(crate) fn after_blanks(mut bytes: &[u8]) -> &[u8] {
-    if !matches!(bytes.first(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+    if bytes.first().is_none_or(|byte| *byte > b' ') {
         return bytes;
     }
     // As lines are indented.

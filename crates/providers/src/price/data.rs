@@ -18,7 +18,7 @@ static FILE: &str = include_str!("../../data/prices.json");
 
 const SOUND: &str = "the built-in price table is sound";
 
-static PROVIDERS: LazyLock<BTreeMap<&str, Entry>> = LazyLock::new(|| entries().collect());
+static PROVIDERS: LazyLock<HashMap<&str, Entry>> = LazyLock::new(|| entries().collect());
 
 /// A provider of the table.
 struct Entry {
@@ -77,6 +77,12 @@ impl Constraint {
         self.hours
     }
 
+    /// Whether it is in force at both moments or at neither.
+    pub(super) fn is_alike(&self, [one, other]: [Timestamp; 2]) -> bool {
+        let is_always = self.from.is_none() && self.hours.is_none();
+        is_always || self.holds(one) == self.holds(other)
+    }
+
     pub(super) fn holds(&self, at: Timestamp) -> bool {
         let minute = at.minute();
         let (day, minute) = (minute / 1440, minute % 1440);
@@ -120,7 +126,7 @@ pub(super) fn date() -> &'static str {
     rest.split_once('"').expect(SOUND).0
 }
 
-/// The providers in the table.
+/// The providers in the table, in any order.
 pub(super) fn ids() -> impl Iterator<Item = &'static str> {
     PROVIDERS.keys().copied()
 }
@@ -157,7 +163,7 @@ impl Entry {
             models.extend(others.map(model));
         }
         models.shrink_to_fit();
-        let mut prices = ProviderPrices { models, own, exact: HashMap::new() };
+        let mut prices = ProviderPrices { models, own, ..ProviderPrices::default() };
         prices.index();
         prices
     }
@@ -185,7 +191,7 @@ fn period(price: Price) -> Period {
         let unit = Unit::from_name(&unit).expect(SOUND);
         (unit, amount.figure())
     };
-    Period { constraint: price.constraint, figures: small(price.per_unit.into_iter().map(figure)) }
+    Period::new(price.constraint, small(price.per_unit.into_iter().map(figure)))
 }
 
 /// A list that takes no more memory than what is in it. Collecting may keep what the list took that it is made of.

@@ -288,10 +288,7 @@ impl PriceRow {
             Some(start) => Clause::StartsWith(start.to_owned()),
             None => Clause::Is(self.model.clone()),
         };
-        let period = |figures: &Vec<(Unit, Figure)>| Period {
-            constraint: Constraint::default(),
-            figures: figures.clone(),
-        };
+        let period = |figures: &Vec<(Unit, Figure)>| Period::new(Constraint::default(), figures.clone());
         let variants = self.asked.iter().map(|AskedPrices { name, value, figures }| Variant {
             when: vec![(name.clone(), value.clone())],
             period: period(figures),

@@ -1,32 +1,28 @@
 //! Prices in force, and sums with them.
 
+use std::borrow::Cow;
+
 use super::{Figure, units_per_figure};
-use crate::usage::{Unit, Usage};
+use crate::usage::{Unit, Units, Usage};
 
 /// The prices of one model for one kind of request at one moment.
 #[derive(Clone, Debug)]
 pub struct Rates<'a> {
     /// Parts before what contains them.
-    figures: Vec<(Unit, &'a Figure)>,
+    figures: Cow<'a, [(Unit, Figure)]>,
     audio_millis_min: u64,
     /// Tokens cost so many tenths of what the figures say.
     token_tenths: u64,
 }
 
 impl<'a> Rates<'a> {
-    pub(super) fn new(
-        mut figures: Vec<(Unit, &'a Figure)>,
-        audio_millis_min: u64,
-        token_tenths: u64,
-    ) -> Self {
-        figures.sort_by_key(|(unit, _)| std::cmp::Reverse(unit.depth()));
+    pub(super) fn new(figures: Cow<'a, [(Unit, Figure)]>, audio_millis_min: u64, token_tenths: u64) -> Self {
         Self { figures, audio_millis_min, token_tenths }
     }
 
     /// A price with what is added to it, rounded up.
     fn with_surcharge(&self, unit: Unit, picos: u64) -> u64 {
-        let is_token = unit.is_input_token() || unit.is_output_token();
-        if !is_token || self.token_tenths == 10 {
+        if self.token_tenths == 10 || !(unit.is_input_token() || unit.is_output_token()) {
             return picos;
         }
         let tenths = u128::from(picos) * u128::from(self.token_tenths);
@@ -34,13 +30,13 @@ impl<'a> Rates<'a> {
     }
 
     /// The price of a unit, if it has one of its own.
-    pub fn figure(&self, unit: Unit) -> Option<&'a Figure> {
-        self.figures.iter().find(|(known, _)| *known == unit).map(|(_, figure)| *figure)
+    pub fn figure(&self, unit: Unit) -> Option<&Figure> {
+        self.figures.iter().find(|(known, _)| *known == unit).map(|(_, figure)| figure)
     }
 
     /// Every price, parts before what contains them.
-    pub fn iter(&self) -> impl Iterator<Item = (Unit, &'a Figure)> + '_ {
-        self.figures.iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = (Unit, &Figure)> {
+        self.figures.iter().map(|(unit, figure)| (*unit, figure))
     }
 
     /// What a usage costs, in pico-dollars; exactly, but that a fraction of the whole sum is rounded up.
@@ -52,7 +48,8 @@ impl<'a> Rates<'a> {
         let input_tokens = usage.count(Unit::InputTokens);
         let mut rests = [0_u64; Unit::COUNT];
         let (mut picos, mut per_hour) = (0_u128, 0_u128);
-        for (index, (unit, figure)) in self.figures.iter().enumerate() {
+        let mut paid = Units::default();
+        for (unit, figure) in self.figures.iter() {
             let count = match *unit {
                 Unit::Requests => 1,
                 Unit::AudioMillis | Unit::InputAudioMillis => self.audio_millis(*unit, usage),
@@ -61,12 +58,16 @@ impl<'a> Rates<'a> {
             if count == 0 {
                 continue;
             }
-            let parts = self.figures[..index].iter().filter(|(part, _)| unit.contains(*part));
-            let rest = parts.map(|(part, _)| rests[*part as usize]).fold(count, u64::saturating_sub);
+            let parts = paid.and(unit.parts()).iter();
+            let rest = parts.map(|part| rests[part as usize]).fold(count, u64::saturating_sub);
             rests[*unit as usize] = rest;
+            paid.add(*unit);
             let amount = u128::from(self.with_surcharge(*unit, figure.at(input_tokens))) * u128::from(rest);
             let sum = if units_per_figure(*unit) == 1 { &mut picos } else { &mut per_hour };
             *sum = sum.saturating_add(amount);
+        }
+        if per_hour == 0 {
+            return picos;
         }
         picos.saturating_add(per_hour.div_ceil(units_per_figure(Unit::AudioMillis).into()))
     }

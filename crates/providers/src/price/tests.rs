@@ -1,6 +1,6 @@
 use till_core::time::Timestamp;
 
-use super::{PriceContext, PriceFile, PriceMistake, PriceTable};
+use super::{ModelPrice, PriceContext, PriceFile, PriceMistake, PriceTable};
 use crate::usage::{Unit, Usage};
 
 const NOW: Timestamp = Timestamp(1_795_262_400_000);
@@ -68,6 +68,25 @@ fn every_price_is_found_under_its_own_name() {
         }
     }
     assert!(seen > 3_000, "{seen}");
+}
+
+#[test]
+fn a_name_is_found_again_as_it_was_found_first() {
+    let table = PriceTable::builtin();
+    // More than are remembered, and again.
+    for round in 0..3 {
+        for number in 0..300 {
+            let name = format!("claude-sonnet-4-5-{number}");
+            let all = table.iter().filter(|(provider, _)| *provider == "anthropic");
+            let first =
+                all.map(|(_, model)| model).find(|model| model.clause.holds(&name)).map(ModelPrice::id);
+            assert_eq!(table.find("anthropic", &name).map(ModelPrice::id), first, "{name} in round {round}");
+            assert!(table.find("anthropic", &format!("no-such-model-{number}")).is_none());
+        }
+    }
+    let dashed = table.find("anthropic", "claude-sonnet-4-5-20250929").map(ModelPrice::id);
+    assert_eq!(dashed, Some("claude-sonnet-4-5"));
+    assert_eq!(table.find("anthropic", "Claude-Sonnet-4-5-20250929").map(ModelPrice::id), dashed);
 }
 
 #[test]

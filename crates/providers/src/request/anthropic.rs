@@ -93,7 +93,7 @@ pub(super) fn window(model: &str, price: Option<&ModelPrice>, betas: Betas) -> R
         return Ok(known);
     }
     let rates = price.map(|price| price.rates(&PriceContext::default(), Timestamp(0)));
-    let figure = rates.and_then(|rates| rates.figure(Unit::InputTokens));
+    let figure = rates.as_ref().and_then(|rates| rates.figure(Unit::InputTokens));
     if figure.is_some_and(|figure| figure.tiers.is_empty()) {
         let rule = "asks for a longer input, whose price is not known for this model. Leave it out.";
         return Err(unbounded("anthropic-beta \"context-1m\"", rule));

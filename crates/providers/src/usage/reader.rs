@@ -78,16 +78,24 @@ impl UsageReader {
     /// For an answer of this format with these headers.
     pub fn new(format: AnswerFormat, headers: &Fields) -> Self {
         let content_type = headers.get("content-type").unwrap_or_default();
-        let content_type = content_type.to_ascii_lowercase();
-        let framing = if content_type.starts_with(b"text/event-stream") {
+        let is = |kind: &[u8]| {
+            content_type.get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind))
+        };
+        let framing = if is(b"text/event-stream") {
             Framing::Events(Events::new())
-        } else if content_type.starts_with(b"application/vnd.amazon.eventstream") {
+        } else if is(b"application/vnd.amazon.eventstream") {
             Framing::Frames(Frames::default())
         } else {
             Framing::Plain
         };
-        let state = State::new(format, headers, !matches!(framing, Framing::Plain));
-        Self { format, framing, scanner: Scanner::new(format::tree(format)), state }
+        let is_stream = !matches!(framing, Framing::Plain);
+        let scanner = Scanner::new(format::tree(format), is_stream);
+        Self { format, framing, scanner, state: State::new(format, headers, is_stream) }
+    }
+
+    /// Whether the answer is a stream of server-sent events.
+    pub fn is_event_stream(&self) -> bool {
+        matches!(self.framing, Framing::Events(_))
     }
 
     /// Reads on.

@@ -4,23 +4,31 @@
 //! looks like usage (in a tool's arguments, in metadata) is not taken for it. Names are compared decoded. What is
 //! found is kept as raw JSON, up to a bound, and read when its document ends.
 
+use std::ops::Range;
+
+use super::shape::Shape;
 use super::tally::{Mark, Tally};
-use crate::json::span::{IS_FLAT, IS_SCALAR, after_blanks, quote_or_escape, run, whole_string, whole_value};
+use super::whole::Whole;
+use crate::json::span::{IS_FLAT, IS_SCALAR, after_blanks, quote_or_escape, run, string};
 
 /// The longest value that is kept, in bytes.
-const CAPTURE_MAX: usize = 64 * 1024;
+pub(super) const CAPTURE_MAX: usize = 64 * 1024;
 
-/// Room for most of them.
-const CAPTURE_USUAL: usize = 256;
+/// Room for those of most documents, and how many they are.
+const RAW_USUAL: usize = 512;
+const PLACES_USUAL: usize = 4;
 
 /// The longest value that is counted by what it says: a word or a small number.
-const MARK_MAX: usize = 64;
+pub(super) const MARK_MAX: usize = 64;
 
 /// The longest name that is looked at; longer ones are none of ours.
 const NAME_MAX: usize = 256;
 
 /// The deepest nesting that is followed. Deeper documents are not read.
 const DEPTH_MAX: usize = 256;
+
+/// How many times some bytes are looked at for members that come whole, and may then be cut after all.
+const CUTS_MAX: usize = 8;
 
 /// A place in the tree of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +72,7 @@ pub(super) enum Field {
     Wrapped,
 }
 
-/// What is at a name below a node.
+/// What is to be done with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Into(Node),
@@ -75,6 +83,16 @@ pub(super) enum Step {
 
 /// The tree of a format.
 pub(super) type Tree = fn(Node, &[u8]) -> Step;
+
+/// What is at a name below a node.
+#[inline]
+pub(super) fn step(tree: Tree, node: Node, name: &[u8]) -> Step {
+    match node {
+        Node::Nothing => Step::Into(Node::Nothing),
+        Node::Text if is_text_name(name) => Step::Into(Node::Text),
+        node => tree(node, name),
+    }
+}
 
 /// Whether this names generated text inside of a [`Node::Text`].
 fn is_text_name(name: &[u8]) -> bool {
@@ -93,10 +111,12 @@ fn is_text_name(name: &[u8]) -> bool {
 }
 
 /// What one document said.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Found {
-    /// The wanted values: of each field the last one, as readers of JSON take it.
-    pub values: Vec<(Field, Vec<u8>)>,
+    /// The wanted values one behind the other, as raw JSON.
+    raw: Vec<u8>,
+    /// Where each of them is: of each field the last one, as readers of JSON take it.
+    places: Vec<(Field, Range<usize>)>,
     pub tally: Tally,
     /// The document is one of an array, and others may follow.
     pub in_array: bool,
@@ -105,19 +125,57 @@ pub(super) struct Found {
 impl Found {
     /// A value as raw JSON.
     pub(super) fn raw(&self, wanted: Field) -> Option<&[u8]> {
-        self.values.iter().find(|(field, _)| *field == wanted).map(|(_, raw)| &raw[..])
+        self.iter().find(|(field, _)| *field == wanted).map(|(_, raw)| raw)
     }
 
-    fn keep(&mut self, field: Field, raw: Vec<u8>) {
-        match self.values.iter_mut().find(|(known, _)| *known == field) {
-            Some((_, known)) => *known = raw,
-            None => self.values.push((field, raw)),
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Field, &[u8])> {
+        self.places.iter().map(|(field, place)| (*field, &self.raw[place.clone()]))
+    }
+
+    /// Forgets a value.
+    pub(super) fn forget(&mut self, unwanted: Field) {
+        self.places.retain(|(field, _)| *field != unwanted);
+    }
+
+    /// Keeps a value.
+    pub(super) fn keep(&mut self, field: Field, raw: &[u8]) {
+        if self.places.is_empty() {
+            // What most documents have.
+            self.raw.reserve(RAW_USUAL);
+            self.places.reserve(PLACES_USUAL);
+        }
+        if let Some((_, place)) = self.places.iter_mut().find(|(known, _)| *known == field) {
+            // The room of the value before is for this one, so that any number of them takes no more.
+            let (start, length) = (place.start, raw.len());
+            let before = std::mem::replace(place, start..start + length);
+            self.raw.splice(before.clone(), raw.iter().copied());
+            for (_, place) in self.places.iter_mut().filter(|(_, place)| place.start >= before.end) {
+                *place = place.start + length - before.len()..place.end + length - before.len();
+            }
+        } else {
+            let start = self.raw.len();
+            self.raw.extend_from_slice(raw);
+            self.places.push((field, start..self.raw.len()));
         }
     }
 
-    /// Begins anew. The room of its values goes to `spare`: the next document of a stream usually has the same ones.
-    fn clear(&mut self, spare: &mut Vec<Vec<u8>>) {
-        spare.extend(self.values.drain(..).map(|(_, raw)| raw));
+    /// Up to where it goes, for [`Found::truncate`].
+    fn length(&self) -> (usize, usize, Tally) {
+        (self.raw.len(), self.places.len(), self.tally)
+    }
+
+    /// Forgets what was found since then, if no value took the place of another.
+    fn truncate(&mut self, (raw, places, tally): (usize, usize, Tally)) {
+        self.raw.truncate(raw);
+        self.places.truncate(places);
+        self.tally = tally;
+    }
+
+    /// Begins anew.
+    fn clear(&mut self) {
+        self.raw.clear();
+        self.places.clear();
         self.tally = Tally::default();
         self.in_array = false;
     }
@@ -134,14 +192,18 @@ pub(super) struct Scanner {
     /// What the value to come is.
     next: Step,
     capture: Option<Capture>,
-    /// Room for values to come.
-    spare: Vec<Vec<u8>>,
+    /// What was captured of it.
+    captured: Vec<u8>,
     found: Found,
     /// Bytes of generated text so far, counted from below.
     text_bytes: u64,
     in_scalar: bool,
     /// Too deep to be followed.
     is_lost: bool,
+    /// That of the documents before, in a stream.
+    shape: Option<Box<Shape>>,
+    /// Members that did not come whole with the bytes that came last.
+    cuts: usize,
 }
 
 #[derive(Debug)]
@@ -163,7 +225,6 @@ struct Text {
 struct Capture {
     wanted: Wanted,
     depth: usize,
-    raw: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +243,8 @@ impl Wanted {
 }
 
 impl Scanner {
-    pub(super) fn new(tree: Tree) -> Self {
+    /// For one document or several, or for a stream of them.
+    pub(super) fn new(tree: Tree, is_stream: bool) -> Self {
         Self {
             tree,
             levels: Vec::new(),
@@ -191,11 +253,13 @@ impl Scanner {
             name: Vec::new(),
             next: Step::Into(Node::Root),
             capture: None,
-            spare: Vec::new(),
+            captured: Vec::new(),
             found: Found::default(),
             text_bytes: 0,
             in_scalar: false,
             is_lost: false,
+            shape: is_stream.then(Box::default),
+            cuts: 0,
         }
     }
 
@@ -210,13 +274,14 @@ impl Scanner {
         self.string = None;
         self.next = Step::Into(Node::Root);
         self.capture = None;
-        self.found.clear(&mut self.spare);
+        self.found.clear();
         self.in_scalar = false;
         self.is_lost = false;
     }
 
     /// Reads on. Calls `end` with what was wanted whenever an object at the root, or in an array at the root, ends.
     pub(super) fn push(&mut self, mut bytes: &[u8], end: &mut impl FnMut(&mut Found)) {
+        self.cuts = 0;
         while !bytes.is_empty() && !self.is_lost {
             if self.string.is_some() {
                 bytes = self.push_string(bytes);
@@ -249,7 +314,7 @@ impl Scanner {
             match bytes.get(at) {
                 Some(b'"') => {
                     at += 1;
-                    let Some(length) = whole_string(&bytes[at..]) else {
+                    let Some((length, _)) = string(&bytes[at..]) else {
                         self.string = Some(Text { is_name: false, is_counted: false, is_escaped: false });
                         break;
                     };
@@ -326,11 +391,7 @@ impl Scanner {
     fn end_name(&mut self, name: &[u8]) {
         let Some(level) = self.levels.last_mut() else { return };
         level.expects_name = false;
-        self.next = match level.node {
-            Node::Nothing => Step::Into(Node::Nothing),
-            Node::Text if is_text_name(name) => Step::Into(Node::Text),
-            node => (self.tree)(node, name),
-        };
+        self.next = step(self.tree, level.node, name);
     }
 
     /// One thing that counts: a name, the beginning of another string, a bracket, a run of blanks or of another value.
@@ -348,6 +409,11 @@ impl Scanner {
                 self.keep_value(token);
             }
             b'{' | b'[' => {
+                if self.levels.is_empty()
+                    && let Some(rest) = self.push_document(bytes, end)
+                {
+                    return rest;
+                }
                 self.begin_value();
                 self.keep_value(token);
                 let node = match self.next {
@@ -360,32 +426,22 @@ impl Scanner {
                 }
                 let is_object = token == b"{";
                 self.levels.push(Level { is_object, node, expects_name: is_object });
-                if is_object {
-                    return self.push_members(rest);
-                }
+                return self.push_members(rest, end);
             }
             b'}' | b']' => {
                 self.end_scalar();
                 self.keep_value(token);
-                let Some(level) = self.levels.pop() else { return rest };
-                let is_document = level.is_object
-                    && self.levels.iter().all(|outer| !outer.is_object && outer.node == Node::Root);
-                self.end_value();
-                if is_document {
-                    self.found.in_array = !self.levels.is_empty();
-                    end(&mut self.found);
-                    self.found.clear(&mut self.spare);
-                }
+                self.end_level(end);
             }
             b',' => {
                 self.end_scalar();
                 self.keep_value(token);
                 if let Some(level) = self.levels.last_mut() {
                     level.expects_name = level.is_object;
-                    if level.is_object {
-                        return self.push_members(rest);
+                    if !level.is_object {
+                        self.next = Step::Into(level.node);
                     }
-                    self.next = Step::Into(level.node);
+                    return self.push_members(rest, end);
                 }
             }
             b':' => self.keep_value(token),
@@ -406,40 +462,71 @@ impl Scanner {
         rest
     }
 
-    /// Takes members of the innermost object that come whole and have plain values, as nearly all do, and the name of the
-    /// first that is different. What is behind that is read piece by piece, and so is everything that is cut: both ways
-    /// come to the same.
-    fn push_members<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
-        if self.capture.is_some() || self.in_scalar || self.node() == Node::Nothing {
+    /// Takes a document of a stream that comes whole, without reading it if it is of the same shape as those before.
+    fn push_document<'b>(&mut self, bytes: &'b [u8], end: &mut impl FnMut(&mut Found)) -> Option<&'b [u8]> {
+        let inside = bytes.strip_prefix(b"{").filter(|_| !self.in_scalar && self.capture.is_none())?;
+        let shape = self.shape.as_deref_mut()?;
+        if let Some((rest, text_bytes)) = shape.strip(bytes) {
+            self.text_bytes += text_bytes;
+            end(&mut shape.found);
+            return Some(rest);
+        }
+        if !shape.learns() {
+            self.shape = None;
+            return None;
+        }
+        let mut whole = Whole {
+            tree: self.tree,
+            found: &mut self.found,
+            text_bytes: self.text_bytes,
+            holes: Some(&mut shape.holes),
+        };
+        let Some(rest) = whole.members(inside, Node::Root, DEPTH_MAX - 1) else {
+            self.found.clear();
+            return None;
+        };
+        self.text_bytes = whole.text_bytes;
+        shape.learn(&bytes[..bytes.len() - rest.len()], rest.len(), &self.found);
+        end(&mut self.found);
+        self.found.clear();
+        Some(rest)
+    }
+
+    /// Takes members of the innermost object that come whole, and its end. Nearly always that is all there is. What is cut is
+    /// read piece by piece, and so is everything that is unusual: both ways come to the same.
+    fn push_members<'b>(&mut self, mut bytes: &'b [u8], end: &mut impl FnMut(&mut Found)) -> &'b [u8] {
+        let node = self.node();
+        if node == Node::Nothing || !self.expects_name() || self.in_scalar || self.capture.is_some() {
             return bytes;
         }
-        loop {
-            let quoted = after_blanks(bytes).strip_prefix(b"\"");
-            let Some((quoted, length)) = quoted.and_then(|quoted| Some((quoted, whole_string(quoted)?)))
-            else {
-                return bytes;
+        while self.cuts < CUTS_MAX {
+            let before = self.found.length();
+            let mut whole =
+                Whole { tree: self.tree, found: &mut self.found, text_bytes: self.text_bytes, holes: None };
+            let Some(rest) = whole.member(bytes, node, DEPTH_MAX - self.levels.len()) else {
+                self.found.truncate(before);
+                self.cuts += 1;
+                break;
             };
-            self.end_name(&quoted[..length]);
-            bytes = after_blanks(&quoted[length + 1..]);
-            bytes = after_blanks(bytes.strip_prefix(b":").unwrap_or(bytes));
-            let Some((value, rest)) = whole_value(bytes) else { return bytes };
-            match std::mem::replace(&mut self.next, Step::Into(Node::Nothing)) {
-                Step::Into(Node::Text) if value[0] == b'"' => self.text_bytes += value.len() as u64 - 2,
-                Step::Into(_) => {}
-                next if value.len() > MARK_MAX => {
-                    self.next = next;
-                    return bytes;
-                }
-                Step::Keep(field) => {
-                    let mut raw = self.room();
-                    raw.extend_from_slice(value);
-                    self.found.keep(field, raw);
-                }
-                Step::Count(mark) => self.found.tally.count(mark, value),
-            }
-            let Some(rest) = rest.strip_prefix(b",") else { return rest };
+            self.text_bytes = whole.text_bytes;
+            let Some(rest) = rest.strip_prefix(b",") else {
+                self.end_level(end);
+                return &rest[1..];
+            };
             bytes = rest;
-            self.expect_name();
+            self.next = Step::Into(Node::Nothing);
+        }
+        bytes
+    }
+
+    /// The innermost object or array has ended.
+    fn end_level(&mut self, end: &mut impl FnMut(&mut Found)) {
+        let Some(level) = self.levels.pop() else { return };
+        self.end_value();
+        if level.is_object && self.levels.iter().all(|outer| !outer.is_object && outer.node == Node::Root) {
+            self.found.in_array = !self.levels.is_empty();
+            end(&mut self.found);
+            self.found.clear();
         }
     }
 
@@ -453,30 +540,17 @@ impl Scanner {
             Step::Keep(field) => Wanted::Field(field),
             Step::Count(mark) => Wanted::Mark(mark),
         };
-        self.capture = Some(Capture { wanted, depth: self.levels.len(), raw: self.room() });
+        self.captured.clear();
+        self.capture = Some(Capture { wanted, depth: self.levels.len() });
     }
 
     fn expects_name(&self) -> bool {
         self.levels.last().is_some_and(|level| level.is_object && level.expects_name)
     }
 
-    /// The next thing in the innermost object is a name.
-    fn expect_name(&mut self) {
-        if let Some(level) = self.levels.last_mut() {
-            level.expects_name = true;
-        }
-    }
-
     /// Where the innermost object or array is.
     fn node(&self) -> Node {
         self.levels.last().map_or(Node::Root, |level| level.node)
-    }
-
-    /// Room for a value.
-    fn room(&mut self) -> Vec<u8> {
-        let mut room = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CAPTURE_USUAL));
-        room.clear();
-        room
     }
 
     fn end_scalar(&mut self) {
@@ -490,11 +564,8 @@ impl Scanner {
         let depth = self.levels.len();
         if let Some(capture) = self.capture.take_if(|capture| capture.depth == depth) {
             match capture.wanted {
-                Wanted::Field(field) => self.found.keep(field, capture.raw),
-                Wanted::Mark(mark) => {
-                    self.found.tally.count(mark, &capture.raw);
-                    self.spare.push(capture.raw);
-                }
+                Wanted::Field(field) => self.found.keep(field, &self.captured),
+                Wanted::Mark(mark) => self.found.tally.count(mark, &self.captured),
             }
         }
         self.next = match self.levels.last() {
@@ -516,10 +587,10 @@ impl Scanner {
     }
 
     fn keep_value(&mut self, bytes: &[u8]) {
-        if let Some(capture) = &mut self.capture {
+        if let Some(capture) = &self.capture {
             // One beyond the bound can't be read any more, which is what it is to be.
-            let room = (capture.wanted.length_max() + 1).saturating_sub(capture.raw.len());
-            capture.raw.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            let room = (capture.wanted.length_max() + 1).saturating_sub(self.captured.len());
+            self.captured.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
     }
 }

@@ -167,11 +167,51 @@ const fn kind(
     Kind { unit, name, family, direction, modality, class }
 }
 
-/// A bit per unit that is a part, for each unit.
-static PARTS: LazyLock<[u64; Unit::COUNT]> = LazyLock::new(|| {
+/// The parts of each unit.
+static PARTS: LazyLock<[Units; Unit::COUNT]> = LazyLock::new(|| {
     let parts = |whole: Unit| Unit::ALL.into_iter().filter(move |part| whole.covers(*part));
-    Unit::ALL.map(|whole| parts(whole).fold(0, |bits, part| bits | 1 << part as u64))
+    Unit::ALL.map(|whole| parts(whole).collect())
 });
+
+/// Some units: a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Units(u64);
+
+impl Units {
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn has(self, unit: Unit) -> bool {
+        self.0 & (1 << unit as u64) != 0
+    }
+
+    pub(crate) fn add(&mut self, unit: Unit) {
+        self.0 |= 1 << unit as u64;
+    }
+
+    /// Those that are among others too.
+    pub(crate) fn and(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
+    /// In the order of the enum.
+    pub(crate) fn iter(mut self) -> impl Iterator<Item = Unit> {
+        std::iter::from_fn(move || {
+            let unit = Unit::ALL.get(self.0.trailing_zeros() as usize)?;
+            self.0 &= self.0 - 1;
+            Some(*unit)
+        })
+    }
+}
+
+impl FromIterator<Unit> for Units {
+    fn from_iter<T: IntoIterator<Item = Unit>>(units: T) -> Self {
+        let mut all = Self::default();
+        units.into_iter().for_each(|unit| all.add(unit));
+        all
+    }
+}
 
 impl Unit {
     /// How many there are.
@@ -252,7 +292,12 @@ impl Unit {
 
     /// Whether `part` is counted in this unit too, as cached input is in the input. A unit is no part of itself.
     pub fn contains(self, part: Self) -> bool {
-        PARTS[self as usize] & (1 << part as u64) != 0
+        self.parts().has(part)
+    }
+
+    /// The units that are counted in this one too.
+    pub(crate) fn parts(self) -> Units {
+        PARTS[self as usize]
     }
 
     /// The same by what the units count.

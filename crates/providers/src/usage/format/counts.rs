@@ -1,6 +1,8 @@
 //! The counts in a usage object, per format.
 
-use super::money::{Rounding, decimal};
+use std::borrow::Cow;
+
+use super::money::{COST_NAMES, Rounding, decimal, stated_cost};
 use super::value::{Object, Value};
 use crate::usage::{Charge, Unit, Usage};
 
@@ -8,141 +10,196 @@ use crate::usage::{Charge, Unit, Usage};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-/// A count at a path; absent and null are none.
-fn at(usage: &Object<'_>, path: &[&str]) -> Result<Option<u64>, Unreadable> {
-    let (first, rest) = path.split_first().expect("a path has a step");
-    let mut value = usage.get(first);
-    for step in rest {
-        value = value.and_then(|value| value.get(step));
-    }
+/// A count; absent and null are none.
+fn counted(value: Option<Value<'_>>) -> Result<Option<u64>, Unreadable> {
     value.filter(|value| !value.is_null()).map(count).transpose()
 }
 
-fn count(value: &Value<'_>) -> Result<u64, Unreadable> {
-    // Some write whole numbers as 12.0.
-    let number = value.as_number().ok_or(Unreadable)?;
-    if let Some(count) = number.as_u64() {
+fn count(value: Value<'_>) -> Result<u64, Unreadable> {
+    if let Some(count) = value.as_digits() {
         return Ok(count);
     }
-    let text = number.to_string();
+    // Some write whole numbers as 12.0.
+    let text = value.as_number().ok_or(Unreadable)?.to_string();
     let whole = text.strip_suffix(".0").unwrap_or(&text);
     whole.parse().map_err(|_| Unreadable)
 }
 
 /// Takes over the counts that are there.
-fn take(usage: &Object<'_>, to: &mut Usage, rows: &[(Unit, &[&str])]) -> Result<(), Unreadable> {
-    for (unit, path) in rows {
-        if let Some(count) = at(usage, path)? {
-            to.set(*unit, count);
+fn take<const N: usize>(
+    to: &mut Usage,
+    units: [Unit; N],
+    values: [Option<Value<'_>>; N],
+) -> Result<(), Unreadable> {
+    for (unit, value) in units.into_iter().zip(values) {
+        if let Some(count) = counted(value)? {
+            to.set(unit, count);
         }
     }
     Ok(())
 }
 
-/// Chat and completions of OpenAI and those that copy it; embeddings, which have no output.
-pub(super) fn chat(usage: &Object<'_>) -> Result<Usage, Unreadable> {
-    let input = at(usage, &["prompt_tokens"])?.ok_or(Unreadable)?;
-    let mut output = at(usage, &["completion_tokens"])?.unwrap_or(0);
-    let mut counts = Usage::default();
-    take(
-        usage,
-        &mut counts,
-        &[
-            (Unit::CacheReadTokens, &["cached_tokens"]),
-            // DeepSeek, <https://api-docs.deepseek.com/guides/kv_cache>.
-            (Unit::CacheReadTokens, &["prompt_cache_hit_tokens"]),
-            (Unit::CacheReadTokens, &["prompt_tokens_details", "cached_tokens"]),
-            (Unit::CacheWriteTokens, &["prompt_tokens_details", "cache_write_tokens"]),
-            (Unit::InputAudioTokens, &["prompt_tokens_details", "audio_tokens"]),
-            (Unit::OutputAudioTokens, &["completion_tokens_details", "audio_tokens"]),
-            (Unit::OutputReasoningTokens, &["completion_tokens_details", "reasoning_tokens"]),
-            // Perplexity, <https://docs.perplexity.ai/getting-started/pricing>.
-            (Unit::WebSearches, &["num_search_queries"]),
-        ],
-    )?;
-    // Mistral charges audio by its length, <https://docs.mistral.ai/api/#tag/chat>. Without any it may be an empty object.
-    if let Some(seconds) = usage.get("prompt_audio_seconds").filter(|seconds| seconds.as_number().is_some()) {
-        let millis = decimal(seconds, 3, Rounding::Up).and_then(|millis| u64::try_from(millis).ok());
-        counts.set(Unit::InputAudioMillis, millis.ok_or(Unreadable)?);
-    }
-    if ["search_context_size", "num_search_queries", "citation_tokens"]
-        .iter()
-        .any(|name| usage.contains(name))
-    {
-        // Perplexity bills both beside the completion, and its total has neither.
-        for (unit, name) in [
-            (Unit::OutputCitationTokens, "citation_tokens"),
-            (Unit::OutputReasoningTokens, "reasoning_tokens"),
-        ] {
-            if let Some(count) = at(usage, &[name])? {
-                counts.set(unit, count);
-                output = output.saturating_add(count);
-            }
+/// The values of these names, in an object that need not be there.
+#[inline]
+fn pick<'a, const N: usize>(object: Option<Value<'a>>, names: [&str; N]) -> [Option<Value<'a>>; N] {
+    object.and_then(Value::as_object).map_or([None; N], |object| object.pick(names))
+}
+
+/// Chat and completions of OpenAI and those that copy it; embeddings, which have no output. The counts, and the cost that
+/// they state.
+pub(super) fn chat(usage: Object<'_>, needs_output: bool) -> (Result<Usage, Unreadable>, Option<u128>) {
+    let [ticks, cost, is_byok, cost_details] = COST_NAMES;
+    let [
+        prompt,
+        completion,
+        total,
+        prompt_details,
+        completion_details,
+        cached,
+        cache_hits,
+        searches,
+        audio_seconds,
+        context_size,
+        citations,
+        reasoning,
+        stated @ ..,
+    ] = usage.pick([
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+        "cached_tokens",
+        // DeepSeek, <https://api-docs.deepseek.com/guides/kv_cache>.
+        "prompt_cache_hit_tokens",
+        // Perplexity, <https://docs.perplexity.ai/getting-started/pricing>.
+        "num_search_queries",
+        // Mistral charges audio by its length, <https://docs.mistral.ai/api/#tag/chat>.
+        "prompt_audio_seconds",
+        "search_context_size",
+        "citation_tokens",
+        "reasoning_tokens",
+        ticks,
+        cost,
+        is_byok,
+        cost_details,
+    ]);
+    let counts = || {
+        let input = counted(prompt)?.ok_or(Unreadable)?;
+        let mut output = match counted(completion)? {
+            None if needs_output => return Err(Unreadable),
+            output => output.unwrap_or(0),
+        };
+        let mut counts = Usage::default();
+        let [cache_read, cache_write, audio] =
+            pick(prompt_details, ["cached_tokens", "cache_write_tokens", "audio_tokens"]);
+        let reads = [cached, cache_hits, cache_read];
+        take(&mut counts, [Unit::CacheReadTokens; 3], reads)?;
+        take(&mut counts, [Unit::CacheWriteTokens, Unit::InputAudioTokens], [cache_write, audio])?;
+        let details = pick(completion_details, ["audio_tokens", "reasoning_tokens"]);
+        take(&mut counts, [Unit::OutputAudioTokens, Unit::OutputReasoningTokens], details)?;
+        take(&mut counts, [Unit::WebSearches], [searches])?;
+        // Without any audio it may be an empty object.
+        if let Some(seconds) = audio_seconds.filter(|seconds| seconds.as_number().is_some()) {
+            counts.set(Unit::InputAudioMillis, millis(seconds)?);
         }
-    } else if let Some(total) = at(usage, &["total_tokens"])? {
-        // xAI counts reasoning beside the completion, not in it, <https://docs.x.ai/docs/guides/reasoning>; the total
-        // has both.
-        output = output.max(total.saturating_sub(input));
-    }
-    counts.set(Unit::InputTokens, input);
-    counts.set(Unit::OutputTokens, output);
-    Ok(counts)
+        if context_size.or(searches).or(citations).is_some() {
+            // Perplexity bills both beside the completion, and its total has neither.
+            for (unit, value) in
+                [(Unit::OutputCitationTokens, citations), (Unit::OutputReasoningTokens, reasoning)]
+            {
+                if let Some(count) = counted(value)? {
+                    counts.set(unit, count);
+                    output = output.saturating_add(count);
+                }
+            }
+        } else if let Some(total) = counted(total)? {
+            // xAI counts reasoning beside the completion, not in it, <https://docs.x.ai/docs/guides/reasoning>; the total
+            // has both.
+            output = output.max(total.saturating_sub(input));
+        }
+        counts.set(Unit::InputTokens, input);
+        counts.set(Unit::OutputTokens, output);
+        Ok(counts)
+    };
+    (counts(), stated_cost(stated))
+}
+
+/// Milliseconds, of seconds.
+fn millis(seconds: Value<'_>) -> Result<u64, Unreadable> {
+    let millis = decimal(seconds, 3, Rounding::Up).and_then(|millis| u64::try_from(millis).ok());
+    millis.ok_or(Unreadable)
 }
 
 /// OpenAI's Responses, <https://platform.openai.com/docs/api-reference/responses/object>; images, whose details are by
 /// modality, <https://platform.openai.com/docs/api-reference/images/object>; transcriptions, which write
 /// `input_token_details`, <https://platform.openai.com/docs/api-reference/audio/json-object>.
-pub(super) fn responses(usage: &Object<'_>) -> Result<Usage, Unreadable> {
+pub(super) fn responses(usage: Object<'_>) -> Result<Usage, Unreadable> {
+    let [kind, seconds, input, output, inputs, outputs, transcribed] = usage.pick([
+        "type",
+        "seconds",
+        "input_tokens",
+        "output_tokens",
+        "input_tokens_details",
+        "output_tokens_details",
+        "input_token_details",
+    ]);
     let mut counts = Usage::default();
-    if usage.get("type").and_then(Value::as_str) == Some("duration") {
-        // Milliseconds.
-        let millis = usage.get("seconds").and_then(|seconds| decimal(seconds, 3, Rounding::Up));
-        let millis = millis.and_then(|millis| u64::try_from(millis).ok()).ok_or(Unreadable)?;
-        counts.set(Unit::AudioMillis, millis);
+    if kind.and_then(Value::as_str).as_deref() == Some("duration") {
+        counts.set(Unit::AudioMillis, millis(seconds.ok_or(Unreadable)?)?);
         return Ok(counts);
     }
-    counts.set(Unit::InputTokens, at(usage, &["input_tokens"])?.ok_or(Unreadable)?);
-    counts.set(Unit::OutputTokens, at(usage, &["output_tokens"])?.ok_or(Unreadable)?);
+    counts.set(Unit::InputTokens, counted(input)?.ok_or(Unreadable)?);
+    counts.set(Unit::OutputTokens, counted(output)?.ok_or(Unreadable)?);
     take(
-        usage,
         &mut counts,
-        &[
-            (Unit::CacheReadTokens, &["input_tokens_details", "cached_tokens"]),
-            (Unit::CacheWriteTokens, &["input_tokens_details", "cache_write_tokens"]),
-            (Unit::InputTextTokens, &["input_tokens_details", "text_tokens"]),
-            (Unit::InputTextTokens, &["input_token_details", "text_tokens"]),
-            (Unit::InputImageTokens, &["input_tokens_details", "image_tokens"]),
-            (Unit::InputAudioTokens, &["input_tokens_details", "audio_tokens"]),
-            (Unit::InputAudioTokens, &["input_token_details", "audio_tokens"]),
-            (Unit::OutputTextTokens, &["output_tokens_details", "text_tokens"]),
-            (Unit::OutputImageTokens, &["output_tokens_details", "image_tokens"]),
-            (Unit::OutputReasoningTokens, &["output_tokens_details", "reasoning_tokens"]),
+        [
+            Unit::CacheReadTokens,
+            Unit::CacheWriteTokens,
+            Unit::InputTextTokens,
+            Unit::InputImageTokens,
+            Unit::InputAudioTokens,
         ],
+        pick(inputs, ["cached_tokens", "cache_write_tokens", "text_tokens", "image_tokens", "audio_tokens"]),
+    )?;
+    take(
+        &mut counts,
+        [Unit::InputTextTokens, Unit::InputAudioTokens],
+        pick(transcribed, ["text_tokens", "audio_tokens"]),
+    )?;
+    take(
+        &mut counts,
+        [Unit::OutputTextTokens, Unit::OutputImageTokens, Unit::OutputReasoningTokens],
+        pick(outputs, ["text_tokens", "image_tokens", "reasoning_tokens"]),
     )?;
     Ok(counts)
 }
 
 /// Anthropic, where cached input stands beside the input and not in it:
 /// <https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance>.
-pub(super) fn anthropic(usage: &Object<'_>) -> Result<Usage, Unreadable> {
-    let input = at(usage, &["input_tokens"])?.ok_or(Unreadable)?;
-    let output = at(usage, &["output_tokens"])?.ok_or(Unreadable)?;
-    let written = at(usage, &["cache_creation_input_tokens"])?;
-    let read = at(usage, &["cache_read_input_tokens"])?;
-    let whole = input.saturating_add(written.unwrap_or(0)).saturating_add(read.unwrap_or(0));
+pub(super) fn anthropic(usage: Object<'_>) -> Result<Usage, Unreadable> {
+    let [input, output, written, read, written_for, tools, outputs] = usage.pick([
+        "input_tokens",
+        "output_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "cache_creation",
+        "server_tool_use",
+        "output_tokens_details",
+    ]);
+    let input = counted(input)?.ok_or(Unreadable)?;
+    let output = counted(output)?.ok_or(Unreadable)?;
+    let beside = [counted(written)?, counted(read)?].map(Option::unwrap_or_default);
+    let whole = beside.into_iter().fold(input, u64::saturating_add);
     let mut counts = Usage::from_iter([(Unit::InputTokens, whole), (Unit::OutputTokens, output)]);
+    take(&mut counts, [Unit::CacheWriteTokens, Unit::CacheReadTokens], [written, read])?;
     take(
-        usage,
         &mut counts,
-        &[
-            (Unit::CacheWriteTokens, &["cache_creation_input_tokens"]),
-            (Unit::CacheReadTokens, &["cache_read_input_tokens"]),
-            (Unit::CacheWrite5mTokens, &["cache_creation", "ephemeral_5m_input_tokens"]),
-            (Unit::CacheWrite1hTokens, &["cache_creation", "ephemeral_1h_input_tokens"]),
-            (Unit::WebSearches, &["server_tool_use", "web_search_requests"]),
-            (Unit::OutputReasoningTokens, &["output_tokens_details", "thinking_tokens"]),
-        ],
+        [Unit::CacheWrite5mTokens, Unit::CacheWrite1hTokens],
+        pick(written_for, ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"]),
     )?;
+    take(&mut counts, [Unit::WebSearches], pick(tools, ["web_search_requests"]))?;
+    take(&mut counts, [Unit::OutputReasoningTokens], pick(outputs, ["thinking_tokens"]))?;
     Ok(counts)
 }
 
@@ -151,19 +208,19 @@ pub(super) fn anthropic(usage: &Object<'_>) -> Result<Usage, Unreadable> {
 /// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool>,
 /// <https://platform.claude.com/docs/en/build-with-claude/compaction>.
 pub(super) fn anthropic_others(
-    usage: &Object<'_>,
+    iterations: Option<Value<'_>>,
     answered: Option<&str>,
 ) -> Result<Vec<Charge>, Unreadable> {
     let mut charges = Vec::new();
-    for iteration in usage.get("iterations").map_or(&[][..], Value::items) {
+    for iteration in iterations.into_iter().flat_map(Value::items) {
         let iteration = iteration.as_object().ok_or(Unreadable)?;
-        let model = iteration.get("model").and_then(Value::as_str).or(answered);
-        let kind = iteration.get("type").and_then(Value::as_str);
-        if matches!(kind, Some("message" | "fallback_message")) && model == answered {
+        let [model, kind] = iteration.pick(["model", "type"]).map(|value| value.and_then(Value::as_str));
+        let model = model.or(answered.map(Cow::Borrowed));
+        if matches!(kind.as_deref(), Some("message" | "fallback_message")) && model.as_deref() == answered {
             continue;
         }
         charges.push(Charge {
-            model: model.map(str::to_owned),
+            model: model.map(Cow::into_owned),
             usage: anthropic(iteration)?,
             context: crate::price::PriceContext::default(),
         });
@@ -175,40 +232,56 @@ pub(super) fn anthropic_others(
 /// <https://ai.google.dev/api/generate-content#UsageMetadata>.
 ///
 /// `None` where there are no counts in it: Vertex names the kind of traffic in every chunk, and the counts in the last.
-pub(super) fn gemini(usage: &Object<'_>) -> Result<Option<Usage>, Unreadable> {
+pub(super) fn gemini(usage: Object<'_>) -> Result<Option<Usage>, Unreadable> {
+    let [
+        prompt,
+        tools,
+        candidates,
+        thoughts,
+        cached,
+        prompt_details,
+        embedded_details,
+        candidates_details,
+        cached_details,
+        tools_details,
+    ] = usage.pick([
+        "promptTokenCount",
+        "toolUsePromptTokenCount",
+        "candidatesTokenCount",
+        "thoughtsTokenCount",
+        "cachedContentTokenCount",
+        "promptTokensDetails",
+        // Of embeddings.
+        "promptTokenDetails",
+        "candidatesTokensDetails",
+        "cacheTokensDetails",
+        "toolUsePromptTokensDetails",
+    ]);
     let mut counts = Usage::default();
-    let thoughts = at(usage, &["thoughtsTokenCount"])?;
-    let tools = at(usage, &["toolUsePromptTokenCount"])?;
-    let candidates = at(usage, &["candidatesTokenCount"])?;
-    let prompt = at(usage, &["promptTokenCount"])?;
-    if [prompt, tools, candidates, thoughts].iter().all(Option::is_none) {
+    let (prompt, candidates) = (counted(prompt)?, counted(candidates)?);
+    let (added, thought) = (counted(tools)?, counted(thoughts)?);
+    if [prompt, added, candidates, thought].iter().all(Option::is_none) {
         return Ok(None);
     }
-    counts.set(Unit::InputTokens, prompt.unwrap_or(0).saturating_add(tools.unwrap_or(0)));
-    if candidates.is_some() || thoughts.is_some() {
-        counts.set(Unit::OutputTokens, candidates.unwrap_or(0).saturating_add(thoughts.unwrap_or(0)));
+    counts.set(Unit::InputTokens, prompt.unwrap_or(0).saturating_add(added.unwrap_or(0)));
+    if candidates.is_some() || thought.is_some() {
+        counts.set(Unit::OutputTokens, candidates.unwrap_or(0).saturating_add(thought.unwrap_or(0)));
     }
-    for (unit, count) in [
-        (Unit::OutputReasoningTokens, thoughts),
-        (Unit::InputToolTokens, tools),
-        (Unit::CacheReadTokens, at(usage, &["cachedContentTokenCount"])?),
+    take(
+        &mut counts,
+        [Unit::OutputReasoningTokens, Unit::InputToolTokens, Unit::CacheReadTokens],
+        [thoughts, tools, cached],
+    )?;
+    for (details, units) in [
+        (prompt_details, INPUT_BY_MODALITY),
+        (embedded_details, INPUT_BY_MODALITY),
+        (candidates_details, OUTPUT_BY_MODALITY),
+        (cached_details, CACHED_BY_MODALITY),
+        (tools_details, TOOLS_BY_MODALITY),
+        // They are a part of the input.
+        (tools_details, INPUT_BY_MODALITY),
     ] {
-        if let Some(count) = count {
-            counts.set(unit, count);
-        }
-    }
-    for (name, units) in [
-        ("promptTokensDetails", INPUT_BY_MODALITY),
-        // Of embeddings.
-        ("promptTokenDetails", INPUT_BY_MODALITY),
-        ("candidatesTokensDetails", OUTPUT_BY_MODALITY),
-        ("cacheTokensDetails", CACHED_BY_MODALITY),
-        ("toolUsePromptTokensDetails", TOOLS_BY_MODALITY),
-    ] {
-        by_modality(usage, name, units, &mut counts)?;
-        if name == "toolUsePromptTokensDetails" {
-            by_modality(usage, name, INPUT_BY_MODALITY, &mut counts)?;
-        }
+        by_modality(details, units, &mut counts)?;
     }
     Ok(Some(counts))
 }
@@ -233,35 +306,29 @@ const TOOLS_BY_MODALITY: ByModality = [
     Unit::InputVideoToolTokens,
 ];
 
-fn by_modality(usage: &Object<'_>, name: &str, units: ByModality, to: &mut Usage) -> Result<(), Unreadable> {
-    for detail in usage.get(name).map_or(&[][..], Value::items) {
-        let modality = detail.get("modality").and_then(Value::as_str).unwrap_or_default();
-        let unit = match modality {
-            "TEXT" => units[0],
-            "AUDIO" => units[1],
-            "IMAGE" | "DOCUMENT" => units[2],
-            "VIDEO" => units[3],
+fn by_modality(details: Option<Value<'_>>, units: ByModality, to: &mut Usage) -> Result<(), Unreadable> {
+    for detail in details.into_iter().flat_map(Value::items) {
+        let [modality, tokens] = pick(Some(detail), ["modality", "tokenCount"]);
+        let unit = match modality.and_then(Value::as_str).as_deref() {
+            Some("TEXT") => units[0],
+            Some("AUDIO") => units[1],
+            Some("IMAGE" | "DOCUMENT") => units[2],
+            Some("VIDEO") => units[3],
             _ => continue,
         };
-        let tokens = detail.get("tokenCount").filter(|value| !value.is_null()).map(count).transpose()?;
-        to.add(unit, tokens.unwrap_or(0));
+        to.add(unit, counted(tokens)?.unwrap_or(0));
     }
     Ok(())
 }
 
 /// Cohere: `billed_units` in `usage` (v2) or `meta` (v1). `None` where there is nothing billed in it.
-pub(super) fn billed(meta: &Object<'_>) -> Option<Result<Usage, Unreadable>> {
+pub(super) fn billed(meta: Object<'_>) -> Option<Result<Usage, Unreadable>> {
     let units = meta.get("billed_units")?.as_object()?;
     let mut counts = Usage::default();
     let taken = take(
-        units,
         &mut counts,
-        &[
-            (Unit::InputTokens, &["input_tokens"]),
-            (Unit::OutputTokens, &["output_tokens"]),
-            (Unit::InputImageTokens, &["image_tokens"]),
-            (Unit::RerankSearches, &["search_units"]),
-        ],
+        [Unit::InputTokens, Unit::OutputTokens, Unit::InputImageTokens, Unit::RerankSearches],
+        units.pick(["input_tokens", "output_tokens", "image_tokens", "search_units"]),
     );
     // Images are billed beside the text.
     let images = counts.count(Unit::InputImageTokens);
@@ -273,25 +340,24 @@ pub(super) fn billed(meta: &Object<'_>) -> Option<Result<Usage, Unreadable>> {
 
 /// Bedrock's Converse, where cached input stands beside the input:
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html>.
-pub(super) fn bedrock(usage: &Object<'_>) -> Result<Usage, Unreadable> {
-    let input = at(usage, &["inputTokens"])?.ok_or(Unreadable)?;
-    let read = at(usage, &["cacheReadInputTokens"])?;
-    let written = at(usage, &["cacheWriteInputTokens"])?;
-    let whole = input.saturating_add(read.unwrap_or(0)).saturating_add(written.unwrap_or(0));
+pub(super) fn bedrock(usage: Object<'_>) -> Result<Usage, Unreadable> {
+    let [input, output, read, written, details] = usage.pick([
+        "inputTokens",
+        "outputTokens",
+        "cacheReadInputTokens",
+        "cacheWriteInputTokens",
+        "cacheDetails",
+    ]);
+    let input = counted(input)?.ok_or(Unreadable)?;
+    let beside = [counted(read)?, counted(written)?].map(Option::unwrap_or_default);
     let mut counts = Usage::default();
-    counts.set(Unit::InputTokens, whole);
-    counts.set(Unit::OutputTokens, at(usage, &["outputTokens"])?.unwrap_or(0));
-    take(
-        usage,
-        &mut counts,
-        &[
-            (Unit::CacheReadTokens, &["cacheReadInputTokens"]),
-            (Unit::CacheWriteTokens, &["cacheWriteInputTokens"]),
-        ],
-    )?;
-    for detail in usage.get("cacheDetails").map_or(&[][..], Value::items) {
-        let tokens = detail.get("inputTokens").map(count).transpose()?.unwrap_or(0);
-        match detail.get("ttl").and_then(Value::as_str) {
+    counts.set(Unit::InputTokens, beside.into_iter().fold(input, u64::saturating_add));
+    counts.set(Unit::OutputTokens, counted(output)?.unwrap_or(0));
+    take(&mut counts, [Unit::CacheReadTokens, Unit::CacheWriteTokens], [read, written])?;
+    for detail in details.into_iter().flat_map(Value::items) {
+        let [ttl, tokens] = pick(Some(detail), ["ttl", "inputTokens"]);
+        let tokens = tokens.map(count).transpose()?.unwrap_or(0);
+        match ttl.and_then(Value::as_str).as_deref() {
             Some("5m") => counts.add(Unit::CacheWrite5mTokens, tokens),
             Some("1h") => counts.add(Unit::CacheWrite1hTokens, tokens),
             _ => {}

@@ -1,22 +1,23 @@
 //! What a provider itself says to have charged, and other decimal numbers.
 
-use super::value::{Object, Value};
+use super::value::Value;
+
+/// The members of a usage with the cost that it states.
+pub(super) const COST_NAMES: [&str; 4] = ["cost_in_usd_ticks", "cost", "is_byok", "cost_details"];
 
 /// The cost that a usage states, in pico-dollars; `None` where it states none, or one that is no amount.
-pub(super) fn stated_cost(usage: &Object<'_>) -> Option<u128> {
-    let number = |value: Option<&Value<'_>>| value.and_then(|value| decimal(value, 12, Rounding::Nearest));
+pub(super) fn stated_cost([ticks, cost, is_byok, details]: [Option<Value<'_>>; 4]) -> Option<u128> {
+    let number = |value: Option<Value<'_>>| value.and_then(|value| decimal(value, 12, Rounding::Nearest));
     // xAI, in ticks of 10⁻¹⁰ dollars, <https://docs.x.ai/developers/cost-tracking>.
-    if let Some(ticks) = usage.get("cost_in_usd_ticks").and_then(|ticks| ticks.as_number()?.as_u64()) {
+    if let Some(ticks) = ticks.and_then(Value::as_digits) {
         return Some(u128::from(ticks) * 100);
     }
-    let cost = usage.get("cost")?;
     // Perplexity breaks it down, <https://docs.perplexity.ai/api-reference/chat-completions-post>.
-    let cost = number(cost.get("total_cost").or(Some(cost)))?;
+    let cost = number(cost?.get("total_cost").or(cost))?;
     // OpenRouter's is its fee alone where the upstream provider charges a key of the customer's own for the rest,
     // <https://openrouter.ai/docs/use-cases/usage-accounting>.
-    let is_byok = usage.get("is_byok").is_some_and(Value::is_true);
-    let upstream =
-        number(usage.get("cost_details").and_then(|details| details.get("upstream_inference_cost")));
+    let is_byok = is_byok.is_some_and(Value::is_true);
+    let upstream = number(details.and_then(|details| details.get("upstream_inference_cost")));
     Some(cost.saturating_add(upstream.filter(|_| is_byok).unwrap_or(0)))
 }
 
@@ -29,7 +30,7 @@ pub(super) enum Rounding {
 }
 
 /// A JSON number of zero or more in units of 10 to the power of minus `places`.
-pub(super) fn decimal(value: &Value<'_>, places: i32, rounding: Rounding) -> Option<u128> {
+pub(super) fn decimal(value: Value<'_>, places: i32, rounding: Rounding) -> Option<u128> {
     let text = value.as_number()?.to_string();
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
@@ -54,11 +55,12 @@ pub(super) fn decimal(value: &Value<'_>, places: i32, rounding: Rounding) -> Opt
 mod tests {
     use serde_json::json;
 
-    use super::{Object, Rounding, Value, decimal, stated_cost};
+    use super::{COST_NAMES, Rounding, decimal, stated_cost};
+    use crate::usage::format::value::{Document, Object};
 
     /// Something with an object, as an answer has it.
-    fn with<T>(object: &serde_json::Value, read: impl FnOnce(&Object<'_>) -> T) -> T {
-        read(&Object::parse(object.to_string().as_bytes()).expect("an object"))
+    fn with<T>(object: &serde_json::Value, read: impl FnOnce(Object<'_>) -> T) -> T {
+        read(Document::parse(object.to_string().as_bytes()).expect("an object").object())
     }
 
     #[test]
@@ -70,15 +72,17 @@ mod tests {
             (json!(0.0004), Some(0), Some(1)),
             (json!(0.0005), Some(1), Some(1)),
             (json!(1e-320), Some(0), Some(1)),
-            (json!(4.140_000_000_000_000_3e-1), Some(414), Some(415)),
+            (json!(4.140_000_000_000_3e-1), Some(414), Some(415)),
             (json!(1e30), Some(10_u128.pow(33)), Some(10_u128.pow(33))),
             (json!(1e300), None, None),
             (json!(-1), None, None),
             (json!("1"), None, None),
         ] {
-            let number = value.as_number().map_or(Value::Null, |number| Value::Number(number.clone()));
-            assert_eq!(decimal(&number, 3, Rounding::Nearest), nearest, "{value}");
-            assert_eq!(decimal(&number, 3, Rounding::Up), up, "{value}");
+            let in_places = |rounding| {
+                with(&json!({"n": value}), |object| decimal(object.get("n").expect("a value"), 3, rounding))
+            };
+            assert_eq!(in_places(Rounding::Nearest), nearest, "{value}");
+            assert_eq!(in_places(Rounding::Up), up, "{value}");
         }
     }
 
@@ -97,7 +101,7 @@ mod tests {
             (json!({"cost": -1}), None),
             (json!({}), None),
         ] {
-            assert_eq!(with(&usage, stated_cost), picos, "{usage}");
+            assert_eq!(with(&usage, |usage| stated_cost(usage.pick(COST_NAMES))), picos, "{usage}");
         }
     }
 }

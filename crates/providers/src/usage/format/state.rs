@@ -7,9 +7,9 @@ use serde::Deserialize;
 use till_core::fields::{self, Fields};
 
 use super::counts::{Unreadable, anthropic, anthropic_others, bedrock, billed, chat, gemini, responses};
-use super::money::stated_cost;
+use super::money::{COST_NAMES, stated_cost};
 use super::tree;
-use super::value::{self, Object, Value};
+use super::value::{self, Document, Object, Value};
 use crate::price::PriceContext;
 use crate::usage::reader::{AnswerFormat, Charge, Reading};
 use crate::usage::scanner::{Field, Found, Scanner};
@@ -34,6 +34,9 @@ const ANTHROPIC_NAMES: [&str; 11] = [
     "speed",
 ];
 
+/// Room for most of them.
+const MERGED_USUAL: usize = 512;
+
 /// What was said so far.
 #[derive(Debug)]
 pub(in crate::usage) struct State {
@@ -47,7 +50,8 @@ pub(in crate::usage) struct State {
     /// The newest figures; an error once any could not be read.
     usage: Result<Usage, Unreadable>,
     /// Anthropic's, which come in two events that complete each other.
-    merged: Object<'static>,
+    /// They are JSON.
+    merged: Vec<u8>,
     others: Vec<Charge>,
     reported_picos: Option<u128>,
     /// Of all documents.
@@ -82,7 +86,7 @@ impl State {
             speed: None,
             geo: None,
             usage: Ok(Usage::default()),
-            merged: Object::default(),
+            merged: Vec::new(),
             others: Vec::new(),
             reported_picos: None,
             tally: Tally::default(),
@@ -129,7 +133,7 @@ impl State {
         self.tally.add(&found.tally);
         replace(&mut self.model, found, Field::Model);
         replace(&mut self.tier, found, Field::Tier);
-        for (field, raw) in &found.values {
+        for (field, raw) in found.iter() {
             match field {
                 // The same figures in a place of Groq's own.
                 Field::VendorUsage if found.raw(Field::Usage).is_some() || self.usage_is_known() => {}
@@ -167,72 +171,101 @@ impl State {
         if raw == b"null" {
             return;
         }
-        let Some(usage) = Object::parse(raw) else {
+        let Some(usage) = Document::parse(raw) else {
             self.usage = Err(Unreadable);
             return;
         };
+        let usage = usage.object();
         if usage.is_empty() {
             return;
         }
         match self.format {
             AnswerFormat::OpenAiChat => {
-                self.reported_picos = stated_cost(&usage).or(self.reported_picos);
                 // Only embeddings have no output, and no choices.
                 let is_embedding = self.tally == Tally::default();
-                let has_output = usage.get("completion_tokens").is_some_and(|count| !count.is_null());
-                self.set(if is_embedding || has_output { chat(&usage) } else { Err(Unreadable) });
+                let (counts, cost) = chat(usage, !is_embedding);
+                self.reported_picos = cost.or(self.reported_picos);
+                self.set(counts);
             }
             AnswerFormat::OpenAiResponses => {
-                self.reported_picos = stated_cost(&usage).or(self.reported_picos);
+                self.reported_picos = stated_cost(usage.pick(COST_NAMES)).or(self.reported_picos);
                 self.is_final = !self.is_stream || kind.is_some_and(is_last_event);
                 self.steps_at_figures = found.tally;
-                self.set(responses(&usage));
+                self.set(responses(usage));
             }
             AnswerFormat::Anthropic => {
-                self.merged.take(&usage, &ANTHROPIC_NAMES);
+                self.merge(usage);
                 self.is_final = !self.is_stream || text(found, Field::StopReason).is_some();
                 self.has_begun_only = kind == Some("message_start");
                 self.set_anthropic();
             }
             AnswerFormat::Gemini => {
-                self.tier = usage
-                    .get("serviceTier")
-                    .and_then(Value::as_str)
-                    .map(tier_word)
-                    .map(Into::into)
-                    .or(self.tier.take());
-                if let Some(usage) = gemini(&usage).transpose() {
+                if let Some(tier) = usage.get("serviceTier").and_then(Value::as_str) {
+                    self.tier = Some(tier_word(&tier).into());
+                }
+                if let Some(usage) = gemini(usage).transpose() {
                     self.set(usage);
                 }
             }
-            AnswerFormat::BedrockConverse => self.set(bedrock(&usage)),
-            AnswerFormat::BedrockInvoke => self.read_invoke(&usage),
+            AnswerFormat::BedrockConverse => self.set(bedrock(usage)),
+            AnswerFormat::BedrockInvoke => self.read_invoke(usage),
             AnswerFormat::Silent | AnswerFormat::Cohere => {}
         }
     }
 
+    /// Takes the members of a usage of Anthropic's that are not null in place of those before.
+    fn merge(&mut self, usage: Object<'_>) {
+        let before = Document::parse(&self.merged);
+        let before = before.as_ref().map(|merged| merged.object().pick(ANTHROPIC_NAMES));
+        let mut merged = Vec::with_capacity(MERGED_USUAL);
+        for ((name, before), value) in
+            ANTHROPIC_NAMES.iter().zip(before.unwrap_or_default()).zip(usage.pick(ANTHROPIC_NAMES))
+        {
+            if let Some(value) = value.filter(|value| !value.is_null()).or(before) {
+                merged.extend_from_slice(if merged.is_empty() { b"{\"" } else { b",\"" });
+                merged.extend_from_slice(name.as_bytes());
+                merged.extend_from_slice(b"\":");
+                merged.extend_from_slice(value.raw());
+            }
+        }
+        merged.extend_from_slice(if merged.is_empty() { b"{}" } else { b"}" });
+        self.merged = merged;
+    }
+
     fn set_anthropic(&mut self) {
-        let text = |name: &str| self.merged.get(name).and_then(Value::as_str).map(Box::from);
-        self.tier = text("service_tier").or(self.tier.take());
-        self.speed = text("speed").or(self.speed.take());
-        self.geo = text("inference_geo").or(self.geo.take());
-        match anthropic_others(&self.merged, self.model.as_deref()) {
+        let merged = std::mem::take(&mut self.merged);
+        let usage = Document::parse(&merged).expect("merged members are an object");
+        let usage = usage.object();
+        let [tier, speed, geo, iterations] =
+            usage.pick(["service_tier", "speed", "inference_geo", "iterations"]);
+        for (known, said) in [(&mut self.tier, tier), (&mut self.speed, speed), (&mut self.geo, geo)] {
+            if let Some(said) = said.and_then(Value::as_str) {
+                *known = Some(said.into());
+            }
+        }
+        match anthropic_others(iterations, self.model.as_deref()) {
             Ok(others) => self.others = others,
             Err(error) => self.usage = Err(error),
         }
-        self.set(anthropic(&self.merged));
+        self.set(anthropic(usage));
+        self.merged = merged;
+    }
+
+    /// Anthropic's counts so far.
+    fn anthropic(&self) -> Result<Usage, Unreadable> {
+        anthropic(Document::parse(&self.merged).ok_or(Unreadable)?.object())
     }
 
     /// The usage that a model at Bedrock puts into its own body. The headers say the same with fewer words, so one that
     /// nobody knows how to read does no harm where there are headers.
-    fn read_invoke(&mut self, usage: &Object<'_>) {
-        let counts = if usage.contains("inputTokens") {
-            bedrock(usage)
-        } else if usage.contains("prompt_tokens") {
-            chat(usage)
-        } else {
-            self.merged.take(usage, &ANTHROPIC_NAMES);
-            anthropic(&self.merged)
+    fn read_invoke(&mut self, usage: Object<'_>) {
+        let counts = match usage.pick(["inputTokens", "prompt_tokens"]) {
+            [Some(_), _] => bedrock(usage),
+            [_, Some(_)] => chat(usage, false).0,
+            _ => {
+                self.merge(usage);
+                self.anthropic()
+            }
         };
         if counts.is_ok() || !(self.is_stream || self.usage_is_known()) {
             // A stream ends with the metrics.
@@ -242,8 +275,8 @@ impl State {
     }
 
     fn read_billed(&mut self, raw: &[u8]) {
-        let Some(meta) = Object::parse(raw) else { return };
-        if let Some(usage) = billed(&meta) {
+        let Some(meta) = Document::parse(raw) else { return };
+        if let Some(usage) = billed(meta.object()) {
             self.is_final = true;
             self.set(usage);
         }
@@ -313,7 +346,7 @@ impl State {
         });
         // The model's own figures tell more, such as for how long the cache keeps what was written.
         let sums = |usage: &Usage| (usage.count(Unit::InputTokens), usage.count(Unit::OutputTokens));
-        let own = anthropic(&self.merged);
+        let own = self.anthropic();
         self.set(match (own, metrics) {
             (Ok(own), Ok(metrics)) if sums(&own) == sums(&metrics) => Ok(own),
             (_, metrics) => metrics,
@@ -325,10 +358,10 @@ impl State {
         use base64::Engine as _;
         let Ok(encoded) = serde_json::from_slice::<String>(raw) else { return };
         let Ok(inner) = base64::engine::general_purpose::STANDARD.decode(encoded) else { return };
-        let mut scanner = Scanner::new(tree(self.format));
+        let mut scanner = Scanner::new(tree(self.format), false);
         scanner.push(&inner, &mut |found| {
             // No chunk is in a chunk.
-            found.values.retain(|(field, _)| *field != Field::Wrapped);
+            found.forget(Field::Wrapped);
             self.document(found);
         });
     }

@@ -1,0 +1,105 @@
+//! Reads objects that come in one piece.
+//!
+//! Nearly all do, and then nothing has to be remembered between one byte and the next. What it makes of an object is what
+//! [`Scanner`](super::scanner::Scanner) makes of it piece by piece; where it is not sure it gives up, and the scanner reads
+//! the object in its way.
+
+use super::scanner::{CAPTURE_MAX, Found, MARK_MAX, Node, Step, Tree, step};
+use crate::json::span::{IS_SCALAR, after_blanks, nest, run, string, whole_string};
+
+/// Each function takes one thing from the beginning of some bytes and gives what stands behind it.
+pub(super) struct Whole<'f> {
+    pub tree: Tree,
+    /// What was wanted.
+    pub found: &'f mut Found,
+    /// Bytes of generated text.
+    pub text_bytes: u64,
+    /// Strings, numbers and words of which nothing is kept, for a document whose shape is learned: see
+    /// [`Shape`](super::shape::Shape).
+    pub holes: Option<&'f mut Vec<Hole>>,
+}
+
+/// A value of which nothing is kept.
+#[derive(Debug)]
+pub(super) struct Hole {
+    /// How many bytes there are from its beginning to the end of those that are read.
+    pub before_end: usize,
+    pub length: usize,
+    pub is_text: bool,
+}
+
+impl Whole<'_> {
+    /// A member of an object. A comma or the last bracket of the object stands behind it. Its value is nested so deep at most.
+    #[inline]
+    pub(super) fn member<'b>(&mut self, bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
+        let quoted = after_blanks(bytes).strip_prefix(b"\"")?;
+        let (name, rest) = quoted.split_at(whole_string(quoted)?);
+        let rest = after_blanks(&rest[1..]).strip_prefix(b":")?;
+        let rest = after_blanks(self.value(after_blanks(rest), step(self.tree, node, name), depth)?);
+        matches!(rest.first(), Some(b',' | b'}')).then_some(rest)
+    }
+
+    /// The members of an object and its last bracket.
+    pub(super) fn members<'b>(&mut self, mut bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
+        if let Some(rest) = after_blanks(bytes).strip_prefix(b"}") {
+            return Some(rest);
+        }
+        loop {
+            let (separator, rest) = self.member(bytes, node, depth)?.split_first()?;
+            if *separator == b'}' {
+                return Some(rest);
+            }
+            bytes = rest;
+        }
+    }
+
+    /// The items of an array and its last bracket.
+    fn items<'b>(&mut self, bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
+        let mut bytes = after_blanks(bytes);
+        if let Some(rest) = bytes.strip_prefix(b"]") {
+            return Some(rest);
+        }
+        loop {
+            let rest = self.value(bytes, Step::Into(node), depth)?;
+            match after_blanks(rest) {
+                [b',', rest @ ..] => bytes = after_blanks(rest),
+                [b']', rest @ ..] => return Some(rest),
+                _ => return None,
+            }
+        }
+    }
+
+    fn value<'b>(&mut self, bytes: &'b [u8], step: Step, depth: usize) -> Option<&'b [u8]> {
+        let length = match (*bytes.first()?, step) {
+            (b'"', _) => {
+                let (length, escapes) = string(&bytes[1..])?;
+                if step == Step::Into(Node::Text) {
+                    // Of each escape one byte, whatever is escaped.
+                    self.text_bytes += (length - escapes) as u64;
+                }
+                length + 2
+            }
+            (b'{' | b'[', Step::Into(Node::Nothing) | Step::Keep(_)) => nest(bytes, depth)?,
+            (b'{', Step::Into(node)) => return self.members(&bytes[1..], node, depth.checked_sub(1)?),
+            (b'[', Step::Into(node)) => return self.items(&bytes[1..], node, depth.checked_sub(1)?),
+            _ => run(bytes, &IS_SCALAR),
+        };
+        let (value, rest) = bytes.split_at(length);
+        match step {
+            _ if value.is_empty() => return None,
+            Step::Into(node) => {
+                if let Some(holes) = &mut self.holes
+                    && !matches!(value[0], b'{' | b'[')
+                {
+                    holes.push(Hole { before_end: bytes.len(), length, is_text: node == Node::Text });
+                }
+            }
+            Step::Keep(field) if length <= CAPTURE_MAX && self.found.raw(field).is_none() => {
+                self.found.keep(field, value)
+            }
+            Step::Count(mark) if length <= MARK_MAX => self.found.tally.count(mark, value),
+            Step::Keep(_) | Step::Count(_) => return None,
+        }
+        Some(rest)
+    }
+}
