@@ -30,6 +30,9 @@ use crate::usage_record::UsageRecord;
 /// Calls that ended and that the writer has not come for. Beyond it nothing is drawn: whoever comes waits for the writer.
 const SETTLED_MAX: usize = 16_384;
 
+/// For how many of them there is room from the beginning.
+const ROOM_MAX: usize = 1_024;
+
 /// What of one key is counted out ahead, if anything is.
 #[derive(Default)]
 pub(crate) struct Escrow(Mutex<State>);
@@ -202,7 +205,9 @@ impl Escrow {
         state.is_called &= state.terms.is_some();
         let Some(id) = state.hold else { return Vec::new() };
         let first = state.taken + 1;
-        let ended = std::mem::take(&mut state.settled);
+        // As many are expected to come until the next time.
+        let room = Vec::with_capacity(state.settled.len().min(ROOM_MAX));
+        let ended = std::mem::replace(&mut state.settled, room);
         state.taken += ended.len() as u64;
         drop(state);
         let closing = |(nth, ended): (u64, Ended)| Closing {

@@ -9,6 +9,7 @@
 //! whenever the file is opened. [`Fold`] is what is not in the tables yet. Everything else sees only the tables.
 
 mod block;
+mod block_index;
 mod bytes;
 mod claims;
 mod column;

@@ -47,13 +47,12 @@ impl<'a> TotalKey<&'a str> {
 
 /// One call as amounts.
 pub(crate) fn amounts(tokens: TokenCounts, charged: Units) -> Total {
-    let mut total = [0; AMOUNTS];
-    let counts = [1].into_iter().chain(tokens.to_array()).chain([
-        charged.activations,
-        charged.tokens,
-        charged.spend_nanos,
-    ]);
-    for (amount, count) in total.iter_mut().zip(counts) {
+    let mut total = [1; AMOUNTS];
+    for (amount, count) in total[1..].iter_mut().zip(tokens.to_array()) {
+        *amount = count.into();
+    }
+    let charged = [charged.activations, charged.tokens, charged.spend_nanos];
+    for (amount, count) in total[1 + TokenCounts::KINDS..].iter_mut().zip(charged) {
         *amount = count.into();
     }
     total

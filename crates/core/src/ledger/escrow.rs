@@ -6,7 +6,7 @@
 //! then counts as spent.
 
 use super::{AccountChain, Closed, HoldId, HoldKind, Ledger, OpenHold, Uncountable, replace};
-use crate::limit::Units;
+use crate::limit::{Dimension, Units};
 use crate::time::Timestamp;
 
 impl Ledger {
@@ -72,6 +72,47 @@ impl Ledger {
         let hold = self.holds.get_mut(&id).expect("found above");
         hold.kind = HoldKind::Escrow { settled: nth };
         Ok(Some(closed))
+    }
+
+    /// Replaces many parts of an escrow, `first` and those after it, at once: for each what was set aside and what was
+    /// used. `false`, and nothing happens, unless that comes to the same as one after the other. It does when none used
+    /// more than its own part of what is limited, because then only sums count. Otherwise, and when the first is not
+    /// the next one, they have to be settled one by one.
+    ///
+    /// # Panics
+    /// Together they are larger than what is left of the escrow: its owner has lost count.
+    pub fn escrow_settle_all(
+        &mut self,
+        id: HoldId,
+        first: u64,
+        parts: impl IntoIterator<Item = (Units, Units)>,
+    ) -> bool {
+        let Some(hold) = self.holds.get(&id) else { return false };
+        let HoldKind::Escrow { mut settled } = hold.kind else { return false };
+        if first.checked_sub(1) != Some(settled) {
+            return false;
+        }
+        let is_limited = Dimension::ALL.map(|dimension| {
+            hold.accounts.iter().any(|id| self.accounts[&id].account.limits().of(dimension).is_some())
+        });
+        let (mut sum, mut sum_used) = (Units::default(), Units::default());
+        for (part, used) in parts {
+            let mut dimensions = Dimension::ALL.into_iter().zip(is_limited);
+            let exceeds =
+                dimensions.any(|(dimension, limited)| limited && used.of(dimension) > part.of(dimension));
+            let (Some(more), Some(more_used)) = (sum.checked_add(part), sum_used.checked_add(used)) else {
+                return false;
+            };
+            if exceeds {
+                return false;
+            }
+            (sum, sum_used, settled) = (more, more_used, settled + 1);
+        }
+        if self.replace_part(id, sum, sum_used).is_err() {
+            return false;
+        }
+        self.holds.get_mut(&id).expect("found above").kind = HoldKind::Escrow { settled };
+        true
     }
 
     /// Gives a part of an escrow back that no request was granted out of. `false` when it is not open.

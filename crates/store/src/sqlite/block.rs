@@ -4,12 +4,13 @@
 //! its distance to the one before and what is not zero of its amounts. Any block can be read by itself.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, RandomState};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use till_core::denial::DenialCode;
+use till_core::id_map::IdHasher;
 use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
@@ -105,15 +106,15 @@ pub(super) fn denial_of(word: &str) -> Option<DenialCode> {
 
 /// Values that are named by the number of their first occurrence.
 #[derive(Debug)]
-struct Numbers<T> {
+struct Numbers<T, S = RandomState> {
     order: Vec<T>,
-    numbers: HashMap<T, usize>,
+    numbers: HashMap<T, usize, S>,
     last: usize,
 }
 
-impl<T: Copy + Eq + Hash> Numbers<T> {
+impl<T: Copy + Eq + Hash, S: BuildHasher + Default> Numbers<T, S> {
     fn new() -> Self {
-        Self { order: Vec::new(), numbers: HashMap::new(), last: 0 }
+        Self { order: Vec::new(), numbers: HashMap::default(), last: 0 }
     }
 
     fn number(&mut self, value: T) -> usize {
@@ -131,7 +132,7 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
 /// A block that is being filled.
 #[derive(Debug)]
 pub(super) struct BlockWriter<'a> {
-    keys: Numbers<KeyId>,
+    keys: Numbers<KeyId, BuildHasherDefault<IdHasher>>,
     kinds: Numbers<Kind<'a>>,
     clients: Numbers<IpAddr>,
     records: Vec<u8>,
@@ -176,18 +177,23 @@ impl<'a> BlockWriter<'a> {
         put_len(to, record.client.map_or(0, |client| self.clients.number(client) + 1));
         put_request_id(to, self.last_request_id, &record.request_id);
         let amounts = amounts(record);
-        let bit = |index: usize| u64::from(amounts[index] > 0) << index;
-        let bits = (0..AMOUNTS).map(bit).fold(0, |bits, bit| bits | bit);
-        put_u64(to, bits | u64::from(record.first_byte_ms.is_some()) << AMOUNTS);
-        amounts.into_iter().filter(|amount| *amount > 0).for_each(|amount| put_u64(to, amount));
+        let mut bits = u64::from(record.first_byte_ms.is_some()) << AMOUNTS;
+        for (index, amount) in amounts.iter().enumerate() {
+            bits |= u64::from(*amount > 0) << index;
+        }
+        put_u64(to, bits);
+        for amount in amounts {
+            if amount > 0 {
+                put_u64(to, amount);
+            }
+        }
         put_u64(to, record.latency_ms);
         record.first_byte_ms.into_iter().for_each(|ms| put_u64(to, ms));
         if self.count == 0 {
             self.first_seq = seq;
         }
         self.count += 1;
-        let (first, last) = self.times.clone().into_inner();
-        self.times = first.min(record.at)..=last.max(record.at);
+        self.times = (*self.times.start()).min(record.at)..=(*self.times.end()).max(record.at);
         (self.last_seq, self.last_at, self.last_request_id) = (seq, record.at.0, &record.request_id);
     }
 
@@ -212,11 +218,6 @@ impl<'a> BlockWriter<'a> {
     /// Whether the next record belongs into the next block.
     pub(super) fn is_full(&self) -> bool {
         self.count >= RECORDS_MAX || self.records.len() + self.names >= BYTES_MAX
-    }
-
-    /// The keys that occur.
-    pub(super) fn keys(&self) -> &[KeyId] {
-        &self.keys.order
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
@@ -251,7 +252,7 @@ fn amounts(record: &UsageRecord) -> [u64; AMOUNTS] {
 /// What differs from the id before; pairs of hexadecimal digits take a byte.
 fn put_request_id(to: &mut Vec<u8>, before: &str, request_id: &str) {
     let (before, id) = (before.as_bytes(), request_id.as_bytes());
-    let common = before.iter().zip(id).take_while(|(one, other)| one == other).count();
+    let common = common(before, id);
     // A digit more of it makes pairs.
     let even = if (id.len() - common) % 2 == 0 { common } else { common.saturating_sub(1) };
     let (pairs, rest) = id[even..].as_chunks::<2>();
@@ -259,7 +260,9 @@ fn put_request_id(to: &mut Vec<u8>, before: &str, request_id: &str) {
         put_len(to, even);
         put_len(to, pairs.len() << 1 | 1);
         let value = |byte: u8| digit(byte).expect("asked above");
-        to.extend(pairs.iter().map(|[high, low]| value(*high) << 4 | value(*low)));
+        for [high, low] in pairs {
+            to.push(value(*high) << 4 | value(*low));
+        }
     } else {
         put_len(to, common);
         put_len(to, (id.len() - common) << 1);
@@ -267,6 +270,15 @@ fn put_request_id(to: &mut Vec<u8>, before: &str, request_id: &str) {
     }
 }
 
+/// How many bytes at the beginning are the same.
+fn common(one: &[u8], other: &[u8]) -> usize {
+    // Eight at a time: most of an id is that of the one before.
+    let (words, other_words) = (one.as_chunks::<8>().0, other.as_chunks::<8>().0);
+    let same = 8 * words.iter().zip(other_words).take_while(|(one, other)| one == other).count();
+    same + one[same..].iter().zip(&other[same..]).take_while(|(one, other)| one == other).count()
+}
+
+#[inline]
 fn digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -287,8 +299,9 @@ fn take_request_id(from: &mut Bytes<'_>, id: &mut Vec<u8>) -> Result<(), Damaged
         id.extend_from_slice(rest);
     } else {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-        id.extend(rest.iter().flat_map(digits));
+        for byte in rest {
+            id.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
     }
     Ok(())
 }
@@ -362,8 +375,10 @@ impl<'a> BlockReader<'a> {
         if bits >> AMOUNTS > 1 {
             return Err(Damaged::Content);
         }
-        for (_, amount) in amounts.iter_mut().enumerate().filter(|(index, _)| bits >> index & 1 == 1) {
-            *amount = from.u64()?;
+        for (index, amount) in amounts.iter_mut().enumerate() {
+            if bits >> index & 1 == 1 {
+                *amount = from.u64()?;
+            }
         }
         let latency_ms = from.u64()?;
         let first_byte_ms = (bits >> AMOUNTS == 1).then(|| from.u64()).transpose()?;

@@ -17,6 +17,7 @@ pub(super) enum Damaged {
 /// Bytes of the checksum.
 const CHECKSUM: usize = 4;
 
+#[inline]
 pub(super) fn put_u64(to: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         to.push(number.to_le_bytes()[0] | 0x80);
@@ -39,7 +40,11 @@ pub(super) fn put_len(to: &mut Vec<u8>, length: usize) {
 
 /// Nothing, or a number below 2⁶⁴−1; the highest one is kept as well, in more bytes.
 pub(super) fn put_optional(to: &mut Vec<u8>, number: Option<u64>) {
-    put_u128(to, number.map_or(0, |number| u128::from(number) + 1));
+    match number {
+        None => to.push(0),
+        Some(u64::MAX) => put_u128(to, 1 << 64),
+        Some(number) => put_u64(to, number + 1),
+    }
 }
 
 /// The way from one number to another: short when they are close, in either direction.
@@ -103,6 +108,7 @@ impl<'a> Bytes<'a> {
         Ok(*taken)
     }
 
+    #[inline]
     pub(super) fn u64(&mut self) -> Result<u64, Damaged> {
         // Nearly all numbers are small.
         if let Some((first, rest)) = self.0.split_first()
@@ -111,7 +117,24 @@ impl<'a> Bytes<'a> {
             self.0 = rest;
             return Ok((*first).into());
         }
-        u64::try_from(self.u128()?).map_err(|_| Damaged::Content)
+        self.long_u64()
+    }
+
+    fn long_u64(&mut self) -> Result<u64, Damaged> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            let shifted = bits << shift;
+            if shifted >> shift != bits {
+                break;
+            }
+            number |= shifted;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(Damaged::Content)
     }
 
     pub(super) fn u128(&mut self) -> Result<u128, Damaged> {
@@ -160,6 +183,11 @@ impl<'a> Bytes<'a> {
 
     pub(super) fn text(&mut self) -> Result<&'a str, Damaged> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Damaged::Content)
+    }
+
+    /// Everything that is left.
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.0
     }
 
     /// Nothing may be left over.

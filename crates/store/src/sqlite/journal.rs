@@ -70,9 +70,18 @@ impl AccountImage {
             let limit = parts.limit.map_or(0, |limit| u128::from(limit) + 1);
             [limit, parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun]
         });
-        let bit = |(index, figure): (usize, &u128)| u64::from(*figure > 0) << index;
-        put_u64(to, figures.as_flattened().iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit));
-        figures.as_flattened().iter().filter(|figure| **figure > 0).for_each(|figure| put_u128(to, *figure));
+        let mut bits = 0;
+        for (index, figure) in figures.as_flattened().iter().enumerate() {
+            bits |= u64::from(*figure > 0) << index;
+        }
+        put_u64(to, bits);
+        for figure in figures.as_flattened() {
+            match u64::try_from(*figure) {
+                Ok(0) => {}
+                Ok(figure) => put_u64(to, figure),
+                Err(_) => put_u128(to, *figure),
+            }
+        }
         let status = STATUSES.iter().position(|status| *status == self.status);
         put_len(to, status.expect("the other states depend on a clock"));
         let times = [self.revoked_at, self.last_used_at, self.ends_at];

@@ -7,13 +7,15 @@ mod usage_rows;
 
 use rusqlite::Connection;
 
+use super::block_index;
+
 /// What leads from version `n` to `n + 1`, in order from an empty file: SQL, and what SQL alone can't do.
 const MIGRATIONS: [(&str, Option<Step>); 5] = [
     (include_str!("schema-1.sql"), None),
     (include_str!("schema-2.sql"), None),
     (include_str!("schema-3.sql"), None),
     (include_str!("schema-4.sql"), Some(usage_rows::move_to_blocks)),
-    (include_str!("schema-5.sql"), None),
+    (include_str!("schema-5.sql"), Some(block_index::catch_up)),
 ];
 
 type Step = fn(&Connection) -> rusqlite::Result<()>;

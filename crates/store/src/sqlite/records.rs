@@ -12,15 +12,8 @@ use till_core::time::Timestamp;
 
 use super::block::{self, BlockReader, BlockWriter};
 use super::bytes::Damaged;
-use super::sums;
+use super::{block_index, sums};
 use crate::usage_record::{Outcome, UsageQuery, UsageRecord};
-
-/// Blocks whose ids differ only in so many bits are of one part.
-const PART_BITS: u32 = 14;
-
-fn part(id: u64) -> u64 {
-    id >> PART_BITS
-}
 
 /// Gives records their numbers and adds them to the blocks: at least so many, and otherwise as many as fill
 /// blocks, or all of them if that is none. Says how many.
@@ -47,6 +40,7 @@ pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>], leas
     let (id, begun) = newest.unwrap_or((first, Vec::new()));
     let begun = begun.iter().map(|(seq, record)| (*seq, record));
     write_blocks(connection, id, begun.chain((first..).zip(records.iter().map(Arc::as_ref))))?;
+    block_index::catch_up(connection)?;
     Ok(records.len())
 }
 
@@ -71,14 +65,6 @@ pub(super) fn write_blocks<'a>(
 fn write(connection: &Connection, id: Option<u64>, block: BlockWriter<'_>) -> Result<()> {
     let (seqs, times) = (block.seqs(), block.times());
     let id = id.unwrap_or(*seqs.start());
-    let sql = "INSERT OR IGNORE INTO usage_block_keys (part, key, first_seq) VALUES (?1, ?2, ?3)";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut keys = block.keys().to_vec();
-    // In the order of the table: neighbours share a page.
-    keys.sort_unstable();
-    for key in keys {
-        statement.execute(params![part(id), key.0, id])?;
-    }
     let sql = "INSERT OR REPLACE INTO usage_blocks (first_seq, last_seq, at_min, at_max, count, records) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let row = params![
@@ -92,23 +78,17 @@ fn write(connection: &Connection, id: Option<u64>, block: BlockWriter<'_>) -> Re
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// A block that loses records, or all of them.
-fn rewrite(
-    connection: &Connection,
-    id: u64,
-    keys_before: &[KeyId],
-    records: &[(u64, UsageRecord)],
-) -> Result<()> {
-    let is_gone = |key: &&KeyId| !records.iter().any(|(_, record)| record.key == **key);
-    for key in keys_before.iter().filter(is_gone) {
-        let sql = "DELETE FROM usage_block_keys WHERE part = ?1 AND key = ?2 AND first_seq = ?3";
-        connection.prepare_cached(sql)?.execute(params![part(id), key.0, id])?;
-    }
+/// A block that changes, or loses records, or all of them. It stays one block: the index knows it by its number.
+fn rewrite(connection: &Connection, id: u64, records: &[(u64, UsageRecord)]) -> Result<()> {
     if records.is_empty() {
         let sql = "DELETE FROM usage_blocks WHERE first_seq = ?1";
         return connection.prepare_cached(sql)?.execute([id]).map(drop);
     }
-    write_blocks(connection, id, records.iter().map(|(seq, record)| (*seq, record)))
+    let mut block = BlockWriter::new();
+    for (seq, record) in records {
+        block.push(*seq, record);
+    }
+    write(connection, Some(id), block)
 }
 
 /// The records that a query asks for. Reads one block after the other, from the newest, until there are enough.
@@ -117,29 +97,36 @@ pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<Vec<(u
     let since = query.filter.since.map_or(0, millis);
     let until = query.filter.until.map_or(i64::MAX, millis);
     let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    // Blocks that no list is about are looked through.
+    let first = match query.filter.key {
+        None => 0,
+        Some(_) => block_index::first_unlisted(connection)?,
+    };
+    let sql = "SELECT first_seq, records FROM usage_blocks \
+               WHERE first_seq >= ?1 AND first_seq < ?2 AND at_max >= ?3 AND at_min <= ?4 ORDER BY first_seq DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    find(statement.query(params![first, before, since, until])?, query, &mut found)?;
     let Some(key) = query.filter.key else {
-        let sql = "SELECT first_seq, records FROM usage_blocks WHERE first_seq < ?1 AND at_max >= ?2 AND at_min <= ?3 \
-                   ORDER BY first_seq DESC";
-        let mut statement = connection.prepare_cached(sql)?;
-        find(statement.query(params![before, since, until])?, query, &mut found)?;
         return Ok(found);
     };
-    let sql = "SELECT min(first_seq), max(first_seq) FROM usage_blocks WHERE first_seq < ?1";
-    let ends = connection
-        .prepare_cached(sql)?
-        .query_row([before], |row| Ok(row.get::<_, Option<u64>>(0)?.zip(row.get::<_, Option<u64>>(1)?)))?;
+    let sql =
+        "SELECT min(first_seq), max(first_seq) FROM usage_blocks WHERE first_seq < ?1 AND first_seq < ?2";
+    let ends = connection.prepare_cached(sql)?.query_row(params![first, before], |row| {
+        Ok(row.get::<_, Option<u64>>(0)?.zip(row.get::<_, Option<u64>>(1)?))
+    })?;
     let Some((first, last)) = ends else {
         return Ok(found);
     };
-    let sql = "SELECT keys.first_seq, records FROM usage_block_keys AS keys CROSS JOIN usage_blocks USING (first_seq) \
-               WHERE part = ?1 AND key = ?2 AND keys.first_seq < ?3 AND at_max >= ?4 AND at_min <= ?5 \
-               ORDER BY keys.first_seq DESC";
+    let sql = "SELECT first_seq, records FROM usage_blocks \
+               WHERE first_seq = ?1 AND first_seq < ?2 AND at_max >= ?3 AND at_min <= ?4";
     let mut statement = connection.prepare_cached(sql)?;
-    for part in (part(first)..=part(last)).rev() {
+    for part in (block_index::part(first)..=block_index::part(last)).rev() {
         if found.len() >= query.limit as usize {
             break;
         }
-        find(statement.query(params![part, key.0, before, since, until])?, query, &mut found)?;
+        for id in block_index::blocks(connection, part, key)? {
+            find(statement.query(params![id, before, since, until])?, query, &mut found)?;
+        }
     }
     Ok(found)
 }
@@ -161,6 +148,9 @@ fn find(mut blocks: Rows<'_>, query: &UsageQuery, found: &mut Vec<(u64, UsageRec
 fn matches(block: &[u8], query: &UsageQuery) -> std::result::Result<Vec<(u64, UsageRecord)>, Damaged> {
     let mut reader = BlockReader::new(block)?;
     let mut found = Vec::new();
+    if query.filter.key.is_some_and(|key| !reader.keys().contains(&key)) {
+        return Ok(found);
+    }
     while reader.advance()? {
         if reader.fits(query) {
             found.push((reader.seq(), reader.record()?));
@@ -186,49 +176,48 @@ pub(super) fn delete(connection: &Connection, before: Timestamp, limit: u32) -> 
         }
         deleted += delete_of_block(connection, id, before)?;
     }
+    if deleted > 0 {
+        block_index::delete(connection)?;
+    }
     Ok(deleted)
 }
 
 fn delete_of_block(connection: &Connection, id: u64, before: Timestamp) -> Result<u64> {
     let sql = "SELECT records, at_max, count FROM usage_blocks WHERE first_seq = ?1";
     let (found, at_max, count) = connection.prepare_cached(sql)?.query_row([id], |row| {
-        let block = row.get_ref(0)?.as_blob()?;
-        let found =
-            BlockReader::new(block).and_then(|reader| Ok((reader.keys().to_vec(), block::records(block)?)));
-        Ok((found, row.get::<_, i64>(1)?, row.get::<_, u64>(2)?))
+        Ok((block::records(row.get_ref(0)?.as_blob()?), row.get::<_, i64>(1)?, row.get::<_, u64>(2)?))
     })?;
-    let Ok((keys, mut records)) = found else {
+    let Ok(mut records) = found else {
         if at_max >= millis(before) {
             return Ok(0);
         }
-        let sql = "DELETE FROM usage_block_keys WHERE part = ?1 AND first_seq = ?2";
-        connection.prepare_cached(sql)?.execute(params![part(id), id])?;
-        connection.prepare_cached("DELETE FROM usage_blocks WHERE first_seq = ?1")?.execute([id])?;
+        rewrite(connection, id, &[])?;
         return Ok(count);
     };
     let all = records.len();
     records.retain(|(_, record)| record.at >= before);
-    rewrite(connection, id, &keys, &records)?;
+    rewrite(connection, id, &records)?;
     Ok((all - records.len()) as u64)
 }
 
 /// Notes that a call that was lost costs nothing.
 pub(super) fn forgive(connection: &Connection, key: KeyId, request_id: &str, at: Timestamp) -> Result<()> {
-    let sql = "SELECT first_seq, records FROM usage_blocks WHERE at_min <= ?1 AND at_max >= ?1 AND EXISTS \
-                 (SELECT 1 FROM usage_block_keys AS keys \
-                  WHERE part = usage_blocks.first_seq >> ?2 AND key = ?3 AND keys.first_seq = usage_blocks.first_seq)";
+    let sql = "SELECT first_seq, records FROM usage_blocks WHERE at_min <= ?1 AND at_max >= ?1";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![millis(at), PART_BITS, key.0])?;
+    let mut rows = statement.query([millis(at)])?;
     while let Some(row) = rows.next()? {
-        let id = row.get(0)?;
-        let mut records = read(id, row.get_ref(1)?.as_blob()?)?;
+        let (id, block) = (row.get(0)?, row.get_ref(1)?.as_blob()?);
+        if BlockReader::new(block).is_ok_and(|reader| !reader.keys().contains(&key)) {
+            continue;
+        }
+        let mut records = read(id, block)?;
         let is_it = |record: &UsageRecord| {
             record.key == key && record.request_id == request_id && record.outcome == Outcome::Lost
         };
         if let Some((_, record)) = records.iter_mut().find(|(_, record)| is_it(record)) {
             (record.outcome, record.charged) = (Outcome::Unsent, Units::default());
             drop(rows);
-            return rewrite(connection, id, &[], &records);
+            return rewrite(connection, id, &records);
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
--- Schema version 5: the journal is folded in pieces, sums catch up in pieces, and fewer blocks of records are of one part.
+-- Schema version 5: the journal is folded in pieces, sums catch up in pieces, and which blocks have records of a key is kept
+-- in lists.
 
 -- How far the rows of the journal are in the tables: one row. Written in the transaction that brings them there.
 CREATE TABLE journal_mark (
@@ -16,5 +17,18 @@ INSERT INTO journal_mark (one, folded, recorded) VALUES (1, 0, 0);
 ALTER TABLE usage_numbers ADD COLUMN summing INTEGER;
 ALTER TABLE usage_numbers ADD COLUMN summing_key BLOB;
 
--- A part is first_seq / 2^14 now, so that a piece of a fold changes few pages.
-UPDATE usage_block_keys SET part = first_seq >> 14;
+-- Which blocks have records of a key: lists instead of a row for each key and block. Written for 2^14 numbers of blocks at
+-- once, a *part*, when it gets no more blocks. A key is in one of 64 lists of each part.
+DROP TABLE usage_block_keys;
+
+CREATE TABLE usage_block_keys (
+    -- first_seq / 2^14.
+    part INTEGER NOT NULL,
+    list INTEGER NOT NULL,
+    -- As `sqlite/block_index.rs` writes it.
+    entries BLOB NOT NULL,
+    PRIMARY KEY (part, list)
+) STRICT, WITHOUT ROWID;
+
+-- Parts below this one have lists. Those of the blocks that there are follow (`sqlite/migration.rs`).
+ALTER TABLE usage_numbers ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;

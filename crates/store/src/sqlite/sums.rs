@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use till_core::id_map::IdMap;
 use till_core::key::KeyId;
 
 use super::block::BlockReader;
@@ -233,7 +234,7 @@ const BLOCKS_AFTER: &str = "SELECT first_seq, records, summed, summing, summing_
 struct Totals {
     names: Vec<String>,
     numbers: HashMap<String, usize>,
-    sums: HashMap<TotalKey<usize>, Total>,
+    sums: IdMap<TotalKey<usize>, Total>,
 }
 
 impl Totals {
@@ -257,7 +258,12 @@ impl Totals {
                 *number = self.number(*number, name);
             }
             let [provider, model, endpoint] = last;
-            found.push((TotalKey { day, key, provider, model, endpoint }, total));
+            let place = TotalKey { day, key, provider, model, endpoint };
+            match found.last_mut() {
+                // Often the same one as before.
+                Some((before, sum)) if *before == place => add(sum, &total),
+                _ => found.push((place, total)),
+            }
         }
         for (key, total) in found {
             add(self.sums.entry(key).or_insert([0; AMOUNTS]), &total);

@@ -332,7 +332,7 @@ fn a_journal_that_was_left_behind_is_folded_once() {
 fn a_journal_of_version_4_is_folded() {
     let dir = tempfile::tempdir().unwrap();
     let records = left_behind(dir.path());
-    let sql = "DROP TABLE journal_mark; UPDATE usage_block_keys SET part = first_seq >> 18; \
+    let sql = "DROP TABLE journal_mark; ALTER TABLE usage_numbers DROP COLUMN listed; \
                ALTER TABLE usage_numbers DROP COLUMN summing; ALTER TABLE usage_numbers DROP COLUMN summing_key; \
                PRAGMA user_version = 4";
     connection(dir.path()).execute_batch(sql).unwrap();
@@ -476,7 +476,7 @@ fn blocks_are_filled_and_old_records_leave_them() {
     backend.commit(&fold(), &ledger).unwrap();
     assert_eq!(backend.usage_delete(Timestamp(5_000), 99_999), Ok(3_001));
     assert_eq!(times(&backend), [u64::MAX]);
-    assert_eq!(count("SELECT count(*) FROM usage_block_keys"), 1, "nothing is left over");
+    assert_eq!(count("SELECT count(*) FROM usage_block_keys"), 0, "nothing is left over");
     let filter = UsageFilter { since: Some(Timestamp(u64::MAX)), ..UsageFilter::default() };
     let query = UsageQuery { filter, ..UsageQuery::default() };
     assert_eq!(backend.reader().usage_list(&query).unwrap().len(), 1);
@@ -490,7 +490,7 @@ fn blocks_are_filled_and_old_records_leave_them() {
     assert_eq!(list(&backend, None)[0].0, 5_003);
 }
 
-/// The blocks of a key are told apart by part.
+/// The newest part has no lists yet.
 #[test]
 fn a_key_is_found_in_every_part() {
     let dir = tempfile::tempdir().unwrap();
@@ -513,6 +513,43 @@ fn a_key_is_found_in_every_part() {
         let page = UsageQuery { before, limit: 500, filter, ..UsageQuery::default() };
         let page = backend.reader().usage_list(&page).unwrap();
         assert!(page.iter().eq(of_key[41..].iter().take(500)));
+    }
+    let lists = |what: &str| {
+        let sql = format!("SELECT {what} FROM usage_block_keys");
+        connection(dir.path()).query_row(&sql, [], |row| row.get::<_, u64>(0)).unwrap()
+    };
+    assert_eq!((lists("count(DISTINCT part)"), lists("count(*)")), (3, 12), "one for each key");
+
+    // Records that are gone are not found, whatever the lists say; those of parts that are gone go as well.
+    assert_eq!(backend.usage_delete(Timestamp(100), 9_999), Ok(500));
+    let all = list(&backend, None);
+    for n in 0..4 {
+        let of_key = all.iter().filter(|(_, record)| record.key == KeyId([n; 16]));
+        assert!(list(&backend, Some(KeyId([n; 16]))).iter().eq(of_key));
+    }
+    connection(dir.path()).execute("DELETE FROM usage_blocks WHERE first_seq < 1 << 18", []).unwrap();
+    assert!(backend.usage_delete(Timestamp(101), 9_999).unwrap() > 0);
+    assert_eq!(lists("count(DISTINCT part)"), 2);
+}
+
+/// Whose records were in it is not known any more when the lists of its part are written.
+#[test]
+fn a_damaged_block_is_named_by_every_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backend = SqliteBackend::open(dir.path()).unwrap();
+    let ledger = Ledger::new(1, false);
+    for last in [0, 1 << 14] {
+        connection(dir.path()).execute("UPDATE usage_numbers SET last = ?1", params![last]).unwrap();
+        backend.commit(&records_at(0..block::RECORDS_MAX as u64), &ledger).unwrap();
+        backend.commit(&fold(), &ledger).unwrap();
+        let sql = "UPDATE usage_blocks SET records = zeroblob(50) WHERE first_seq = 1";
+        connection(dir.path()).execute(sql, []).unwrap();
+    }
+    for n in [0, 77] {
+        let filter = UsageFilter { key: Some(KeyId([n; 16])), ..UsageFilter::default() };
+        let query = UsageQuery { filter, limit: 9_999, ..UsageQuery::default() };
+        let error = backend.reader().usage_list(&query).unwrap_err().to_string();
+        assert!(error.contains("block 1 of the usage records is damaged"), "{error}");
     }
 }
 

@@ -81,28 +81,43 @@ fn instance_put(connection: &Connection, instance: &Instance) -> Result<()> {
     Ok(())
 }
 
+/// The columns of an account that calls change, but for its status.
+macro_rules! update_account {
+    () => {
+        "UPDATE accounts SET \
+           activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
+           activations_burnt = ?6, activations_overrun = ?7, \
+           tokens_limit = ?8, tokens_held = ?9, tokens_spent = ?10, tokens_escrowed = ?11, tokens_burnt = ?12, \
+           tokens_overrun = ?13, \
+           spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
+           spend_overrun = ?19, revoked_at = ?21, last_used_at = ?22, ends_at = ?23"
+    };
+}
+
 /// Writes the figures of accounts.
 pub(super) fn accounts_put(
     connection: &Connection,
     images: impl IntoIterator<Item = (AccountId, AccountImage)>,
 ) -> Result<()> {
-    let update = "UPDATE accounts SET \
-                    activations_limit = ?2, activations_held = ?3, activations_spent = ?4, activations_escrowed = ?5, \
-                    activations_burnt = ?6, activations_overrun = ?7, \
-                    tokens_limit = ?8, tokens_held = ?9, tokens_spent = ?10, tokens_escrowed = ?11, \
-                    tokens_burnt = ?12, tokens_overrun = ?13, \
-                    spend_limit = ?14, spend_held = ?15, spend_spent = ?16, spend_escrowed = ?17, spend_burnt = ?18, \
-                    spend_overrun = ?19, status = ?20, revoked_at = ?21, last_used_at = ?22, ends_at = ?23 \
-                  WHERE id = ?1";
-    let mut update = connection.prepare_cached(update)?;
+    // Nearly every write changes a row that exists and leaves its status alone. Then the status is not set: to check a
+    // new one against the list of those that there are SQLite makes a table of them, which costs more than all the rest.
+    let mut update =
+        connection.prepare_cached(concat!(update_account!(), " WHERE id = ?1 AND status = ?20"))?;
     for (id, image) in images {
         bind_account(&mut update, &id, &image)?;
-        // Nearly every write changes a row that exists.
         if update.raw_execute()? == 0 {
-            account_insert(connection, &id, &image)?;
+            account_put(connection, &id, &image)?;
         }
     }
     Ok(())
+}
+
+/// One with another status, or that has no row.
+fn account_put(connection: &Connection, id: &AccountId, image: &AccountImage) -> Result<()> {
+    let sql = concat!(update_account!(), ", status = ?20 WHERE id = ?1");
+    let mut update = connection.prepare_cached(sql)?;
+    bind_account(&mut update, id, image)?;
+    if update.raw_execute()? == 0 { account_insert(connection, id, image) } else { Ok(()) }
 }
 
 fn account_insert(connection: &Connection, id: &AccountId, image: &AccountImage) -> Result<()> {

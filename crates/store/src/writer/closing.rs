@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use till_core::audit::Actor;
-use till_core::ledger::{AccountId, Closed};
+use till_core::ledger::{AccountId, Closed, HoldId};
 use till_core::limit::Dimension;
 use till_core::rate::Rates;
 
@@ -38,6 +38,46 @@ impl Writer {
             // The hold stays open and becomes an orphan, which is spent.
             Err(error) => tracing::error!(%error, hold = ?closing.id, "a settle could not be counted"),
         }
+    }
+
+    /// Ends calls that were granted out of one escrow, in this order: all at once where that comes to the same.
+    pub(super) fn close_parts(&mut self, id: HoldId, mut closings: Vec<Closing>) {
+        if !self.settle_parts(id, &closings) {
+            for closing in closings {
+                self.close(closing);
+            }
+            return;
+        }
+        let Some(hold) = self.ledger.open_hold(id) else { return };
+        let accounts = hold.accounts.clone();
+        for account in accounts.iter() {
+            self.ledger.rest(account, self.now);
+        }
+        self.forget_end(accounts.key());
+        self.dirty.extend(accounts.iter());
+        self.changed.extend(accounts.iter().filter_map(key_of));
+        self.batch.hold_changed(id);
+        self.batch.usage.extend(closings.iter().filter_map(|closing| closing.record.clone()));
+        self.closings.append(&mut closings);
+    }
+
+    /// Whether the ledger could settle them together. None of them was an alarm then.
+    fn settle_parts(&mut self, id: HoldId, closings: &[Closing]) -> bool {
+        let Some(first) = closings.first().and_then(|closing| closing.part) else { return false };
+        let key = self.ledger.open_hold(id).and_then(|hold| key_of(hold.accounts.key()));
+        let live = key.and_then(|key| self.live.get(&key));
+        let has_rates = live.is_some_and(|live| live.terms.options.rates != Rates::default());
+        // What was taken from rates is corrected call by call.
+        if has_rates || self.ensure_month(Month::of(self.now)).is_err() {
+            return false;
+        }
+        let parts = closings.iter().filter_map(|closing| Some((closing.part?.units, closing.used)));
+        let is_settled = self.ledger.escrow_settle_all(id, first.nth, parts);
+        if is_settled {
+            let activations = closings.iter().map(|closing| closing.used.activations);
+            self.count_month(self.now, activations.fold(0, u64::saturating_add), 0);
+        }
+        is_settled
     }
 
     fn closed(&mut self, closing: Closing, closed: &Closed) {

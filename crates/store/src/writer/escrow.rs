@@ -263,9 +263,7 @@ impl Writer {
         if let (Some(hold), Some(at)) = (self.ledger.open_hold(id), escrow.drawn_at()) {
             self.ledger.used_at(hold.accounts.key(), at);
         }
-        for closing in closings {
-            self.close(closing);
-        }
+        self.close_parts(id, closings);
     }
 
     /// A call ended of an escrow that is shut.

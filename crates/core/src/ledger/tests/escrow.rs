@@ -1,10 +1,12 @@
 //! Units counted out ahead.
 
+use proptest::prelude::*;
+
 use super::{KEY, NOW, PROJECT, hold, ledger, limits, parts, units};
 use crate::denial::DenialCode;
 use crate::key::KeyStatus;
 use crate::ledger::{AccountChain, BalanceParts, HoldId, HoldKind, OpenHold};
-use crate::limit::Dimension;
+use crate::limit::{Dimension, Units};
 
 #[test]
 fn what_is_counted_out_is_not_free_and_what_is_left_comes_back() {
@@ -96,4 +98,47 @@ fn an_escrow_of_a_crash_is_restored_and_spent() {
     next.settle(id, hold.units).expect("countable").expect("open");
     let expected = BalanceParts { limit: Some(10), spent: 4, ..BalanceParts::default() };
     assert_eq!(parts(&next, KEY, Dimension::Activations), expected);
+}
+
+fn some_units() -> impl Strategy<Value = Units> {
+    let amount = || prop_oneof![4 => 0_u64..4, 1 => Just(u64::MAX)];
+    (0_u64..2, amount(), amount()).prop_map(|(activations, tokens, spend)| units(activations, tokens, spend))
+}
+
+proptest! {
+    /// Settling at once is settling one after the other, or nothing.
+    #[test]
+    fn parts_are_settled_at_once_as_one_by_one(
+        limited in proptest::array::uniform6(any::<bool>()),
+        parts in proptest::collection::vec((0_u64..3, some_units()), 0..6),
+        first in 1_u64..4,
+        is_overrun in any::<bool>(),
+    ) {
+        let limit = |nth: usize| limited[nth].then_some(40);
+        let mut at_once = ledger(&[
+            (KEY, limits(limit(0), limit(1), limit(2))),
+            (PROJECT, limits(limit(3), limit(4), limit(5))),
+        ]);
+        let id = at_once.escrow(AccountChain::new(KEY, &[PROJECT]), units(30, 30, 30), NOW).expect("free");
+        at_once.escrow_settle(id, 1, units(1, 1, 1), units(1, if is_overrun { 50 } else { 1 }, 1)).expect("countable");
+        let parts: Vec<_> = parts.into_iter().map(|(part, used)| (units(1, part, part), used)).collect();
+        let mut one_by_one = at_once.clone();
+        let before = at_once.clone();
+        let is_settled = at_once.escrow_settle_all(id, first, parts.iter().copied());
+        prop_assert!(!is_settled || first == 2);
+        if is_settled {
+            for (nth, (part, used)) in (first..).zip(&parts) {
+                one_by_one.escrow_settle(id, nth, *part, *used).expect("countable").expect("in order");
+            }
+        }
+        let expected = if is_settled { &one_by_one } else { &before };
+        for account in [KEY, PROJECT] {
+            prop_assert_eq!(at_once.account(account), expected.account(account));
+        }
+        prop_assert_eq!(at_once.open_hold(id), expected.open_hold(id));
+        let is_within = |(part, used): &(Units, Units)| {
+            Dimension::ALL.into_iter().all(|dimension| used.of(dimension) <= part.of(dimension))
+        };
+        prop_assert!(is_settled || first != 2 || !parts.iter().all(is_within), "the ordinary case");
+    }
 }
