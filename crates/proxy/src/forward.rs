@@ -228,20 +228,14 @@ pub(crate) fn outbound(
     write_line(&mut head, "host", base.authority());
     let length = length.map(|length| length as u64).or(body.size_hint().exact());
     write_fields(&mut head, client, &key.upstream, facts.websocket.is_some());
-    let is_chunked = match length {
+    match length {
         // What has no body says so only where one is expected, RFC 9110 section 8.6.
-        Some(0) if !matches!(client.method, Method::POST | Method::PUT | Method::PATCH) => false,
-        Some(length) => {
-            write_line(&mut head, "content-length", decimal(length, &mut [0; 20]));
-            false
-        }
-        None => {
-            write_line(&mut head, "transfer-encoding", "chunked");
-            true
-        }
-    };
+        Some(0) if !matches!(client.method, Method::POST | Method::PUT | Method::PATCH) => {}
+        Some(length) => write_line(&mut head, "content-length", decimal(length, &mut [0; 20])),
+        None => write_line(&mut head, "transfer-encoding", "chunked"),
+    }
     head.extend_from_slice(b"\r\n");
-    Ok(Outbound { head, body, is_chunked, is_head: client.method == Method::HEAD })
+    Ok(Outbound::new(head, body, length, client.method == Method::HEAD))
 }
 
 fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<(), Denial> {

@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use http_body_util::Either;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -196,7 +195,7 @@ async fn serve_http2(
         async move {
             let (parts, body) = request.into_parts();
             let head = request::head_of(parts);
-            let answer = request::serve(client, head, RequestBody(Either::Right(body))).await;
+            let answer = request::serve(client, head, RequestBody::of_http2(body)).await;
             Ok::<_, std::convert::Infallible>(answer.into_response())
         }
     });
