@@ -259,16 +259,13 @@ fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<
 
 /// The client's headers but for those of the hop between client and till, and the real key.
 fn write_fields(head: &mut Vec<u8>, client: &Head, upstream: &Upstream, is_websocket: bool) {
-    let named = named_by_connection(&client.fields);
     let key_name = match &upstream.placement {
         Placement::Header { name, .. } => Some(name.as_str()),
         Placement::Basic => Some("authorization"),
         Placement::Query { .. } => None,
     };
     client.fields.write_some(head, |name| {
-        !is_not_forwarded(name)
-            && key_name.is_none_or(|key_name| key_name.as_bytes() != name)
-            && named.iter().all(|named| named.as_bytes() != name)
+        !is_not_forwarded(name) && key_name.is_none_or(|key_name| key_name.as_bytes() != name)
     });
     write_line(head, "accept-encoding", "identity");
     write_key(head, upstream);
