@@ -23,7 +23,8 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of an answer of the control plane.
 pub type OwnBody = UnsyncBoxBody<Bytes, BodyError>;
 
-/// The body of a request as the client sends it, with HTTP/1 or HTTP/2.
+/// The body of a request as the client sends it, with HTTP/1 or HTTP/2, and without trailers: those would pass what is
+/// said of headers.
 pub struct RequestBody(Either<Inbound<Socket>, Incoming>);
 
 impl RequestBody {
@@ -51,9 +52,14 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.0).poll_frame(cx) {
-            Poll::Ready(None) if this.is_cut_off() => Poll::Ready(Some(Err("the client broke off".into()))),
-            frame => frame,
+        loop {
+            match Pin::new(&mut this.0).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
+                Poll::Ready(None) if this.is_cut_off() => {
+                    return Poll::Ready(Some(Err("the client broke off".into())));
+                }
+                frame => return frame,
+            }
         }
     }
 

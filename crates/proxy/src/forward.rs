@@ -37,6 +37,8 @@ fn is_not_forwarded(name: &[u8]) -> bool {
         | b"te"
         | b"transfer-encoding"
         | b"upgrade" => true,
+        // Trailers of requests are not passed on.
+        b"trailer" => true,
         // till has sent its own 100 (Continue).
         b"expect" => true,
         // An answer in parts could hide an echo of the key between two of them.
