@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -306,10 +306,7 @@ impl Wire {
 
     /// Whether nothing came since, not even the end.
     pub(crate) fn is_silent(&self) -> bool {
-        let mut nobody = Context::from_waker(Waker::noop());
-        lock(&self.link)
-            .as_mut()
-            .is_some_and(|socket| poll_read_once(socket, &mut nobody, |_| ()).is_pending())
+        lock(&self.link).as_mut().is_some_and(Socket::is_silent)
     }
 
     /// Ready when it is later than `deadline`.

@@ -1,11 +1,13 @@
 //! Connections that fail, over real sockets.
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::coop;
 
 use super::{Outbound, Wire, WireError};
 use crate::connect::OutboundBody;
@@ -77,4 +79,30 @@ async fn a_request_that_is_taken_back_is_the_same_on_another_connection() {
         assert!(answer.is_ok() && wire.is_done());
         assert_eq!(received, format!("{HEAD}{expected}"));
     }
+}
+
+#[tokio::test]
+async fn silence_is_told_however_much_the_task_has_done() {
+    let (wire, provider) = pair().await;
+    let mut provider = Some(provider);
+    for is_open in [true, false] {
+        if !is_open {
+            provider = None;
+            while wire.is_silent() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        poll_fn(|cx| {
+            let mut steps = 0;
+            while let Poll::Ready(step) = coop::poll_proceed(cx) {
+                step.made_progress();
+                steps += 1;
+                assert!(steps < 1_000, "a task has a budget here");
+            }
+            assert_eq!(wire.is_silent(), is_open);
+            Poll::Ready(())
+        })
+        .await;
+    }
+    drop(provider);
 }
