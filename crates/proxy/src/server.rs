@@ -168,7 +168,11 @@ async fn speak(
     peer: SocketAddr,
     origin: Option<IpAddr>,
 ) -> Result<(), BodyError> {
-    let timeouts = FrontTimeouts { head: till.timeouts.client_head, idle: till.timeouts.client_idle };
+    let timeouts = FrontTimeouts {
+        head: till.timeouts.client_head,
+        idle: till.timeouts.client_idle,
+        stalled: till.timeouts.idle,
+    };
     let mut door = FrontDoor::new(socket, till.head_limits, timeouts);
     let mut stage = till.stage.clone();
     let protocol = tokio::select! {

@@ -79,6 +79,17 @@ impl Socket {
         }
     }
 
+    /// Lets it end with a reset when it is dropped, so that nobody takes what has come for all there is. What is on its way
+    /// may be lost.
+    pub(crate) fn reset_when_dropped(&self) {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        };
+        // It fails on a connection that is gone.
+        let _ = tcp.stream.set_zero_linger();
+    }
+
     /// Bytes that the network took, below TLS.
     pub(crate) fn sent(&self) -> u64 {
         match self {

@@ -202,6 +202,11 @@ impl Outgoing {
     pub(super) fn has_ended(&self) -> bool {
         self.state == State::Ended
     }
+
+    /// Whether only the end of the connection tells where it ends.
+    pub(super) fn is_until_close(&self) -> bool {
+        self.form == Form::UntilClose
+    }
 }
 
 #[cfg(test)]

@@ -65,7 +65,12 @@ pub(crate) async fn serve(
         };
         let is_stopping = stage.has_changed().unwrap_or(true);
         let mut writing = Writing::begin(answer, how, is_stopping, &door, std::mem::take(&mut out));
-        poll_fn(|cx| writing.poll(cx, &door)).await?;
+        if let Err(error) = poll_fn(|cx| writing.poll(cx, &door)).await {
+            if writing.outgoing.is_until_close() {
+                door.lock().break_off();
+            }
+            return Err(error);
+        }
         let Writing { is_kept, upgrade, .. } = writing;
         out = writing.out;
         if let Some(upgrade) = upgrade {

@@ -24,7 +24,7 @@ fn on_a_fake_clock<T>(test: impl Future<Output = T>) -> T {
 
 /// A door that gives a client one second for a head, and between two.
 fn door(socket: DuplexStream) -> FrontDoor<DuplexStream> {
-    FrontDoor::new(socket, LIMITS, FrontTimeouts { head: SECOND, idle: SECOND })
+    FrontDoor::new(socket, LIMITS, FrontTimeouts { head: SECOND, idle: SECOND, stalled: SECOND })
 }
 
 /// What was understood of a connection.
