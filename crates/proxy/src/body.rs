@@ -23,8 +23,25 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of an answer of the control plane.
 pub type OwnBody = UnsyncBoxBody<Bytes, BodyError>;
 
-/// The body of a request as the client sends it, with HTTP/1 or HTTP/2.
-pub struct RequestBody(pub(crate) Either<Inbound<Socket>, Incoming>);
+/// The body of a request as the client sends it, with HTTP/1 or HTTP/2, and without trailers: those would pass what is
+/// said of headers.
+pub struct RequestBody(Either<Inbound<Socket>, Incoming>);
+
+impl RequestBody {
+    pub(crate) fn of_http1(body: Inbound<Socket>) -> Self {
+        Self(Either::Left(body))
+    }
+
+    pub(crate) fn of_http2(body: Incoming) -> Self {
+        Self(Either::Right(body))
+    }
+
+    /// Whether what seems to be the end is none. The library takes a stream that the client resets without an error for
+    /// one that has ended: fit for an answer, but not for a request.
+    fn is_cut_off(&self) -> bool {
+        matches!(&self.0, Either::Right(body) if !body.is_end_stream())
+    }
+}
 
 impl Body for RequestBody {
     type Data = Bytes;
@@ -34,7 +51,16 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().0).poll_frame(cx)
+        let this = self.get_mut();
+        loop {
+            match Pin::new(&mut this.0).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
+                Poll::Ready(None) if this.is_cut_off() => {
+                    return Poll::Ready(Some(Err("the client broke off".into())));
+                }
+                frame => return frame,
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -39,6 +39,8 @@ fn is_not_forwarded(name: &[u8]) -> bool {
         | b"te"
         | b"transfer-encoding"
         | b"upgrade" => true,
+        // Trailers of requests are not passed on.
+        b"trailer" => true,
         // till has sent its own 100 (Continue).
         b"expect" => true,
         // An answer in parts could hide an echo of the key between two of them.
@@ -232,20 +234,14 @@ pub(crate) fn outbound(
     write_line(&mut head, "host", base.authority());
     let length = length.map(|length| length as u64).or(body.size_hint().exact());
     write_fields(&mut head, client, key.key_line.as_ref(), facts.websocket.is_some());
-    let is_chunked = match length {
+    match length {
         // What has no body says so only where one is expected, RFC 9110 section 8.6.
-        Some(0) if !matches!(client.method, Method::POST | Method::PUT | Method::PATCH) => false,
-        Some(length) => {
-            write_line(&mut head, "content-length", decimal(length, &mut [0; 20]));
-            false
-        }
-        None => {
-            write_line(&mut head, "transfer-encoding", "chunked");
-            true
-        }
-    };
+        Some(0) if !matches!(client.method, Method::POST | Method::PUT | Method::PATCH) => {}
+        Some(length) => write_line(&mut head, "content-length", decimal(length, &mut [0; 20])),
+        None => write_line(&mut head, "transfer-encoding", "chunked"),
+    }
     head.extend_from_slice(b"\r\n");
-    Ok(Outbound { head, body, is_chunked, is_head: client.method == Method::HEAD })
+    Ok(Outbound::new(head, body, length, client.method == Method::HEAD))
 }
 
 fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<(), Denial> {
@@ -269,11 +265,8 @@ fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<
 
 /// The client's headers but for those of the hop between client and till, and the real key.
 fn write_fields(head: &mut Vec<u8>, client: &Head, key: Option<&KeyLine>, is_websocket: bool) {
-    let named = named_by_connection(&client.fields);
     client.fields.write_some(head, |name| {
-        !is_not_forwarded(name)
-            && key.is_none_or(|key| key.name.as_bytes() != name)
-            && named.iter().all(|named| named.as_bytes() != name)
+        !is_not_forwarded(name) && key.is_none_or(|key| key.name.as_bytes() != name)
     });
     write_line(head, "accept-encoding", "identity");
     if let Some(key) = key {

@@ -387,6 +387,7 @@ impl Body for Relay {
                 Err(frame) => {
                     let mut trailers = fields_of(&frame.into_trailers().unwrap_or_default());
                     this.record.echoes += clean_answer(&mut trailers, &this.redactor);
+                    trailers.retain(|name, _| !is_no_trailer(name));
                     this.trailers = Some(header_map(&trailers));
                     return Poll::Ready(this.end());
                 }
@@ -402,6 +403,21 @@ impl Body for Relay {
         // Held-back bytes come later, so only the beginning is exact.
         if self.has_begun { SizeHint::default() } else { self.size }
     }
+}
+
+/// What says how a message is to be read stands in its head or nowhere, RFC 9110 section 6.5.1.
+fn is_no_trailer(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"content-encoding"
+            | b"content-length"
+            | b"content-range"
+            | b"content-type"
+            | b"host"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+    )
 }
 
 /// The last event of a stream that till ends, in the provider's own form, after a blank line in case the event

@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use http_body_util::Either;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -169,7 +168,11 @@ async fn speak(
     peer: SocketAddr,
     origin: Option<IpAddr>,
 ) -> Result<(), BodyError> {
-    let timeouts = FrontTimeouts { head: till.timeouts.client_head, idle: till.timeouts.client_idle };
+    let timeouts = FrontTimeouts {
+        head: till.timeouts.client_head,
+        idle: till.timeouts.client_idle,
+        stalled: till.timeouts.idle,
+    };
     let mut door = FrontDoor::new(socket, till.head_limits, timeouts);
     let mut stage = till.stage.clone();
     let protocol = tokio::select! {
@@ -196,7 +199,7 @@ async fn serve_http2(
         async move {
             let (parts, body) = request.into_parts();
             let head = request::head_of(parts);
-            let body = RequestBody(Either::Right(body));
+            let body = RequestBody::of_http2(body);
             let answer = request::serve(client, head, body, Instant::now()).await;
             Ok::<_, std::convert::Infallible>(answer.into_response())
         }

@@ -1,12 +1,14 @@
 //! A connection below HTTP: TCP, with or without TLS.
 
 use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 use tokio_rustls::TlsStream;
 
 /// How much is read at once.
@@ -62,6 +64,32 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    /// Whether nothing came that was not read, not even the end. It is asked outside of the budget that a task has: when
+    /// that is used up, everything looks silent.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        match self {
+            // No system call as long as nothing is ready.
+            Self::Plain(tcp) => {
+                matches!(tcp.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(tls) => {
+                let reading = pin!(coop::unconstrained(poll_fn(|cx| poll_read_once(tls, cx, |_| ()))));
+                reading.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+            }
+        }
+    }
+
+    /// Lets it end with a reset when it is dropped, so that nobody takes what has come for all there is. What is on its way
+    /// may be lost.
+    pub(crate) fn reset_when_dropped(&self) {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        };
+        // It fails on a connection that is gone.
+        let _ = tcp.stream.set_zero_linger();
+    }
+
     /// Bytes that the network took, below TLS.
     pub(crate) fn sent(&self) -> u64 {
         match self {

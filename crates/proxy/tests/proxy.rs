@@ -14,6 +14,7 @@ mod proxy {
     mod exact;
     mod forwarding;
     mod hostile;
+    mod http2;
     mod metered;
     mod rates;
     mod recorded;

@@ -22,7 +22,7 @@ use super::input::{Input, Next};
 use super::output::Output;
 use crate::body::BodyError;
 use crate::head::Head;
-use crate::socket::{Rewound, poll_read_once};
+use crate::socket::{Rewound, Socket, poll_read_once};
 
 /// The connection preface of HTTP/2, RFC 9113 section 3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,8 +30,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// RFC 9110 section 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// After a refusal this many bytes are read and thrown away before the connection closes, so that the client
-/// gets to read the answer instead of a reset.
+/// After a refusal, or another last answer, this many bytes are read and thrown away before the connection closes,
+/// so that the client gets to read the answer instead of a reset.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// … and for no longer than this.
@@ -59,6 +59,8 @@ pub(crate) struct FrontTimeouts {
     pub(crate) head: Duration,
     /// Between requests.
     pub(crate) idle: Duration,
+    /// Without taking anything of an answer.
+    pub(crate) stalled: Duration,
 }
 
 /// Which protocol a connection speaks, known from its first bytes.
@@ -80,10 +82,20 @@ pub(crate) struct FrontDoor<S> {
     continuing: Output,
     alarm: Alarm,
     waiting_since: Instant,
+    stalled: Option<Stalled>,
     is_write_closed: bool,
     /// Bytes thrown away since then.
     discarded: usize,
     discards_until: Option<Instant>,
+}
+
+/// The client takes nothing of what it is sent.
+#[derive(Clone, Copy)]
+struct Stalled {
+    /// What the network has taken.
+    sent: u64,
+    /// When that is too long.
+    until: Instant,
 }
 
 /// A request without its body, which the door has.
@@ -128,6 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
             continuing: Output::default(),
             alarm: Alarm::default(),
             waiting_since: Instant::now(),
+            stalled: None,
             is_write_closed: false,
             discarded: 0,
             discards_until: None,
@@ -270,26 +283,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
         self.waiting_since = Instant::now();
     }
 
-    /// Writes everything.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
-        // A word that is half written comes to its end first.
-        ready!(self.continuing.poll(cx, &mut self.socket))?;
-        output.poll(cx, &mut self.socket)
-    }
-
-    /// Closes, and lets a client that is still sending read the answer first.
-    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_write_closed {
-            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
-            self.is_write_closed = true;
-        }
-        if !self.can_go_on() {
-            ready!(self.poll_discard(cx));
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads and forgets what a refused client still sends. Ready at its end, or when it is too much.
+    /// Reads and forgets what a client still sends that is not served any more. Ready at its end, or when it is too much.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = *self.discards_until.get_or_insert_with(|| Instant::now() + LINGER_TIME_MAX);
         while self.discarded < LINGER_BYTES_MAX {
@@ -300,6 +294,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
             }
         }
         Poll::Ready(())
+    }
+}
+
+impl FrontDoor<Socket> {
+    /// Writes everything.
+    ///
+    /// # Errors
+    /// The socket's own, or a time-out: the client takes nothing.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
+        // A word that is half written comes to its end first.
+        let sent = match self.continuing.poll(cx, &mut self.socket) {
+            Poll::Ready(Ok(())) => output.poll(cx, &mut self.socket),
+            continuing => continuing,
+        };
+        if sent.is_pending() { self.poll_stalled(cx).map(Err) } else { sent }
+    }
+
+    /// Closes, and lets a client that is still sending read the answer first.
+    ///
+    /// # Errors
+    /// As [`Self::poll_send`].
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_write_closed {
+            match Pin::new(&mut self.socket).poll_shutdown(cx) {
+                Poll::Ready(closed) => closed?,
+                Poll::Pending => return self.poll_stalled(cx).map(Err),
+            }
+            self.is_write_closed = true;
+        }
+        // What comes after the socket is closed is answered with a reset, and a client that gets one forgets what it has not
+        // read.
+        if !self.can_go_on() || !self.input.unread.is_empty() {
+            ready!(self.poll_discard(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the client has taken nothing for too long. To be asked when something waits to be written.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let sent = self.socket.sent();
+        let until = match self.stalled {
+            Some(stalled) if stalled.sent == sent => stalled.until,
+            _ => {
+                let until = Instant::now() + self.timeouts.stalled;
+                self.stalled = Some(Stalled { sent, until });
+                until
+            }
+        };
+        ready!(self.alarm.poll(cx, until));
+        // The system would keep what nobody takes.
+        self.break_off();
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Lets the connection end in a way that nobody takes for the end of an answer.
+    pub(super) fn break_off(&self) {
+        self.socket.reset_when_dropped();
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn read(
     let line = buffer[start..line_end].strip_suffix(b"\r").ok_or(Violation::of_field(FieldError::LineEnd))?;
     let (method, target, version) = request_line(line)?;
     let parsed = Fields::parse(&buffer[line_end + 1..], limits.count).map_err(Violation::of_field)?;
-    let Some((fields, length)) = parsed else {
+    let Some((mut fields, length)) = parsed else {
         return too_short(buffer, scanned, limits);
     };
     let length = line_end + 1 + length;
@@ -88,10 +88,46 @@ pub(super) fn read(
         facts.add(name, value)?;
     }
     let body = facts.body(version)?;
+    if facts.names_others {
+        remove_named(&mut fields);
+    }
     let head = Head { method, target, version, fields };
     let is_kept = if version == Version::HTTP_11 { !facts.closes } else { facts.keeps && !facts.closes };
     let awaits_continue = facts.awaits_continue && version == Version::HTTP_11;
     Ok(Some((length, Received { head, body, is_upgrade: facts.is_upgrade, is_kept, awaits_continue })))
+}
+
+/// Whether a header stays although `Connection` names it.
+fn stays(name: &[u8]) -> bool {
+    const OURS: [&str; 9] = [
+        // They say what the connection and the message are, and none of them is passed on as it came.
+        "close",
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        // An empty element of the list.
+        "",
+    ];
+    // They say who is behind the connection. A proxy that passes on the client's `Connection` must not let it hide that.
+    const ADDRESSES: [&str; 2] = ["forwarded", "x-forwarded-for"];
+    OURS.iter().chain(&ADDRESSES).any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+}
+
+/// The names that a value of `Connection` lists of headers that are to be taken away.
+fn named(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !stays(name))
+}
+
+/// Takes out the headers that `Connection` names. They are for this hop, RFC 9110 section 7.6.1, so that the provider does
+/// not get them: then nothing may be decided on them either.
+fn remove_named(fields: &mut Fields) {
+    let values: Vec<Vec<u8>> = fields.get_all("connection").map(<[u8]>::to_vec).collect();
+    let names: Vec<&[u8]> = values.iter().flat_map(|value| named(value)).collect();
+    fields.retain(|name, _| !names.iter().any(|named| named.eq_ignore_ascii_case(name)));
 }
 
 fn skip_empty_lines(buffer: &[u8]) -> Result<usize, Violation> {
@@ -169,6 +205,8 @@ struct Facts {
     is_upgrade: bool,
     keeps: bool,
     closes: bool,
+    /// `Connection` names headers that are for this hop.
+    names_others: bool,
     awaits_continue: bool,
 }
 
@@ -182,6 +220,7 @@ impl Facts {
             b"connection" => {
                 self.keeps |= lists(value, "keep-alive");
                 self.closes |= lists(value, "close");
+                self.names_others |= named(value).next().is_some();
             }
             b"content-length" => self.add_length(value)?,
             b"transfer-encoding" => self.add_coding(value)?,

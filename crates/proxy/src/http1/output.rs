@@ -1,13 +1,24 @@
-//! What goes out over a connection.
+//! What goes out over a connection: heads, and bodies behind them. The same for answers to clients and requests to
+//! providers.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body;
 use tokio::io::AsyncWrite;
+
+use super::framing::{write_chunk, write_last_chunk};
+use crate::body::BodyError;
 
 /// So much of a body is made ready to be written before it is.
 const FILL_MAX: usize = 32 * 1024;
+
+/// A longer piece of a body is made ready in parts: what is in memory already is not copied all at once. It is a little
+/// more than what comes in one read, which stays in one piece whatever is put in front of it.
+const PIECE_MAX: usize = 2 * FILL_MAX;
 
 /// Memory that is kept for the next message.
 const KEPT_MAX: usize = 4 * 1024;
@@ -75,15 +86,188 @@ impl Output {
     }
 }
 
+/// How the end of a body is told, RFC 9112 section 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// There is none, whatever the head says.
+    None,
+    /// So many bytes are still to be written.
+    Length(u64),
+    Chunked,
+    /// By closing the connection.
+    UntilClose,
+}
+
+/// How far a body has come on its way out.
+///
+/// Invariant: what is written is what the head says, or the body never ends.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    form: Form,
+    state: State,
+    /// What was taken of the body and is not in the output yet.
+    rest: Bytes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There is more of it.
+    Open,
+    /// Everything is in the output.
+    Ended,
+    /// What the other side waits for does not come.
+    Broken,
+}
+
+impl Outgoing {
+    pub(super) fn new(form: Form) -> Self {
+        let state = if form == Form::None { State::Ended } else { State::Open };
+        Self { form, state, rest: Bytes::new() }
+    }
+
+    /// Makes ready what there is of `body`.
+    ///
+    /// # Errors
+    /// It failed, or is not as long as was said. The other side can't be told where it ends, so that the connection must.
+    pub(super) fn fill<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut B,
+        out: &mut Output,
+    ) -> Result<(), BodyError>
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Unpin,
+    {
+        while self.state == State::Open && out.has_room() {
+            let rest = std::mem::take(&mut self.rest);
+            if !rest.is_empty() {
+                self.write(rest, out);
+                continue;
+            }
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.take(data, out)?,
+                    Err(frame) => self.end(frame.into_trailers().ok().as_ref(), out)?,
+                },
+                Poll::Ready(Some(Err(error))) => {
+                    self.state = State::Broken;
+                    return Err(error);
+                }
+                Poll::Ready(None) => self.end(None, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, data: Bytes, out: &mut Output) -> Result<(), BodyError> {
+        if let Form::Length(left) = &mut self.form {
+            let Some(rest) = left.checked_sub(data.len() as u64) else {
+                self.state = State::Broken;
+                return Err("the body is longer than was said".into());
+            };
+            *left = rest;
+        }
+        // An empty chunk would be the end.
+        if !data.is_empty() {
+            self.write(data, out);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut data: Bytes, out: &mut Output) {
+        if data.len() > PIECE_MAX {
+            self.rest = data.split_off(FILL_MAX);
+        }
+        match self.form {
+            Form::Chunked => write_chunk(&mut out.bytes, &data),
+            Form::Length(_) | Form::UntilClose => out.bytes.extend_from_slice(&data),
+            Form::None => {}
+        }
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>, out: &mut Output) -> Result<(), BodyError> {
+        if let Form::Length(1..) = self.form {
+            self.state = State::Broken;
+            return Err("the body is shorter than was said".into());
+        }
+        if self.form == Form::Chunked {
+            write_last_chunk(&mut out.bytes, trailers);
+        }
+        self.state = State::Ended;
+        Ok(())
+    }
+
+    /// Whether all of it is in the output, as the head says.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Whether only the end of the connection tells where it ends.
+    pub(super) fn is_until_close(&self) -> bool {
+        self.form == Form::UntilClose
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker, ready};
 
+    use bytes::Bytes;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
     use tokio::io::AsyncWrite;
 
-    use super::Output;
+    use super::{FILL_MAX, Form, Outgoing, Output, PIECE_MAX};
+    use crate::body::BodyError;
+
+    /// A body in these pieces, written in this form: what goes out, or why not.
+    fn written(form: Form, pieces: &[&[u8]]) -> Result<Vec<u8>, String> {
+        let pieces = pieces.iter().map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
+        let pieces: Vec<Result<_, BodyError>> = pieces.collect();
+        let mut body = StreamBody::new(futures_util::stream::iter(pieces));
+        let mut nobody = Context::from_waker(Waker::noop());
+        let (mut outgoing, mut all) = (Outgoing::new(form), Vec::new());
+        while !outgoing.has_ended() {
+            let mut out = Output::default();
+            let filled = outgoing.fill(&mut nobody, &mut body, &mut out);
+            assert!(out.bytes.len() <= FILL_MAX + PIECE_MAX + 100, "{}", out.bytes.len());
+            all.append(&mut out.bytes);
+            if let Err(error) = filled {
+                assert!(!outgoing.has_ended() && outgoing.fill(&mut nobody, &mut body, &mut out).is_ok());
+                assert!(!outgoing.has_ended() && out.is_empty(), "it never ends");
+                return Err(error.to_string());
+            }
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn a_body_ends_where_the_head_says_or_not_at_all() {
+        let chunked = b"2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n";
+        assert_eq!(written(Form::Chunked, &[b"hi", b"", b"!"]).as_deref(), Ok(&chunked[..]));
+        for form in [Form::Length(3), Form::UntilClose] {
+            assert_eq!(written(form, &[b"hi", b"", b"!"]).as_deref(), Ok(&b"hi!"[..]), "{form:?}");
+        }
+        assert_eq!(written(Form::Length(0), &[]), Ok(Vec::new()));
+        assert_eq!(written(Form::None, &[b"hi"]), Ok(Vec::new()));
+        for (length, pieces) in
+            [(3, &[&b"hi"[..]][..]), (1, &[]), (1, &[b"hi"]), (2, &[b"hi", b"!"]), (0, &[b"!"])]
+        {
+            let error = written(Form::Length(length), pieces).expect_err("it is not so long");
+            assert!(error.contains("than was said"), "{length} {pieces:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_memory_is_not_copied_at_once() {
+        let long = b"0123456789".repeat(100_000);
+        assert!(written(Form::Length(1_000_000), &[&long]).as_ref() == Ok(&long));
+        let chunked = written(Form::Chunked, &[&long]).expect("a body");
+        assert!(chunked.starts_with(b"8000\r\n0123") && chunked.ends_with(b"6789\r\n0\r\n\r\n"));
+    }
 
     /// Takes a byte now and then, and keeps everything back until it is flushed, as TLS may.
     #[derive(Default)]

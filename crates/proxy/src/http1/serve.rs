@@ -3,20 +3,18 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode, Version};
-use http_body::{Body as _, Frame};
-use http_body_util::Either;
+use http_body::Body as _;
 use till_core::fields;
 use tokio::sync::{oneshot, watch};
 
-use super::framing::{write_chunk, write_last_chunk};
 use super::front::{FrontDoor, Request, Shared};
-use super::output::Output;
+use super::output::{Form, Outgoing, Output};
 use crate::Stage;
 use crate::body::{Answer, AnswerBody, BodyError, RequestBody, UpgradedClient};
 use crate::request::{self, Client};
@@ -51,7 +49,7 @@ pub(crate) async fn serve(
             None => return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?),
             Some(Ok(Request { head, is_kept, received, .. })) => {
                 let how = How { version: head.version, is_head: head.method == Method::HEAD, is_kept };
-                let body = RequestBody(Either::Left(door.body()));
+                let body = RequestBody::of_http1(door.body());
                 let mut serving = pin!(request::serve(Arc::clone(&client), head, body, received.into_std()));
                 let served = poll_fn(|cx| match serving.as_mut().poll(cx) {
                     Poll::Ready(answer) => Poll::Ready(Some(answer)),
@@ -68,7 +66,12 @@ pub(crate) async fn serve(
         };
         let is_stopping = stage.has_changed().unwrap_or(true);
         let mut writing = Writing::begin(answer, how, is_stopping, &door, std::mem::take(&mut out));
-        poll_fn(|cx| writing.poll(cx, &door)).await?;
+        if let Err(error) = poll_fn(|cx| writing.poll(cx, &door)).await {
+            if writing.outgoing.is_until_close() {
+                door.lock().break_off();
+            }
+            return Err(error);
+        }
         let Writing { is_kept, upgrade, .. } = writing;
         out = writing.out;
         if let Some(upgrade) = upgrade {
@@ -90,27 +93,14 @@ struct How {
     is_kept: bool,
 }
 
-/// How the end of a body is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// There is none.
-    None,
-    /// So many bytes are still to be written.
-    Length(u64),
-    Chunked,
-    /// By closing the connection.
-    UntilClose,
-}
-
 /// An answer that is being written.
 struct Writing {
     out: Output,
+    /// Kept until all is written: the request lasts until then.
     body: AnswerBody,
-    form: Form,
+    outgoing: Outgoing,
     is_kept: bool,
     upgrade: Option<oneshot::Sender<UpgradedClient>>,
-    /// Everything is in `out`.
-    is_whole: bool,
     /// It ends after what is in `out`, and not as it should.
     failure: Option<BodyError>,
 }
@@ -160,20 +150,14 @@ impl Writing {
             fields::write_line(out, "connection", "keep-alive");
         }
         out.extend_from_slice(b"\r\n");
-        let is_whole = form == Form::None || form == Form::Length(0);
-        Self { out: output, body, form, is_kept, upgrade, is_whole, failure: None }
+        Self { out: output, body, outgoing: Outgoing::new(form), is_kept, upgrade, failure: None }
     }
 
     /// Ready when all is written.
     fn poll(&mut self, cx: &mut Context<'_>, door: &Shared<Socket>) -> Poll<Result<(), BodyError>> {
         loop {
-            while !self.is_whole && self.failure.is_none() && self.out.has_room() {
-                match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => self.add(frame),
-                    Poll::Ready(Some(Err(error))) => self.failure = Some(error),
-                    Poll::Ready(None) => self.end(None),
-                    Poll::Pending => break,
-                }
+            if self.failure.is_none() {
+                self.failure = self.outgoing.fill(cx, &mut self.body, &mut self.out).err();
             }
             let mut door = door.lock();
             if !self.out.is_empty() {
@@ -183,42 +167,11 @@ impl Writing {
             if let Some(failure) = self.failure.take() {
                 return Poll::Ready(Err(failure));
             }
-            if self.is_whole {
+            if self.outgoing.has_ended() {
                 return Poll::Ready(Ok(()));
             }
             ready!(door.poll_gone(cx));
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset).into()));
-        }
-    }
-
-    fn add(&mut self, frame: Frame<bytes::Bytes>) {
-        match frame.into_data() {
-            Ok(data) => match &mut self.form {
-                Form::Chunked if data.is_empty() => {}
-                Form::Chunked => write_chunk(&mut self.out.bytes, &data),
-                Form::Length(left) => match left.checked_sub(data.len() as u64) {
-                    Some(rest) => {
-                        *left = rest;
-                        self.out.bytes.extend_from_slice(&data);
-                    }
-                    None => self.failure = Some("the answer is longer than was said".into()),
-                },
-                Form::UntilClose => self.out.bytes.extend_from_slice(&data),
-                Form::None => {}
-            },
-            Err(frame) => {
-                let trailers = frame.into_trailers().unwrap_or_default();
-                self.end(Some(&trailers));
-            }
-        }
-    }
-
-    fn end(&mut self, trailers: Option<&http::HeaderMap>) {
-        self.is_whole = true;
-        match self.form {
-            Form::Chunked => write_last_chunk(&mut self.out.bytes, trailers),
-            Form::Length(1..) => self.failure = Some("the answer is shorter than was said".into()),
-            _ => {}
         }
     }
 }

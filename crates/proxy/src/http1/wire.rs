@@ -4,22 +4,19 @@
 //! to be sent of the request.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use http_body::{Body as _, Frame};
-use http_body_util::Full;
+use http::StatusCode;
+use http_body::Frame;
 use till_core::fields::Fields;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::answer;
-use super::framing::{write_chunk, write_last_chunk};
 use super::input::{Input, Next};
-use super::output::Output;
+use super::output::{Form, Outgoing, Output};
 use crate::body::BodyError;
 use crate::connect::OutboundBody;
 use crate::socket::{Rewound, Socket, poll_read_once};
@@ -43,13 +40,22 @@ pub(crate) enum WireError {
 
 /// A request as it goes out.
 pub(crate) struct Outbound {
-    /// Ready to be written, the empty line at its end included.
-    pub(crate) head: Vec<u8>,
-    pub(crate) body: OutboundBody,
-    /// The body is chunked; otherwise the head says how long it is.
-    pub(crate) is_chunked: bool,
+    /// Ready to be written: the head, perhaps with the beginning of the body behind it.
+    ready: Vec<u8>,
+    /// What is not in there yet.
+    body: Option<OutboundBody>,
+    outgoing: Outgoing,
     /// The answer has no body.
-    pub(crate) is_head: bool,
+    is_head: bool,
+}
+
+impl Outbound {
+    /// A request with this head, the empty line at its end included. `length` is what it says of the body; without one that
+    /// is chunked. `is_head` says that the answer has no body.
+    pub(crate) fn new(head: Vec<u8>, body: OutboundBody, length: Option<u64>, is_head: bool) -> Self {
+        let outgoing = Outgoing::new(length.map_or(Form::Chunked, Form::Length));
+        Self { ready: head, body: Some(body), outgoing, is_head }
+    }
 }
 
 /// The head of an answer.
@@ -92,50 +98,41 @@ fn is_interim(status: StatusCode) -> bool {
 }
 
 /// A request on its way.
-#[derive(Default)]
 struct Sending {
     out: Output,
-    /// The rest of the body.
+    /// Not kept longer than needed: the client's connection hangs on it.
     body: Option<OutboundBody>,
-    is_chunked: bool,
+    outgoing: Outgoing,
     /// What the network had taken when the request began, and whether it was handed any of it.
     sent_before: u64,
     is_tried: bool,
 }
 
 impl Sending {
+    /// Nothing is to be sent.
+    fn nothing() -> Self {
+        Self {
+            out: Output::default(),
+            body: None,
+            outgoing: Outgoing::new(Form::None),
+            sent_before: 0,
+            is_tried: false,
+        }
+    }
+
+    /// Whether the provider has all that the head says, or is about to.
     fn is_complete(&self) -> bool {
-        self.out.is_empty() && self.body.is_none()
+        self.out.is_empty() && self.outgoing.has_ended()
     }
 
     /// Makes ready what the client has sent of the body.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), WireError> {
-        while let Some(body) = &mut self.body
-            && self.out.has_room()
-        {
-            match Pin::new(body).poll_frame(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Some(Err(error))) => {
-                    self.body = None;
-                    return Err(WireError::Client(error));
-                }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if !self.is_chunked => self.out.bytes.extend_from_slice(&data),
-                    Ok(data) if data.is_empty() => {}
-                    Ok(data) => write_chunk(&mut self.out.bytes, &data),
-                    Err(frame) => self.end(frame.into_trailers().ok().as_ref()),
-                },
-                Poll::Ready(None) => self.end(None),
-            }
+        let Some(body) = &mut self.body else { return Ok(()) };
+        let filled = self.outgoing.fill(cx, body, &mut self.out);
+        if filled.is_err() || self.outgoing.has_ended() {
+            self.body = None;
         }
-        Ok(())
-    }
-
-    fn end(&mut self, trailers: Option<&HeaderMap>) {
-        self.body = None;
-        if self.is_chunked {
-            write_last_chunk(&mut self.out.bytes, trailers);
-        }
+        filled.map_err(WireError::Client)
     }
 
     /// Sends what can be sent now.
@@ -185,7 +182,7 @@ impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
         let receiving = Receiving { input: Input::new(), is_head: false, is_kept: true };
         let link = Arc::new(Mutex::new(Some(socket)));
-        Self { link, sending: Sending::default(), receiving, alarm: Alarm::default() }
+        Self { link, sending: Sending::nothing(), receiving, alarm: Alarm::default() }
     }
 
     pub(crate) fn end(&self) -> WireEnd {
@@ -198,12 +195,12 @@ impl Wire {
 
     /// Begins a request. Nothing is sent before the wire is polled.
     pub(crate) fn begin(&mut self, request: Outbound) {
-        let Outbound { head, body, is_chunked, is_head } = request;
+        let Outbound { ready, body, outgoing, is_head } = request;
         self.receiving.is_head = is_head;
         self.sending = Sending {
-            out: Output::of(head),
-            body: Some(body),
-            is_chunked,
+            out: Output::of(ready),
+            body,
+            outgoing,
             sent_before: self.sent().unwrap_or_default(),
             is_tried: false,
         };
@@ -220,9 +217,9 @@ impl Wire {
     pub(crate) fn take_back(&mut self) -> Option<Outbound> {
         let is_whole = self.sent_nothing() && self.sending.out.is_untouched();
         is_whole.then(|| {
-            let Sending { out, body, is_chunked, .. } = std::mem::take(&mut self.sending);
-            let body = body.unwrap_or_else(|| OutboundBody::Right(Full::default()));
-            Outbound { head: out.bytes, body, is_chunked, is_head: self.receiving.is_head }
+            let sending = std::mem::replace(&mut self.sending, Sending::nothing());
+            let Sending { out, body, outgoing, .. } = sending;
+            Outbound { ready: out.bytes, body, outgoing, is_head: self.receiving.is_head }
         })
     }
 
@@ -265,7 +262,7 @@ impl Wire {
     ) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
         if !self.sending.is_complete() && self.sending.advance(&self.link, cx).is_err() {
             // The answer counts.
-            self.sending = Sending::default();
+            self.sending = Sending::nothing();
             self.receiving.is_kept = false;
         }
         loop {
@@ -309,10 +306,7 @@ impl Wire {
 
     /// Whether nothing came since, not even the end.
     pub(crate) fn is_silent(&self) -> bool {
-        let mut nobody = Context::from_waker(Waker::noop());
-        lock(&self.link)
-            .as_mut()
-            .is_some_and(|socket| poll_read_once(socket, &mut nobody, |_| ()).is_pending())
+        lock(&self.link).as_mut().is_some_and(Socket::is_silent)
     }
 
     /// Ready when it is later than `deadline`.
@@ -326,3 +320,6 @@ impl Wire {
         Some(Rewound { read: self.receiving.input.unread, socket })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use till_testkit::client::Client;
 use till_testkit::upstream::{Step, Upstream, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::rig::{Rig, request, soon};
@@ -120,6 +122,26 @@ async fn a_body_that_ends_early_looks_cut() {
     }
 }
 
+/// Its end is told by the end of the connection, so that has to be no ordinary one.
+#[tokio::test]
+async fn nor_does_it_look_complete_to_a_client_of_http_1_0() {
+    for (answer, is_whole) in [
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n", false),
+    ] {
+        let upstream = sends(answer).await;
+        let rig = Rig::openai(&upstream.url()).await;
+        let (token, _) = rig.mint("openai", 1).await;
+        let mut socket = TcpStream::connect(rig.address).await.expect("it listens");
+        let asked = request(&token, "GET", "/v1/models", "").replace("HTTP/1.1", "HTTP/1.0");
+        socket.write_all(asked.as_bytes()).await.expect("open");
+        let mut passed = Vec::new();
+        let end = soon(socket.read_to_end(&mut passed)).await;
+        assert_eq!(end.is_ok(), is_whole, "{answer:?}: {end:?}");
+        assert!(!is_whole || passed.ends_with(b"\r\n\r\nhi"), "{:?}", String::from_utf8_lossy(&passed));
+    }
+}
+
 #[tokio::test]
 async fn it_makes_no_difference_where_an_answer_is_cut() {
     let answer = b"HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\nHTTP/1.1 200 OK\r\nX-Y:z\r\ntransfer-encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n3\r\n, w\r\n0\r\nsum: 1\r\n\r\n";
@@ -205,7 +227,6 @@ async fn a_provider_may_answer_before_it_has_read_everything() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let (mut socket, _) = listener.accept().await.expect("a connection");
         let mut some = [0; 1024];
         let _ = socket.read(&mut some).await;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use till_proxy::Timeouts;
 use till_testkit::client::Client;
-use till_testkit::upstream::{Step, Upstream, chunk, chunked_head, json};
+use till_testkit::upstream::{Step, Upstream, chunk, chunked_head, json, respond};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use super::rig::{Options, Rig, request, soon};
+use super::rig::{Options, Rig, becomes, connections_end, request, soon};
 
 #[tokio::test]
 async fn a_client_that_waits_for_us_is_not_idle() {
@@ -126,4 +126,69 @@ async fn a_refused_upload_gets_to_read_why() {
         assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("key_revoked"), "{length}: {answer}");
     }
     assert_eq!(upstream.received(), []);
+}
+
+/// Nobody sends anything behind a request with `connection: close`, or nearly.
+#[tokio::test]
+async fn an_answer_is_read_although_more_was_sent_than_is_served() {
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint("openai", 9).await;
+    let last = request(&token, "GET", "/v1/models", "").replacen("host:", "connection: close\r\nhost:", 1);
+    for length in [10, 100_000, 8_000_000] {
+        let mut socket = TcpStream::connect(rig.address).await.expect("it listens");
+        let written = soon(socket.write_all(format!("{last}{}", "x".repeat(length)).as_bytes())).await;
+        let mut answer = Vec::new();
+        let read = soon(socket.read_to_end(&mut answer)).await;
+        assert!(written.is_ok() && read.is_ok(), "{length}: {written:?} {read:?}");
+        assert!(answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(b"{}"), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_left() {
+    let piece = vec![b'x'; 100_000];
+    let stalled = Arc::new(Semaphore::new(0));
+    let script_stalled = Arc::clone(&stalled);
+    let upstream = Upstream::start(move |_, _| {
+        vec![
+            Step::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000000\r\n\r\n".to_vec()),
+            Step::Flood { piece: piece.clone(), stalled: Arc::clone(&script_stalled) },
+        ]
+    })
+    .await;
+    let timeouts = Timeouts { idle: Duration::from_millis(300), ..Timeouts::default() };
+    let rig = Rig::start(&[("openai", &upstream.url())], Options { timeouts, ..Options::default() }).await;
+    let (token, id) = rig.mint("openai", 1).await;
+    let mut socket = TcpStream::connect(rig.address).await.expect("it listens");
+    socket.write_all(request(&token, "GET", "/v1/models", "").as_bytes()).await.expect("open");
+    let _ = soon(stalled.acquire()).await.expect("open");
+    connections_end(&upstream).await;
+    becomes(|| rig.proxy.metrics_text().contains("till_client_connections_open 0\n")).await;
+    rig.becomes_idle().await;
+    assert_eq!(rig.key(id).await.used.activations, 1);
+    drop(socket);
+    // Small answers fill the network too.
+    let mut socket = TcpStream::connect(rig.address).await.expect("it listens");
+    let asked = "GET /x HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100);
+    let patience = Duration::from_millis(200);
+    while let Ok(Ok(())) = tokio::time::timeout(patience, socket.write_all(asked.as_bytes())).await {}
+    becomes(|| rig.proxy.metrics_text().contains("till_client_connections_open 0\n")).await;
+    drop(socket);
+}
+
+/// It is slow, but it takes something in every period.
+#[tokio::test]
+async fn a_client_that_takes_little_is_waited_for() {
+    let upstream = Upstream::start(|_, _| respond("200 OK", "", &vec![b'x'; 30_000_000])).await;
+    let timeouts = Timeouts { idle: Duration::from_millis(500), ..Timeouts::default() };
+    let rig = Rig::start(&[("openai", &upstream.url())], Options { timeouts, ..Options::default() }).await;
+    let (token, _) = rig.mint("openai", 1).await;
+    let mut client = Client::connect(rig.address).await;
+    client.send(request(&token, "GET", "/v1/models", "")).await;
+    soon(client.head()).await.expect("a head");
+    for _ in 0..10 {
+        assert!(soon(client.bytes(3_000_000)).await.is_some());
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
 }

@@ -197,12 +197,16 @@ async fn a_client_that_expects_100_gets_it_and_no_body_is_asked_for_when_refused
 }
 
 #[tokio::test]
-async fn trailers_pass_in_both_directions() {
+async fn trailers_of_answers_pass() {
     let upstream = Upstream::start(|_, _| {
         vec![
             chunked_head("trailer: x-sum, x-till-activations-remaining\r\n"),
             chunk(b"hi"),
-            Step::Send(b"0\r\nx-sum: 7\r\nX-Till-Activations-Remaining: 99\r\n\r\n".to_vec()),
+            Step::Send(
+                b"0\r\nx-sum: 7\r\nX-Till-Activations-Remaining: 99\r\nContent-Length: 9\r\ntransfer-encoding: \
+                  chunked\r\ncontent-encoding: gzip\r\ntrailer: x\r\nhost: a\r\n\r\n"
+                    .to_vec(),
+            ),
         ]
     })
     .await;
@@ -215,9 +219,40 @@ async fn trailers_pass_in_both_directions() {
     assert_eq!(
         (answer.text().as_str(), answer.trailers.as_str()),
         ("hi", "x-sum: 7\n"),
-        "all but those that are till's own"
+        "all but those that are till's own, and those that say how a message is to be read"
     );
     assert_eq!(upstream.received()[0].header("te"), ["trailers"]);
+}
+
+/// They come when all that is decided about headers was decided.
+#[tokio::test]
+async fn trailers_of_requests_do_not_pass() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let provider = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("a connection");
+        let mut all = Vec::new();
+        while !all.windows(5).any(|part| part == b"\r\n0\r\n") || !all.ends_with(b"\r\n\r\n") {
+            socket.read_buf(&mut all).await.expect("more");
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        socket.write_all(answer).await.expect("it reads");
+        String::from_utf8(all).expect("text")
+    });
+    let rig = Rig::openai(&url).await;
+    let (token, _) = rig.mint("openai", 1).await;
+    let text = format!(
+        "POST /v1/files HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ntransfer-encoding: \
+         chunked\r\ntrailer: x-api-key\r\n\r\n2\r\nhi\r\n0\r\nx-api-key: {token}\r\ncontent-length: \
+         5\r\nx-http-method-override: DELETE\r\n\r\n"
+    );
+    let mut client = Client::connect(rig.address).await;
+    assert_eq!(soon(client.request(&text)).await.text(), "ok");
+    let received = provider.await.expect("no panic");
+    assert!(received.ends_with("\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), "{received}");
+    assert!(!received.contains("x-api-key") && !received.contains("till_sk_"), "{received}");
+    // They are read, so that what follows is in step.
+    assert_eq!(client.request("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.text(), "own /healthz");
 }
 
 #[tokio::test]

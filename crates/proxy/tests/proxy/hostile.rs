@@ -142,6 +142,51 @@ async fn paths_that_lead_astray() {
     refuses(&rows).await;
 }
 
+/// A header that `Connection` names is for till only, and is not passed on: then it must not decide anything either.
+#[tokio::test]
+async fn headers_that_connection_names() {
+    refuses(&[
+        (
+            "GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: Authorization\r\nauthorization: Bearer TOKEN\r\n\r\n",
+            401,
+            "missing_key",
+        ),
+        (
+            "POST /v1/responses HTTP/1.1\r\nhost: a\r\nauthorization: Bearer TOKEN\r\nconnection: content-length, host, transfer-encoding\r\ncontent-length: 19\r\n\r\n{\"background\":true}",
+            403,
+            "endpoint_denied",
+        ),
+    ])
+    .await;
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let rig = Rig::start(&[("bedrock", &upstream.url())], Options::default()).await;
+    let (token, id) = rig.mint_dollars("bedrock", 10_000_000_000).await;
+    let body = r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":5000}"#;
+    // What is set aside for a request with these lines: the answer does not say what was used, so it is spent.
+    let held = async |lines: &str| {
+        let before = rig.key(id).await.used.spend_nanos;
+        let text = request(&token, "POST", "/model/deepseek.v3.2/invoke", body);
+        let text = text.replacen("host:", &format!("{lines}host:"), 1);
+        let answer = Client::connect(rig.address).await.request(text).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        rig.becomes_idle().await;
+        let sent = upstream.received().pop().expect("it arrived");
+        (rig.key(id).await.used.spend_nanos - before, !sent.header("x-amzn-bedrock-service-tier").is_empty())
+    };
+    let tier = "x-amzn-bedrock-service-tier: flex\r\n";
+    let (standard, _) = held("").await;
+    let (flex, is_sent) = held(tier).await;
+    assert!(flex < standard && is_sent, "{flex} {standard}");
+    for named in [
+        "x-amzn-bedrock-service-tier",
+        "close , X-Amzn-Bedrock-Service-Tier",
+        "\u{e9},x-amzn-bedrock-service-tier\t,te",
+    ] {
+        let lines = format!("connection: keep-alive\r\n{tier}connection: {named}\r\n");
+        assert_eq!(held(&lines).await, (standard, false), "{named}");
+    }
+}
+
 #[tokio::test]
 async fn heads_that_can_be_read_in_two_ways() {
     let key = "authorization: Bearer TOKEN\r\n";

@@ -85,6 +85,9 @@ async fn trusted_proxies_say_who_asks() {
             // The other header is what the client wrote.
             (json!(["192.0.2.9"]), "forwarded: for=192.0.2.9\r\n", false),
             (json!(["127.0.0.1"]), "forwarded: for=192.0.2.9\r\n", true),
+            // It says who is behind the connection, whatever a client said to a proxy that passes on too much.
+            (json!(["127.0.0.1"]), "x-forwarded-for: 192.0.2.9\r\nconnection: x-forwarded-for\r\n", false),
+            (json!(["192.0.2.9"]), "connection: X-Forwarded-For\r\nx-forwarded-for: 192.0.2.9\r\n", true),
         ],
     )
     .await;
@@ -96,6 +99,7 @@ async fn trusted_proxies_say_who_asks() {
             (json!(["192.0.2.9"]), "forwarded: for=192.0.2.9, for=198.51.100.1\r\n", false),
             (json!(["0.0.0.0/0", "::/0"]), "forwarded: for=_hidden\r\n", false),
             (json!(["192.0.2.9"]), "x-forwarded-for: 192.0.2.9\r\n", false),
+            (json!(["127.0.0.1"]), "forwarded: for=192.0.2.9\r\nconnection: forwarded\r\n", false),
         ],
     )
     .await;

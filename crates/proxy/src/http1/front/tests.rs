@@ -24,7 +24,7 @@ fn on_a_fake_clock<T>(test: impl Future<Output = T>) -> T {
 
 /// A door that gives a client one second for a head, and between two.
 fn door(socket: DuplexStream) -> FrontDoor<DuplexStream> {
-    FrontDoor::new(socket, LIMITS, FrontTimeouts { head: SECOND, idle: SECOND })
+    FrontDoor::new(socket, LIMITS, FrontTimeouts { head: SECOND, idle: SECOND, stalled: SECOND })
 }
 
 /// What was understood of a connection.
@@ -151,6 +151,32 @@ fn nothing_follows_where_the_protocol_may_change() {
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
         &[("GET /", "host: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n", "")],
     );
+}
+
+#[test]
+fn what_connection_names_is_not_there() {
+    for (lines, left) in [
+        ("X-A: 1\r\nConnection: x-a\r\nx-a: 2\r\nX-B: 3\r\n", "connection: x-a\r\nx-b: 3\r\n"),
+        (
+            "X-A: 1\r\nconnection: close ,\tX-A ,,\r\nconnection: X-B\r\nx-b:\r\n",
+            "connection: close ,\tX-A ,,\r\nconnection: X-B\r\n",
+        ),
+        // What this hop is made of, and who is behind it.
+        ("TE: x\r\nconnection: te, host, close\r\n", "te: x\r\nconnection: te, host, close\r\n"),
+        (
+            "Content-Length: 0\r\nconnection: content-length,close\r\n",
+            "content-length: 0\r\nconnection: content-length,close\r\n",
+        ),
+        (
+            "X-Forwarded-For: 1\r\nForwarded: 2\r\nconnection: forwarded,x-forwarded-for\r\n",
+            "x-forwarded-for: 1\r\nforwarded: 2\r\nconnection: forwarded,x-forwarded-for\r\n",
+        ),
+    ] {
+        passes(
+            &format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"),
+            &[("GET /", &format!("host: a\r\n{left}"), "")],
+        );
+    }
 }
 
 #[test]

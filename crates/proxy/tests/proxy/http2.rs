@@ -1,0 +1,85 @@
+//! HTTP/2 as no library of a client sends it.
+
+use std::net::SocketAddr;
+
+use till_testkit::upstream::{Upstream, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::rig::{Rig, becomes, connections_end};
+
+/// Frames as RFC 9113 section 4.1 has them, on one stream.
+struct Frames(TcpStream);
+
+impl Frames {
+    async fn connect(address: SocketAddr) -> Self {
+        let mut socket = TcpStream::connect(address).await.expect("it listens");
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("open");
+        let mut frames = Self(socket);
+        frames.send(4, 0, 0, b"").await;
+        frames
+    }
+
+    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        let mut frame = length[1..].to_vec();
+        frame.extend_from_slice(&[kind, flags]);
+        frame.extend_from_slice(&stream.to_be_bytes());
+        frame.extend_from_slice(payload);
+        self.0.write_all(&frame).await.expect("open");
+    }
+
+    /// HEADERS of a request that has a body.
+    async fn ask(&mut self, method: &str, path: &str, token: &str, more: &[(&str, &str)]) {
+        let key = format!("Bearer {token}");
+        let pseudo = [(":method", method), (":scheme", "http"), (":authority", "till"), (":path", path)];
+        let mut block = Vec::new();
+        for (name, value) in pseudo.iter().chain(&[("authorization", &*key)]).chain(more) {
+            // A literal that is in no table, RFC 7541 section 6.2.2.
+            block.push(0);
+            for text in [name, value] {
+                match text.len().checked_sub(127) {
+                    None => block.push(u8::try_from(text.len()).expect("short")),
+                    Some(rest) => {
+                        block.push(127);
+                        let high = u8::try_from(rest >> 7).expect("short");
+                        assert!(high < 128);
+                        block.extend([128 | u8::try_from(rest & 127).expect("seven bits"), high]);
+                    }
+                }
+                block.extend_from_slice(text.as_bytes());
+            }
+        }
+        // END_HEADERS
+        self.send(1, 4, 1, &block).await;
+    }
+
+    async fn data(&mut self, data: &[u8]) {
+        self.send(0, 0, 1, data).await;
+    }
+
+    async fn reset(&mut self, code: u32) {
+        self.send(3, 0, 1, &code.to_be_bytes()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cut_off_is_not_complete() {
+    const NO_ERROR: u32 = 0;
+    const CANCEL: u32 = 8;
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint("openai", 100).await;
+    for code in [CANCEL, NO_ERROR] {
+        for more in [&[][..], &[("content-length", "100")]] {
+            let before = upstream.connections();
+            let mut client = Frames::connect(rig.address).await;
+            client.ask("POST", "/v1/files", &token, more).await;
+            client.data(b"{\"half\":").await;
+            becomes(|| upstream.connections() > before).await;
+            client.reset(code).await;
+            connections_end(&upstream).await;
+            assert_eq!(upstream.received(), [], "{code} {more:?}");
+        }
+    }
+}
