@@ -182,7 +182,7 @@ fn usage_price() -> HotPath {
     HotPath::new("usage-price", "find the price of a model and what a usage costs", move || {
         let price = prices.find(provider.price_id(), black_box("gpt-4o-mini-2024-07-18"));
         let price = price.expect("a model with a price");
-        price.cost_picos(&PriceContext::default(), [AT, Timestamp(AT.0 + 900)], black_box(&usage))
+        price.cost_picos(&PriceContext::default(), AT, || Timestamp(AT.0 + 900), black_box(&usage))
     })
 }
 

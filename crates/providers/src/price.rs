@@ -336,13 +336,23 @@ impl ModelPrice {
         Rates::new(figures, self.audio_millis_min, token_tenths)
     }
 
-    /// What a usage costs, in pico-dollars, at the dearer of two moments.
-    pub fn cost_picos(&self, context: &PriceContext, moments: [Timestamp; 2], usage: &Usage) -> u128 {
+    /// What a usage costs, in pico-dollars, at the dearer of two moments. For the other one is only asked where it matters.
+    pub fn cost_picos(
+        &self,
+        context: &PriceContext,
+        one: Timestamp,
+        other: impl FnOnce() -> Timestamp,
+        usage: &Usage,
+    ) -> u128 {
         let at = |at| self.rates(context, at).cost_picos(usage);
         let variants = self.variants.iter().map(|variant| &variant.period);
-        let mut periods = self.prices.iter().chain(variants);
-        let is_alike = periods.all(|period| period.constraint.is_alike(moments));
-        let [one, other] = moments;
+        let mut periods = self.prices.iter().chain(variants).filter(|period| !period.constraint.is_always());
+        let Some(first) = periods.next() else { return at(one) };
+        let other = other();
+        let is_alike = std::iter::once(first).chain(periods).all(|period| {
+            let constraint = &period.constraint;
+            constraint.holds(one) == constraint.holds(other)
+        });
         if is_alike { at(one) } else { at(one).max(at(other)) }
     }
 

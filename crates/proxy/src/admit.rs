@@ -26,24 +26,29 @@ use crate::tighten::count_input;
 ///
 /// Dropping it gives the units back as long as it is certain that nothing was sent, and spends them otherwise.
 pub(crate) struct Admission {
-    hold: Option<Hold>,
+    held: Option<Box<Held>>,
     maybe_sent: bool,
-    measure: Option<Measure>,
+}
+
+/// What is set aside for a request, and how its answer tells what it used. In a box where it goes through many hands.
+pub(crate) struct Held {
+    pub(crate) hold: Hold,
+    pub(crate) measure: Measure,
 }
 
 impl Admission {
     fn new(hold: Hold, measure: Measure) -> Self {
-        Self { hold: Some(hold), maybe_sent: false, measure: Some(measure) }
+        Self { held: Some(Box::new(Held { hold, measure })), maybe_sent: false }
     }
 
     /// What is left of each limit after this request.
     pub(crate) fn remaining(&self) -> Limits {
-        self.hold.as_ref().map_or_else(Limits::default, Hold::remaining)
+        self.held.as_ref().map_or_else(Limits::default, |held| held.hold.remaining())
     }
 
     /// Whether the answer counts against a limit.
     pub(crate) fn is_metered(&self) -> bool {
-        self.measure.as_ref().is_some_and(|measure| measure.is_metered)
+        self.held.as_ref().is_some_and(|held| held.measure.is_metered)
     }
 
     /// Called right before the request is handed to a connection: bytes may go out at any moment from here on.
@@ -58,24 +63,22 @@ impl Admission {
 
     /// Notes in the usage record why there is no answer of the provider.
     pub(crate) fn failed(&mut self, denial: &Denial, started: Instant) {
-        if let Some(record) = self.hold.as_mut().and_then(Hold::record_mut) {
+        if let Some(record) = self.held.as_mut().and_then(|held| held.hold.record_mut()) {
             record.denial = Some(denial.code);
             record.latency_ms = millis(started);
         }
     }
 
     /// The hold of a request that was sent. Dropping the hold spends it.
-    pub(crate) fn into_parts(mut self) -> (Hold, Measure) {
-        let hold = self.hold.take().expect("an admission has its hold until it is used");
-        let measure = self.measure.take().expect("as the hold");
-        (hold, measure)
+    pub(crate) fn into_held(mut self) -> Box<Held> {
+        self.held.take().expect("an admission has its hold until it is used")
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        match self.hold.take() {
-            Some(hold) if !self.maybe_sent => hold.void(),
+        match self.held.take() {
+            Some(held) if !self.maybe_sent => held.hold.void(),
             // A hold that is dropped is spent.
             _ => {}
         }

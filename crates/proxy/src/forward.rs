@@ -15,11 +15,9 @@ use till_core::fields::{self, Fields, decimal, write_line};
 use till_core::redact::Redactor;
 use till_core::secret::Secret;
 use till_core::upstream::{Placement, Upstream};
-use till_store::Hold;
 
-use crate::admit::Admission;
+use crate::admit::{Admission, Held};
 use crate::authenticate::VerifiedKey;
-use crate::bounds::Measure;
 use crate::connect::OutboundBody;
 use crate::facts::Facts;
 use crate::head::Head;
@@ -76,8 +74,7 @@ const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remov
 pub(crate) struct Forwarded {
     pub(crate) head: AnswerHead,
     pub(crate) lease: Lease,
-    pub(crate) hold: Hold,
-    pub(crate) measure: Measure,
+    pub(crate) held: Box<Held>,
     /// When the request came.
     pub(crate) started: Instant,
 }
@@ -101,10 +98,7 @@ pub(crate) async fn forward(
 ) -> Result<Forwarded, Denial> {
     let outcome = pin!(exchange(pool, metrics, key, request, &mut admission, first_byte)).await;
     match outcome {
-        Ok((head, lease)) => {
-            let (hold, measure) = admission.into_parts();
-            Ok(Forwarded { head, lease, hold, measure, started })
-        }
+        Ok((head, lease)) => Ok(Forwarded { head, lease, held: admission.into_held(), started }),
         Err(denial) => {
             admission.failed(&denial, started);
             Err(denial)

@@ -17,12 +17,13 @@ use till_core::limit::Units;
 use till_providers::Provider;
 use till_providers::unbilled::is_unbilled;
 use till_providers::usage::{Charge, Reading, Unit, UsageChunkFilter, UsageReader};
-use till_store::{Hold, KeyEnded, Outcome, TokenCounts};
+use till_store::{KeyEnded, Outcome, TokenCounts};
 
+use crate::admit::Held;
 use crate::authenticate::VerifiedKey;
 use crate::bounds::Measure;
 use crate::http1::AnswerHead;
-use crate::record::millis;
+use crate::record::{millis, millis_between};
 
 /// The most text that one token stands for, in bytes. The longest entries of the public vocabularies (o200k_base and
 /// cl100k_base: runs of 128 spaces and dashes) have 128 bytes; twice that for those that are not public.
@@ -33,8 +34,7 @@ const MODEL_BYTES_MAX: usize = 256;
 
 /// Measures one answer.
 pub(crate) struct Meter {
-    hold: Hold,
-    measure: Measure,
+    held: Box<Held>,
     key: Arc<VerifiedKey>,
     status: StatusCode,
     /// In a box, so that an answer is not too large to be moved.
@@ -64,12 +64,12 @@ struct Cost {
 impl Meter {
     /// `answer` is its head; `started` when the request came.
     pub(crate) fn begin(
-        mut hold: Hold,
-        measure: Measure,
+        mut held: Box<Held>,
         key: &Arc<VerifiedKey>,
         answer: &AnswerHead,
         started: Instant,
     ) -> Self {
+        let Held { hold, measure } = &mut *held;
         let reader = Box::new(UsageReader::new(measure.format, &answer.fields));
         let is_stream = reader.is_event_stream();
         let filter = (measure.strips_usage_chunk && is_stream).then(UsageChunkFilter::new);
@@ -82,16 +82,7 @@ impl Meter {
             record.first_byte_ms = Some(millis(started));
             record.streamed = is_stream;
         }
-        Self {
-            hold,
-            measure,
-            key: Arc::clone(key),
-            status: answer.status,
-            reader,
-            filter,
-            output_max,
-            started,
-        }
+        Self { held, key: Arc::clone(key), status: answer.status, reader, filter, output_max, started }
     }
 
     /// Whose answer it is.
@@ -101,7 +92,8 @@ impl Meter {
 
     /// Whether the answer is needed to its end although the client may be gone.
     pub(crate) fn needs_the_end(&self) -> bool {
-        self.measure.is_metered && !self.measure.is_free
+        let Measure { is_metered, is_free, .. } = self.held.measure;
+        is_metered && !is_free
     }
 
     /// Whether bytes that come in may not go out.
@@ -111,12 +103,12 @@ impl Meter {
 
     /// Tells when the key ends.
     pub(crate) fn key_ended(&self) -> KeyEnded {
-        self.hold.key_ended()
+        self.held.hold.key_ended()
     }
 
     /// Why the key has ended, if it has.
     pub(crate) fn ended(&self) -> Option<Denial> {
-        self.hold.ended()
+        self.held.hold.ended()
     }
 
     /// Takes what came of the answer and gives what is to be passed on.
@@ -142,18 +134,19 @@ impl Meter {
         self.filter.as_mut().map_or_else(Bytes::new, UsageChunkFilter::finish)
     }
 
-    /// The answer is complete: settles at what was used.
-    pub(crate) fn finish(self) {
-        self.settle(true);
+    /// The answer is complete, since `ended`: settles at what was used.
+    pub(crate) fn finish(self, ended: Instant) {
+        self.settle(true, ended);
     }
 
     /// The answer ended early: what was held is spent, and more if more is known to have been used.
     pub(crate) fn abandon(self) {
-        self.settle(false);
+        self.settle(false, Instant::now());
     }
 
-    fn settle(self, is_whole: bool) {
-        let Self { mut hold, measure, key, status, reader, started, .. } = self;
+    fn settle(self, is_whole: bool, ended: Instant) {
+        let Self { held, key, status, reader, started, .. } = self;
+        let Held { mut hold, measure } = *held;
         let provider = &key.provider;
         let mut reading = reader.finish();
         let cost = cost(&measure, provider, &mut reading);
@@ -179,7 +172,7 @@ impl Meter {
         };
         if let Some(record) = hold.record_mut() {
             record.outcome = outcome;
-            record.latency_ms = millis(started);
+            record.latency_ms = millis_between(started, ended);
             let has_cost = cost.spend_nanos.is_some() || used.spend_nanos > 0;
             record.price_version = has_cost.then(|| Arc::clone(measure.prices.version()));
             record.tokens = counts(&reading.charges);
@@ -234,7 +227,7 @@ fn charge_picos(measure: &Measure, provider: &Provider, charge: &mut Charge) -> 
         named.into_iter().flatten().find_map(|model| measure.prices.find(provider.price_id(), model))?;
     charge.context.complete(&measure.context);
     // Which of the two moments counts is the provider's business.
-    Some(price.cost_picos(&charge.context, [measure.at, (measure.clock)()], &charge.usage))
+    Some(price.cost_picos(&charge.context, measure.at, measure.clock, &charge.usage))
 }
 
 /// The greater of two amounts, per dimension.

@@ -45,10 +45,10 @@ impl Bucket {
         None
     }
 
-    fn put(&self, wire: Box<Wire>) {
+    fn put(&self, wire: Box<Wire>, since: Instant) {
         let mut idle = self.lock();
         if idle.len() < IDLE_MAX {
-            idle.push(Idle { wire, since: Instant::now() });
+            idle.push(Idle { wire, since });
         }
     }
 
@@ -75,10 +75,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Gives the connection back, if it can be used again.
-    pub(crate) fn release(self) {
+    /// Gives the connection back, if it can be used again. `now` is when its last answer ended.
+    pub(crate) fn release(self, now: Instant) {
         if self.wire.is_done() {
-            self.bucket.put(self.wire);
+            self.bucket.put(self.wire, now);
         }
     }
 }

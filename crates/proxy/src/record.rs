@@ -226,5 +226,10 @@ fn method_name(method: &Method) -> Cow<'static, str> {
 
 /// Milliseconds since then.
 pub(crate) fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    millis_between(since, Instant::now())
+}
+
+/// Milliseconds between the two.
+pub(crate) fn millis_between(begin: Instant, end: Instant) -> u64 {
+    u64::try_from(end.saturating_duration_since(begin).as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,7 +8,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -104,14 +104,14 @@ pub(crate) async fn open(
     key: &Arc<VerifiedKey>,
     idle: Duration,
 ) -> Result<(AnswerHead, Live), Denial> {
-    let Forwarded { mut head, mut lease, hold, measure, started } = forwarded;
+    let Forwarded { mut head, mut lease, held, started } = forwarded;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Denial::new(
             DenialCode::UpstreamProtocol,
             "The provider switched to another protocol, which was not asked for. The request is counted.",
         ));
     }
-    let meter = Meter::begin(hold, measure, key, &head, started);
+    let meter = Meter::begin(held, key, &head, started);
     if let Some(denial) = meter.ended() {
         // It ended before the provider answered: nothing of the answer is passed on.
         return Err(denial);
@@ -177,10 +177,11 @@ impl Live {
     /// The answer is complete: the connection can be used again and the hold is settled.
     pub(crate) fn finish(self) {
         let is_ours = self.watchdog.is_none_or(|watchdog| watchdog.stand_down());
+        let ended = Instant::now();
         if is_ours {
-            self.lease.release();
+            self.lease.release(ended);
         }
-        self.meter.finish();
+        self.meter.finish(ended);
     }
 
     /// Ends it early: the upstream connection is closed and the hold spent.

@@ -138,6 +138,6 @@ async fn ask(till: &Inner, key: &Arc<VerifiedKey>, request: &Head, wanted: Count
             return None;
         }
     }
-    lease.release();
+    lease.release(Instant::now());
     counted(&body)
 }

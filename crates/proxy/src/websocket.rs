@@ -22,7 +22,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-use crate::admit::take_hold;
+use crate::admit::{Held, take_hold};
 use crate::authenticate::Authenticated;
 use crate::body::Answer;
 use crate::forward::{Forwarded, clean_answer};
@@ -47,7 +47,8 @@ pub(crate) fn open(
     forwarded: Forwarded,
     mut record: Box<Record>,
 ) -> Answer {
-    let Forwarded { head, lease, mut hold, measure, .. } = forwarded;
+    let Forwarded { head, lease, held, .. } = forwarded;
+    let Held { mut hold, measure } = *held;
     if let Some(record) = hold.record_mut() {
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         record.streamed = true;

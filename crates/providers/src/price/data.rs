@@ -77,10 +77,9 @@ impl Constraint {
         self.hours
     }
 
-    /// Whether it is in force at both moments or at neither.
-    pub(super) fn is_alike(&self, [one, other]: [Timestamp; 2]) -> bool {
-        let is_always = self.from.is_none() && self.hours.is_none();
-        is_always || self.holds(one) == self.holds(other)
+    /// Whether it is none.
+    pub(super) fn is_always(&self) -> bool {
+        self.from.is_none() && self.hours.is_none()
     }
 
     pub(super) fn holds(&self, at: Timestamp) -> bool {

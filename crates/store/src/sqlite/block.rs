@@ -254,7 +254,7 @@ fn put_request_id(to: &mut Vec<u8>, before: &str, request_id: &str) {
     let (before, id) = (before.as_bytes(), request_id.as_bytes());
     let common = common(before, id);
     // A digit more of it makes pairs.
-    let even = if (id.len() - common) % 2 == 0 { common } else { common.saturating_sub(1) };
+    let even = if (id.len() - common).is_multiple_of(2) { common } else { common.saturating_sub(1) };
     let (pairs, rest) = id[even..].as_chunks::<2>();
     if rest.is_empty() && pairs.iter().flatten().all(|byte| digit(*byte).is_some()) {
         put_len(to, even);
