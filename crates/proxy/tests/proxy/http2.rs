@@ -1,12 +1,19 @@
 //! HTTP/2 as no library of a client sends it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use till_proxy::Timeouts;
 use till_testkit::upstream::{Upstream, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::rig::{Rig, becomes, connections_end};
+use super::rig::{Options, Rig, becomes, connections_end, soon};
 
 /// Frames as RFC 9113 section 4.1 has them, on one stream.
 struct Frames(TcpStream);
@@ -82,4 +89,25 @@ async fn an_upload_that_is_cut_off_is_not_complete() {
             assert_eq!(upstream.received(), [], "{code} {more:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_for_the_control_plane_comes_in_time() {
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let idle = Duration::from_millis(200);
+    let timeouts = Timeouts { idle, ..Timeouts::default() };
+    let rig = Rig::start(&[("openai", &upstream.url())], Options { timeouts, ..Options::default() }).await;
+    let socket = TcpStream::connect(rig.address).await.expect("it listens");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
+            .await
+            .expect("HTTP/2 with prior knowledge");
+    tokio::spawn(connection);
+    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from("{")))]);
+    let body = StreamBody::new(first.chain(futures_util::stream::pending()));
+    let asked = http::Request::post("http://till/admin/keys").body(body).expect("a good request");
+    let answer = soon(sender.send_request(asked)).await.expect("an answer");
+    assert_eq!(answer.status(), 400);
+    let text = answer.into_body().collect().await.expect("a body").to_bytes();
+    assert!(String::from_utf8_lossy(&text).contains("too long"), "{text:?}");
 }
