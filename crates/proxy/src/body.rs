@@ -1,7 +1,9 @@
 //! Bodies and answers, whichever part of till or version of HTTP they come from.
 
+use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +14,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use till_core::fields::Fields;
 use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 use crate::http1::Inbound;
 use crate::relay::Relay;
@@ -25,21 +28,33 @@ pub type OwnBody = UnsyncBoxBody<Bytes, BodyError>;
 
 /// The body of a request as the client sends it, with HTTP/1 or HTTP/2, and without trailers: those would pass what is
 /// said of headers.
-pub struct RequestBody(Either<Inbound<Socket>, Incoming>);
+pub struct RequestBody {
+    source: Either<Inbound<Socket>, Incoming>,
+    /// Present where all of it must come in time.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
 
 impl RequestBody {
     pub(crate) fn of_http1(body: Inbound<Socket>) -> Self {
-        Self(Either::Left(body))
+        Self { source: Either::Left(body), deadline: None }
     }
 
     pub(crate) fn of_http2(body: Incoming) -> Self {
-        Self(Either::Right(body))
+        Self { source: Either::Right(body), deadline: None }
+    }
+
+    /// The same body, which breaks off if not all of it is there after so long a time.
+    pub(crate) fn within(mut self, time: Duration) -> Self {
+        if !self.is_end_stream() {
+            self.deadline = Some(Box::pin(tokio::time::sleep(time)));
+        }
+        self
     }
 
     /// Whether what seems to be the end is none. The library takes a stream that the client resets without an error for
     /// one that has ended: fit for an answer, but not for a request.
     fn is_cut_off(&self) -> bool {
-        matches!(&self.0, Either::Right(body) if !body.is_end_stream())
+        matches!(&self.source, Either::Right(body) if !body.is_end_stream())
     }
 }
 
@@ -53,10 +68,15 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         loop {
-            match Pin::new(&mut this.0).poll_frame(cx) {
+            match Pin::new(&mut this.source).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
                 Poll::Ready(None) if this.is_cut_off() => {
                     return Poll::Ready(Some(Err("the client broke off".into())));
+                }
+                Poll::Pending => {
+                    let Some(deadline) = &mut this.deadline else { return Poll::Pending };
+                    ready!(deadline.as_mut().poll(cx));
+                    return Poll::Ready(Some(Err("the body took too long to arrive".into())));
                 }
                 frame => return frame,
             }
@@ -64,11 +84,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.source.size_hint()
     }
 }
 

@@ -286,7 +286,8 @@ async fn own(till: &Inner, head: Head, body: RequestBody, mut record: Box<Record
     let request_id = record.request_id.to_string();
     let own = OwnRequest { peer: record.peer(), client: record.client, request_id };
     record.is_data = false;
-    let mut request = Request::new(body);
+    // Nothing else ends a connection that announces a body and sends none.
+    let mut request = Request::new(body.within(till.timeouts.idle));
     *request.method_mut() = head.method;
     *request.version_mut() = head.version;
     *request.headers_mut() = header_map(&head.fields);

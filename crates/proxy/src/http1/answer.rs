@@ -39,7 +39,8 @@ pub(super) fn read(bytes: &[u8], scanned: &mut usize, is_head: bool) -> Result<O
     }
     *scanned = bytes.len();
     let Some(line_end) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
-    let (is_http_11, status) = status_line(&bytes[..line_end]).ok_or(WireError::NotHttp(NO_HEAD))?;
+    let line = bytes[..line_end].strip_suffix(b"\r");
+    let (is_http_11, status) = line.and_then(status_line).ok_or(WireError::NotHttp(NO_HEAD))?;
     let parsed = Fields::parse(&bytes[line_end + 1..], FIELDS_MAX);
     let Some((mut fields, length)) = parsed.map_err(|error| WireError::NotHttp(error.as_str()))? else {
         return Ok(None);
@@ -50,25 +51,53 @@ pub(super) fn read(bytes: &[u8], scanned: &mut usize, is_head: bool) -> Result<O
     } else {
         has_token(&fields, "connection", "keep-alive")
     };
-    let (framing, is_kept) = match coding(&fields)? {
-        _ if is_head || status.is_informational() || matches!(status.as_u16(), 204 | 304) => {
-            (Framing::NONE, is_kept)
-        }
-        Coding::Chunked => {
-            // RFC 9112 section 6.3: it overrides a length, and who sends both is not to be trusted further.
-            let has_length = fields.contains("content-length");
-            fields.remove("content-length");
-            (Framing::Chunked(Chunked::of_answer()), is_kept && !has_length)
-        }
-        Coding::None => match content_length(&mut fields)? {
-            Some(length) => (Framing::Length(length), is_kept),
-            None => (Framing::UntilClose, false),
-        },
-    };
+    let (framing, is_clear) = framing(&mut fields, is_http_11, status, is_head)?;
+    let is_kept = is_kept && is_clear;
     Ok(Some(Read { length: line_end + 1 + length, head: AnswerHead { status, fields }, framing, is_kept }))
 }
 
-/// RFC 9112 section 4, up to its line feed: whether the version is 1.1, and the status. The phrase is not looked at.
+/// Where the body ends, RFC 9112 section 6.3, and whether that can be read in one way only: only then is what follows
+/// it to be trusted.
+fn framing(
+    fields: &mut Fields,
+    is_http_11: bool,
+    status: StatusCode,
+    is_head: bool,
+) -> Result<(Framing, bool), WireError> {
+    let coding = coding(fields)?;
+    if coding == Coding::Chunked && !has_no_body(status, is_head) {
+        // It overrides a length. HTTP/1.0 does not have it.
+        let has_length = fields.contains("content-length");
+        if has_length {
+            fields.remove("content-length");
+        }
+        return Ok((Framing::Chunked(Chunked::of_answer()), is_http_11 && !has_length));
+    }
+    let length = content_length(fields)?;
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        // RFC 9110 section 8.6: there is no length either.
+        if length.is_some() {
+            fields.remove("content-length");
+        }
+        return Ok((Framing::NONE, coding == Coding::None && matches!(length, None | Some(0))));
+    }
+    Ok(match length {
+        // What the answer would have with a body.
+        _ if status == StatusCode::NOT_MODIFIED => (Framing::NONE, coding == Coding::None),
+        _ if is_head => (Framing::NONE, coding == Coding::None || (is_http_11 && length.is_none())),
+        Some(length) => (Framing::Length(length), true),
+        None => (Framing::UntilClose, false),
+    })
+}
+
+/// RFC 9110 section 6.4.1.
+fn has_no_body(status: StatusCode, is_head: bool) -> bool {
+    is_head
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// RFC 9112 section 4, without its line end: whether the version is 1.1, and the status. The phrase may say anything.
 fn status_line(line: &[u8]) -> Option<(bool, StatusCode)> {
     let (is_http_11, rest) = match line.split_at_checked(9)? {
         (b"HTTP/1.1 ", rest) => (true, rest),
@@ -76,10 +105,14 @@ fn status_line(line: &[u8]) -> Option<(bool, StatusCode)> {
         _ => return None,
     };
     let (digits, rest) = rest.split_at_checked(3)?;
-    matches!(rest.first(), Some(b' ' | b'\r')).then_some(())?;
+    // Some leave out the space with the phrase.
+    matches!(rest.first(), Some(b' ') | None).then_some(())?;
+    let is_text = rest.iter().all(|byte| !byte.is_ascii_control() || *byte == b'\t');
+    is_text.then_some(())?;
     Some((is_http_11, StatusCode::from_bytes(digits).ok()?))
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Coding {
     None,
     Chunked,

@@ -167,7 +167,8 @@ impl Receiving {
         let Self { input, is_head, is_kept } = self;
         let found = input.find(read, |input, bytes| {
             let Some(answer) = answer::read(bytes, &mut input.scanned, *is_head)? else { return Ok(None) };
-            *is_kept = answer.is_kept;
+            // What an interim answer says of the connection stays true.
+            *is_kept &= answer.is_kept;
             input.begin(answer.framing, &bytes[answer.length..]);
             Ok(Some(answer.head))
         });

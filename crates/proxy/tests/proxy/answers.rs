@@ -32,6 +32,7 @@ async fn bodies_end_where_the_head_says() {
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", "hi"),
         ("HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nhi", "hi"),
         ("HTTP/1.1 200 \r\nContent-Length:2\r\n\r\nhi", "hi"),
+        ("HTTP/1.1 200 O\tK \u{e9}\r\ncontent-length: 2\r\n\r\nhi", "hi"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi", "hi"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "hi"),
@@ -79,6 +80,63 @@ async fn some_answers_have_no_body() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_body_is_read_as_strictly() {
+    for (answer, method, status) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\n", "HEAD", 200),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n", "HEAD", 502),
+        ("HTTP/1.1 200 OK\r\ncontent-length: two\r\n\r\n", "HEAD", 502),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n", "HEAD", 502),
+        ("HTTP/1.1 304 Not Modified\r\ncontent-length: 2, 2\r\n\r\n", "GET", 502),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\ncontent-length: 1\r\n\r\n", "GET", 502),
+        (
+            "HTTP/1.1 100 Continue\r\ncontent-length: -1\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "GET",
+            502,
+        ),
+    ] {
+        let upstream = sends(answer).await;
+        let rig = Rig::openai(&upstream.url()).await;
+        let (token, _) = rig.mint("openai", 1).await;
+        let mut client = Client::connect(rig.address).await;
+        client.send(request(&token, method, "/v1/models", "")).await;
+        let head = soon(client.head()).await.expect("a head");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}: {head}");
+    }
+}
+
+/// What some senders put there all the same is no body to others.
+#[tokio::test]
+async fn a_connection_is_given_up_after_a_body_where_none_may_be() {
+    for (answer, is_reused, length) in [
+        ("HTTP/1.1 204 No Content\r\n\r\n", true, None),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", true, None),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n", false, None),
+        ("HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n", false, None),
+        ("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", true, Some("5")),
+        ("HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", false, None),
+        ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", true, None),
+        ("HTTP/1.1 103 Early Hints\r\ncontent-length: 5\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", false, None),
+        (
+            "HTTP/1.1 103 Early Hints\r\ntransfer-encoding: chunked\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+            false,
+            None,
+        ),
+    ] {
+        let upstream = Upstream::start(move |_, _| vec![Step::Send(answer.as_bytes().to_vec())]).await;
+        let rig = Rig::openai(&upstream.url()).await;
+        let (token, _) = rig.mint("openai", 2).await;
+        let mut client = Client::connect(rig.address).await;
+        for _ in 0..2 {
+            client.send(request(&token, "GET", "/v1/models", "")).await;
+            let head = soon(client.head()).await.expect("a head");
+            let told = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            assert_eq!(told, length, "{answer:?}");
+        }
+        assert_eq!(upstream.connections(), if is_reused { 1 } else { 2 }, "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_http_is_said_so_and_counted() {
     for answer in [
         "",
@@ -92,6 +150,12 @@ async fn what_is_no_http_is_said_so_and_counted() {
         "HTTP/1.1 200 OK\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n",
         "HTTP/1.1 200 OK\ncontent-length: 2\n\nhi",
+        "HTTP/1.1 200 OK\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 200\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 200OK\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 200 O\0K\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 200 O\rK\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 200 O\u{7f}K\r\ncontent-length: 2\r\n\r\nhi",
         "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         "HTTP/1.1 200 OK\r\nna me: x\r\n\r\n",
         "HTTP/1.1 200 OK\r\nx: y\r\n folded\r\n\r\n",
@@ -209,6 +273,11 @@ async fn a_connection_that_the_provider_gives_up_is_not_used_again() {
         ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi", 2),
         ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nhi", 1),
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 2),
+        // HTTP/1.0 has no chunks, so who sends some may mean something else.
+        (
+            "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            2,
+        ),
     ] {
         let upstream = Upstream::start(move |_, _| vec![Step::Send(answer.as_bytes().to_vec())]).await;
         let rig = Rig::openai(&upstream.url()).await;

@@ -192,3 +192,17 @@ async fn a_client_that_takes_little_is_waited_for() {
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
 }
+
+#[tokio::test]
+async fn a_body_for_the_control_plane_comes_in_time() {
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let timeouts = Timeouts { idle: Duration::from_millis(200), ..Timeouts::default() };
+    let rig = Rig::start(&[("openai", &upstream.url())], Options { timeouts, ..Options::default() }).await;
+    for framing in ["content-length: 10", "transfer-encoding: chunked"] {
+        let mut client = Client::connect(rig.address).await;
+        client.send(format!("POST /admin/keys HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n1\r\n")).await;
+        let answer = soon(client.answer()).await.expect("an answer");
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{framing}");
+        assert!(soon(client.is_closed()).await, "{framing}");
+    }
+}

@@ -1,12 +1,23 @@
 //! HTTP/2 as no library of a client sends it.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use till_testkit::upstream::{Upstream, json};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use till_proxy::Timeouts;
+use till_testkit::upstream::{Upstream, json, respond};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::rig::{Rig, becomes, connections_end};
+use super::rig::{Options, Rig, becomes, connections_end, soon};
 
 /// Frames as RFC 9113 section 4.1 has them, on one stream.
 struct Frames(TcpStream);
@@ -82,4 +93,51 @@ async fn an_upload_that_is_cut_off_is_not_complete() {
             assert_eq!(upstream.received(), [], "{code} {more:?}");
         }
     }
+}
+
+async fn connect(rig: &Rig) -> SendRequest<BoxBody<Bytes, Infallible>> {
+    let socket = TcpStream::connect(rig.address).await.expect("it listens");
+    let (sender, connection) =
+        handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("HTTP/2 with prior knowledge");
+    tokio::spawn(connection);
+    sender
+}
+
+#[tokio::test]
+async fn trailers_of_requests_do_not_pass() {
+    let upstream = Upstream::start(|_, request| respond("200 OK", "", &request.body)).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint("openai", 9).await;
+    let mut sender = connect(&rig).await;
+    // The second request comes to the same connection of the provider, which reads no trailers.
+    for _ in 0..2 {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-api-key", token.parse().expect("text"));
+        let frames = [Frame::data(Bytes::from("hi")), Frame::trailers(trailers)].map(Ok);
+        let asked = http::Request::post("http://till/v1/files")
+            .header("authorization", format!("Bearer {token}"))
+            .body(BoxBody::new(StreamBody::new(futures_util::stream::iter(frames))))
+            .expect("a good request");
+        let answer = soon(sender.send_request(asked)).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let text = answer.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(text, "hi");
+    }
+    assert_eq!((upstream.connections(), upstream.received().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_body_for_the_control_plane_comes_in_time() {
+    let upstream = Upstream::start(|_, _| json("{}")).await;
+    let idle = Duration::from_millis(200);
+    let timeouts = Timeouts { idle, ..Timeouts::default() };
+    let rig = Rig::start(&[("openai", &upstream.url())], Options { timeouts, ..Options::default() }).await;
+    let mut sender = connect(&rig).await;
+    let first = futures_util::stream::iter([Ok(Frame::data(Bytes::from("{")))]);
+    let body = BoxBody::new(StreamBody::new(first.chain(futures_util::stream::pending())));
+    let asked = http::Request::post("http://till/admin/keys").body(body).expect("a good request");
+    let answer = soon(sender.send_request(asked)).await.expect("an answer");
+    assert_eq!(answer.status(), 400);
+    let text = answer.into_body().collect().await.expect("a body").to_bytes();
+    assert!(String::from_utf8_lossy(&text).contains("too long"), "{text:?}");
 }

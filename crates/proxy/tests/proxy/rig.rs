@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use till_core::audit::{Actor, ActorKind};
 use till_core::key::KeyId;
@@ -348,12 +348,19 @@ fn tls() -> Arc<rustls::ClientConfig> {
     Arc::new(config)
 }
 
-/// A control plane that only says that it was asked.
+/// A control plane that reads what it is sent, and only says that it was asked.
 fn own_paths() -> OwnPaths {
     Arc::new(|request, _| {
         Box::pin(async move {
-            let body = Full::from(format!("own {}", request.uri().path()));
-            Response::new(body.map_err(|never| match never {}).boxed_unsync())
+            let path = request.uri().path().to_owned();
+            let (status, text) = match request.into_body().collect().await {
+                Ok(_) => (200, format!("own {path}")),
+                Err(error) => (400, error.to_string()),
+            };
+            let body = Full::from(text).map_err(|never| match never {}).boxed_unsync();
+            let mut answer = Response::new(body);
+            *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+            answer
         })
     })
 }
