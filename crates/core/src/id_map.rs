@@ -20,6 +20,7 @@ pub struct IdHasher(u64);
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl IdHasher {
+    #[inline]
     fn add(&mut self, word: u64) {
         let product = u128::from(self.0 ^ word) * u128::from(MULTIPLIER);
         // The upper half has something of every bit, the lower one of those below only.
@@ -40,6 +41,7 @@ impl Hasher for IdHasher {
         }
     }
 
+    #[inline]
     fn write_u64(&mut self, number: u64) {
         self.add(number);
     }
@@ -49,10 +51,12 @@ impl Hasher for IdHasher {
         self.add(number as u64);
     }
 
+    #[inline]
     fn write_isize(&mut self, number: isize) {
         self.add(number.unsigned_abs() as u64);
     }
 
+    #[inline]
     fn finish(&self) -> u64 {
         self.0
     }

@@ -258,6 +258,11 @@ pub(crate) trait Backend: Send + 'static {
         0
     }
 
+    /// Gives away records that were committed and that it needs no longer.
+    fn take_spare_records(&mut self) -> Vec<Arc<UsageRecord>> {
+        Vec::new()
+    }
+
     /// Drops what an error may have left behind and starts over from disk.
     fn reopen(&mut self) -> Result<(), StoreError>;
 

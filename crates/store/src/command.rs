@@ -24,6 +24,7 @@ use crate::hold::{HoldRefusal, Pending};
 use crate::key::{KeyChange, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::queue::Queue;
+use crate::spare_records::SpareRecords;
 use crate::stats::Counters;
 use crate::terms::{KeyTerms, TermsMap};
 use crate::usage_record::UsageRecord;
@@ -135,6 +136,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue<Command>,
     pub(crate) denials: DenialCounts,
     pub(crate) denied_records: DeniedRecords,
+    pub(crate) spare_records: SpareRecords,
     pub(crate) terms: TermsMap,
     pub(crate) escrows: Escrows,
     pub(crate) counters: Counters,
@@ -150,6 +152,7 @@ impl Shared {
             queue: Queue::new(),
             denials: DenialCounts::default(),
             denied_records: DeniedRecords::default(),
+            spare_records: SpareRecords::default(),
             terms: TermsMap::default(),
             escrows: Escrows::default(),
             counters: Counters::default(),

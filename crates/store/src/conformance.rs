@@ -34,7 +34,7 @@ mod claims;
 mod escrow;
 mod life;
 mod rates;
-mod usage;
+pub(crate) mod usage;
 pub(crate) mod waiting;
 
 on_every_backend! {

@@ -82,7 +82,7 @@ impl Hold {
 
     /// What to write into the usage records when the hold ends, however it ends.
     pub fn record(&mut self, record: UsageRecord) {
-        self.record = Some(Arc::new(record));
+        self.record = Some(self.shared.spare_records.place(record));
     }
 
     /// The record, to be filled in.

@@ -30,6 +30,7 @@ mod lock;
 mod memory;
 mod month;
 mod queue;
+mod spare_records;
 mod sqlite;
 mod start;
 mod stats;

@@ -291,7 +291,7 @@ struct MemoryReader(Arc<Medium>);
 fn total(call: &UsageRecord) -> Option<(TotalKey<&str>, Total)> {
     let names = [&call.provider, call.model.as_deref().unwrap_or_default(), &call.endpoint];
     let place = TotalKey::of(call.at, call.key, names, call.status, call.outcome, call.charged)?;
-    Some((place, amounts(call.tokens, call.charged)))
+    Some((place, amounts(call.tokens, call.charged).map(u128::from)))
 }
 
 fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {

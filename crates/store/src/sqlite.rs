@@ -26,6 +26,7 @@ mod usage;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -333,6 +334,10 @@ impl Backend for SqliteBackend {
 
     fn folded(&self) -> u64 {
         self.fold.folded()
+    }
+
+    fn take_spare_records(&mut self) -> Vec<Arc<UsageRecord>> {
+        self.fold.take_spare_records()
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {

@@ -46,22 +46,18 @@ impl<'a> TotalKey<&'a str> {
 }
 
 /// One call as amounts.
-pub(crate) fn amounts(tokens: TokenCounts, charged: Units) -> Total {
-    let mut total = [1; AMOUNTS];
-    for (amount, count) in total[1..].iter_mut().zip(tokens.to_array()) {
-        *amount = count.into();
-    }
+pub(crate) fn amounts(tokens: TokenCounts, charged: Units) -> [u64; AMOUNTS] {
+    let mut amounts = [1; AMOUNTS];
+    amounts[1..=TokenCounts::KINDS].copy_from_slice(&tokens.to_array());
     let charged = [charged.activations, charged.tokens, charged.spend_nanos];
-    for (amount, count) in total[1 + TokenCounts::KINDS..].iter_mut().zip(charged) {
-        *amount = count.into();
-    }
-    total
+    amounts[1 + TokenCounts::KINDS..].copy_from_slice(&charged);
+    amounts
 }
 
 /// Adds amounts; stays at 2¹²⁸−1.
-pub(crate) fn add(total: &mut Total, more: &Total) {
+pub(crate) fn add<A: Copy + Into<u128>>(total: &mut Total, more: &[A; AMOUNTS]) {
     for (amount, more) in total.iter_mut().zip(more) {
-        *amount = amount.saturating_add(*more);
+        *amount = amount.saturating_add((*more).into());
     }
 }
 

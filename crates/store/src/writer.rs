@@ -610,6 +610,7 @@ impl Writer {
         self.batch.clear();
         self.closings.clear();
         self.denied.clear();
+        self.shared.spare_records.put(&mut self.backend.take_spare_records());
         if self.ledger.accounts_loaded() > self.evict_above {
             self.evict();
         }

@@ -37,7 +37,7 @@ fn wide() -> Limits {
     Limits { activations: Some(1_000_000), tokens: Some(100_000_000), spend_nanos: Some(1_000_000_000) }
 }
 
-fn record(key: KeyId, request_id: &str) -> UsageRecord {
+pub(crate) fn record(key: KeyId, request_id: &str) -> UsageRecord {
     UsageRecord {
         at: Timestamp(1_800_000_000_000),
         request_id: request_id.into(),

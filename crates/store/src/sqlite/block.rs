@@ -17,7 +17,7 @@ use till_core::time::Timestamp;
 
 use super::bytes::{Bytes, Damaged, put_bytes, put_len, put_optional, put_step, put_text, put_u64, seal};
 use crate::usage_record::{Outcome, TokenCounts, UsageQuery, UsageRecord};
-use crate::usage_totals::{self, Total, TotalKey};
+use crate::usage_totals::{self, TotalKey};
 
 /// First byte of a block. Another layout gets another one.
 const VERSION: u8 = 1;
@@ -147,12 +147,16 @@ pub(super) struct BlockWriter<'a> {
 }
 
 impl<'a> BlockWriter<'a> {
-    pub(super) fn new() -> Self {
+    /// With room for so many records, of a key each.
+    pub(super) fn with_room(records: usize) -> Self {
+        let records = records.min(RECORDS_MAX);
+        let mut keys = Numbers::new();
+        keys.numbers.reserve(records);
         Self {
-            keys: Numbers::new(),
+            keys,
             kinds: Numbers::new(),
             clients: Numbers::new(),
-            records: Vec::new(),
+            records: Vec::with_capacity(records * 48),
             names: 0,
             count: 0,
             first_seq: 0,
@@ -414,7 +418,7 @@ impl<'a> BlockReader<'a> {
     }
 
     /// The sum that it belongs to, if any, and what it adds to it.
-    pub(super) fn total(&self) -> Option<(TotalKey<&'a str>, Total)> {
+    pub(super) fn total(&self) -> Option<(TotalKey<&'a str>, [u64; usage_totals::AMOUNTS])> {
         let Row { key, kind, amounts: [counts @ .., activations, tokens, spend_nanos], .. } = self.row;
         let kind = &self.kinds[kind];
         let charged = Units { activations, tokens, spend_nanos };
@@ -542,7 +546,7 @@ pub(super) mod tests {
     }
 
     fn block(records: &[(u64, UsageRecord)]) -> Vec<u8> {
-        let mut writer = BlockWriter::new();
+        let mut writer = BlockWriter::with_room(0);
         records.iter().for_each(|(seq, record)| writer.push(*seq, record));
         writer.into_bytes()
     }
@@ -553,13 +557,13 @@ pub(super) mod tests {
             let expected = some_records(seed);
             assert_eq!(records(&block(&expected)).unwrap(), expected, "seed {seed}");
         }
-        assert_eq!(records(&BlockWriter::new().into_bytes()), Ok(vec![]));
+        assert_eq!(records(&BlockWriter::with_room(0).into_bytes()), Ok(vec![]));
     }
 
     #[test]
     fn an_ordinary_record_takes_few_bytes() {
         let mut random = Random(1);
-        let mut writer = BlockWriter::new();
+        let mut writer = BlockWriter::with_room(0);
         let records: Vec<UsageRecord> = (0..RECORDS_MAX as u64)
             .map(|n| UsageRecord {
                 at: Timestamp(1_800_000_000_000 + 3 * n),

@@ -21,6 +21,7 @@ use super::pending::Pending;
 use super::sums::CatchUp;
 use super::{records, write};
 use crate::month::Month;
+use crate::spare_records::SPARE_MAX;
 use crate::usage_record::UsageRecord;
 
 /// How long something may stay in the journal before its way to the tables begins.
@@ -60,6 +61,8 @@ pub(super) struct Fold {
     older: Option<Older>,
     /// Records that are in no block.
     records: VecDeque<Arc<UsageRecord>>,
+    /// Records that are in blocks, to be used again.
+    spare: Vec<Arc<UsageRecord>>,
     mark: Mark,
     /// Rows of the journal up to this number are deleted.
     deleted: u64,
@@ -93,6 +96,7 @@ impl Fold {
             newer_bytes: 0,
             older: None,
             records: VecDeque::new(),
+            spare: Vec::new(),
             mark,
             deleted: mark.folded,
             last: mark.folded,
@@ -133,6 +137,11 @@ impl Fold {
         self.last += 1;
         self.newer_bytes += bytes;
         self.newer_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Records that are in blocks.
+    pub(super) fn take_spare_records(&mut self) -> Vec<Arc<UsageRecord>> {
+        std::mem::take(&mut self.spare)
     }
 
     /// Number of the newest entry.
@@ -266,7 +275,8 @@ impl Fold {
         let most = self.records.len().min(piece.records);
         let least = most.min(usize::try_from(missing).unwrap_or(usize::MAX));
         let written = records::append(connection, &self.records.make_contiguous()[..most], least)?;
-        self.records.drain(..written);
+        let spare = written.min(SPARE_MAX.saturating_sub(self.spare.len()));
+        self.spare.extend(self.records.drain(..written).take(spare));
         self.mark.recorded += written as u64;
         journal::set_mark(connection, self.mark)?;
         self.sums.look(connection)

@@ -45,7 +45,10 @@ const STATUSES: [KeyStatus; 3] = [KeyStatus::Active, KeyStatus::Exhausted, KeySt
 impl AccountImage {
     pub(super) fn of(account: &Account, is_in_use: bool) -> Self {
         Self {
-            balances: account.balances().each_ref().map(|balance| *balance.parts()),
+            balances: {
+                let [activations, tokens, spend] = account.balances();
+                [*activations.parts(), *tokens.parts(), *spend.parts()]
+            },
             status: account.timeless_status(),
             revoked_at: account.revoked_at,
             last_used_at: account.last_used_at,
@@ -66,20 +69,21 @@ impl AccountImage {
     }
 
     fn put(&self, to: &mut Vec<u8>) {
-        let figures = self.balances.map(|parts| {
-            let limit = parts.limit.map_or(0, |limit| u128::from(limit) + 1);
-            [limit, parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun]
-        });
-        let mut bits = 0;
-        for (index, figure) in figures.as_flattened().iter().enumerate() {
-            bits |= u64::from(*figure > 0) << index;
+        let (mut bits, mut bit) = (0, 1);
+        for parts in &self.balances {
+            for figure in figures(parts) {
+                bits |= if figure > 0 { bit } else { 0 };
+                bit <<= 1;
+            }
         }
         put_u64(to, bits);
-        for figure in figures.as_flattened() {
-            match u64::try_from(*figure) {
-                Ok(0) => {}
-                Ok(figure) => put_u64(to, figure),
-                Err(_) => put_u128(to, *figure),
+        for parts in &self.balances {
+            for figure in figures(parts) {
+                match u64::try_from(figure) {
+                    Ok(0) => {}
+                    Ok(figure) => put_u64(to, figure),
+                    Err(_) => put_u128(to, figure),
+                }
             }
         }
         let status = STATUSES.iter().position(|status| *status == self.status);
@@ -105,6 +109,12 @@ impl AccountImage {
         let mut time = || Ok(from.optional()?.map(Timestamp));
         Ok(Self { balances, status, revoked_at: time()?, last_used_at: time()?, ends_at: time()? })
     }
+}
+
+/// A limit is one more than it is, so that there may be none.
+fn figures(parts: &BalanceParts) -> [u128; 6] {
+    let limit = parts.limit.map_or(0, |limit| u128::from(limit) + 1);
+    [limit, parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun]
 }
 
 fn parts(figures: [u128; 6]) -> std::result::Result<BalanceParts, Damaged> {
@@ -233,7 +243,7 @@ impl Entry {
             put_u128(to, *total);
         });
         put_list(&mut to, &self.denials, put_denial);
-        let mut records = BlockWriter::new();
+        let mut records = BlockWriter::with_room(self.records.len());
         for (number, record) in (1..).zip(&self.records) {
             records.push(number, record);
         }

@@ -51,10 +51,10 @@ pub(super) fn write_blocks<'a>(
     records: impl IntoIterator<Item = (u64, &'a UsageRecord)>,
 ) -> Result<()> {
     let mut id = Some(first_seq);
-    let mut block = BlockWriter::new();
+    let mut block = BlockWriter::with_room(block::RECORDS_MAX);
     for (seq, record) in records {
         if block.is_full() {
-            let full = std::mem::replace(&mut block, BlockWriter::new());
+            let full = std::mem::replace(&mut block, BlockWriter::with_room(block::RECORDS_MAX));
             write(connection, id.take(), full)?;
         }
         block.push(seq, record);
@@ -84,7 +84,7 @@ fn rewrite(connection: &Connection, id: u64, records: &[(u64, UsageRecord)]) -> 
         let sql = "DELETE FROM usage_blocks WHERE first_seq = ?1";
         return connection.prepare_cached(sql)?.execute([id]).map(drop);
     }
-    let mut block = BlockWriter::new();
+    let mut block = BlockWriter::with_room(records.len());
     for (seq, record) in records {
         block.push(*seq, record);
     }
@@ -109,8 +109,8 @@ pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<Vec<(u
     let Some(key) = query.filter.key else {
         return Ok(found);
     };
-    let sql =
-        "SELECT min(first_seq), max(first_seq) FROM usage_blocks WHERE first_seq < ?1 AND first_seq < ?2";
+    let sql = "SELECT (SELECT min(first_seq) FROM usage_blocks), \
+                 (SELECT max(first_seq) FROM usage_blocks WHERE first_seq < min(?1, ?2))";
     let ends = connection.prepare_cached(sql)?.query_row(params![first, before], |row| {
         Ok(row.get::<_, Option<u64>>(0)?.zip(row.get::<_, Option<u64>>(1)?))
     })?;

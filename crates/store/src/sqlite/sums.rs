@@ -251,7 +251,7 @@ impl Totals {
             if !is_wanted(reader.seq(), reader.key()) {
                 continue;
             }
-            let Some((TotalKey { day, key, provider, model, endpoint }, total)) = reader.total() else {
+            let Some((TotalKey { day, key, provider, model, endpoint }, amounts)) = reader.total() else {
                 continue;
             };
             for (number, name) in last.iter_mut().zip([provider, model, endpoint]) {
@@ -259,11 +259,12 @@ impl Totals {
             }
             let [provider, model, endpoint] = last;
             let place = TotalKey { day, key, provider, model, endpoint };
-            match found.last_mut() {
-                // Often the same one as before.
-                Some((before, sum)) if *before == place => add(sum, &total),
-                _ => found.push((place, total)),
+            // Often the same one as before.
+            if found.last().is_none_or(|(before, _)| *before != place) {
+                found.push((place, [0; AMOUNTS]));
             }
+            let (_, sum) = found.last_mut().expect("just seen");
+            add(sum, &amounts);
         }
         for (key, total) in found {
             add(self.sums.entry(key).or_insert([0; AMOUNTS]), &total);

@@ -288,7 +288,7 @@ fn expected_sums(written: &[Arc<UsageRecord>]) -> Vec<UsageSum> {
     let totals = written.iter().filter_map(|call| {
         let names = [&call.provider, call.model.as_deref().unwrap_or_default(), &call.endpoint];
         let place = TotalKey::of(call.at, call.key, names, call.status, call.outcome, call.charged)?;
-        Some((place, amounts(call.tokens, call.charged)))
+        Some((place, amounts(call.tokens, call.charged).map(u128::from)))
     });
     let mut sums = sums(totals, ALL_APART, &UsageFilter::default());
     sums.sort_by_key(|sum| format!("{sum:?}"));

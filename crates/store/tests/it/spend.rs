@@ -179,16 +179,16 @@ async fn a_page_of_one_key_is_found_by_its_index() {
         hold.settle(Units::ONE_ACTIVATION);
     }
     store.close().await.unwrap();
-    let of_key = "SELECT keys.first_seq, records FROM usage_block_keys AS keys CROSS JOIN usage_blocks USING (first_seq) \
-                  WHERE part = ?1 AND key = ?2 AND keys.first_seq < ?3 AND at_max >= ?4 AND at_min <= ?5 \
-                  ORDER BY keys.first_seq DESC";
+    let list = plan(dir.path(), "SELECT entries FROM usage_block_keys WHERE part = ?1 AND list = ?2");
+    assert!(list.contains("usage_block_keys USING PRIMARY KEY (part=? AND list=?)"), "{list}");
+    let of_key = "SELECT first_seq, records FROM usage_blocks \
+                  WHERE first_seq = ?1 AND first_seq < ?2 AND at_max >= ?3 AND at_min <= ?4";
     let of_key = plan(dir.path(), of_key);
-    assert!(of_key.contains("keys USING PRIMARY KEY (part=? AND key=? AND first_seq<?)"), "{of_key}");
     assert!(of_key.contains("usage_blocks USING INTEGER PRIMARY KEY (rowid=?)"), "{of_key}");
-    let of_all = "SELECT first_seq, records FROM usage_blocks WHERE first_seq < ?1 AND at_max >= ?2 AND at_min <= ?3 \
-                  ORDER BY first_seq DESC";
+    let of_all = "SELECT first_seq, records FROM usage_blocks WHERE first_seq >= ?1 AND first_seq < ?2 \
+                  AND at_max >= ?3 AND at_min <= ?4 ORDER BY first_seq DESC";
     let of_all = plan(dir.path(), of_all);
-    assert!(of_all.contains("USING INTEGER PRIMARY KEY (rowid<?)"), "{of_all}");
+    assert!(of_all.contains("USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"), "{of_all}");
     let old = plan(
         dir.path(),
         "SELECT first_seq, records FROM usage_blocks WHERE at_min < ?1 ORDER BY at_min LIMIT 1",
@@ -196,7 +196,7 @@ async fn a_page_of_one_key_is_found_by_its_index() {
     assert!(old.contains("INDEX usage_blocks_by_time (at_min<?)"), "{old}");
     let sums = plan(dir.path(), "SELECT calls FROM usage_sums WHERE day >= ?1 AND day < ?2 AND key = ?3");
     assert!(sums.contains("INDEX usage_sums_by_key (key=? AND day>? AND day<?)"), "{sums}");
-    for plan in [&of_key, &of_all, &old, &sums] {
+    for plan in [&list, &of_key, &of_all, &old, &sums] {
         assert!(
             !plan.contains("TEMP B-TREE") && !plan.contains("SCAN"),
             "nothing is sorted or read through: {plan}"
