@@ -12,9 +12,10 @@ mod seen;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use till_core::id_map::IdMap;
 use till_core::time::Timestamp;
 
 pub use overrides::{AskedPrices, PriceFile, PriceMistake, PriceRow};
@@ -59,13 +60,17 @@ impl PriceContext {
     }
 }
 
+/// By names of the tables and of the operator's configuration: whoever asks for one can't add to it, so nobody can make names
+/// fall together.
+type NameMap<K, V> = IdMap<K, V>;
+
 /// The prices of all models that are known.
 #[derive(Debug)]
 pub struct PriceTable {
     version: Arc<str>,
     /// The providers that have rows of configuration, with all their prices. Those of the others are read from the
     /// program when somebody asks.
-    changed: HashMap<String, ProviderPrices>,
+    changed: NameMap<String, ProviderPrices>,
 }
 
 /// The prices of one provider.
@@ -76,7 +81,7 @@ struct ProviderPrices {
     /// How many of them are its own.
     own: usize,
     /// Where an exact name is found without looking at every clause.
-    exact: HashMap<String, usize>,
+    exact: NameMap<String, usize>,
     /// Which ones other names were.
     seen: Seen,
 }
@@ -172,7 +177,7 @@ impl Figure {
 impl PriceTable {
     /// The table in the program.
     pub fn builtin() -> Self {
-        Self { version: data::date().into(), changed: HashMap::new() }
+        Self { version: data::date().into(), changed: NameMap::default() }
     }
 
     /// The table with rows of configuration in front of its own. Each replaces all prices of a model, and of its bounds

@@ -4,7 +4,6 @@
 //! us. What was opened is remembered with the whole token, which is compared. Status and limits are never read
 //! from here; the ledger has them.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,8 +21,8 @@ use crate::pool::Pool;
 /// How many opened tokens are remembered.
 const TOKENS_MAX: usize = 65_536;
 
-/// How many of the last characters of a token tell it from others: its tag of 32 bytes, most of it.
-const TAG_LENGTH: usize = 32;
+/// How many characters at the end of a token are its checksum, with what stands before it.
+const CHECKSUM_LENGTH: usize = 7;
 
 /// The memory is split so that requests rarely wait for each other.
 const SHARDS: usize = 16;
@@ -72,9 +71,8 @@ pub(crate) struct Authenticator {
     keys: Arc<KeyRing>,
     registry: Arc<Registry>,
     pool: Arc<Pool>,
-    /// By a hash that nobody outside can aim at.
+    /// By [`number_of`] their token.
     opened: [Mutex<IdMap<u64, Opened>>; SHARDS],
-    hashing: RandomState,
     destinations: Destinations,
 }
 
@@ -85,8 +83,8 @@ struct Opened {
 
 impl Authenticator {
     pub(crate) fn new(keys: Arc<KeyRing>, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
-        let (opened, hashing, destinations) = Default::default();
-        Self { keys, registry, pool, opened, hashing, destinations }
+        let (opened, destinations) = Default::default();
+        Self { keys, registry, pool, opened, destinations }
     }
 
     /// Opens a token, or finds it among those opened before.
@@ -102,11 +100,9 @@ impl Authenticator {
                  the provider's own API key would go.",
             )
         })?;
-        // Whatever opens has a tag at its end that nobody can choose. The whole token is compared below.
-        let tag = &token[token.len().saturating_sub(TAG_LENGTH)..];
-        let hash = self.hashing.hash_one(tag);
-        let shard = &self.opened[usize::from(hash.to_le_bytes()[0]) % SHARDS];
-        if let Some(known) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&hash)
+        let number = number_of(token);
+        let shard = &self.opened[usize::from(number.to_le_bytes()[0]) % SHARDS];
+        if let Some(known) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&number)
             && known.token.reveal() == token
         {
             return Ok(Authenticated(Arc::clone(&known.key)));
@@ -119,7 +115,7 @@ impl Authenticator {
             victim.map(|victim| shard.remove(&victim));
         }
         let token = Secret::new(token);
-        shard.insert(hash, Opened { token, key: Arc::clone(&key) });
+        shard.insert(number, Opened { token, key: Arc::clone(&key) });
         Ok(Authenticated(key))
     }
 
@@ -146,6 +142,13 @@ impl Authenticator {
         let destination = self.destinations.find(opened.upstream, provider, &base, &self.pool);
         Ok(VerifiedKey { id: opened.id, destination })
     }
+}
+
+/// A number that tells a token from others; the whole token is compared besides. It is made of the end of the tag, which
+/// nobody without the master key can choose for a token that opens.
+fn number_of(token: &[u8]) -> u64 {
+    let end = token.len().saturating_sub(CHECKSUM_LENGTH);
+    token[..end].last_chunk().map_or(0, |last| u64::from_le_bytes(*last))
 }
 
 /// Where the request goes: to the sealed destination, provided that the configuration still says the same

@@ -275,8 +275,12 @@ impl RequestId {
         Self { text, length }
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
+
     pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..self.length]).expect("letters and digits")
+        std::str::from_utf8(self.as_bytes()).expect("letters and digits")
     }
 }
 

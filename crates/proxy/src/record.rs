@@ -83,7 +83,8 @@ impl Record {
     ) -> Box<Self> {
         let till = &connection.till;
         // Somebody may have put the key into the path: nothing to keep.
-        let path = if path.contains(SCOPED_KEY_PREFIX) { "[scoped key]" } else { path };
+        let has_key = path.as_bytes().contains(&b'_') && path.contains(SCOPED_KEY_PREFIX);
+        let path = if has_key { "[scoped key]" } else { path };
         let is_logged = till.log_requests;
         let at = (till.clock)();
         Box::new(Self {

@@ -87,7 +87,7 @@ pub(crate) async fn serve(client: Arc<Client>, head: Head, body: RequestBody, re
         // A page that holds a scoped key may read the answers; the key is the credential, not the origin.
         answer.fields.push(ALLOW_ORIGIN, "*");
     }
-    answer.fields.push(REQUEST_ID, request_id.as_str());
+    answer.fields.push(REQUEST_ID, request_id.as_bytes());
     answer
 }
 
@@ -131,7 +131,7 @@ pub(crate) fn refuse_head(client: &Arc<Client>, violation: &Violation) -> Answer
     let request_id = record.request_id;
     let denial = Denial::new(violation.code, format!("This request is refused: {}.", violation.message));
     let mut answer = refuse(Refusal { denial, dialect: Dialect::Universal, record });
-    answer.fields.push(REQUEST_ID, request_id.as_str());
+    answer.fields.push(REQUEST_ID, request_id.as_bytes());
     answer
 }
 

@@ -4,21 +4,21 @@
 //! millisecond for 50 models. Until then the table is a part of the program that is not even loaded. Where a provider begins
 //! is told from the lines of the file: each provider and each model begins one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
 
 use serde::Deserialize;
 use till_core::time::Timestamp;
 
 use super::matching::{Clause, Written};
-use super::{Figure, ModelPrice, Period, ProviderPrices, Source, Variant};
+use super::{Figure, ModelPrice, NameMap, Period, ProviderPrices, Source, Variant};
 use crate::usage::Unit;
 
 static FILE: &str = include_str!("../../data/prices.json");
 
 const SOUND: &str = "the built-in price table is sound";
 
-static PROVIDERS: LazyLock<HashMap<&str, Entry>> = LazyLock::new(|| entries().collect());
+static PROVIDERS: LazyLock<NameMap<&str, Entry>> = LazyLock::new(|| entries().collect());
 
 /// A provider of the table.
 struct Entry {
