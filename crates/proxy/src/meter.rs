@@ -4,6 +4,7 @@
 //! - A hold is settled once, whichever way the answer ends.
 //! - Nothing is buffered: bytes that come in go out, except for the one chunk of a stream that the client did not
 //!   ask for.
+//! - Where no limit depends on it, an answer that came in one piece is read later, when the end of the call is written.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,8 +17,8 @@ use till_core::fields::Fields;
 use till_core::limit::Units;
 use till_providers::Provider;
 use till_providers::unbilled::is_unbilled;
-use till_providers::usage::{Charge, Reading, Unit, UsageChunkFilter, UsageReader};
-use till_store::{KeyEnded, Outcome, TokenCounts};
+use till_providers::usage::{AnswerFormat, Charge, Reading, Unit, UsageChunkFilter, UsageReader};
+use till_store::{KeyEnded, Outcome, TokenCounts, UsageRecord};
 
 use crate::admit::Held;
 use crate::authenticate::VerifiedKey;
@@ -29,6 +30,9 @@ use crate::record::{millis, millis_between};
 /// cl100k_base: runs of 128 spaces and dashes) have 128 bytes; twice that for those that are not public.
 const BYTES_PER_TOKEN_MAX: u64 = 256;
 
+/// The longest answer that is read later, in bytes: it stays in memory for as long.
+const LATER_MAX: usize = 4 * 1024;
+
 /// The longest name of a model that is taken from an answer into the records, in bytes; as for requests.
 const MODEL_BYTES_MAX: usize = 256;
 
@@ -37,12 +41,21 @@ pub(crate) struct Meter {
     held: Box<Held>,
     key: Arc<VerifiedKey>,
     status: StatusCode,
-    /// In a box, so that an answer is not too large to be moved.
-    reader: Box<UsageReader>,
+    reading: Progress,
     filter: Option<UsageChunkFilter>,
     /// Where a provider that keeps to the cap must have stopped.
     output_max: Option<OutputMax>,
     started: Instant,
+}
+
+/// How far reading has come.
+enum Progress {
+    /// Nothing came yet, and nothing waits for it.
+    Idle,
+    /// All of it is here, to be read later.
+    Waits(Bytes),
+    /// In a box, so that an answer is not too large to be moved.
+    Reads(Box<UsageReader>),
 }
 
 #[derive(Clone, Copy)]
@@ -70,8 +83,13 @@ impl Meter {
         started: Instant,
     ) -> Self {
         let Held { hold, measure } = &mut *held;
-        let reader = Box::new(UsageReader::new(measure.format, &answer.fields));
-        let is_stream = reader.is_event_stream();
+        let can_wait = !measure.is_metered && !measure.format.is_in_headers() && is_json(&answer.fields);
+        let reading = if can_wait {
+            Progress::Idle
+        } else {
+            Progress::Reads(Box::new(UsageReader::new(measure.format, &answer.fields)))
+        };
+        let is_stream = matches!(&reading, Progress::Reads(reader) if reader.is_event_stream());
         let filter = (measure.strips_usage_chunk && is_stream).then(UsageChunkFilter::new);
         let output_max = measure.outputs.filter(|_| measure.is_metered).map(|outputs| {
             let tokens = outputs.saturating_mul(hold.steps());
@@ -82,7 +100,7 @@ impl Meter {
             record.first_byte_ms = Some(millis(started));
             record.streamed = is_stream;
         }
-        Self { held, key: Arc::clone(key), status: answer.status, reader, filter, output_max, started }
+        Self { held, key: Arc::clone(key), status: answer.status, reading, filter, output_max, started }
     }
 
     /// Whose answer it is.
@@ -111,14 +129,20 @@ impl Meter {
         self.held.hold.ended()
     }
 
-    /// Takes what came of the answer and gives what is to be passed on.
+    /// Takes what came of the answer and gives what is to be passed on. `is_end` says that nothing more comes.
     ///
     /// # Errors
     /// The provider does not keep to its cap: the answer is to be cut.
-    pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, Exceeded> {
-        self.reader.push(&data);
-        if let Some(max) = self.output_max {
-            let progress = self.reader.progress();
+    pub(crate) fn push(&mut self, data: Bytes, is_end: bool) -> Result<Bytes, Exceeded> {
+        if is_end && data.len() <= LATER_MAX && matches!(self.reading, Progress::Idle) {
+            self.reading = Progress::Waits(data.clone());
+            return Ok(data);
+        }
+        let max = self.output_max;
+        let reader = self.reader();
+        reader.push(&data);
+        if let Some(max) = max {
+            let progress = reader.progress();
             if progress.output_tokens > max.tokens || progress.text_bytes > max.text_bytes {
                 return Err(Exceeded);
             }
@@ -127,6 +151,15 @@ impl Meter {
             Some(filter) => filter.push(data),
             None => data,
         })
+    }
+
+    /// Reads now, from here on.
+    fn reader(&mut self) -> &mut UsageReader {
+        if !matches!(self.reading, Progress::Reads(_)) {
+            self.reading = Progress::Reads(Box::new(plain_reader(self.held.measure.format)));
+        }
+        let Progress::Reads(reader) = &mut self.reading else { unreachable!("it was just begun") };
+        reader
     }
 
     /// What was held back, once the answer has come to its end.
@@ -145,44 +178,82 @@ impl Meter {
     }
 
     fn settle(self, is_whole: bool, ended: Instant) {
-        let Self { held, key, status, reader, started, .. } = self;
+        let Self { held, key, status, reading, started, .. } = self;
         let Held { mut hold, measure } = *held;
-        let provider = &key.provider;
-        let mut reading = reader.finish();
-        let cost = cost(&measure, provider, &mut reading);
-        let held = hold.units();
-        let reported = Units {
-            activations: held.activations,
-            tokens: cost.tokens,
-            spend_nanos: cost.spend_nanos.unwrap_or(0),
-        };
-        let nothing = Units { activations: held.activations, ..Units::default() };
-        let is_known = reading.is_complete && (cost.spend_nanos.is_some() || !measure.needs_price);
-        let (used, outcome) = if measure.is_free {
-            (nothing, Outcome::Free)
-        } else if !measure.is_metered {
-            // Nothing rests on it: what can be read is shown.
-            (reported, if is_known { Outcome::Complete } else { Outcome::Unmetered })
-        } else if is_whole && is_unbilled(provider, measure.endpoint, status) {
-            (nothing, Outcome::Unbilled)
-        } else if is_whole && is_known && status.is_success() {
-            (reported, Outcome::Complete)
-        } else {
-            (most(held, reported), Outcome::Charged)
-        };
         if let Some(record) = hold.record_mut() {
-            record.outcome = outcome;
             record.latency_ms = millis_between(started, ended);
-            let has_cost = cost.spend_nanos.is_some() || used.spend_nanos > 0;
-            record.price_version = has_cost.then(|| Arc::clone(measure.prices.version()));
-            record.tokens = counts(&reading.charges);
-            let named = reading.charges.first_mut().and_then(|charge| charge.model.take());
-            if let Some(model) = named.filter(|model| model.len() <= MODEL_BYTES_MAX) {
-                record.model = Some(model);
-            }
         }
+        let ended = Ended { held: hold.units(), status, is_whole };
+        let reader = match reading {
+            Progress::Reads(reader) => *reader,
+            Progress::Idle => plain_reader(measure.format),
+            Progress::Waits(answer) => {
+                let used = Units { activations: ended.held.activations, ..Units::default() };
+                return hold.settle_later(used, move |record| {
+                    let mut reader = plain_reader(measure.format);
+                    reader.push(&answer);
+                    conclude(&measure, &key.provider, &ended, reader.finish(), Some(record))
+                });
+            }
+        };
+        let used = conclude(&measure, &key.provider, &ended, reader.finish(), hold.record_mut());
         hold.settle(used);
     }
+}
+
+/// For an answer whose headers say nothing of it.
+fn plain_reader(format: AnswerFormat) -> UsageReader {
+    UsageReader::new(format, &Fields::default())
+}
+
+/// How an answer ended.
+struct Ended {
+    /// What was set aside for it.
+    held: Units,
+    status: StatusCode,
+    is_whole: bool,
+}
+
+/// What an answer used, which the record gets too.
+fn conclude(
+    measure: &Measure,
+    provider: &Provider,
+    ended: &Ended,
+    mut reading: Reading,
+    record: Option<&mut UsageRecord>,
+) -> Units {
+    let Ended { held, status, is_whole } = *ended;
+    let cost = cost(measure, provider, &mut reading);
+    let reported = Units {
+        activations: held.activations,
+        tokens: cost.tokens,
+        spend_nanos: cost.spend_nanos.unwrap_or(0),
+    };
+    let nothing = Units { activations: held.activations, ..Units::default() };
+    let is_known = reading.is_complete && (cost.spend_nanos.is_some() || !measure.needs_price);
+    let (used, outcome) = if measure.is_free {
+        (nothing, Outcome::Free)
+    } else if !measure.is_metered {
+        // Nothing rests on it: what can be read is shown.
+        (reported, if is_known { Outcome::Complete } else { Outcome::Unmetered })
+    } else if is_whole && is_unbilled(provider, measure.endpoint, status) {
+        (nothing, Outcome::Unbilled)
+    } else if is_whole && is_known && status.is_success() {
+        (reported, Outcome::Complete)
+    } else {
+        (most(held, reported), Outcome::Charged)
+    };
+    if let Some(record) = record {
+        record.outcome = outcome;
+        let has_cost = cost.spend_nanos.is_some() || used.spend_nanos > 0;
+        record.price_version = has_cost.then(|| Arc::clone(measure.prices.version()));
+        record.tokens = counts(&reading.charges);
+        let named = reading.charges.first_mut().and_then(|charge| charge.model.take());
+        if let Some(model) = named.filter(|model| model.len() <= MODEL_BYTES_MAX) {
+            record.model = Some(model);
+        }
+    }
+    used
 }
 
 /// Why a stream is cut whose provider does not keep to its cap.
@@ -200,6 +271,11 @@ pub(crate) fn exceeded(provider: &Provider) -> Denial {
 /// Whether an answer is an event stream.
 pub(crate) fn is_event_stream(answer: &Fields) -> bool {
     answer.get("content-type").is_some_and(|value| has_prefix(value, b"text/event-stream"))
+}
+
+/// Whether it is one document.
+fn is_json(answer: &Fields) -> bool {
+    answer.get("content-type").is_some_and(|value| has_prefix(value, b"application/json"))
 }
 
 fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {

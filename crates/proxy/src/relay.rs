@@ -202,7 +202,8 @@ impl Live {
 
     /// Takes what came and gives what is to be passed on.
     pub(crate) fn measure(&mut self, data: Bytes) -> Result<Bytes, Exceeded> {
-        self.meter.push(data)
+        let is_end = self.has_ended();
+        self.meter.push(data, is_end)
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

@@ -20,6 +20,7 @@ use crate::denied_records::DeniedRecords;
 use crate::error::StoreError;
 use crate::escrow::Escrows;
 use crate::fence::Fence;
+use crate::figures::Figures;
 use crate::hold::{HoldRefusal, Pending};
 use crate::key::{KeyChange, NewKey};
 use crate::kill_switch::KillSwitch;
@@ -39,7 +40,7 @@ pub(crate) type TermsReply = oneshot::Sender<Result<Option<Arc<KeyTerms>>, Store
 pub(crate) type DoneReply = oneshot::Sender<Result<bool, StoreError>>;
 
 /// The end of a hold, or of a call that was granted out of an escrow.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Closing {
     pub(crate) id: HoldId,
     /// Which part of an escrow ends; `None` is the whole hold.
@@ -47,6 +48,8 @@ pub(crate) struct Closing {
     /// What was used; nothing for a void.
     pub(crate) used: Units,
     pub(crate) record: Option<Arc<UsageRecord>>,
+    /// What is left to be read about it: see [`Closing::read`].
+    pub(crate) figures: Option<Figures>,
 }
 
 /// A part of an escrow.

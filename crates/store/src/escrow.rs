@@ -24,6 +24,7 @@ use till_core::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::command::{Closing, Command, Part, Shared};
+use crate::figures::Figures;
 use crate::hold::Hold;
 use crate::usage_record::UsageRecord;
 
@@ -80,6 +81,7 @@ struct Ended {
     part: Units,
     used: Units,
     record: Option<Arc<UsageRecord>>,
+    figures: Option<Figures>,
 }
 
 /// What the writer finds when it comes.
@@ -143,6 +145,7 @@ impl Escrow {
         drawn: Units,
         used: Units,
         record: Option<Arc<UsageRecord>>,
+        figures: Option<Figures>,
     ) {
         let mut state = self.lock();
         state.in_flight -= 1;
@@ -153,7 +156,7 @@ impl Escrow {
             part = drawn.checked_sub(back).expect("a part of it");
             state.free = state.free.checked_add(back).expect("a part of what the hold covers");
         }
-        state.settled.push(Ended { part, used, record });
+        state.settled.push(Ended { part, used, record, figures });
         let calls = state.terms.is_none() && !state.is_called;
         state.is_called |= calls;
         let id = state.hold.expect("a hold is open as long as a call of it is");
@@ -215,6 +218,7 @@ impl Escrow {
             part: Some(Part { nth, units: ended.part }),
             used: ended.used,
             record: ended.record,
+            figures: ended.figures,
         };
         (first..).zip(ended).map(closing).collect()
     }

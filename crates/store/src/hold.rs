@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::command::{Closing, Command, Shared};
 use crate::error::StoreError;
 use crate::escrow::Escrow;
+use crate::figures::Figures;
 use crate::usage_record::{Outcome, UsageRecord};
 
 /// Why there is no hold.
@@ -106,7 +107,18 @@ impl Hold {
 
     /// Replaces the hold by what was really used, which may be more.
     pub fn settle(mut self, used: Units) {
-        self.close(used);
+        self.close(used, None);
+    }
+
+    /// The same for a call of a key whose limits don't depend on what is left to be read: that is done when the end of the
+    /// call is written, which it then is all the same. `used` is what is known by now, and stays where reading fails. What
+    /// `figures` gives takes its place; in a dimension that has a limit it must be the same.
+    pub fn settle_later(
+        mut self,
+        used: Units,
+        figures: impl FnOnce(&mut UsageRecord) -> Units + Send + 'static,
+    ) {
+        self.close(used, Some(Figures::new(figures)));
     }
 
     /// Gives everything back. Only when it is provable that nothing was sent.
@@ -115,19 +127,19 @@ impl Hold {
             record.outcome = Outcome::Unsent;
             record.price_version = None;
         }
-        self.close(Units::default());
+        self.close(Units::default(), None);
     }
 
-    fn close(&mut self, used: Units) {
+    fn close(&mut self, used: Units, figures: Option<Figures>) {
         if std::mem::replace(&mut self.open, false) {
             if let Some(record) = self.record_mut() {
                 record.charged = used;
             }
             let record = self.record.take();
             match &self.escrow {
-                Some(escrow) => escrow.settle(&self.shared, self.grant.units, used, record),
+                Some(escrow) => escrow.settle(&self.shared, self.grant.units, used, record, figures),
                 None => {
-                    let closing = Closing { id: self.grant.id, part: None, used, record };
+                    let closing = Closing { id: self.grant.id, part: None, used, record, figures };
                     self.shared.queue.push_lazy(Command::Close(closing));
                 }
             }
@@ -137,7 +149,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.close(self.grant.units);
+        self.close(self.grant.units, None);
     }
 }
 

@@ -21,6 +21,7 @@ mod denied_records;
 mod error;
 mod escrow;
 mod fence;
+mod figures;
 mod files;
 mod hold;
 mod key;

@@ -33,6 +33,13 @@ pub enum AnswerFormat {
     BedrockInvoke,
 }
 
+impl AnswerFormat {
+    /// Whether headers of the answer say a part of it.
+    pub fn is_in_headers(self) -> bool {
+        matches!(self, Self::Gemini | Self::BedrockInvoke)
+    }
+}
+
 /// One thing that is billed: usually there is exactly one, and more where other models did part of the work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {

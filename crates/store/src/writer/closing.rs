@@ -14,7 +14,8 @@ use crate::usage_record::hold_name;
 
 impl Writer {
     /// Ends a hold; one that is not open any more is left alone.
-    pub(super) fn close(&mut self, closing: Closing) {
+    pub(super) fn close(&mut self, mut closing: Closing) {
+        closing.read();
         let Some(at) = self.ledger.open_hold(closing.id).map(|hold| hold.at) else {
             return;
         };
@@ -42,6 +43,7 @@ impl Writer {
 
     /// Ends calls that were granted out of one escrow, in this order: all at once where that comes to the same.
     pub(super) fn close_parts(&mut self, id: HoldId, mut closings: Vec<Closing>) {
+        closings.iter_mut().for_each(Closing::read);
         if !self.settle_parts(id, &closings) {
             for closing in closings {
                 self.close(closing);
