@@ -188,8 +188,6 @@ pub struct Denial {
 
 impl Denial {
     /// A denial with its message.
-    // What leads here is kept out of the way of requests that pass.
-    #[cold]
     pub fn new(code: DenialCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), wait: None }
     }

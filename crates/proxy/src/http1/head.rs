@@ -16,17 +16,14 @@ pub(crate) struct Violation {
 }
 
 impl Violation {
-    #[cold]
     pub(crate) fn malformed(message: &'static str) -> Self {
         Self { code: DenialCode::MalformedRequest, message }
     }
 
-    #[cold]
     fn too_large(message: &'static str) -> Self {
         Self { code: DenialCode::HeadersTooLarge, message }
     }
 
-    #[cold]
     pub(super) fn of_field(error: FieldError) -> Self {
         match error {
             FieldError::TooMany => {

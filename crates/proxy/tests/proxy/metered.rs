@@ -125,6 +125,42 @@ async fn an_answer_costs_what_it_says() {
 }
 
 #[tokio::test]
+async fn under_a_limit_in_calls_it_is_recorded_all_the_same() {
+    // Read when it is written; too long for that; in pieces.
+    let padded = |length| answer_with(USAGE) + &" ".repeat(length);
+    let answers = [padded(0), padded(3_000), padded(5_000)];
+    let upstream = Upstream::start(move |number, _| match answers.get(number % 4) {
+        Some(answer) => json(answer),
+        None => vec![
+            chunked_head("content-type: application/json\r\n"),
+            chunk(&answer_with(USAGE).as_bytes()[..100]),
+            chunk(&answer_with(USAGE).as_bytes()[100..]),
+            chunk(b""),
+        ],
+    })
+    .await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, id) = rig.mint("openai", 1_000).await;
+    // The key becomes a busy one, whose calls are granted from memory.
+    let calls = 48;
+    for _ in 0..calls / 4 {
+        let call = || post(&rig, &token, HELLO);
+        tokio::join!(call(), call(), call(), call());
+    }
+    let used = rig.key(id).await.used;
+    assert_eq!((used.activations, used.tokens, used.spend_nanos), (calls, calls * 150, calls * USAGE_NANOS));
+    let query = till_store::UsageQuery { limit: u32::MAX, ..Default::default() };
+    let records = rig.store.usage_list(query).await.expect("readable");
+    assert_eq!(records.len() as u64, calls);
+    for (_, record) in records {
+        assert_eq!((record.outcome, record.tokens.input, record.tokens.output), (Outcome::Complete, 100, 50));
+        assert_eq!((record.charged.activations, record.charged.spend_nanos), (1, USAGE_NANOS));
+        assert_eq!(record.model.as_deref(), Some("gpt-4o-mini-2024-07-18"));
+        assert!(record.price_version.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_token_limit_counts_tokens() {
     let upstream = Upstream::start(|_, _| json(&answer_with(USAGE))).await;
     let rig = Rig::openai(&upstream.url()).await;
