@@ -57,6 +57,18 @@ async fn bodies_end_where_the_head_says() {
     }
 }
 
+/// A client that got the head of an answer with this status, because the provider sent `answer`; and what it is connected to.
+async fn answered(answer: &'static str, method: &str, status: u16) -> (Rig, Client) {
+    let upstream = sends(answer).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let (token, _) = rig.mint("openai", 1).await;
+    let mut client = Client::connect(rig.address).await;
+    client.send(request(&token, method, "/v1/models", "")).await;
+    let head = soon(client.head()).await.expect("a head");
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}: {head}");
+    (rig, client)
+}
+
 #[tokio::test]
 async fn some_answers_have_no_body() {
     for (answer, method, status) in [
@@ -65,13 +77,7 @@ async fn some_answers_have_no_body() {
         ("HTTP/1.1 204 No Content\r\n\r\n", "DELETE", 204),
         ("HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\n", "GET", 304),
     ] {
-        let upstream = sends(answer).await;
-        let rig = Rig::openai(&upstream.url()).await;
-        let (token, _) = rig.mint("openai", 1).await;
-        let mut client = Client::connect(rig.address).await;
-        client.send(request(&token, method, "/v1/models", "")).await;
-        let head = soon(client.head()).await.expect("a head");
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        let (_rig, mut client) = answered(answer, method, status).await;
         // What comes next is the answer to the next request.
         client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         let next = soon(client.head()).await.expect("another head");
@@ -94,13 +100,7 @@ async fn an_answer_without_a_body_is_read_as_strictly() {
             502,
         ),
     ] {
-        let upstream = sends(answer).await;
-        let rig = Rig::openai(&upstream.url()).await;
-        let (token, _) = rig.mint("openai", 1).await;
-        let mut client = Client::connect(rig.address).await;
-        client.send(request(&token, method, "/v1/models", "")).await;
-        let head = soon(client.head()).await.expect("a head");
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}: {head}");
+        answered(answer, method, status).await;
     }
 }
 

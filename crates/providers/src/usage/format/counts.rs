@@ -10,6 +10,21 @@ use crate::usage::{Charge, Unit, Usage};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
+/// The members of a usage of Anthropic's that are looked at; any number of others must not pile up.
+pub(super) const ANTHROPIC_NAMES: [&str; 11] = [
+    "input_tokens",
+    "output_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation",
+    "server_tool_use",
+    "output_tokens_details",
+    "iterations",
+    "service_tier",
+    "inference_geo",
+    "speed",
+];
+
 /// A count; absent and null are none.
 fn counted(value: Option<Value<'_>>) -> Result<Option<u64>, Unreadable> {
     value.filter(|value| !value.is_null()).map(count).transpose()
@@ -178,15 +193,7 @@ pub(super) fn responses(usage: Object<'_>) -> Result<Usage, Unreadable> {
 /// Anthropic, where cached input stands beside the input and not in it:
 /// <https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance>.
 pub(super) fn anthropic(usage: Object<'_>) -> Result<Usage, Unreadable> {
-    let [input, output, written, read, written_for, tools, outputs] = usage.pick([
-        "input_tokens",
-        "output_tokens",
-        "cache_creation_input_tokens",
-        "cache_read_input_tokens",
-        "cache_creation",
-        "server_tool_use",
-        "output_tokens_details",
-    ]);
+    let [input, output, written, read, written_for, tools, outputs, ..] = usage.pick(ANTHROPIC_NAMES);
     let input = counted(input)?.ok_or(Unreadable)?;
     let output = counted(output)?.ok_or(Unreadable)?;
     let beside = [counted(written)?, counted(read)?].map(Option::unwrap_or_default);

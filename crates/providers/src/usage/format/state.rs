@@ -6,7 +6,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use serde::Deserialize;
 use till_core::fields::{self, Fields};
 
-use super::counts::{Unreadable, anthropic, anthropic_others, bedrock, billed, chat, gemini, responses};
+use super::counts::{
+    ANTHROPIC_NAMES, Unreadable, anthropic, anthropic_others, bedrock, billed, chat, gemini, responses,
+};
 use super::money::{COST_NAMES, stated_cost};
 use super::tree;
 use super::value::{self, Document, Object, Value};
@@ -19,22 +21,7 @@ use crate::usage::{Unit, Usage};
 /// Searches that are told apart; each one beyond them counts, also one that was made before.
 const QUERIES_MAX: usize = 256;
 
-/// The members of a usage of Anthropic's that are looked at; any number of others must not pile up.
-const ANTHROPIC_NAMES: [&str; 11] = [
-    "input_tokens",
-    "output_tokens",
-    "cache_creation_input_tokens",
-    "cache_read_input_tokens",
-    "cache_creation",
-    "server_tool_use",
-    "output_tokens_details",
-    "iterations",
-    "service_tier",
-    "inference_geo",
-    "speed",
-];
-
-/// Room for most of them.
+/// Room for most of what Anthropic says.
 const MERGED_USUAL: usize = 512;
 
 /// What was said so far.
