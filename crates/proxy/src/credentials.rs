@@ -12,6 +12,8 @@ use till_core::denial::{Denial, DenialCode};
 use till_core::fields::Fields;
 use till_core::token::{ADMIN_TOKEN_PREFIX, MASTER_KEY_PREFIX, SCOPED_KEY_PREFIX};
 
+use crate::head::items;
+
 /// Protocols that are offered for a WebSocket.
 const PROTOCOLS: &str = "sec-websocket-protocol";
 
@@ -43,7 +45,7 @@ pub(crate) fn find<'a>(fields: &'a Fields, query: Option<&'a str>) -> Result<Fou
     for (name, value) in fields.iter() {
         in_field(name, value).into_iter().for_each(|token| found.add(token));
         if name == PROTOCOLS.as_bytes() {
-            offered(value).filter_map(in_protocol).for_each(|token| found.add(token.into()));
+            items(value).filter_map(in_protocol).for_each(|token| found.add(token.into()));
         }
     }
     parameters_of(query).filter_map(in_parameter).for_each(|token| found.add(token.into()));
@@ -66,7 +68,7 @@ pub(crate) fn find<'a>(fields: &'a Fields, query: Option<&'a str>) -> Result<Fou
 /// Takes it out, wherever it stands.
 pub(crate) fn strip(fields: &mut Fields) {
     fields.retain(|name, value| in_field(name, value).is_none());
-    let all = || fields.get_all(PROTOCOLS).flat_map(offered);
+    let all = || fields.get_all(PROTOCOLS).flat_map(items);
     if all().all(|item| in_protocol(item).is_none()) {
         return;
     }
@@ -132,11 +134,6 @@ fn in_authorization(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     decoded.splitn(2, |byte| *byte == b':').find_map(ours).map(|token| Cow::Owned(token.to_vec()))
 }
 
-/// The protocols that are offered for a WebSocket.
-fn offered(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
-}
-
 /// Browsers can't set headers on a WebSocket, so OpenAI takes the key as one of the protocols offered.
 fn in_protocol(item: &[u8]) -> Option<&[u8]> {
     ours(item.strip_prefix(PROTOCOL_PREFIX.as_bytes())?)
@@ -155,9 +152,8 @@ fn in_parameter(parameter: &str) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use till_core::fields::Fields;
-
     use till_core::denial::Denial;
+    use till_core::fields::Fields;
 
     use super::{find, strip, stripped};
 

@@ -11,7 +11,7 @@ use http::Method;
 use http_body::Body as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use till_core::denial::{Denial, DenialCode};
-use till_core::fields::{self, Fields, decimal, write_line};
+use till_core::fields::{Fields, decimal, write_line};
 use till_core::redact::Redactor;
 use till_core::secret::Secret;
 use till_core::upstream::{Placement, Upstream};
@@ -20,7 +20,7 @@ use crate::admit::{Admission, Held};
 use crate::authenticate::VerifiedKey;
 use crate::connect::OutboundBody;
 use crate::facts::Facts;
-use crate::head::Head;
+use crate::head::{Head, named_by_connection};
 use crate::http1::{AnswerHead, Outbound, WireError};
 use crate::inspect::broken_body;
 use crate::metrics::Metrics;
@@ -279,10 +279,12 @@ fn write_fields(head: &mut Vec<u8>, client: &Head, key: Option<&KeyLine>, is_web
 /// Removes what belongs to the hop between provider and till from an answer, replaces the upstream key in values, and
 /// drops fields that have it in their name. The number is how often that was.
 pub(crate) fn clean_answer(fields: &mut Fields, redactor: &Redactor) -> u64 {
-    let named = named_by_connection(fields);
+    const STAY: [&str; 3] = ["keep-alive", "close", "content-length"];
+    let stays = |name: &[u8]| STAY.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()));
+    let named = named_by_connection(fields, stays);
     let mut echoes = 0;
     fields.retain(|name, _| {
-        if is_not_relayed(name) || named.iter().any(|named| named.as_bytes() == name) {
+        if is_not_relayed(name) || named.iter().any(|named| named == name) {
             return false;
         }
         let is_echo = redactor.contains_in_header_name(name);
@@ -296,20 +298,6 @@ pub(crate) fn clean_answer(fields: &mut Fields, redactor: &Redactor) -> u64 {
         }
     });
     echoes
-}
-
-/// The other headers of one hop, which `Connection` names, in lower case.
-fn named_by_connection(fields: &Fields) -> Vec<String> {
-    // Nearly always `keep-alive`, `close` or absent: an empty list allocates nothing.
-    fields
-        .get_all("connection")
-        .filter_map(fields::text)
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|item| !item.eq_ignore_ascii_case("keep-alive") && !item.eq_ignore_ascii_case("close"))
-        .map(str::to_ascii_lowercase)
-        .filter(|name| name != "content-length")
-        .collect()
 }
 
 /// The header in which a provider wants the real key, ready to be written.

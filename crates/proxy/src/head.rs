@@ -63,8 +63,20 @@ pub(crate) fn has_token(fields: &Fields, name: &str, token: &str) -> bool {
 
 /// Whether a comma-separated value has this token, in any letter case.
 pub(crate) fn lists(value: &[u8], token: &str) -> bool {
-    let token = token.as_bytes();
-    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+    items(value).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// What a comma-separated value lists.
+pub(crate) fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// The headers that `Connection` names, in lower case, but for those of which this says that they stay. They are for one
+/// hop, RFC 9110 section 7.6.1.
+pub(crate) fn named_by_connection(fields: &Fields, stays: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    // Nearly always it names none: then nothing is allocated.
+    let names = fields.get_all("connection").flat_map(items).filter(|name| !stays(name));
+    names.map(<[u8]>::to_ascii_lowercase).collect()
 }
 
 #[cfg(test)]

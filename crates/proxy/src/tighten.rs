@@ -115,7 +115,7 @@ async fn ask(till: &Inner, key: &Arc<VerifiedKey>, request: &Head, wanted: Count
     let place = Arc::new(key.provider.place(&Method::POST, raw).ok()?);
     // What names the version of the API counts for the question too; what was about the other body does not.
     let mut fields = request.fields.clone();
-    fields.retain(|name, _| !matches!(name, b"accept" | b"content-type" | b"trailer"));
+    fields.retain(|name, _| !matches!(name, b"accept" | b"content-type"));
     fields.push("content-type", "application/json");
     let target = Target::new(&wanted.path);
     let head = Head { method: Method::POST, target, version: Version::HTTP_11, fields };

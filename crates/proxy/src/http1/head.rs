@@ -6,7 +6,7 @@ use till_core::fields::{FieldError, Fields, is_token};
 
 use super::HeadLimits;
 use super::framing::{Chunked, Framing};
-use crate::head::{Head, Target, lists};
+use crate::head::{Head, Target, items, lists, named_by_connection};
 
 /// Why a head is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,17 +117,10 @@ fn stays(name: &[u8]) -> bool {
     OURS.iter().chain(&ADDRESSES).any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
-/// The names that a value of `Connection` lists of headers that are to be taken away.
-fn named(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !stays(name))
-}
-
-/// Takes out the headers that `Connection` names. They are for this hop, RFC 9110 section 7.6.1, so that the provider does
-/// not get them: then nothing may be decided on them either.
+/// Takes out the headers that `Connection` names. The provider does not get them: then nothing may be decided on them either.
 fn remove_named(fields: &mut Fields) {
-    let values: Vec<Vec<u8>> = fields.get_all("connection").map(<[u8]>::to_vec).collect();
-    let names: Vec<&[u8]> = values.iter().flat_map(|value| named(value)).collect();
-    fields.retain(|name, _| !names.iter().any(|named| named.eq_ignore_ascii_case(name)));
+    let named = named_by_connection(fields, stays);
+    fields.retain(|name, _| named.iter().all(|named| named != name));
 }
 
 fn skip_empty_lines(buffer: &[u8]) -> Result<usize, Violation> {
@@ -220,7 +213,7 @@ impl Facts {
             b"connection" => {
                 self.keeps |= lists(value, "keep-alive");
                 self.closes |= lists(value, "close");
-                self.names_others |= named(value).next().is_some();
+                self.names_others |= items(value).any(|name| !stays(name));
             }
             b"content-length" => self.add_length(value)?,
             b"transfer-encoding" => self.add_coding(value)?,
