@@ -350,14 +350,15 @@ impl ModelPrice {
         usage: &Usage,
     ) -> u128 {
         let at = |at| self.rates(context, at).cost_picos(usage);
-        let variants = self.variants.iter().map(|variant| &variant.period);
-        let mut periods = self.prices.iter().chain(variants).filter(|period| !period.constraint.is_always());
-        let Some(first) = periods.next() else { return at(one) };
+        let timed = || {
+            let periods = self.prices.iter().chain(self.variants.iter().map(|variant| &variant.period));
+            periods.map(|period| &period.constraint).filter(|constraint| !constraint.is_always())
+        };
+        if timed().next().is_none() {
+            return at(one);
+        }
         let other = other();
-        let is_alike = std::iter::once(first).chain(periods).all(|period| {
-            let constraint = &period.constraint;
-            constraint.holds(one) == constraint.holds(other)
-        });
+        let is_alike = timed().all(|constraint| constraint.holds(one) == constraint.holds(other));
         if is_alike { at(one) } else { at(one).max(at(other)) }
     }
 
