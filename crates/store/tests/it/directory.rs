@@ -85,7 +85,7 @@ fn files_that_are_no_database_of_ours() {
     Connection::open(&file).unwrap().pragma_update(None, "user_version", 7).unwrap();
     check_refused(
         dir.path(),
-        |error| matches!(error, OpenError::NewerSchema { found: 7, known: 5, .. }),
+        |error| matches!(error, OpenError::NewerSchema { found: 7, known: 6, .. }),
         "version 7",
     );
 }

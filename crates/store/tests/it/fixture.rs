@@ -34,6 +34,11 @@ async fn schema_4_opens_with_everything_in_it() {
     opens_with_everything_in_it("schema-4", &["hold.exceeded", "ledger.overrun"]).await;
 }
 
+#[tokio::test]
+async fn schema_5_opens_with_everything_in_it() {
+    opens_with_everything_in_it("schema-5", &["hold.exceeded", "ledger.overrun"]).await;
+}
+
 /// They are rows, one each.
 #[tokio::test]
 async fn records_of_schema_3_are_all_there() {
@@ -44,6 +49,11 @@ async fn records_of_schema_3_are_all_there() {
 #[tokio::test]
 async fn records_of_schema_4_are_all_there() {
     records_are_all_there("schema-4").await;
+}
+
+#[tokio::test]
+async fn records_of_schema_5_are_all_there() {
+    records_are_all_there("schema-5").await;
 }
 
 async fn records_are_all_there(name: &str) {
