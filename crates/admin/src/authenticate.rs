@@ -15,7 +15,10 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use till_core::audit::{Actor, ActorKind};
+use till_core::role::Role;
+use till_core::scope::Network;
 use till_core::token::admin_token_hash;
+use till_store::{AdminToken, EntityKind, Kept, KeyRecord, Member, Project};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::permission::{Access, Permission, role_may};
@@ -40,14 +43,88 @@ pub(crate) const REQUEST_ID_HEADER: &str = "x-till-request-id";
 /// Longest request id that is taken from a header.
 const REQUEST_ID_MAX: usize = 128;
 
-/// Whoever passed [`gate`]. Handlers that change something demand it; only this file can make one.
+/// Whoever passed [`gate`]. Handlers demand it; only this file can make one.
 #[derive(Clone)]
-pub(crate) struct Caller(Actor);
+pub(crate) struct Caller(Arc<Identity>);
+
+struct Identity {
+    actor: Actor,
+    role: Role,
+    /// `None` is everywhere.
+    project: Option<String>,
+    /// Whose rules count for the keys that they make.
+    maker: String,
+    name: String,
+}
 
 impl Caller {
     /// As the audit log knows them.
     pub(crate) fn actor(&self) -> &Actor {
-        &self.0
+        &self.0.actor
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.0.role
+    }
+
+    /// A name for people.
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The project that they are bound to; `None` is everywhere.
+    pub(crate) fn project(&self) -> Option<&str> {
+        self.0.project.as_deref()
+    }
+
+    /// Whose rules count for the keys that they make: a member or an admin token.
+    pub(crate) fn maker(&self) -> &str {
+        &self.0.maker
+    }
+
+    /// Whether what belongs to this project is there for them.
+    pub(crate) fn sees(&self, project: &str) -> bool {
+        self.project().is_none_or(|own| own == project)
+    }
+
+    /// As [`Caller::sees`], for what may belong to the whole instance: that is not there for who is bound.
+    pub(crate) fn sees_bound(&self, project: Option<&str>) -> bool {
+        self.project().is_none_or(|own| project == Some(own))
+    }
+
+    /// The project of something that they make: the one they name, or their own.
+    ///
+    /// # Errors
+    /// They are bound to another one.
+    pub(crate) fn project_for(&self, named: Option<String>) -> Result<Option<String>, ApiError> {
+        match (named, self.project()) {
+            (None, own) => Ok(own.map(str::to_owned)),
+            (Some(named), own) if own.is_none_or(|own| own == named) => Ok(Some(named)),
+            // The same as for one that does not exist.
+            (Some(_), _) => Err(ApiError::new(ErrorCode::NotAllowed, "`project` is none that there is")),
+        }
+    }
+
+    /// Whether they may change or end a key: a minter only those that it made.
+    pub(crate) fn may_change(&self, key: &KeyRecord) -> Result<(), ApiError> {
+        if self.role() != Role::Minter || key.place.maker.as_deref() == Some(self.maker()) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            ErrorCode::Forbidden,
+            "a minter changes and revokes the keys that it made, no others",
+        ))
+    }
+
+    /// Whether they may hand out, take away or change somebody of this role.
+    ///
+    /// # Errors
+    /// It is above their own.
+    pub(crate) fn may_grant(&self, role: Role) -> Result<Role, ApiError> {
+        if role <= self.role() {
+            return Ok(role);
+        }
+        Err(ApiError::new(ErrorCode::Forbidden, "this role is above your own"))
     }
 }
 
@@ -101,7 +178,7 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request
         Access::Page(permission) | Access::Token(permission) => permission,
     };
     let credentials = Credentials::of(&request);
-    match authenticate(&shared, credentials, needed).await {
+    match authenticate(&shared, credentials).await.and_then(|caller| permit(&shared, caller, needed)) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -130,6 +207,7 @@ struct Credentials {
     /// Made also for an absent or malformed token, so that all refusals take the same time.
     token_hash: [u8; 32],
     address: Option<String>,
+    ip: Option<IpAddr>,
     request_id: Option<String>,
 }
 
@@ -138,9 +216,18 @@ impl Credentials {
         Self {
             token_hash: admin_token_hash(bearer(request.headers()).unwrap_or_default()),
             address: address(request),
+            ip: client_ip(request),
             request_id: request_id(request),
         }
     }
+}
+
+/// The address of whoever sent a request, where that can be told.
+fn client_ip(request: &Request) -> Option<IpAddr> {
+    let client = request.extensions().get::<ClientAddr>().map(|client| client.0);
+    client
+        .or_else(|| request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip()))
+        .map(|ip| ip.to_canonical())
 }
 
 /// Where a request came from, for the audit log.
@@ -152,25 +239,67 @@ fn address(request: &Request) -> Option<String> {
     behind_proxy.map(|client| client.to_string()).or_else(|| peer.map(|peer| peer.to_string()))
 }
 
-async fn authenticate(
-    shared: &Shared,
-    credentials: Credentials,
-    needed: Permission,
-) -> Result<Caller, ApiError> {
-    let Some(token) = shared.state.store.admin_token_fetch(credentials.token_hash).await? else {
+/// Who is asking.
+async fn authenticate(shared: &Shared, credentials: Credentials) -> Result<Caller, ApiError> {
+    let unknown = || {
         shared.metrics.unauthorized();
-        return Err(ApiError::plain(ErrorCode::Unauthorized));
+        ApiError::plain(ErrorCode::Unauthorized)
     };
-    if !role_may(&token.role, needed) {
+    let store = &shared.state.store;
+    let found: Option<Kept<AdminToken>> = store.entity_find(credentials.token_hash).await?;
+    let found = found.filter(|found| found.is.expires_at.is_none_or(|end| end > store.now().0));
+    let token = found.ok_or_else(unknown)?;
+    let comes_from = |networks: &Vec<Network>| {
+        credentials.ip.is_some_and(|ip| networks.iter().any(|network| network.contains(ip)))
+    };
+    if !token.is.networks.as_ref().is_none_or(comes_from) {
+        // It is told what is wrong: whoever has it should know, and a thief learns nothing that helps.
         shared.metrics.forbidden();
-        return Err(ApiError::plain(ErrorCode::Forbidden));
+        let message = "this admin token may not be used from this network";
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
     }
-    Ok(Caller(Actor {
+    let AdminToken { name, mut role, mut project, member, .. } = token.is;
+    let mut maker = token.id.clone();
+    if let Some(id) = member {
+        // Nobody can do more by a token than by themselves.
+        let member: Option<Kept<Member>> = store.entity_fetch(&id).await?;
+        let member = member.filter(|member| member.ended_at.is_none()).ok_or_else(unknown)?;
+        role = role.min(member.is.role);
+        if member.is.project.is_some() && project != member.is.project {
+            if project.is_some() {
+                return Err(unknown());
+            }
+            project = member.is.project;
+        }
+        maker = id;
+    }
+    if let Some(id) = &project {
+        let project: Option<Kept<Project>> = store.entity_fetch(id).await?;
+        project.filter(|project| project.ended_at.is_none()).ok_or_else(unknown)?;
+    }
+    shared.note_use(EntityKind::Token, &token.id, token.used_at);
+    let actor = Actor {
         kind: ActorKind::Admin,
-        id: token.name,
+        id: token.id,
         address: credentials.address,
         request_id: credentials.request_id,
-    }))
+    };
+    Ok(Caller(Arc::new(Identity { actor, role, project, maker, name })))
+}
+
+/// Whether they may do what they ask for.
+fn permit(shared: &Shared, caller: Caller, needed: Permission) -> Result<Caller, ApiError> {
+    if role_may(caller.role(), caller.project().is_some(), needed) {
+        return Ok(caller);
+    }
+    shared.metrics.forbidden();
+    let bound = if caller.project().is_some() { " in one project" } else { "" };
+    let message = format!(
+        "this needs the permission {}, which the role {}{bound} does not have; docs/administration.md lists who has it",
+        needed.as_str(),
+        caller.role()
+    );
+    Err(ApiError::new(ErrorCode::Forbidden, message))
 }
 
 /// The token of the one `Authorization: Bearer` header, if there is exactly one.

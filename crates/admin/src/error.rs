@@ -32,10 +32,14 @@ pub(crate) enum ErrorCode {
     InternalError,
     LedgerUnavailable,
     InstanceFenced,
+    NotAllowed,
+    Conflict,
+    Changed,
+    IdempotencyMismatch,
 }
 
 impl ErrorCode {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::InvalidField,
@@ -54,6 +58,10 @@ impl ErrorCode {
         Self::InternalError,
         Self::LedgerUnavailable,
         Self::InstanceFenced,
+        Self::NotAllowed,
+        Self::Conflict,
+        Self::Changed,
+        Self::IdempotencyMismatch,
     ];
 
     /// The stable code.
@@ -141,6 +149,26 @@ impl ErrorCode {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "A defect in till. The log has more under the same request id.",
             ),
+            Self::NotAllowed => (
+                "not_allowed",
+                StatusCode::FORBIDDEN,
+                "A rule of the project, of the upstream credential or of whoever asks says no. The message names the rule.",
+            ),
+            Self::Conflict => (
+                "conflict",
+                StatusCode::CONFLICT,
+                "The id or the name is taken; ids of what was ended or removed are not used again.",
+            ),
+            Self::Changed => (
+                "changed",
+                StatusCode::PRECONDITION_FAILED,
+                "It was changed since the version that `If-Match` names. Nothing was done: read it again.",
+            ),
+            Self::IdempotencyMismatch => (
+                "idempotency_mismatch",
+                StatusCode::CONFLICT,
+                "This `Idempotency-Key` was used with another request.",
+            ),
             Self::LedgerUnavailable => (
                 "ledger_unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -186,15 +214,29 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     /// The operator reads the cause in the log; the caller only learns that it did not work.
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %error, "the store refused an admin request");
-        Self::plain(ErrorCode::LedgerUnavailable)
+        match error {
+            StoreError::Changed => Self::plain(ErrorCode::Changed),
+            StoreError::Missing => Self::plain(ErrorCode::NotFound),
+            StoreError::Conflict { .. } => Self::plain(ErrorCode::Conflict),
+            StoreError::NotAllowed { reason } => Self::new(ErrorCode::NotAllowed, reason),
+            error => {
+                tracing::error!(error = %error, "the store refused an admin request");
+                Self::plain(ErrorCode::LedgerUnavailable)
+            }
+        }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
-        let body =
-            ErrorBody { error: ErrorJson { code: self.code.as_str().to_owned(), message: self.message } };
+        let code = self.code.as_str();
+        let body = ErrorBody {
+            error: ErrorJson { code: code.to_owned(), message: self.message.clone() },
+            r#type: format!("urn:till:error:{code}"),
+            title: self.code.meaning().to_owned(),
+            status: self.code.status().as_u16(),
+            detail: self.message,
+        };
         let mut response = (self.code.status(), axum::Json(body)).into_response();
         if self.code == ErrorCode::Unauthorized {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -209,6 +251,18 @@ impl IntoResponse for ApiError {
 pub(crate) struct ErrorBody {
     /// The error.
     error: ErrorJson,
+    /// The code as a URI: this and what follows is what RFC 9457 has.
+    #[schema(example = "urn:till:error:unsupported_field")]
+    r#type: String,
+    /// What the code means.
+    #[schema(example = "A field that is known but not enforced by this version.")]
+    title: String,
+    /// The status of the answer.
+    #[schema(example = 400)]
+    status: u16,
+    /// The same as `error.message`.
+    #[schema(example = "`scope` is not enforced by this version of till, so it is refused")]
+    detail: String,
 }
 
 /// A stable code and a sentence for people.

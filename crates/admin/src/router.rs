@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,7 +23,7 @@ use till_core::time::Timestamp;
 use till_core::token::KeyRing;
 use till_providers::Registry;
 use till_providers::price::PriceTable;
-use till_store::Store;
+use till_store::{EntityKind, Store};
 use tracing::Instrument as _;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -36,7 +36,7 @@ use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
     account, audit, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch,
-    metrics, providers, usage,
+    metrics, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -79,6 +79,9 @@ pub struct AdminSettings {
     pub key_lifetime_max: Option<Duration>,
 }
 
+/// For so many things it is remembered in memory when their use was noted.
+const USES_MAX: usize = 10_000;
+
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) state: AdminState,
@@ -86,9 +89,26 @@ pub(crate) struct Shared {
     openapi_json: OnceLock<Bytes>,
     docs_html: OnceLock<Bytes>,
     access: HashMap<(Method, String), Access>,
+    /// When uses were last noted.
+    uses: Mutex<HashMap<(EntityKind, String), u64>>,
 }
 
 impl Shared {
+    /// Notes that something was used, at most once a minute. `known` is what the store knows.
+    pub(crate) fn note_use(&self, kind: EntityKind, id: &str, known: Option<Timestamp>) {
+        let minute = self.state.store.now().minute();
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody has so many; what is forgotten is noted once more.
+        if uses.len() > USES_MAX {
+            uses.clear();
+        }
+        let last = uses.entry((kind, id.to_owned())).or_insert(0);
+        if *last != minute && known.is_none_or(|at| at.minute() < minute) {
+            self.state.store.entity_used(kind, id);
+        }
+        *last = minute;
+    }
+
     /// Who may call the route of this method and path template.
     pub(crate) fn access(&self, method: &Method, path: &str) -> Option<Access> {
         self.access.get(&(method.clone(), path.to_owned())).copied()
@@ -163,12 +183,13 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
-        AccountRead, AuditRead, HoldsForgive, InstanceRead, InstanceWrite, KeysRead, KeysWrite, UsageRead,
+        AccountRead, AuditRead, HoldsForgive, HoldsRead, InstanceRead, InstanceWrite, KeysCreate, KeysRead,
+        KeysWrite, MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
     };
 
     plane
         .under("Keys")
-        .serve::<keys::__path_key_create, _, _>(Token(KeysWrite), keys::key_create)
+        .serve::<keys::__path_key_create, _, _>(Token(KeysCreate), keys::key_create)
         .serve::<keys::__path_key_list, _, _>(Token(KeysRead), keys::key_list)
         .serve::<keys::__path_key_show, _, _>(Token(KeysRead), keys::key_show)
         .serve::<keys::__path_key_update, _, _>(Token(KeysWrite), keys::key_update)
@@ -183,11 +204,25 @@ fn plane(plane: Plane) -> Plane {
         .under("Usage")
         .serve::<usage::__path_usage_list, _, _>(Token(UsageRead), usage::usage_list)
         .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)
-        .serve::<holds::__path_hold_list, _, _>(Token(UsageRead), holds::hold_list)
+        .serve::<holds::__path_hold_list, _, _>(Token(HoldsRead), holds::hold_list)
         .serve::<holds::__path_hold_forgive, _, _>(Token(HoldsForgive), holds::hold_forgive)
         .under("Providers")
         .serve::<providers::__path_provider_list, _, _>(Token(InstanceRead), providers::provider_list)
+        .under("Projects")
+        .serve::<projects::__path_project_create, _, _>(Token(ProjectsWrite), projects::project_create)
+        .serve::<projects::__path_project_list, _, _>(Token(ProjectsRead), projects::project_list)
+        .serve::<projects::__path_project_show, _, _>(Token(ProjectsRead), projects::project_show)
+        .serve::<projects::__path_project_update, _, _>(Token(ProjectsWrite), projects::project_update)
+        .serve::<projects::__path_project_end, _, _>(Token(ProjectsWrite), projects::project_end)
+        .under("Admin tokens")
+        .serve::<tokens::__path_token_create, _, _>(Token(TokensWrite), tokens::token_create)
+        .serve::<tokens::__path_token_list, _, _>(Token(TokensRead), tokens::token_list)
+        .serve::<tokens::__path_token_show, _, _>(Token(TokensRead), tokens::token_show)
+        .serve::<tokens::__path_token_update, _, _>(Token(TokensWrite), tokens::token_update)
+        .serve::<tokens::__path_token_rotate, _, _>(Token(TokensWrite), tokens::token_rotate)
+        .serve::<tokens::__path_token_revoke, _, _>(Token(TokensWrite), tokens::token_revoke)
         .under("Account")
+        .serve::<who::__path_who, _, _>(Token(SelfRead), who::who)
         .serve::<account::__path_account_show, _, _>(Token(AccountRead), account::account_show)
         .under("Instance")
         .serve::<instance::__path_instance_show, _, _>(Token(InstanceRead), instance::instance_show)
@@ -204,7 +239,7 @@ fn plane(plane: Plane) -> Plane {
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)
         .serve::<health::__path_readyz, _, _>(Open, health::readyz)
-        .serve::<metrics::__path_metrics, _, _>(Page(InstanceRead), metrics::metrics)
+        .serve::<metrics::__path_metrics, _, _>(Page(MetricsRead), metrics::metrics)
         .under("Documentation")
         .serve::<docs_page::__path_docs, _, _>(Page(InstanceRead), docs_page::docs)
         .serve::<docs_page::__path_style, _, _>(Page(InstanceRead), docs_page::style)
@@ -238,6 +273,7 @@ pub fn router(state: AdminState) -> Router {
         openapi_json: OnceLock::new(),
         docs_html: OnceLock::new(),
         access: plane.access,
+        uses: Mutex::default(),
     });
     let routes =
         plane.routes.into_iter().fold(Router::new(), |router, (path, methods)| router.route(&path, methods));

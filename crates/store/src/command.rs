@@ -11,12 +11,12 @@ use till_core::limit::Units;
 use till_core::token::ClaimId;
 use tokio::sync::oneshot;
 
-use crate::admin_token::NewAdminToken;
 use crate::answer::Reply;
 use crate::claim::NewClaim;
 use crate::clock::Clock;
 use crate::denial_counts::DenialCounts;
 use crate::denied_records::DeniedRecords;
+use crate::entity::{EntityChange, EntityKind};
 use crate::error::StoreError;
 use crate::escrow::Escrows;
 use crate::fence::Fence;
@@ -83,6 +83,11 @@ pub(crate) enum Command {
         what: Box<Administration>,
         reply: DoneReply,
     },
+    /// Something that is kept was used.
+    Used {
+        kind: EntityKind,
+        id: String,
+    },
     /// Answered once it is durable how late it is.
     Seen {
         reply: DoneReply,
@@ -116,7 +121,7 @@ pub(crate) enum Action {
     ClaimExpire(ClaimId),
     KeyRevoke(Vec<KeyId>),
     KeyUpdate(KeyId, Box<KeyChange>),
-    AdminTokenPut(NewAdminToken),
+    EntityPut(Box<EntityChange>),
     IndexKeyPut(Vec<u8>),
     FenceAccept,
     KillSwitch {

@@ -8,7 +8,6 @@
 //! durable place must be able to do, `sqlite` the one that there is, `start`, `fence` and `witness` what
 //! happens before anything is granted.
 
-mod admin_token;
 mod answer;
 mod backend;
 mod claim;
@@ -18,6 +17,7 @@ mod command;
 mod conformance;
 mod denial_counts;
 mod denied_records;
+mod entity;
 mod error;
 mod escrow;
 mod fence;
@@ -29,7 +29,6 @@ mod kill_switch;
 mod lock;
 #[cfg(test)]
 mod memory;
-mod month;
 mod queue;
 mod spare_records;
 mod sqlite;
@@ -43,14 +42,16 @@ mod usage_totals;
 mod witness;
 mod writer;
 
-pub use admin_token::{AdminToken, NewAdminToken};
 pub use claim::{Claim, NewClaim};
+pub use entity::{
+    AdminToken, Credential, Entity, EntityKind, EntityQuery, Kept, Lookup, Member, Project, Put, Session,
+};
 pub use error::{OpenError, StoreError};
 pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};
 pub use key::{
-    AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyOptions, KeyQuery, KeyRecord, LifetimeChange,
-    LimitChange, NewKey, RateChange,
+    AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord,
+    LifetimeChange, LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
 pub use stats::StoreStats;

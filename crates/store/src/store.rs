@@ -19,14 +19,15 @@ use till_core::denial::DenialCode;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{expired_denial, fenced_denial, shutting_down_denial, unknown_denial};
 use till_core::limit::Units;
-use till_core::time::Timestamp;
+use till_core::policy::PolicyOwner;
+use till_core::time::{Month, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::answer::answer;
 use crate::backend::{Backend, Reader};
 use crate::clock::Clock;
 use crate::command::{Action, Administration, Command, DoneReply, Shared};
+use crate::entity::EntityKind;
 use crate::error::{OpenError, StoreError};
 use crate::escrow::Exact;
 use crate::fence::Fence;
@@ -35,7 +36,6 @@ use crate::hold::{Hold, HoldRefusal, Pending};
 use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
-use crate::month::Month;
 use crate::sqlite::SqliteBackend;
 use crate::start::start;
 use crate::stats::StoreStats;
@@ -274,6 +274,15 @@ impl Store {
         self.administer(Action::KeyRevoke(ids), actor).await.map(drop)
     }
 
+    /// The keys of a project.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn project_keys(&self, project: &str) -> Result<Vec<KeyId>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |reader| reader.keys_of(PolicyOwner::Project, &project)).await
+    }
+
     /// Ends a key for ever; `None` when there is no such key. A second time changes nothing.
     ///
     /// Answers after the change is durable and after [`crate::KeyEnded`] of every hold of the key resolves.
@@ -302,31 +311,6 @@ impl Store {
             })
         })
         .await
-    }
-
-    /// Keeps an admin token, in place of one of the same name.
-    ///
-    /// # Errors
-    /// The store can't be written.
-    pub async fn admin_token_put(&self, token: NewAdminToken, actor: &Actor) -> Result<(), StoreError> {
-        self.administer(Action::AdminTokenPut(token), actor).await.map(drop)
-    }
-
-    /// The admin token with this SHA-256.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    pub async fn admin_token_fetch(&self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {
-        self.read(move |reader| reader.admin_token_fetch(hash)).await
-    }
-
-    /// Whether there is an admin token of this name.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    pub async fn admin_token_exists(&self, name: &str) -> Result<bool, StoreError> {
-        let name = name.to_owned();
-        self.read(move |reader| reader.admin_token_exists(&name)).await
     }
 
     /// Why every key is refused, if it is.
@@ -561,6 +545,12 @@ impl Store {
         };
         *closed = Some(result.clone());
         result
+    }
+
+    /// Notes that something was used.
+    pub(crate) fn note_use(&self, kind: EntityKind, id: String) {
+        // If too much waits there it is noted another time.
+        let _ = self.inner.shared.queue.push(Command::Used { kind, id });
     }
 
     pub(crate) async fn administer(&self, action: Action, actor: &Actor) -> Result<bool, StoreError> {

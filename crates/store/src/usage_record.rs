@@ -1,6 +1,7 @@
 //! Records of calls, and sums over them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -206,6 +207,8 @@ impl Default for UsageQuery {
 pub struct UsageFilter {
     /// Only those of this key.
     pub key: Option<KeyId>,
+    /// Only those of these keys.
+    pub keys: Option<Arc<HashSet<KeyId>>>,
     /// Only those of this provider.
     pub provider: Option<String>,
     /// Only those of this model.

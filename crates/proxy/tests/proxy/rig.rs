@@ -232,6 +232,8 @@ impl Rig {
             Err(error) => panic!("a bad upstream key: {error}"),
         };
         let new = NewKey {
+            place: Default::default(),
+            request: None,
             id: minted.id,
             provider: provider.id().to_owned(),
             origin,
