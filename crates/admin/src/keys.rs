@@ -61,6 +61,7 @@ pub(crate) async fn key_create(
     let minted = mint(&shared, &upstream)?;
     let new_key = NewKey {
         id: minted.id,
+        master_key: Some(minted.master_key),
         provider: upstream.provider,
         origin: upstream.origin,
         limits: wanted.limits,

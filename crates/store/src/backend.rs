@@ -13,7 +13,7 @@ use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
-use till_core::token::ClaimId;
+use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::claim::{Claim, NewClaim};
@@ -21,6 +21,7 @@ use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
+use crate::master_key::MasterKeyRecord;
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 
@@ -100,6 +101,12 @@ pub(crate) struct Batch {
     pub(crate) admin_tokens: Vec<(NewAdminToken, Timestamp)>,
     /// Written only if there is none.
     pub(crate) index_key: Option<Vec<u8>>,
+    /// Written in place of the one there is.
+    pub(crate) index_key_anew: Option<Vec<u8>>,
+    /// Master keys that this instance has; those that are known stay as they are.
+    pub(crate) master_keys: Vec<(MasterKeyId, Timestamp)>,
+    /// Known master keys that are refused from now on.
+    pub(crate) master_keys_retired: Vec<(MasterKeyId, Timestamp)>,
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) denials: Vec<DenialCount>,
     /// Activations per month, after-images.
@@ -124,6 +131,7 @@ impl Batch {
             && self.holds_forgiven.is_empty()
             && self.admin_tokens.is_empty()
             && self.index_key.is_none()
+            && !self.has_master_keys()
             && self.audit.is_empty()
             && self.instance.is_none();
         let has_calls = !self.accounts.is_empty()
@@ -149,11 +157,16 @@ impl Batch {
             && self.usage.is_empty()
             && self.admin_tokens.is_empty()
             && self.index_key.is_none()
+            && !self.has_master_keys()
             && self.audit.is_empty()
             && self.denials.is_empty()
             && self.months.is_empty()
             && self.instance.is_none()
             && !self.probe
+    }
+
+    fn has_master_keys(&self) -> bool {
+        self.index_key_anew.is_some() || !self.master_keys.is_empty() || !self.master_keys_retired.is_empty()
     }
 
     /// The units of a hold changed. Noted once, or more often if others do in between.
@@ -180,6 +193,9 @@ impl Batch {
         self.usage.clear();
         self.admin_tokens.clear();
         self.index_key = None;
+        self.index_key_anew = None;
+        self.master_keys.clear();
+        self.master_keys_retired.clear();
         self.audit.clear();
         self.denials.clear();
         self.months.clear();
@@ -204,6 +220,12 @@ pub(crate) trait Backend: Send + 'static {
     fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError>;
     /// What a key may call; `None` when there is no such key.
     fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError>;
+
+    /// The wrapped index key.
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Whether a master key was retired; `None` when it is not known.
+    fn master_key_is_retired(&mut self, id: MasterKeyId) -> Result<Option<bool>, StoreError>;
 
     /// An orphan that nobody has forgiven.
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError>;
@@ -284,6 +306,10 @@ pub(crate) trait Reader: Send + 'static {
     /// Expired or not.
     fn claim_fetch(&mut self, id: ClaimId) -> Result<Option<Claim>, StoreError>;
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Oldest first.
+    fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError>;
+    /// Keys made under it that are not revoked, at most `limit`.
+    fn master_key_keys(&mut self, id: MasterKeyId, limit: u32) -> Result<Vec<KeyId>, StoreError>;
     fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError>;
     fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError>;
     fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;

@@ -7,6 +7,7 @@ use till_core::limit::{Limits, Units};
 use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
+use till_core::token::MasterKeyId;
 
 /// The project of every key until there are more.
 pub const DEFAULT_PROJECT: &str = "default";
@@ -70,6 +71,8 @@ impl Durability {
 pub struct NewKey {
     /// Public id, made from the token.
     pub id: KeyId,
+    /// Which master key the token was made under, if that is known.
+    pub master_key: Option<MasterKeyId>,
     /// Id of the provider, such as `openai`.
     pub provider: String,
     /// Where its requests go. Shown to people; what counts is sealed in the token.
@@ -91,6 +94,8 @@ pub struct NewKey {
 pub struct KeyRecord {
     /// Public id.
     pub id: KeyId,
+    /// Which master key its token was made under, if that is known.
+    pub master_key: Option<MasterKeyId>,
     /// Project that it belongs to.
     pub project: String,
     /// Id of the provider.
@@ -229,6 +234,8 @@ pub struct KeyQuery {
     pub status: Option<KeyStatus>,
     /// Only keys of this provider.
     pub provider: Option<String>,
+    /// Only keys whose tokens were made under this master key.
+    pub master_key: Option<MasterKeyId>,
     /// Only keys that were made before.
     pub created_before: Option<Timestamp>,
     /// Only keys that were last used before, or never used and made before.

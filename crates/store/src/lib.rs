@@ -27,6 +27,7 @@ mod hold;
 mod key;
 mod kill_switch;
 mod lock;
+mod master_key;
 #[cfg(test)]
 mod memory;
 mod month;
@@ -53,6 +54,7 @@ pub use key::{
     LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
+pub use master_key::MasterKeyRecord;
 pub use stats::StoreStats;
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;

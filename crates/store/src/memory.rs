@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use till_core::audit::{AuditEntry, ChainHead};
-use till_core::key::KeyId;
+use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::limit::{Dimension, Units};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
-use till_core::token::ClaimId;
+use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::claim::{Claim, NewClaim};
 use crate::error::StoreError;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
+use crate::master_key::MasterKeyRecord;
 use crate::month::Month;
 use crate::usage_record::{
     OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
@@ -42,6 +43,8 @@ pub(crate) enum Fault {
 pub(crate) struct Disk {
     instance: Option<Instance>,
     index_key: Option<Vec<u8>>,
+    /// When they were first there, and when they were retired.
+    master_keys: BTreeMap<MasterKeyId, (Timestamp, Option<Timestamp>)>,
     keys: Vec<KeyRow>,
     /// Of paused keys.
     reasons: BTreeMap<KeyId, String>,
@@ -135,6 +138,14 @@ impl Backend for MemoryBackend {
 
     fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError> {
         Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.scope.clone()))
+    }
+
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.medium.disk().index_key.clone())
+    }
+
+    fn master_key_is_retired(&mut self, id: MasterKeyId) -> Result<Option<bool>, StoreError> {
+        Ok(self.medium.disk().master_keys.get(&id).map(|(_, retired_at)| retired_at.is_some()))
     }
 
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
@@ -273,6 +284,15 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
     if disk.index_key.is_none() {
         disk.index_key.clone_from(&batch.index_key);
     }
+    if batch.index_key_anew.is_some() {
+        disk.index_key.clone_from(&batch.index_key_anew);
+    }
+    for (id, at) in &batch.master_keys {
+        disk.master_keys.entry(*id).or_insert((*at, None));
+    }
+    for (id, at) in &batch.master_keys_retired {
+        disk.master_keys.get_mut(id).expect("a retired master key is known").1.get_or_insert(*at);
+    }
     disk.audit.extend(batch.audit.iter().cloned());
     for denial in &batch.denials {
         let same = |row: &&mut DenialCount| {
@@ -303,6 +323,7 @@ fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {
     let used = |dimension| u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
     KeyRecord {
         id: row.key.id,
+        master_key: row.key.master_key,
         project: row.project.into(),
         provider: row.key.provider.clone(),
         origin: row.key.origin.clone(),
@@ -344,6 +365,7 @@ impl Reader for MemoryReader {
         };
         let matches = |key: &KeyRecord| {
             query.status.is_none_or(|status| key.status == status)
+                && query.master_key.is_none_or(|id| key.master_key == Some(id))
                 && query.provider.as_ref().is_none_or(|provider| key.provider == *provider)
                 && query.created_before.is_none_or(|before| key.created_at < before)
                 && query
@@ -381,6 +403,33 @@ impl Reader for MemoryReader {
 
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.0.disk().index_key.clone())
+    }
+
+    fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError> {
+        let disk = self.0.disk();
+        let of = |(id, (created_at, retired_at)): (&MasterKeyId, &(Timestamp, Option<Timestamp>))| {
+            let keys = disk.keys.iter().filter(|row| row.key.master_key == Some(*id));
+            let is_live = |row: &&KeyRow| {
+                !matches!(record(&disk, row, now).status, KeyStatus::Revoked | KeyStatus::Expired)
+            };
+            MasterKeyRecord {
+                id: *id,
+                created_at: *created_at,
+                retired_at: *retired_at,
+                keys: keys.clone().count() as u64,
+                keys_live: keys.filter(is_live).count() as u64,
+            }
+        };
+        let mut list: Vec<_> = disk.master_keys.iter().map(of).collect();
+        list.sort_by_key(|master| (master.created_at, master.id));
+        Ok(list)
+    }
+
+    fn master_key_keys(&mut self, id: MasterKeyId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        let disk = self.0.disk();
+        let made_under = disk.keys.iter().filter(|row| row.key.master_key == Some(id)).map(|row| row.key.id);
+        let live = made_under.filter(|key| disk.accounts[&AccountId::Key(*key)].revoked_at.is_none());
+        Ok(live.take(limit as usize).collect())
     }
 
     fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {

@@ -15,6 +15,7 @@ mod claims;
 mod column;
 mod fold;
 mod journal;
+mod master_keys;
 mod migration;
 mod pending;
 mod read;
@@ -35,7 +36,7 @@ use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
-use till_core::token::ClaimId;
+use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::admin_token::AdminToken;
 use crate::backend::{Backend, Batch, Instance, Reader};
@@ -43,6 +44,7 @@ use crate::claim::Claim;
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
+use crate::master_key::MasterKeyRecord;
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use fold::Fold;
@@ -266,6 +268,14 @@ impl Backend for SqliteBackend {
         self.file.run("read", |connection| read::key_scope(connection, id))
     }
 
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.file.run("read", read::index_key)
+    }
+
+    fn master_key_is_retired(&mut self, id: MasterKeyId) -> Result<Option<bool>, StoreError> {
+        self.file.run("read", |connection| master_keys::is_retired(connection, id))
+    }
+
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
         self.file.run("read", |connection| usage::orphan(connection, id))
     }
@@ -414,6 +424,14 @@ impl Reader for SqliteReader {
 
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         self.run(read::index_key)
+    }
+
+    fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError> {
+        self.run(|connection| master_keys::list(connection, now))
+    }
+
+    fn master_key_keys(&mut self, id: MasterKeyId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.run(|connection| master_keys::keys(connection, id, limit))
     }
 
     fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {

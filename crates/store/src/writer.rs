@@ -13,6 +13,7 @@ mod closing;
 mod ending;
 mod escrow;
 mod kill;
+mod master_keys;
 mod recovery;
 mod retention;
 mod update;

@@ -143,6 +143,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
     let error = loop {
         let key = crate::NewKey {
             id: super::key_id(made),
+            master_key: None,
             provider: "openai".into(),
             origin: "x".repeat(1000),
             limits: activations(1),

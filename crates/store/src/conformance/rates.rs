@@ -27,6 +27,7 @@ const BEGIN: u64 = 1_800_000_000_000;
 async fn create_rated(store: &Store, n: u64, rates: Rates) -> KeyId {
     let key = NewKey {
         id: key_id(n),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: Limits { tokens: Some(1_000_000), ..activations(1_000) },

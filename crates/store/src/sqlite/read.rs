@@ -11,6 +11,7 @@ use till_core::limit::{Dimension, Units};
 use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
+use till_core::token::MasterKeyId;
 
 use super::column::{Amount, Time, account_parts};
 use super::usage::hold_from;
@@ -144,7 +145,7 @@ const KEY_SELECT: &str = concat!(
     ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, paused_reason, \
      requests_per_minute, tokens_per_minute, concurrent, durability, ",
     status_at!(),
-    " FROM keys JOIN accounts USING (id)"
+    ", master_key FROM keys JOIN accounts USING (id)"
 );
 
 fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
@@ -159,6 +160,7 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
     let status = status.ok_or_else(|| damaged(column(14), "unknown state of a key"))?;
     Ok(KeyRecord {
         id: KeyId(row.get(column(0))?),
+        master_key: row.get::<_, Option<[u8; 4]>>(column(15))?.map(MasterKeyId),
         project: row.get(column(1))?,
         provider: row.get(column(2))?,
         origin: row.get(column(3))?,
@@ -260,6 +262,7 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
          AND (?7 IS NULL OR coalesce(last_used_at, created_at) < ?7) \
          AND (?8 IS NULL OR EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
               WHERE entry.key = ?8 AND entry.type = 'text' AND entry.value = ?9)) \
+         AND (?10 IS NULL OR master_key = ?10) \
          ORDER BY keys.row DESC LIMIT ?5",
         status_at!()
     );
@@ -276,6 +279,7 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
         query.last_used_before.map(Time),
         metadata.map(|(name, _)| name),
         metadata.map(|(_, value)| value),
+        query.master_key.map(|id| id.0),
     ];
     connection.prepare_cached(&sql)?.query_map(parameters, key_from)?.collect()
 }

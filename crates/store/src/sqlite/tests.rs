@@ -37,6 +37,7 @@ fn key_id(n: u64) -> KeyId {
 fn new_key(n: u64) -> NewKey {
     NewKey {
         id: key_id(n),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: Limits::default(),
