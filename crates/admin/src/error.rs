@@ -26,6 +26,7 @@ pub(crate) enum ErrorCode {
     Unauthorized,
     Forbidden,
     NotFound,
+    Conflict,
     MethodNotAllowed,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -35,7 +36,7 @@ pub(crate) enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::InvalidField,
@@ -48,6 +49,7 @@ impl ErrorCode {
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
+        Self::Conflict,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -123,6 +125,11 @@ impl ErrorCode {
                 ("forbidden", StatusCode::FORBIDDEN, "The role of this admin token may not do this.")
             }
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "There is no such key or page."),
+            Self::Conflict => (
+                "conflict",
+                StatusCode::CONFLICT,
+                "It can't be done as things stand in the instance. The message says why.",
+            ),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 StatusCode::METHOD_NOT_ALLOWED,

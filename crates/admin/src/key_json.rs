@@ -34,6 +34,9 @@ pub(crate) struct KeyJson {
     /// Where its requests go. What counts is sealed in the scoped key.
     #[schema(example = "https://api.openai.com")]
     origin: String,
+    /// Id of the master key that the scoped key was made under; null is not known.
+    #[schema(required = true, example = "5f0c3a9e")]
+    master_key: Option<String>,
     /// `active`, `pending` before its time, `paused`, `exhausted` when a limit is reached, `expired` or `revoked`. When
     /// several hold, the last of these.
     #[schema(example = "active")]
@@ -118,6 +121,7 @@ impl From<KeyRecord> for KeyJson {
             tenant_id: key.project,
             provider: key.provider,
             origin: key.origin,
+            master_key: key.master_key.map(|id| id.to_string()),
             status: key.status.as_str().to_owned(),
             max_activations: key.limits.activations,
             used_activations: key.used.activations,
@@ -230,6 +234,7 @@ mod tests {
     use till_core::lifetime::Lifetime;
     use till_core::limit::{Limits, Units};
     use till_core::time::Timestamp;
+    use till_core::token::MasterKeyId;
     use till_store::{KeyOptions, KeyRecord};
 
     use super::KeyJson;
@@ -238,6 +243,7 @@ mod tests {
     fn renders_every_figure() {
         let record = KeyRecord {
             id: KeyId([0; 16]),
+            master_key: Some(MasterKeyId([0x5f, 0, 0, 1])),
             project: "default".into(),
             provider: "openai".into(),
             origin: "https://api.openai.com".into(),
@@ -259,7 +265,7 @@ mod tests {
             serde_json::to_value(KeyJson::from(record)).unwrap(),
             json!({
                 "id": "key_0000000000000000000000", "tenantId": "default", "provider": "openai",
-                "origin": "https://api.openai.com", "status": "exhausted",
+                "origin": "https://api.openai.com", "masterKey": "5f000001", "status": "exhausted",
                 "maxActivations": null, "usedActivations": 3, "maxTokens": 9, "usedTokens": 0,
                 "maxSpendCents": 1, "usedSpendCents": 2,
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",

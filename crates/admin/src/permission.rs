@@ -15,6 +15,8 @@ pub(crate) enum Permission {
     InstanceRead,
     /// Lift the fence after a roll-back, turn the kill switch.
     InstanceWrite,
+    /// Rotate and retire master keys.
+    MasterKeysWrite,
     /// Read the audit log.
     AuditRead,
     /// See what was used, call by call.
@@ -33,6 +35,7 @@ pub(crate) fn role_may(role: &str, permission: Permission) -> bool {
             | Permission::AccountRead
             | Permission::InstanceRead
             | Permission::InstanceWrite
+            | Permission::MasterKeysWrite
             | Permission::AuditRead
             | Permission::UsageRead
             | Permission::HoldsForgive,

@@ -31,12 +31,13 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 
 use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
 use crate::error::{ApiError, ErrorCode};
+use crate::master_keys::MasterKeys;
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch,
-    metrics, providers, usage,
+    account, audit, backups, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke,
+    kill_switch, master_key_api, metrics, providers, usage,
 };
 
 /// What the control plane works with.
@@ -45,6 +46,8 @@ pub struct AdminState {
     pub store: Store,
     /// What mints scoped keys.
     pub keys: Arc<KeyRing>,
+    /// What they are minted under.
+    pub master_keys: MasterKeys,
     /// The providers of this instance.
     pub providers: Arc<Registry>,
     /// What requests cost.
@@ -163,7 +166,8 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
-        AccountRead, AuditRead, HoldsForgive, InstanceRead, InstanceWrite, KeysRead, KeysWrite, UsageRead,
+        AccountRead, AuditRead, HoldsForgive, InstanceRead, InstanceWrite, KeysRead, KeysWrite,
+        MasterKeysWrite, UsageRead,
     };
 
     plane
@@ -200,6 +204,19 @@ fn plane(plane: Plane) -> Plane {
             Token(InstanceWrite),
             kill_switch::kill_switch_set,
         )
+        .serve::<master_key_api::__path_master_key_list, _, _>(
+            Token(InstanceRead),
+            master_key_api::master_key_list,
+        )
+        .serve::<master_key_api::__path_master_key_rotate, _, _>(
+            Token(MasterKeysWrite),
+            master_key_api::master_key_rotate,
+        )
+        .serve::<master_key_api::__path_master_key_retire, _, _>(
+            Token(MasterKeysWrite),
+            master_key_api::master_key_retire,
+        )
+        .serve::<backups::__path_backup_note, _, _>(Token(InstanceWrite), backups::backup_note)
         .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)

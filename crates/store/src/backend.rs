@@ -21,7 +21,7 @@ use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
-use crate::master_key::MasterKeyRecord;
+use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 
@@ -107,6 +107,8 @@ pub(crate) struct Batch {
     pub(crate) master_keys: Vec<(MasterKeyId, Timestamp)>,
     /// Known master keys that are refused from now on.
     pub(crate) master_keys_retired: Vec<(MasterKeyId, Timestamp)>,
+    /// Retired ones whose keys are all revoked.
+    pub(crate) master_keys_ended: Vec<MasterKeyId>,
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) denials: Vec<DenialCount>,
     /// Activations per month, after-images.
@@ -166,7 +168,10 @@ impl Batch {
     }
 
     fn has_master_keys(&self) -> bool {
-        self.index_key_anew.is_some() || !self.master_keys.is_empty() || !self.master_keys_retired.is_empty()
+        self.index_key_anew.is_some()
+            || !self.master_keys.is_empty()
+            || !self.master_keys_retired.is_empty()
+            || !self.master_keys_ended.is_empty()
     }
 
     /// The units of a hold changed. Noted once, or more often if others do in between.
@@ -196,6 +201,7 @@ impl Batch {
         self.index_key_anew = None;
         self.master_keys.clear();
         self.master_keys_retired.clear();
+        self.master_keys_ended.clear();
         self.audit.clear();
         self.denials.clear();
         self.months.clear();
@@ -308,8 +314,14 @@ pub(crate) trait Reader: Send + 'static {
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
     /// Oldest first.
     fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError>;
-    /// Keys made under it that are not revoked, at most `limit`.
-    fn master_key_keys(&mut self, id: MasterKeyId, limit: u32) -> Result<Vec<KeyId>, StoreError>;
+    fn master_keys_known(&mut self) -> Result<Vec<KnownMasterKey>, StoreError>;
+    /// Keys made under it that are not revoked, in the order of their creation, after this one, at most `limit`.
+    fn master_key_keys(
+        &mut self,
+        id: MasterKeyId,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError>;
     fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError>;
     fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError>;
     fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;

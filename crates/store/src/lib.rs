@@ -54,7 +54,7 @@ pub use key::{
     LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
-pub use master_key::MasterKeyRecord;
+pub use master_key::{KnownMasterKey, MasterKeyRecord};
 pub use stats::StoreStats;
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;

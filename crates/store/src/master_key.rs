@@ -31,6 +31,17 @@ pub struct MasterKeyRecord {
     pub keys_live: u64,
 }
 
+/// What a start has to know about a master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownMasterKey {
+    /// Its public name.
+    pub id: MasterKeyId,
+    /// Whether its tokens are refused.
+    pub is_retired: bool,
+    /// Whether every key that was made under it has been revoked since.
+    pub is_ended: bool,
+}
+
 /// What is done with master keys.
 #[derive(Debug)]
 pub(crate) enum MasterKeyAction {
@@ -42,6 +53,8 @@ pub(crate) enum MasterKeyAction {
         wrapped: Vec<u8>,
     },
     Retire(MasterKeyId),
+    /// The keys that were made under a retired one are revoked.
+    Ended(MasterKeyId),
 }
 
 impl Store {
@@ -52,6 +65,23 @@ impl Store {
     pub async fn master_key_list(&self) -> Result<Vec<MasterKeyRecord>, StoreError> {
         let now = self.now();
         self.read_exact(move |reader| reader.master_key_list(now)).await
+    }
+
+    /// The same without figures, which take long when there are many keys.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn master_keys_known(&self) -> Result<Vec<KnownMasterKey>, StoreError> {
+        self.read(Reader::master_keys_known).await
+    }
+
+    /// Whether a key that was made under this master key is not revoked.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn master_key_is_needed(&self, id: MasterKeyId) -> Result<bool, StoreError> {
+        let keys = self.read(move |reader: &mut dyn Reader| reader.master_key_keys(id, None, 1)).await?;
+        Ok(!keys.is_empty())
     }
 
     /// Notes that the instance has these master keys. Those that are known stay as they are.
@@ -93,14 +123,16 @@ impl Store {
     /// # Errors
     /// The store can't be read or written.
     pub async fn master_key_end(&self, id: MasterKeyId, actor: &Actor) -> Result<u64, StoreError> {
-        let mut ended = 0;
+        let (mut ended, mut last) = (0, None);
         loop {
-            let keys =
-                self.read(move |reader: &mut dyn Reader| reader.master_key_keys(id, KEYS_AT_ONCE)).await?;
+            let read = move |reader: &mut dyn Reader| reader.master_key_keys(id, last, KEYS_AT_ONCE);
+            let keys = self.read(read).await?;
             if keys.is_empty() {
+                self.administer(Action::MasterKey(MasterKeyAction::Ended(id)), actor).await?;
                 return Ok(ended);
             }
             ended += keys.len() as u64;
+            last = keys.last().copied();
             self.keys_revoke(keys, actor).await?;
         }
     }

@@ -1,6 +1,6 @@
 //! A backend in memory, for tests: it can fail a write, or write and then say that it failed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -17,7 +17,7 @@ use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::claim::{Claim, NewClaim};
 use crate::error::StoreError;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
-use crate::master_key::MasterKeyRecord;
+use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::month::Month;
 use crate::usage_record::{
     OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
@@ -45,6 +45,7 @@ pub(crate) struct Disk {
     index_key: Option<Vec<u8>>,
     /// When they were first there, and when they were retired.
     master_keys: BTreeMap<MasterKeyId, (Timestamp, Option<Timestamp>)>,
+    master_keys_ended: BTreeSet<MasterKeyId>,
     keys: Vec<KeyRow>,
     /// Of paused keys.
     reasons: BTreeMap<KeyId, String>,
@@ -293,6 +294,7 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
     for (id, at) in &batch.master_keys_retired {
         disk.master_keys.get_mut(id).expect("a retired master key is known").1.get_or_insert(*at);
     }
+    disk.master_keys_ended.extend(batch.master_keys_ended.iter().copied());
     disk.audit.extend(batch.audit.iter().cloned());
     for denial in &batch.denials {
         let same = |row: &&mut DenialCount| {
@@ -425,9 +427,26 @@ impl Reader for MemoryReader {
         Ok(list)
     }
 
-    fn master_key_keys(&mut self, id: MasterKeyId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+    fn master_keys_known(&mut self) -> Result<Vec<KnownMasterKey>, StoreError> {
         let disk = self.0.disk();
-        let made_under = disk.keys.iter().filter(|row| row.key.master_key == Some(id)).map(|row| row.key.id);
+        let known = disk.master_keys.iter().map(|(id, (_, retired_at))| KnownMasterKey {
+            id: *id,
+            is_retired: retired_at.is_some(),
+            is_ended: disk.master_keys_ended.contains(id),
+        });
+        Ok(known.collect())
+    }
+
+    fn master_key_keys(
+        &mut self,
+        id: MasterKeyId,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        let disk = self.0.disk();
+        let skip = disk.keys.iter().position(|row| Some(row.key.id) == after).map_or(0, |at| at + 1);
+        let made_under =
+            disk.keys.iter().skip(skip).filter(|row| row.key.master_key == Some(id)).map(|row| row.key.id);
         let live = made_under.filter(|key| disk.accounts[&AccountId::Key(*key)].revoked_at.is_none());
         Ok(live.take(limit as usize).collect())
     }

@@ -44,7 +44,7 @@ use crate::claim::Claim;
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
 use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
-use crate::master_key::MasterKeyRecord;
+use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use fold::Fold;
@@ -430,8 +430,17 @@ impl Reader for SqliteReader {
         self.run(|connection| master_keys::list(connection, now))
     }
 
-    fn master_key_keys(&mut self, id: MasterKeyId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
-        self.run(|connection| master_keys::keys(connection, id, limit))
+    fn master_keys_known(&mut self) -> Result<Vec<KnownMasterKey>, StoreError> {
+        self.run(master_keys::known)
+    }
+
+    fn master_key_keys(
+        &mut self,
+        id: MasterKeyId,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        self.run(|connection| master_keys::keys(connection, id, after, limit))
     }
 
     fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {

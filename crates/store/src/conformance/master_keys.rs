@@ -119,7 +119,14 @@ async fn what_was_retired_halfway_is_retired_later(place: &impl Place) {
     store.key_revoke(key_id(2), &actor()).await.unwrap();
     store.close().await.unwrap();
     let store = place.start();
+    let is_ended = async |store: &Store| {
+        store.master_keys_known().await.unwrap().into_iter().find(|known| known.id == one).unwrap().is_ended
+    };
+    assert!(!is_ended(&store).await);
+    assert_eq!(store.master_key_is_needed(one).await, Ok(true));
     assert_eq!(store.master_key_end(one, &actor()).await, Ok(2));
+    assert!(is_ended(&store).await);
+    assert_eq!(store.master_key_is_needed(one).await, Ok(false));
     assert_eq!(store.master_key_end(one, &actor()).await, Ok(0));
     assert_eq!(code(&store, key_id(3)).await, DenialCode::KeyRevoked);
 }

@@ -7,7 +7,7 @@ use till_core::token::MasterKeyId;
 
 use super::column::Time;
 use crate::backend::Batch;
-use crate::master_key::MasterKeyRecord;
+use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 
 /// Writes what a batch changes of them.
 pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<()> {
@@ -22,7 +22,19 @@ pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<()> {
         let sql = "UPDATE master_keys SET retired_at = coalesce(retired_at, ?2) WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![id.0, Time(*at)])?;
     }
+    for id in &batch.master_keys_ended {
+        let sql = "UPDATE master_keys SET is_ended = TRUE WHERE id = ?1 AND retired_at IS NOT NULL";
+        connection.prepare_cached(sql)?.execute([id.0])?;
+    }
     Ok(())
+}
+
+pub(super) fn known(connection: &Connection) -> Result<Vec<KnownMasterKey>> {
+    let sql = "SELECT id, retired_at IS NOT NULL, is_ended FROM master_keys ORDER BY created_at, id";
+    let read = |row: &Row<'_>| {
+        Ok(KnownMasterKey { id: MasterKeyId(row.get(0)?), is_retired: row.get(1)?, is_ended: row.get(2)? })
+    };
+    connection.prepare_cached(sql)?.query_map([], read)?.collect()
 }
 
 pub(super) fn is_retired(connection: &Connection, id: MasterKeyId) -> Result<Option<bool>> {
@@ -47,8 +59,14 @@ pub(super) fn list(connection: &Connection, now: Timestamp) -> Result<Vec<Master
     connection.prepare_cached(sql)?.query_map([Time(now)], read)?.collect()
 }
 
-pub(super) fn keys(connection: &Connection, id: MasterKeyId, limit: u32) -> Result<Vec<KeyId>> {
-    let sql = "SELECT keys.id FROM keys JOIN accounts USING (id) \
-               WHERE master_key = ?1 AND status <> 'revoked' ORDER BY keys.row LIMIT ?2";
-    connection.prepare_cached(sql)?.query_map(params![id.0, limit], |row| row.get(0).map(KeyId))?.collect()
+pub(super) fn keys(
+    connection: &Connection,
+    id: MasterKeyId,
+    after: Option<KeyId>,
+    limit: u32,
+) -> Result<Vec<KeyId>> {
+    let sql = "SELECT keys.id FROM keys JOIN accounts USING (id) WHERE master_key = ?1 AND status <> 'revoked' \
+                 AND keys.row > coalesce((SELECT row FROM keys WHERE id = ?2), -1) ORDER BY keys.row LIMIT ?3";
+    let parameters = params![id.0, after.map(|key| key.0), limit];
+    connection.prepare_cached(sql)?.query_map(parameters, |row| row.get(0).map(KeyId))?.collect()
 }

@@ -9,7 +9,9 @@ CREATE TABLE master_keys (
     -- When this instance first had it.
     created_at INTEGER NOT NULL,
     -- Since when its tokens are refused, for good.
-    retired_at INTEGER
+    retired_at INTEGER,
+    -- Whether every key that was made under it has been revoked since.
+    is_ended INTEGER NOT NULL DEFAULT FALSE
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO master_keys (id, created_at)

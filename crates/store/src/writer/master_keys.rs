@@ -18,6 +18,10 @@ impl Writer {
                 Ok(true)
             }
             MasterKeyAction::Rotate { id, wrapped } => self.master_key_rotate(id, wrapped, actor),
+            MasterKeyAction::Ended(id) => {
+                self.batch.master_keys_ended.push(id);
+                Ok(true)
+            }
             MasterKeyAction::Retire(id) => self.master_key_retire(id, actor),
         }
     }
