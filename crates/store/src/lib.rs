@@ -11,6 +11,7 @@
 mod admin_token;
 mod answer;
 mod backend;
+mod backup;
 mod claim;
 mod clock;
 mod command;
@@ -32,6 +33,7 @@ mod master_key;
 mod memory;
 mod month;
 mod queue;
+mod restore;
 mod spare_records;
 mod sqlite;
 mod start;
@@ -45,6 +47,7 @@ mod witness;
 mod writer;
 
 pub use admin_token::{AdminToken, NewAdminToken};
+pub use backup::{BackupError, BackupInfo, Step, backup_make, backup_verify};
 pub use claim::{Claim, NewClaim};
 pub use error::{OpenError, StoreError};
 pub use fence::Fence;
@@ -55,6 +58,7 @@ pub use key::{
 };
 pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};
+pub use restore::{Restored, restore};
 pub use stats::StoreStats;
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;

@@ -13,6 +13,7 @@ mod block_index;
 mod bytes;
 mod claims;
 mod column;
+pub(crate) mod copy;
 mod fold;
 mod journal;
 mod master_keys;
@@ -110,7 +111,11 @@ impl File {
 impl SqliteBackend {
     /// Opens the database in `dir`, makes it if it is absent, and brings its schema up to date.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
-        let path = dir.join(FILE_NAME);
+        Self::open_file(dir.join(FILE_NAME))
+    }
+
+    /// The same with a database of another name.
+    pub(crate) fn open_file(path: PathBuf) -> Result<Self, OpenError> {
         // Made here and not by SQLite, for its mode; the log and its index take the same one.
         make_private_file(&path)?;
         let opened = connect(&path).map_err(Refused::Sqlite).and_then(|mut connection| {
