@@ -311,7 +311,7 @@ pub(crate) fn verify_bytes(path: &Path, take: Take<'_>) -> Result<Trailer, Backu
     let database_bytes = length.checked_sub(TRAILER_BYTES).ok_or_else(not_a_backup)?;
     file.seek(SeekFrom::Start(database_bytes)).map_err(failed)?;
     let mut bytes = Vec::new();
-    file.by_ref().take(TRAILER_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    Read::take(&file, TRAILER_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| not_a_backup())?;
     let (content, expected, trailer) = parse_trailer(text).ok_or_else(not_a_backup)?;
     let damaged = |reason: &str| BackupError::Damaged { path: path.into(), reason: reason.into() };

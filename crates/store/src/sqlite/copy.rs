@@ -1,6 +1,7 @@
 //! A database as one file: copied out of a directory that is in use, and looked at without being changed.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, Error, OpenFlags, OptionalExtension, Result};
@@ -13,6 +14,10 @@ use crate::backend::Instance;
 
 /// Pages that are copied before somebody is told how far it is.
 const PAGES_AT_ONCE: i32 = 256;
+
+/// How long it waits at a time for somebody who has the file, and how often.
+const WAIT: Duration = Duration::from_millis(5);
+const WAITS_MAX: u32 = 2_000;
 
 /// What a database says about itself.
 #[derive(Debug)]
@@ -55,6 +60,7 @@ pub(crate) fn copy(from: &Path, to: &Path, mut progress: impl FnMut(u64, u64)) -
     target.pragma_update(None, "journal_mode", "OFF")?;
     target.pragma_update(None, "synchronous", "OFF")?;
     let copy = Backup::new(&source, &mut target)?;
+    let mut waited = 0;
     loop {
         let step = copy.step(PAGES_AT_ONCE)?;
         let pages = copy.progress();
@@ -62,9 +68,18 @@ pub(crate) fn copy(from: &Path, to: &Path, mut progress: impl FnMut(u64, u64)) -
         progress(whole.saturating_sub(u64::try_from(pages.remaining).unwrap_or(0)), whole);
         match step {
             StepResult::Done => break,
-            StepResult::More => {}
-            // A checkpoint has the file for a moment.
-            _ => std::thread::sleep(std::time::Duration::from_millis(1)),
+            StepResult::More => waited = 0,
+            // Somebody has the file for a moment.
+            _ if waited < WAITS_MAX => {
+                waited += 1;
+                std::thread::sleep(WAIT);
+            }
+            _ => {
+                return Err(Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+                    None,
+                ));
+            }
         }
     }
     drop(copy);
