@@ -26,6 +26,7 @@ pub(crate) enum ErrorCode {
     Unauthorized,
     Forbidden,
     NotFound,
+    Conflict,
     MethodNotAllowed,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -33,7 +34,6 @@ pub(crate) enum ErrorCode {
     LedgerUnavailable,
     InstanceFenced,
     NotAllowed,
-    Conflict,
     Changed,
     IdempotencyMismatch,
 }
@@ -52,6 +52,7 @@ impl ErrorCode {
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
+        Self::Conflict,
         Self::MethodNotAllowed,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -59,7 +60,6 @@ impl ErrorCode {
         Self::LedgerUnavailable,
         Self::InstanceFenced,
         Self::NotAllowed,
-        Self::Conflict,
         Self::Changed,
         Self::IdempotencyMismatch,
     ];
@@ -131,6 +131,11 @@ impl ErrorCode {
                 ("forbidden", StatusCode::FORBIDDEN, "The role of this admin token may not do this.")
             }
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "There is no such key or page."),
+            Self::Conflict => (
+                "conflict",
+                StatusCode::CONFLICT,
+                "It can't be done as things stand in the instance. The message says why.",
+            ),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -153,11 +158,6 @@ impl ErrorCode {
                 "not_allowed",
                 StatusCode::FORBIDDEN,
                 "A rule of the project, of the upstream credential or of whoever asks says no. The message names the rule.",
-            ),
-            Self::Conflict => (
-                "conflict",
-                StatusCode::CONFLICT,
-                "The id or the name is taken; ids of what was ended or removed are not used again.",
             ),
             Self::Changed => (
                 "changed",
@@ -217,7 +217,10 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Changed => Self::plain(ErrorCode::Changed),
             StoreError::Missing => Self::plain(ErrorCode::NotFound),
-            StoreError::Conflict { .. } => Self::plain(ErrorCode::Conflict),
+            StoreError::Conflict { .. } => Self::new(
+                ErrorCode::Conflict,
+                "the id or the name is taken; ids of what was ended are not used again",
+            ),
             StoreError::NotAllowed { reason } => Self::new(ErrorCode::NotAllowed, reason),
             error => {
                 tracing::error!(error = %error, "the store refused an admin request");

@@ -43,6 +43,9 @@ pub(crate) struct KeyJson {
     /// Where its requests go. What counts is sealed in the scoped key.
     #[schema(example = "https://api.openai.com")]
     origin: String,
+    /// Id of the master key that the scoped key was made under; null is not known.
+    #[schema(required = true, example = "5f0c3a9e")]
+    master_key: Option<String>,
     /// `active`, `pending` before its time, `paused`, `exhausted` when a limit is reached, `expired` or `revoked`. When
     /// several hold, the last of these.
     #[schema(example = "active")]
@@ -130,6 +133,7 @@ impl From<KeyRecord> for KeyJson {
             version: key.version,
             provider: key.provider,
             origin: key.origin,
+            master_key: key.master_key.map(|id| id.to_string()),
             status: key.status.as_str().to_owned(),
             max_activations: key.limits.activations,
             used_activations: key.used.activations,
@@ -242,6 +246,7 @@ mod tests {
     use till_core::lifetime::Lifetime;
     use till_core::limit::{Limits, Units};
     use till_core::time::Timestamp;
+    use till_core::token::MasterKeyId;
     use till_store::{KeyOptions, KeyRecord};
 
     use super::KeyJson;
@@ -253,6 +258,7 @@ mod tests {
             place: Default::default(),
             version: 3,
             request: None,
+            master_key: Some(MasterKeyId([0x5f, 0, 0, 1])),
             provider: "openai".into(),
             origin: "https://api.openai.com".into(),
             limits: Limits { activations: None, tokens: Some(9), spend_nanos: Some(19_999_999) },
@@ -273,7 +279,7 @@ mod tests {
             serde_json::to_value(KeyJson::from(record)).unwrap(),
             json!({
                 "id": "key_0000000000000000000000", "tenantId": "default", "createdBy": null, "upstream": null, "version": 3, "provider": "openai",
-                "origin": "https://api.openai.com", "status": "exhausted",
+                "origin": "https://api.openai.com", "masterKey": "5f000001", "status": "exhausted",
                 "maxActivations": null, "usedActivations": 3, "maxTokens": 9, "usedTokens": 0,
                 "maxSpendCents": 1, "usedSpendCents": 2,
                 "maxSpendUsd": "0.019999999", "usedSpendUsd": "0.010000001",

@@ -82,6 +82,7 @@ pub(crate) async fn key_create(
         },
         request,
         id: minted.id,
+        master_key: Some(minted.master_key),
         provider: upstream.provider,
         origin: upstream.origin,
         limits: wanted.limits,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use till_core::key::{KeyId, KeyStatus};
 use till_core::time::Timestamp;
+use till_core::token::{MasterKeyId, NotAMasterKeyId};
 use till_store::KeyQuery;
 use utoipa::ToSchema;
 
@@ -21,7 +22,7 @@ use crate::query;
 use crate::router::Shared;
 use crate::time_text::parse_rfc3339;
 
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "metadata",
     "provider",
     "project",
@@ -29,6 +30,7 @@ const FIELDS: [&str; 8] = [
     "status",
     "created_before",
     "last_used_before",
+    "master_key",
     "dry_run",
 ];
 
@@ -59,6 +61,9 @@ pub(crate) struct KeysRevokeBody {
     /// Last used before; a key that was never used counts by when it was made.
     #[schema(format = DateTime, example = "2026-01-31T08:00:00Z")]
     last_used_before: Option<String>,
+    /// Made under the master key of this id.
+    #[schema(example = "5f0c3a9e")]
+    master_key: Option<String>,
     /// Only says which keys these are. False if absent.
     #[schema(example = true)]
     dry_run: Option<bool>,
@@ -122,11 +127,13 @@ fn parse(body: &[u8]) -> Result<(KeyQuery, bool), ApiError> {
     let status = fields.take("status")?;
     let created_before = fields.take("created_before")?;
     let last_used_before = fields.take("last_used_before")?;
+    let master_key = fields.take("master_key")?;
     let dry_run = fields.take("dry_run")?;
     fields.finish(&FIELDS)?;
-    let conditions = [&metadata, &provider, &project, &upstream, &status, &created_before, &last_used_before];
+    let conditions =
+        [&metadata, &provider, &project, &upstream, &status, &created_before, &last_used_before, &master_key];
     if conditions.into_iter().all(Option::is_none) {
-        let message = format!("at least one condition is required: {}", FIELDS[..7].join(", "));
+        let message = format!("at least one condition is required: {}", FIELDS[..8].join(", "));
         return Err(ApiError::new(ErrorCode::MissingField, message));
     }
     let query = KeyQuery {
@@ -137,6 +144,7 @@ fn parse(body: &[u8]) -> Result<(KeyQuery, bool), ApiError> {
         status: status.map(state).transpose()?,
         created_before: created_before.map(|at| time("created_before", at)).transpose()?,
         last_used_before: last_used_before.map(|at| time("last_used_before", at)).transpose()?,
+        master_key: master_key.map(master_key_id).transpose()?,
         ..KeyQuery::default()
     };
     Ok((query, flag("dry_run", dry_run)?.unwrap_or(false)))
@@ -150,6 +158,12 @@ fn entry(metadata: Value) -> Result<(String, String), ApiError> {
         (Some((name, Value::String(value))), None) => Ok((name, value)),
         _ => Err(invalid("metadata", rule)),
     }
+}
+
+fn master_key_id(value: Value) -> Result<MasterKeyId, ApiError> {
+    text("master_key", value)?
+        .parse()
+        .map_err(|error: NotAMasterKeyId| invalid("master_key", &error.to_string()))
 }
 
 fn state(value: Value) -> Result<KeyStatus, ApiError> {

@@ -11,6 +11,7 @@
 mod account;
 mod audit;
 mod authenticate;
+mod backups;
 mod claim;
 mod docs_page;
 mod entity_json;
@@ -30,6 +31,8 @@ mod key_update;
 mod keys;
 mod keys_revoke;
 mod kill_switch;
+mod master_key_api;
+mod master_keys;
 mod metrics;
 mod money_text;
 mod openapi;
@@ -46,6 +49,7 @@ mod usage;
 mod who;
 
 pub use authenticate::{ClientAddr, PeerAddr, RequestId};
+pub use master_keys::{MakeMasterKey, MasterKeyState, MasterKeyStatus, MasterKeys, MasterKeysError};
 pub use permission::permission_table;
 pub use router::{AdminSettings, AdminState, openapi, openapi_text, router};
 pub use time_text::rfc3339;

@@ -21,6 +21,9 @@ pub(crate) enum Permission {
     KeysCreate,
     KeysRead,
     KeysWrite,
+    MasterKeysRead,
+    MasterKeysWrite,
+    BackupsWrite,
     MembersRead,
     MembersWrite,
     MetricsRead,
@@ -49,7 +52,7 @@ const READ_ALL: &[Role] = &[Owner, Admin, Auditor];
 const ADMINS: &[Role] = &[Owner, Admin];
 
 /// The table.
-pub(crate) const TABLE: [Row; 20] = [
+pub(crate) const TABLE: [Row; 23] = [
     row(Permission::SelfRead, "see who one is and what one may do", ALL, true),
     row(
         Permission::KeysRead,
@@ -104,6 +107,9 @@ pub(crate) const TABLE: [Row; 20] = [
         true,
     ),
     row(Permission::MetricsRead, "read the metrics of the whole instance", NO_MINTER, false),
+    row(Permission::BackupsWrite, "make backups", &[Owner], false),
+    row(Permission::MasterKeysRead, "see master keys, not the keys themselves", READ_ALL, false),
+    row(Permission::MasterKeysWrite, "rotate and retire master keys", &[Owner], false),
     row(Permission::InstanceWrite, "turn the kill switch, accept a roll-back", ADMINS, false),
 ];
 
@@ -138,6 +144,9 @@ impl Permission {
             Self::KeysCreate => "keys.create",
             Self::KeysRead => "keys.read",
             Self::KeysWrite => "keys.write",
+            Self::BackupsWrite => "backups.write",
+            Self::MasterKeysRead => "master_keys.read",
+            Self::MasterKeysWrite => "master_keys.write",
             Self::MembersRead => "members.read",
             Self::MembersWrite => "members.write",
             Self::MetricsRead => "metrics.read",

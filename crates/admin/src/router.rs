@@ -31,12 +31,13 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 
 use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
 use crate::error::{ApiError, ErrorCode};
+use crate::master_keys::MasterKeys;
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch,
-    metrics, projects, providers, tokens, usage, who,
+    account, audit, backups, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke,
+    kill_switch, master_key_api, metrics, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -45,6 +46,8 @@ pub struct AdminState {
     pub store: Store,
     /// What mints scoped keys.
     pub keys: Arc<KeyRing>,
+    /// What they are minted under.
+    pub master_keys: MasterKeys,
     /// The providers of this instance.
     pub providers: Arc<Registry>,
     /// What requests cost.
@@ -183,8 +186,9 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
-        AccountRead, AuditRead, HoldsForgive, HoldsRead, InstanceRead, InstanceWrite, KeysCreate, KeysRead,
-        KeysWrite, MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
+        AccountRead, AuditRead, BackupsWrite, HoldsForgive, HoldsRead, InstanceRead, InstanceWrite,
+        KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite, MetricsRead, ProjectsRead,
+        ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
     };
 
     plane
@@ -235,6 +239,19 @@ fn plane(plane: Plane) -> Plane {
             Token(InstanceWrite),
             kill_switch::kill_switch_set,
         )
+        .serve::<master_key_api::__path_master_key_list, _, _>(
+            Token(MasterKeysRead),
+            master_key_api::master_key_list,
+        )
+        .serve::<master_key_api::__path_master_key_rotate, _, _>(
+            Token(MasterKeysWrite),
+            master_key_api::master_key_rotate,
+        )
+        .serve::<master_key_api::__path_master_key_retire, _, _>(
+            Token(MasterKeysWrite),
+            master_key_api::master_key_retire,
+        )
+        .serve::<backups::__path_backup_note, _, _>(Token(BackupsWrite), backups::backup_note)
         .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 pub(crate) const DATA: &str = "TILL_DATA";
 pub(crate) const KEY_DIR: &str = "TILL_KEY_DIR";
 pub(crate) const MASTER_KEY_FILE: &str = "TILL_MASTER_KEY_FILE";
+pub(crate) const MASTER_KEY_COMMAND: &str = "TILL_MASTER_KEY_COMMAND";
 pub(crate) const ADMIN_KEY_FILE: &str = "TILL_ADMIN_KEY_FILE";
 pub(crate) const CONFIG: &str = "TILL_CONFIG";
 pub(crate) const LISTEN: &str = "TILL_LISTEN";
@@ -45,9 +46,11 @@ pub(crate) const URL: &str = "TILL_URL";
 pub(crate) const ADMIN_KEY: &str = "TILL_ADMIN_KEY";
 /// The master key itself, for places that hand out secrets as variables.
 pub(crate) const MASTER_KEY: &str = "TILL_MASTER_KEY";
+/// Master keys from before, with commas in between.
+pub(crate) const MASTER_KEY_OLD: &str = "TILL_MASTER_KEY_OLD";
 
 /// Variables with our prefix that are not settings.
-pub(crate) const NOT_SETTINGS: [&str; 3] = [URL, ADMIN_KEY, MASTER_KEY];
+pub(crate) const NOT_SETTINGS: [&str; 4] = [URL, ADMIN_KEY, MASTER_KEY, MASTER_KEY_OLD];
 
 const HOME: &str = "HOME";
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use rustls::ServerConfig;
 use till_core::secret::Secret;
-use till_core::token::{ADMIN_TOKEN_PREFIX, MasterKey};
+use till_core::token::ADMIN_TOKEN_PREFIX;
 
 use crate::env::{self, Surroundings};
 use crate::local_file;
+use crate::master_keys::{self, Given};
 use crate::settings::{Mistake, Mistakes, Settings, Written};
 use crate::tls::{self, Roots};
 
@@ -30,8 +31,9 @@ pub(crate) struct Inputs {
     pub(crate) upstream_roots: Roots,
     /// The owner's key, if somebody presets it.
     pub(crate) owner_key: Option<Secret>,
-    /// The master key, if somebody gives it. The one in the key directory is no input: an earlier start made it.
-    pub(crate) master_key: Option<MasterKey>,
+    /// The master keys that somebody gives. Those in the key directory are no input: an earlier start made them; nor is what
+    /// a command prints, which is run when till starts.
+    pub(crate) master_keys: Given,
 }
 
 /// Checks the settings and reads what they name.
@@ -44,11 +46,18 @@ pub(crate) fn read(written: &Written, surroundings: &Surroundings) -> Result<(Se
     let inputs = Inputs {
         listener_tls: reader.listener_tls(&settings),
         upstream_roots: reader.upstream_roots(&settings),
-        master_key: reader.secret(
-            ("master-key-file", settings.master_key_file.as_deref()),
-            (env::MASTER_KEY, surroundings),
-            parse_master_key,
-        ),
+        master_keys: Given {
+            keys: reader.secret(
+                ("master-key-file", settings.master_key_file.as_deref()),
+                (env::MASTER_KEY, surroundings),
+                |text| master_keys::parse(&text),
+            ),
+            older: reader
+                .secret(("", None), (env::MASTER_KEY_OLD, surroundings), |text| {
+                    master_keys::parse_older(&text)
+                })
+                .unwrap_or_default(),
+        },
         owner_key: reader.secret(
             ("admin-key-file", settings.admin_key_file.as_deref()),
             (env::ADMIN_KEY, surroundings),
@@ -108,10 +117,6 @@ impl Reader<'_> {
             surroundings.variable(variable).map(|text| self.keep(variable, parse(Secret::new(text.trim()))));
         in_file.or(in_variable).flatten()
     }
-}
-
-fn parse_master_key(secret: Secret) -> anyhow::Result<MasterKey> {
-    Ok(MasterKey::parse(secret.reveal_str().context("it is not text")?)?)
 }
 
 fn parse_owner_key(key: Secret) -> anyhow::Result<Secret> {

@@ -59,6 +59,22 @@ pub(crate) fn write_new_secret(path: &Path, secret: &Secret) -> anyhow::Result<(
     write().with_context(|| format!("can't write {}", path.display()))
 }
 
+/// Puts a secret in the place of a file, all at once, readable by its owner only, and makes it durable.
+pub(crate) fn replace_secret(path: &Path, secret: &Secret) -> anyhow::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(secret.reveal())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_parent(path)
+    };
+    write().with_context(|| format!("can't write {}", path.display()))
+}
+
 /// Puts a text in the place of a file, all at once, and makes it durable.
 pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let new = path.with_extension("new");

@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) key_dir: PathBuf,
     pub(crate) master_key_file: Option<PathBuf>,
+    /// The program and its arguments.
+    pub(crate) master_key_command: Option<Vec<String>>,
     pub(crate) admin_key_file: Option<PathBuf>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) tls_cert: Option<PathBuf>,
@@ -161,6 +163,10 @@ impl Settings {
             {
                 mistakes.push(Mistake::bare(name, &format!("is set without {other}; TLS needs both files")));
             }
+        }
+        if self.master_key_file.is_some() && self.master_key_command.is_some() {
+            let rule = "is set beside master-key-file; the master key comes from one place";
+            mistakes.push(Mistake::bare("master-key-command", rule));
         }
         if self.proxy_protocol
             && self.trusted_proxies.is_empty()

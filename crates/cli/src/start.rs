@@ -19,14 +19,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::json;
-use till_admin::{AdminSettings, AdminState};
+use till_admin::{AdminSettings, AdminState, MasterKeys};
 use till_core::audit::Actor;
 use till_core::time::Timestamp;
-use till_core::token::KeyRing;
 use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, TrustedProxies};
 use till_store::{OpenOptions, Store};
 use tokio::net::TcpListener;
 
+pub(crate) use master_key::{Keys, open as open_keys};
 pub(crate) use owner::replace as replace_owner_key;
 
 use self::owner::OwnerKey;
@@ -61,7 +61,7 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
 
     let store = open_store(settings)?;
     local_file::make_private_dir(&settings.key_dir)?;
-    let keys = Arc::new(master_key::key_ring(settings, inputs.master_key, &store).await?);
+    let keys = master_key::open(settings, inputs.master_keys, &store).await?;
     let listener = listen(settings.listen()).await?;
     let bound = listener.local_addr().context("can't tell the address of the listener")?;
     let url = address::public_url(bound, listener_tls.is_some());
@@ -141,7 +141,7 @@ fn upstream_tls(roots: Roots) -> Arc<rustls::ClientConfig> {
 struct Instance<'a> {
     settings: &'a Settings,
     store: Store,
-    keys: Arc<KeyRing>,
+    keys: Keys,
     upstream_tls: Arc<rustls::ClientConfig>,
     url: String,
     bound: SocketAddr,
@@ -157,7 +157,8 @@ impl Instance<'_> {
         let prices = Arc::new(prices::table(settings)?);
         let own = control::own_paths(AdminState {
             store: self.store.clone(),
-            keys: Arc::clone(&self.keys),
+            keys: Arc::clone(&self.keys.ring),
+            master_keys: MasterKeys::new(self.store.clone(), Arc::clone(&self.keys.ring), self.keys.make()),
             providers: Arc::clone(&registry),
             prices: Arc::clone(&prices),
             settings: AdminSettings {
@@ -174,7 +175,7 @@ impl Instance<'_> {
         let config = ProxyConfig {
             registry,
             prices,
-            keys: self.keys,
+            keys: self.keys.ring,
             store: self.store,
             upstream_tls: self.upstream_tls,
             outbound_proxy: OutboundProxy {

@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! - [`KeyRing::open`] accepts exactly the strings that [`KeyRing::mint`] can make for the same instance
-//!   and master key. Every change to such a string is refused, and so is every other spelling of it.
+//!   and one of its master keys. Every change to such a string is refused, and so is every other spelling of it.
 //! - Whether a key is genuine says nothing about whether it may still be used: status and limits are in the
 //!   store, never in the token.
 //! - Nothing here prints a credential: errors name what is wrong with a token, never a part of it.
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::key::KeyId;
 use crate::secret::Secret;
-use crate::upstream::{Upstream, UpstreamKeyError, check_upstream_key};
+use crate::upstream::{Upstream, UpstreamKeyError};
 
 mod admin;
 mod checked_text;
@@ -25,6 +25,7 @@ mod contents;
 #[cfg(test)]
 mod craft;
 mod index_key;
+mod key_ring;
 mod master_key;
 mod payload;
 #[cfg(test)]
@@ -34,11 +35,11 @@ mod vectors;
 
 pub use admin::{ADMIN_TOKEN_PREFIX, AdminTokenError, admin_token_hash, check_admin_token, mint_admin_token};
 pub use claim::{ClaimId, ClaimSecret, NotAClaimId};
-pub use index_key::{IndexKey, WrapError, unwrap_index_key, wrap_index_key};
-pub use master_key::{MASTER_KEY_PREFIX, MasterKey, MasterKeyError, MasterKeyId};
+pub use index_key::{IndexKey, WrapError, index_key_wrapped_by, unwrap_index_key, wrap_index_key};
+pub use key_ring::{KeyRing, RetireError};
+pub use master_key::{MASTER_KEY_PREFIX, MasterKey, MasterKeyError, MasterKeyId, NotAMasterKeyId};
 
 use checked_text::TextError;
-use payload::{Fingerprint, Header, Payload, TokenKeys};
 
 /// What every scoped key starts with.
 pub const SCOPED_KEY_PREFIX: &str = "till_sk_";
@@ -47,19 +48,14 @@ pub const SCOPED_KEY_PREFIX: &str = "till_sk_";
 /// stays within the header sizes that common HTTP servers and proxies allow.
 pub const SCOPED_KEY_LEN_MAX: usize = 8192;
 
-/// Everything that is needed to mint and open the scoped keys of one instance.
-pub struct KeyRing {
-    master: MasterKey,
-    fingerprint: Fingerprint,
-    index_key: IndexKey,
-}
-
 /// A new scoped key.
 pub struct Minted {
     /// What the agent gets. It is shown once and stored nowhere.
     pub scoped_key: Secret,
     /// Its public name, and the key of its row in the store.
     pub id: KeyId,
+    /// Which master key it was made under.
+    pub master_key: MasterKeyId,
 }
 
 /// What a genuine scoped key says. That it opened doesn't mean that it may be used: its row decides.
@@ -73,7 +69,7 @@ pub struct Opened {
 /// Why no scoped key could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
-    /// The upstream key breaks a rule of [`check_upstream_key`].
+    /// The upstream key breaks a rule of [`check_upstream_key`](crate::upstream::check_upstream_key).
     #[error(transparent)]
     UpstreamKey(#[from] UpstreamKeyError),
     /// Key, origin and placement together don't fit into a scoped key.
@@ -108,6 +104,9 @@ pub enum TokenError {
     /// Made by this instance under a master key that it doesn't have.
     #[error("the scoped key was made under master key {0}, which this till doesn't have")]
     UnknownMasterKey(MasterKeyId),
+    /// Made by this instance under a master key that an admin has retired.
+    #[error("the scoped key was made under master key {0}, which was retired")]
+    RetiredMasterKey(MasterKeyId),
     /// The commitment or the tag is wrong. Which of them is not told.
     #[error("the scoped key was altered: its tag doesn't fit")]
     Forged,
@@ -130,6 +129,7 @@ impl TokenError {
             Self::UnsupportedVersion(_) => "unsupported_version",
             Self::OtherInstance => "other_instance",
             Self::UnknownMasterKey(_) => "unknown_master_key",
+            Self::RetiredMasterKey(_) => "retired_master_key",
             Self::Forged => "forged",
             Self::BlocksUnsupported => "blocks_unsupported",
             Self::UnsupportedContents => "unsupported_contents",
@@ -144,84 +144,6 @@ impl From<TextError> for TokenError {
             TextError::Checksum => Self::Checksum,
             TextError::Digits => Self::Malformed,
         }
-    }
-}
-
-impl KeyRing {
-    /// Puts together the secrets of an instance. `instance_id` are 16 bytes that were drawn at random when
-    /// the instance was set up; they are no secret.
-    pub fn new(master: MasterKey, instance_id: [u8; 16], index_key: IndexKey) -> Self {
-        Self { master, fingerprint: Fingerprint::of(&instance_id), index_key }
-    }
-
-    /// The master key that new scoped keys are made under.
-    pub fn master_key_id(&self) -> MasterKeyId {
-        self.master.id()
-    }
-
-    /// Makes a scoped key for `upstream`. `random_id` must be 16 fresh random bytes: they make the token's
-    /// keys its own. (Should they repeat, for example after a virtual machine was cloned, both tokens stay
-    /// sealed, but they have the same id, and the store refuses the second.)
-    ///
-    /// # Errors
-    /// [`MintError`] when the upstream key is unusable or everything together is too long.
-    pub fn mint(&self, upstream: &Upstream, random_id: [u8; 16]) -> Result<Minted, MintError> {
-        check_upstream_key(&upstream.key)?;
-        let contents = contents::encode(upstream).ok_or(MintError::TooLong)?;
-        let header = Header::new(self.master.id(), self.fingerprint, random_id);
-        let keys = TokenKeys::derive(&self.master, &header);
-        let payload = payload::assemble(&keys, &header, &contents).ok_or(MintError::TooLong)?;
-        let scoped_key = checked_text::write(SCOPED_KEY_PREFIX, &payload);
-        if scoped_key.len() > SCOPED_KEY_LEN_MAX {
-            return Err(MintError::TooLong);
-        }
-        Ok(Minted { scoped_key, id: self.key_id(random_id) })
-    }
-
-    /// Verifies a scoped key and takes out what is sealed in it.
-    ///
-    /// Cheap checks stand first; the only one that compares with a secret, commitment and tag, takes the
-    /// same time wherever the difference is.
-    ///
-    /// # Errors
-    /// [`TokenError`] says why the string is not a scoped key of this instance.
-    pub fn open(&self, token: &str) -> Result<Opened, TokenError> {
-        if !token.starts_with(SCOPED_KEY_PREFIX) {
-            return Err(TokenError::NotAScopedKey);
-        }
-        if token.len() > SCOPED_KEY_LEN_MAX {
-            return Err(TokenError::TooLong);
-        }
-        let bytes = checked_text::read(SCOPED_KEY_PREFIX, token)?;
-        let payload = Payload::parse(&bytes)?;
-        let header = &payload.header;
-        if header.fingerprint() != self.fingerprint {
-            return Err(TokenError::OtherInstance);
-        }
-        let master_id = header.master_key_id();
-        let master = self.master_key(master_id).ok_or(TokenError::UnknownMasterKey(master_id))?;
-        let keys = TokenKeys::derive(master, header);
-        if !payload.is_genuine(&keys) {
-            return Err(TokenError::Forged);
-        }
-        // Only now: a stranger must not learn whether blocks would have been the problem.
-        if !payload.blocks.is_empty() {
-            return Err(TokenError::BlocksUnsupported);
-        }
-        // Only somebody who has the master key can make a true tag over something that doesn't open.
-        let contents = keys.unseal(header, payload.sealed).ok_or(TokenError::Forged)?;
-        let upstream = contents::decode(&contents).ok_or(TokenError::UnsupportedContents)?;
-        Ok(Opened { id: self.key_id(header.random_id()), upstream })
-    }
-
-    /// The master key of this id. The one place that changes when there are several.
-    fn master_key(&self, id: MasterKeyId) -> Option<&MasterKey> {
-        (self.master.id() == id).then_some(&self.master)
-    }
-
-    fn key_id(&self, random_id: [u8; 16]) -> KeyId {
-        let hash = hmac(self.index_key.reveal(), &[b"till/v1/key-id", &random_id]);
-        KeyId(*hash.first_chunk().expect("a SHA-256 HMAC has 32 bytes"))
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) struct Authenticator {
 
 struct Opened {
     token: Secret,
+    /// [`KeyRing::epoch`] before it was opened.
+    epoch: u64,
     key: Arc<VerifiedKey>,
 }
 
@@ -100,10 +102,13 @@ impl Authenticator {
                  the provider's own API key would go.",
             )
         })?;
+        // Before anything is opened: what was retired while it was being opened is opened again.
+        let epoch = self.keys.epoch();
         let number = number_of(token);
         let shard = &self.opened[usize::from(number.to_le_bytes()[0]) % SHARDS];
         if let Some(known) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&number)
             && known.token.reveal() == token
+            && known.epoch == epoch
         {
             return Ok(Authenticated(Arc::clone(&known.key)));
         }
@@ -115,7 +120,7 @@ impl Authenticator {
             victim.map(|victim| shard.remove(&victim));
         }
         let token = Secret::new(token);
-        shard.insert(number, Opened { token, key: Arc::clone(&key) });
+        shard.insert(number, Opened { token, epoch, key: Arc::clone(&key) });
         Ok(Authenticated(key))
     }
 

@@ -24,6 +24,7 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         place: Default::default(),
         request: None,
         id: KeyId([n; 16]),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits,

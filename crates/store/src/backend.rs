@@ -15,7 +15,7 @@ use till_core::limit::Units;
 use till_core::policy::PolicyOwner;
 use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
-use till_core::token::ClaimId;
+use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::claim::{Claim, NewClaim};
 use crate::entity::{EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
@@ -23,6 +23,7 @@ use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
+use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 
 /// Where the store stands against its witness: a number that only grows, and a random value drawn with
@@ -103,6 +104,14 @@ pub(crate) struct Batch {
     pub(crate) uses: Vec<(EntityKind, String, Timestamp)>,
     /// Written only if there is none.
     pub(crate) index_key: Option<Vec<u8>>,
+    /// Written in place of the one there is.
+    pub(crate) index_key_anew: Option<Vec<u8>>,
+    /// Master keys that this instance has; those that are known stay as they are.
+    pub(crate) master_keys: Vec<(MasterKeyId, Timestamp)>,
+    /// Known master keys that are refused from now on.
+    pub(crate) master_keys_retired: Vec<(MasterKeyId, Timestamp)>,
+    /// Retired ones whose keys are all revoked.
+    pub(crate) master_keys_ended: Vec<MasterKeyId>,
     pub(crate) audit: Vec<AuditEntry>,
     pub(crate) denials: Vec<DenialCount>,
     /// Activations per month, after-images.
@@ -128,6 +137,7 @@ impl Batch {
             && self.entities.is_empty()
             && self.uses.is_empty()
             && self.index_key.is_none()
+            && !self.has_master_keys()
             && self.audit.is_empty()
             && self.instance.is_none();
         let has_calls = !self.accounts.is_empty()
@@ -154,11 +164,19 @@ impl Batch {
             && self.entities.is_empty()
             && self.uses.is_empty()
             && self.index_key.is_none()
+            && !self.has_master_keys()
             && self.audit.is_empty()
             && self.denials.is_empty()
             && self.months.is_empty()
             && self.instance.is_none()
             && !self.probe
+    }
+
+    fn has_master_keys(&self) -> bool {
+        self.index_key_anew.is_some()
+            || !self.master_keys.is_empty()
+            || !self.master_keys_retired.is_empty()
+            || !self.master_keys_ended.is_empty()
     }
 
     /// The units of a hold changed. Noted once, or more often if others do in between.
@@ -186,6 +204,10 @@ impl Batch {
         self.entities.clear();
         self.uses.clear();
         self.index_key = None;
+        self.index_key_anew = None;
+        self.master_keys.clear();
+        self.master_keys_retired.clear();
+        self.master_keys_ended.clear();
         self.audit.clear();
         self.denials.clear();
         self.months.clear();
@@ -233,6 +255,11 @@ pub(crate) trait Backend: Send + 'static {
 
     /// What calls of these keys were charged with that ended within `days`: the first, and the first after them.
     fn charged(&mut self, keys: &[KeyId], days: (u64, u64)) -> Result<Units, StoreError>;
+    /// The wrapped index key.
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Whether a master key was retired; `None` when it is not known.
+    fn master_key_is_retired(&mut self, id: MasterKeyId) -> Result<Option<bool>, StoreError>;
 
     /// An orphan that nobody has forgiven.
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError>;
@@ -326,6 +353,16 @@ pub(crate) trait Reader: Send + 'static {
     fn entity_lookups(&mut self, kind: EntityKind, id: &str) -> Result<Vec<Lookup>, StoreError>;
     fn entity_list(&mut self, kind: EntityKind, query: &EntityQuery) -> Result<Vec<EntityRow>, StoreError>;
     fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError>;
+    /// Oldest first.
+    fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError>;
+    fn master_keys_known(&mut self) -> Result<Vec<KnownMasterKey>, StoreError>;
+    /// Keys made under it that are not revoked, in the order of their creation, after this one, at most `limit`.
+    fn master_key_keys(
+        &mut self,
+        id: MasterKeyId,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError>;
     fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError>;
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError>;

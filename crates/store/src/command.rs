@@ -24,6 +24,7 @@ use crate::figures::Figures;
 use crate::hold::{HoldRefusal, Pending};
 use crate::key::{KeyChange, NewKey};
 use crate::kill_switch::KillSwitch;
+use crate::master_key::MasterKeyAction;
 use crate::queue::Queue;
 use crate::spare_records::SpareRecords;
 use crate::stats::Counters;
@@ -123,6 +124,7 @@ pub(crate) enum Action {
     KeyUpdate(KeyId, Box<KeyChange>),
     EntityPut(Box<EntityChange>),
     IndexKeyPut(Vec<u8>),
+    MasterKey(MasterKeyAction),
     FenceAccept,
     KillSwitch {
         on: bool,

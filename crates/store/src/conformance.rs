@@ -35,6 +35,7 @@ mod claims;
 mod entities;
 mod escrow;
 mod life;
+mod master_keys;
 mod rates;
 pub(crate) mod usage;
 pub(crate) mod waiting;
@@ -80,6 +81,7 @@ pub(super) async fn create(store: &Store, n: u64, limits: Limits) -> KeyId {
         place: Default::default(),
         request: None,
         id: key_id(n),
+        master_key: None,
         provider: if n.is_multiple_of(2) { "openai" } else { "anthropic" }.into(),
         origin: "https://api.example.com".into(),
         limits,
@@ -256,6 +258,7 @@ async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
         place: Default::default(),
         request: None,
         id: key,
+        master_key: None,
         provider: "x".into(),
         origin: "y".into(),
         limits: Limits::default(),
@@ -288,6 +291,7 @@ async fn a_scope_is_kept_with_its_key(place: &impl Place) {
         place: Default::default(),
         request: None,
         id: key_id(2),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(9),

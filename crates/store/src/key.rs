@@ -7,6 +7,7 @@ use till_core::limit::{Limits, Units};
 use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::time::Timestamp;
+use till_core::token::MasterKeyId;
 
 /// The project that is there from the beginning, of keys that name none.
 pub const DEFAULT_PROJECT: &str = "default";
@@ -91,6 +92,8 @@ pub struct NewKey {
     pub place: KeyPlace,
     /// What it was asked for with, if the request can be repeated: a hash.
     pub request: Option<[u8; 32]>,
+    /// Which master key the token was made under, if that is known.
+    pub master_key: Option<MasterKeyId>,
     /// Id of the provider, such as `openai`.
     pub provider: String,
     /// Where its requests go. Shown to people; what counts is sealed in the token.
@@ -118,6 +121,8 @@ pub struct KeyRecord {
     pub version: u64,
     /// As [`NewKey::request`].
     pub request: Option<[u8; 32]>,
+    /// Which master key its token was made under, if that is known.
+    pub master_key: Option<MasterKeyId>,
     /// Id of the provider.
     pub provider: String,
     /// Where its requests go.
@@ -266,6 +271,8 @@ pub struct KeyQuery {
     pub credential: Option<String>,
     /// Only keys of this provider.
     pub provider: Option<String>,
+    /// Only keys whose tokens were made under this master key.
+    pub master_key: Option<MasterKeyId>,
     /// Only keys that were made before.
     pub created_before: Option<Timestamp>,
     /// Only keys that were last used before, or never used and made before.

@@ -10,6 +10,7 @@
 
 mod answer;
 mod backend;
+mod backup;
 mod claim;
 mod clock;
 mod command;
@@ -27,9 +28,11 @@ mod hold;
 mod key;
 mod kill_switch;
 mod lock;
+mod master_key;
 #[cfg(test)]
 mod memory;
 mod queue;
+mod restore;
 mod spare_records;
 mod sqlite;
 mod start;
@@ -42,6 +45,7 @@ mod usage_totals;
 mod witness;
 mod writer;
 
+pub use backup::{BackupError, BackupInfo, Step, backup_make, backup_verify};
 pub use claim::{Claim, NewClaim};
 pub use entity::{
     AdminToken, Credential, Entity, EntityKind, EntityQuery, Kept, Lookup, Member, Project, Put, Session,
@@ -54,6 +58,8 @@ pub use key::{
     LifetimeChange, LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
+pub use master_key::{KnownMasterKey, MasterKeyRecord};
+pub use restore::{Restored, restore};
 pub use stats::StoreStats;
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;

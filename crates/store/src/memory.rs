@@ -1,23 +1,24 @@
 //! A backend in memory, for tests: it can fail a write, or write and then say that it failed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use till_core::audit::{AuditEntry, ChainHead};
-use till_core::key::KeyId;
+use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::limit::{Dimension, Units};
 use till_core::policy::PolicyOwner;
 use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
-use till_core::token::ClaimId;
+use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::claim::{Claim, NewClaim};
 use crate::entity::{EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::StoreError;
 use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
+use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
     OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
 };
@@ -42,6 +43,9 @@ pub(crate) enum Fault {
 pub(crate) struct Disk {
     instance: Option<Instance>,
     index_key: Option<Vec<u8>>,
+    /// When they were first there, and when they were retired.
+    master_keys: BTreeMap<MasterKeyId, (Timestamp, Option<Timestamp>)>,
+    master_keys_ended: BTreeSet<MasterKeyId>,
     keys: Vec<KeyRow>,
     /// Of paused keys.
     reasons: BTreeMap<KeyId, String>,
@@ -88,6 +92,8 @@ impl Default for Disk {
             versions: BTreeMap::new(),
             entities: vec![project],
             lookups: BTreeMap::new(),
+            master_keys: BTreeMap::new(),
+            master_keys_ended: Default::default(),
             audit: Vec::new(),
             denials: Vec::new(),
             months: BTreeMap::new(),
@@ -216,6 +222,14 @@ impl Backend for MemoryBackend {
             |record: &&UsageRecord| keys.contains(&record.key) && (first..after).contains(&record.at.day());
         let all = disk.usage.values().chain(&disk.usage_gone).filter(of_days);
         Ok(all.fold(Units::default(), |sum, record| sum.zip(record.charged, u64::saturating_add)))
+    }
+
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.medium.disk().index_key.clone())
+    }
+
+    fn master_key_is_retired(&mut self, id: MasterKeyId) -> Result<Option<bool>, StoreError> {
+        Ok(self.medium.disk().master_keys.get(&id).map(|(_, retired_at)| retired_at.is_some()))
     }
 
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
@@ -368,6 +382,16 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
     if disk.index_key.is_none() {
         disk.index_key.clone_from(&batch.index_key);
     }
+    if batch.index_key_anew.is_some() {
+        disk.index_key.clone_from(&batch.index_key_anew);
+    }
+    for (id, at) in &batch.master_keys {
+        disk.master_keys.entry(*id).or_insert((*at, None));
+    }
+    for (id, at) in &batch.master_keys_retired {
+        disk.master_keys.get_mut(id).expect("a retired master key is known").1.get_or_insert(*at);
+    }
+    disk.master_keys_ended.extend(batch.master_keys_ended.iter().copied());
     disk.audit.extend(batch.audit.iter().cloned());
     for denial in &batch.denials {
         let same = |row: &&mut DenialCount| {
@@ -419,6 +443,7 @@ fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {
         place: row.key.place.clone(),
         version: disk.versions.get(&row.key.id).copied().unwrap_or(1),
         request: row.key.request,
+        master_key: row.key.master_key,
         provider: row.key.provider.clone(),
         origin: row.key.origin.clone(),
         limits: account.limits(),
@@ -462,6 +487,7 @@ impl Reader for MemoryReader {
                 && query.project.as_ref().is_none_or(|project| key.place.project == *project)
                 && query.maker.as_ref().is_none_or(|maker| key.place.maker.as_ref() == Some(maker))
                 && query.credential.as_ref().is_none_or(|name| key.place.credential.as_ref() == Some(name))
+                && query.master_key.is_none_or(|id| key.master_key == Some(id))
                 && query.provider.as_ref().is_none_or(|provider| key.provider == *provider)
                 && query.created_before.is_none_or(|before| key.created_at < before)
                 && query
@@ -503,6 +529,50 @@ impl Reader for MemoryReader {
 
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
         Ok(self.0.disk().accounts.get(&id).cloned())
+    }
+
+    fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError> {
+        let disk = self.0.disk();
+        let of = |(id, (created_at, retired_at)): (&MasterKeyId, &(Timestamp, Option<Timestamp>))| {
+            let keys = disk.keys.iter().filter(|row| row.key.master_key == Some(*id));
+            let is_live = |row: &&KeyRow| {
+                !matches!(record(&disk, row, now).status, KeyStatus::Revoked | KeyStatus::Expired)
+            };
+            MasterKeyRecord {
+                id: *id,
+                created_at: *created_at,
+                retired_at: *retired_at,
+                keys: keys.clone().count() as u64,
+                keys_live: keys.filter(is_live).count() as u64,
+            }
+        };
+        let mut list: Vec<_> = disk.master_keys.iter().map(of).collect();
+        list.sort_by_key(|master| (master.created_at, master.id));
+        Ok(list)
+    }
+
+    fn master_keys_known(&mut self) -> Result<Vec<KnownMasterKey>, StoreError> {
+        let disk = self.0.disk();
+        let known = disk.master_keys.iter().map(|(id, (_, retired_at))| KnownMasterKey {
+            id: *id,
+            is_retired: retired_at.is_some(),
+            is_ended: disk.master_keys_ended.contains(id),
+        });
+        Ok(known.collect())
+    }
+
+    fn master_key_keys(
+        &mut self,
+        id: MasterKeyId,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        let disk = self.0.disk();
+        let skip = disk.keys.iter().position(|row| Some(row.key.id) == after).map_or(0, |at| at + 1);
+        let made_under =
+            disk.keys.iter().skip(skip).filter(|row| row.key.master_key == Some(id)).map(|row| row.key.id);
+        let live = made_under.filter(|key| disk.accounts[&AccountId::Key(*key)].revoked_at.is_none());
+        Ok(live.take(limit as usize).collect())
     }
 
     fn entity_fetch(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError> {

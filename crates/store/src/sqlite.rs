@@ -13,9 +13,11 @@ mod block_index;
 mod bytes;
 mod claims;
 mod column;
+pub(crate) mod copy;
 mod entities;
 mod fold;
 mod journal;
+mod master_keys;
 mod migration;
 mod pending;
 mod read;
@@ -38,7 +40,7 @@ use till_core::limit::Units;
 use till_core::policy::PolicyOwner;
 use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
-use till_core::token::ClaimId;
+use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::backend::{Backend, Batch, Instance, Reader};
 use crate::claim::Claim;
@@ -46,6 +48,7 @@ use crate::entity::{EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
 use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
+use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{DAY_MS, OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use fold::Fold;
 use journal::Entry;
@@ -110,7 +113,11 @@ impl File {
 impl SqliteBackend {
     /// Opens the database in `dir`, makes it if it is absent, and brings its schema up to date.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
-        let path = dir.join(FILE_NAME);
+        Self::open_file(dir.join(FILE_NAME))
+    }
+
+    /// The same with a database of another name.
+    pub(crate) fn open_file(path: PathBuf) -> Result<Self, OpenError> {
         // Made here and not by SQLite, for its mode; the log and its index take the same one.
         make_private_file(&path)?;
         let opened = connect(&path).map_err(Refused::Sqlite).and_then(|mut connection| {
@@ -308,6 +315,14 @@ impl Backend for SqliteBackend {
         Ok(sums.first().map_or(Units::default(), |sum| sum.charged))
     }
 
+    fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.file.run("read", read::index_key)
+    }
+
+    fn master_key_is_retired(&mut self, id: MasterKeyId) -> Result<Option<bool>, StoreError> {
+        self.file.run("read", |connection| master_keys::is_retired(connection, id))
+    }
+
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
         self.file.run("read", |connection| usage::orphan(connection, id))
     }
@@ -460,6 +475,23 @@ impl Reader for SqliteReader {
 
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
         self.run(|connection| read::account(connection, id))
+    }
+
+    fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError> {
+        self.run(|connection| master_keys::list(connection, now))
+    }
+
+    fn master_keys_known(&mut self) -> Result<Vec<KnownMasterKey>, StoreError> {
+        self.run(master_keys::known)
+    }
+
+    fn master_key_keys(
+        &mut self,
+        id: MasterKeyId,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        self.run(|connection| master_keys::keys(connection, id, after, limit))
     }
 
     fn entity_fetch(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError> {

@@ -36,6 +36,7 @@ use crate::hold::{Hold, HoldRefusal, Pending};
 use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
+use crate::restore;
 use crate::sqlite::SqliteBackend;
 use crate::start::start;
 use crate::stats::StoreStats;
@@ -131,6 +132,7 @@ impl Store {
     pub fn open(options: &OpenOptions) -> Result<Self, OpenError> {
         make_private_directory(&options.data_dir)?;
         let lock = DirectoryLock::acquire(&options.data_dir)?;
+        restore::finish(&options.data_dir)?;
         let backend = SqliteBackend::open(&options.data_dir)?;
         let bounds = Bounds { loaded_max: LOADED_MAX, usage_retention: options.usage_retention };
         Self::start(Box::new(backend), &options.witness, &options.version, bounds, Clock::system(), lock)

@@ -15,6 +15,7 @@ mod ending;
 mod entities;
 mod escrow;
 mod kill;
+mod master_keys;
 mod recovery;
 mod retention;
 mod update;

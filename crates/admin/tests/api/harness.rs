@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use till_admin::{AdminSettings, AdminState, PeerAddr, RequestId};
+use till_admin::{AdminSettings, AdminState, MakeMasterKey, MasterKeys, PeerAddr, RequestId};
 use till_core::audit::Actor;
 use till_core::role::Role;
 use till_core::time::Timestamp;
@@ -38,6 +38,15 @@ pub(crate) struct Instance {
 
 pub(crate) fn keyring(store: &Store) -> KeyRing {
     KeyRing::new(MasterKey::from_bytes([7; 32]), store.instance_id(), IndexKey::from_bytes([9; 32]))
+}
+
+/// A new one every time, from 8 on; the ninth can't be made.
+fn make_master_key() -> MakeMasterKey {
+    let next = AtomicU8::new(8);
+    Arc::new(move || match next.fetch_add(1, Ordering::SeqCst) {
+        byte @ ..16 => Ok(MasterKey::from_bytes([byte; 32])),
+        _ => Err("there are no more of them".into()),
+    })
 }
 
 pub(crate) fn open(dir: &Path) -> Store {
@@ -76,11 +85,13 @@ impl Instance {
             put_token(&store, "owner", &token, Role::Owner, None).await;
         }
         let keys = Arc::new(keyring(&store));
+        store.index_key_put(keys.wrap_index_key(&MasterKey::from_bytes([7; 32]))).await.unwrap();
         let broken = Arc::new(AtomicBool::new(false));
         let breaks = Arc::clone(&broken);
         let router = till_admin::router(AdminState {
             store: store.clone(),
             keys: Arc::clone(&keys),
+            master_keys: MasterKeys::new(store.clone(), Arc::clone(&keys), make_master_key()),
             providers: Arc::new(Registry::builtin()),
             prices: Arc::new(till_providers::price::PriceTable::builtin()),
             settings: AdminSettings {

@@ -116,8 +116,19 @@ pub(crate) const TABLE: &[Setting] = &[
         kind: Kind::File,
         default: Fallback::Unset("`master.key` in the key directory, made on the first start"),
         section: FILES,
-        help: "File with the master key. A file named here has to exist. It wins over the variable TILL_MASTER_KEY, which has the key itself.",
+        help: "File with the master key, and older ones in the lines below it. A file named here has to exist. It wins over the variable TILL_MASTER_KEY, which has the key itself.",
         apply: |settings, text| value::path(text).map(|path| settings.master_key_file = Some(path)),
+    },
+    Setting {
+        name: "master-key-command",
+        env: env::MASTER_KEY_COMMAND,
+        kind: Kind::Command,
+        default: Fallback::Unset("no command is run"),
+        section: FILES,
+        help: "Command that prints the master key, such as one that asks a key management system to unwrap it. It is run at start, without a shell; its first line is the current master key, and further lines are older ones. It wins over the variable TILL_MASTER_KEY.",
+        apply: |settings, text| {
+            value::command(text).map(|command| settings.master_key_command = Some(command))
+        },
     },
     Setting {
         name: "admin-key-file",

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Files,
     /// IP address and port.
     Address,
+    /// A program and its arguments.
+    Command,
     /// Any number of `provider=URL`.
     ProviderUrls,
     /// Any number of IP addresses and networks.
@@ -52,6 +54,7 @@ impl Kind {
         match self {
             Self::ConfigFile | Self::File | Self::Files => "FILE",
             Self::Directory => "DIR",
+            Self::Command => "COMMAND",
             Self::Address => "ADDR",
             Self::ProviderUrls => "PROVIDER=URL",
             Self::Networks => "NETWORK",
@@ -69,6 +72,7 @@ impl Kind {
             Self::ConfigFile | Self::File => "path of a file".to_owned(),
             Self::Files => "path of a file; may be given more than once".to_owned(),
             Self::Directory => "path of a directory".to_owned(),
+            Self::Command => "a program and its arguments, quoted as in a shell".to_owned(),
             Self::Address => "IP address and port, such as `127.0.0.1:4100` or `[::1]:0`".to_owned(),
             Self::ProviderUrls => {
                 "`openai=http://127.0.0.1:9000`, with `,accept-sealed` and `,bills-alike` if wanted; may be given more than once"
@@ -100,6 +104,7 @@ impl Kind {
         match self {
             Self::ConfigFile | Self::File | Self::Files => ValueHint::FilePath,
             Self::Directory => ValueHint::DirPath,
+            Self::Command => ValueHint::CommandString,
             Self::ProviderUrls => ValueHint::Url,
             _ => ValueHint::Other,
         }
@@ -131,6 +136,14 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
         return Err("is empty; expected a path".to_owned());
     }
     Ok(PathBuf::from(text))
+}
+
+/// The words of a command. There is no shell: nothing in them is replaced.
+pub(super) fn command(text: &str) -> Result<Vec<String>, String> {
+    let words = shlex::split(text).filter(|words| !words.is_empty());
+    words.ok_or_else(|| {
+        "is no command; expected a program and its arguments, with quotes that are closed".to_owned()
+    })
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

@@ -91,6 +91,12 @@ pub fn unwrap_index_key(
     bytes.as_slice().try_into().map(IndexKey::from_bytes).map_err(|_| WrapError::Damaged)
 }
 
+/// The master key that an index key was wrapped by; `None` when it says none.
+pub fn index_key_wrapped_by(wrapped: &[u8]) -> Option<MasterKeyId> {
+    let (version, rest) = wrapped.split_first()?;
+    (*version == VERSION).then(|| rest.first_chunk().copied().map(MasterKeyId)).flatten()
+}
+
 /// The nonce is all zero: this key seals one value, the index key of this instance, and sealing the same
 /// value again gives the same bytes.
 fn cipher(master: &MasterKey, instance_id: &[u8; 16]) -> Aes256GcmSiv {

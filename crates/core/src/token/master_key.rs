@@ -1,6 +1,7 @@
 //! The master key, from which every other key of an instance is derived.
 
 use std::fmt;
+use std::str::FromStr;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -29,7 +30,7 @@ pub struct MasterKey {
 
 /// Which master key something was made under, without saying anything about that key: 4 derived bytes,
 /// written as 8 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MasterKeyId(pub [u8; 4]);
 
 impl fmt::Display for MasterKeyId {
@@ -41,6 +42,22 @@ impl fmt::Display for MasterKeyId {
 impl fmt::Debug for MasterKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that names no master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a master key has 8 hexadecimal digits")]
+pub struct NotAMasterKeyId;
+
+impl FromStr for MasterKeyId {
+    type Err = NotAMasterKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NotAMasterKeyId> {
+        if text.len() != 8 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(NotAMasterKeyId);
+        }
+        u32::from_str_radix(text, 16).map(|id| Self(id.to_be_bytes())).map_err(|_| NotAMasterKeyId)
     }
 }
 

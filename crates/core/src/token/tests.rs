@@ -297,3 +297,63 @@ fn fingerprints_are_of_the_whole_string() {
     let hex: String = token_fingerprint("abc").iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
+
+#[test]
+fn tokens_of_older_master_keys_open_until_they_are_retired() {
+    let index_key = || IndexKey::from_bytes([0x1e; 32]);
+    let master = |byte| MasterKey::from_bytes([byte; 32]);
+    let alone = |byte| KeyRing::new(master(byte), INSTANCE, index_key());
+    let tokens: Vec<_> = (1..=4).map(|byte| mint(&alone(byte), "sk-upstream-key", [byte; 16])).collect();
+    let id = |byte: u8| master(byte).id();
+    let ring = alone(3).with_older([master(1), master(2), master(3)], [id(2)]);
+    assert_eq!(ring.master_key_id(), id(3));
+    assert_eq!(ring.master_key_ids(), [id(1), id(3)]);
+    let outcomes = || {
+        let open = |token: &super::Minted| ring.open(text(&token.scoped_key)).map(|opened| opened.id);
+        tokens.iter().map(open).collect::<Vec<_>>()
+    };
+    let retired = |byte| Err(TokenError::RetiredMasterKey(id(byte)));
+    let unknown = |byte| Err(TokenError::UnknownMasterKey(id(byte)));
+    let opens = |at: usize| Ok(tokens[at].id);
+    assert_eq!(outcomes(), [opens(0), retired(2), opens(2), unknown(4)]);
+
+    ring.rotate(master(4));
+    assert_eq!(ring.master_key_id(), id(4));
+    assert_eq!(outcomes(), [opens(0), retired(2), opens(2), opens(3)]);
+    let minted = mint(&ring, "sk-upstream-key", [9; 16]);
+    assert_eq!(minted.master_key, id(4));
+    assert!(alone(4).open(text(&minted.scoped_key)).is_ok());
+    assert_eq!(alone(3).open(text(&minted.scoped_key)).err(), Some(TokenError::UnknownMasterKey(id(4))));
+    // Ids do not depend on the master key: rows are found after a rotation.
+    assert_eq!(minted.id, mint(&alone(1), "sk-upstream-key", [9; 16]).id);
+
+    let before = ring.epoch();
+    assert!(ring.retire(id(4)).is_err(), "the current one");
+    ring.retire(id(1)).expect("an old one");
+    assert!(ring.epoch() > before, "what was opened before is opened again");
+    assert_eq!(outcomes(), [retired(1), retired(2), opens(2), opens(3)]);
+    ring.rotate(master(4));
+    assert_eq!(ring.master_key_ids(), [id(3), id(4)], "a rotation to the same one changes nothing");
+}
+
+#[test]
+fn the_index_key_is_wrapped_for_every_master_key_alike() {
+    let (one, two) = (MasterKey::from_bytes([1; 32]), MasterKey::from_bytes([2; 32]));
+    let index_key = IndexKey::from_bytes([0x1e; 32]);
+    let ring = KeyRing::new(one, INSTANCE, index_key.clone());
+    let wrapped = ring.wrap_index_key(&two);
+    assert_eq!(wrapped, super::wrap_index_key(&index_key, &two, &INSTANCE));
+    assert_eq!(super::index_key_wrapped_by(&wrapped), Some(two.id()));
+    for bad in [&[][..], &[1, 2, 3], &[2, 1, 2, 3, 4, 5]] {
+        assert_eq!(super::index_key_wrapped_by(bad), None);
+    }
+}
+
+#[test]
+fn ids_of_master_keys_are_read_as_they_are_written() {
+    let id = MasterKey::from_bytes([1; 32]).id();
+    assert_eq!(id.to_string().parse(), Ok(id));
+    for text in ["", "0123456", "012345678", "0123456g", "+1234567", "………"] {
+        assert_eq!(text.parse::<super::MasterKeyId>(), Err(super::NotAMasterKeyId), "{text}");
+    }
+}

@@ -235,6 +235,7 @@ impl Rig {
             place: Default::default(),
             request: None,
             id: minted.id,
+            master_key: None,
             provider: provider.id().to_owned(),
             origin,
             limits,

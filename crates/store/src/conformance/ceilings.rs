@@ -59,6 +59,7 @@ fn new_key(n: u64, limits: Limits) -> NewKey {
     NewKey {
         place: KeyPlace { project: "a".into(), maker: None, credential: None },
         request: None,
+        master_key: None,
         id: key_id(n),
         provider: "openai".into(),
         origin: "https://api.example.com".into(),

@@ -183,6 +183,7 @@ async fn ending_a_project_ends_its_keys(place: &impl Place) {
     let key = |n: u64| NewKey {
         place: KeyPlace { project: "a".into(), maker: Some("tok_1".into()), credential: None },
         request: Some([5; 32]),
+        master_key: None,
         id: super::key_id(n),
         provider: "openai".into(),
         origin: "https://api.example.com".into(),

@@ -59,6 +59,7 @@ fn busy_key(n: u64) -> NewKey {
         place: Default::default(),
         request: None,
         id: key_id(n),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(1_000_000),

@@ -145,6 +145,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
             place: Default::default(),
             request: None,
             id: super::key_id(made),
+            master_key: None,
             provider: "openai".into(),
             origin: "x".repeat(1000),
             limits: activations(1),

@@ -29,6 +29,7 @@ async fn create_rated(store: &Store, n: u64, rates: Rates) -> KeyId {
         place: Default::default(),
         request: None,
         id: key_id(n),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: Limits { tokens: Some(1_000_000), ..activations(1_000) },

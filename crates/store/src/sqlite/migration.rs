@@ -25,7 +25,7 @@ type Step = fn(&Connection) -> rusqlite::Result<()>;
 pub(super) const NEWEST: u32 = 6;
 
 /// Marks the file as ours: the letters `till`.
-const APPLICATION_ID: i32 = 0x7469_6c6c;
+pub(super) const APPLICATION_ID: i32 = 0x7469_6c6c;
 
 /// Why a file can't be brought to the newest version.
 pub(super) enum Refused {

@@ -11,6 +11,7 @@ use till_core::limit::{Dimension, Units};
 use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
+use till_core::token::MasterKeyId;
 
 use super::column::{Amount, Time, account_parts};
 use super::usage::hold_from;
@@ -142,7 +143,7 @@ const KEY_SELECT: &str = concat!(
     ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, paused_reason, \
      requests_per_minute, tokens_per_minute, concurrent, durability, maker, credential, version, request, ",
     status_at!(),
-    " FROM keys JOIN accounts USING (id)"
+    ", master_key FROM keys JOIN accounts USING (id)"
 );
 
 fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
@@ -164,6 +165,7 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
         },
         version: row.get(column(16))?,
         request: row.get(column(17))?,
+        master_key: row.get::<_, Option<[u8; 4]>>(column(19))?.map(MasterKeyId),
         provider: row.get(column(2))?,
         origin: row.get(column(3))?,
         limits: account.limits(),
@@ -281,6 +283,7 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
          AND (?8 IS NULL OR EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
               WHERE entry.key = ?8 AND entry.type = 'text' AND entry.value = ?9)) \
          AND (?10 IS NULL OR project = ?10) AND (?11 IS NULL OR maker = ?11) AND (?12 IS NULL OR credential = ?12) \
+         AND (?13 IS NULL OR master_key = ?13) \
          ORDER BY keys.row DESC LIMIT ?5",
         status_at!()
     );
@@ -300,6 +303,7 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
         query.project,
         query.maker,
         query.credential,
+        query.master_key.map(|id| id.0),
     ];
     connection.prepare_cached(&sql)?.query_map(parameters, key_from)?.collect()
 }

@@ -38,6 +38,7 @@ fn new_key(n: u64) -> NewKey {
         place: Default::default(),
         request: None,
         id: key_id(n),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: Limits::default(),

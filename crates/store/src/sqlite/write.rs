@@ -8,7 +8,7 @@ use till_core::ledger::{Account, AccountId, BalanceParts, HoldId, HoldKind, Ledg
 use super::column::{Amount, Time, account_parts, chain_bytes};
 use super::fold::Fold;
 use super::journal::AccountImage;
-use super::{claims, entities, usage};
+use super::{claims, entities, master_keys, usage};
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 use crate::key::KeyDetails;
 
@@ -46,6 +46,7 @@ pub(super) fn batch(connection: &Connection, fold: &mut Fold, batch: &Batch, led
         let sql = "UPDATE instance SET index_key = ?1 WHERE index_key IS NULL";
         connection.prepare_cached(sql)?.execute(params![wrapped])?;
     }
+    master_keys::write(connection, batch)?;
     for entry in &batch.audit {
         audit_insert(connection, entry)?;
     }
@@ -196,9 +197,10 @@ fn details_put(connection: &Connection, id: KeyId, details: &KeyDetails) -> Resu
 
 fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
     let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, \
-                 requests_per_minute, tokens_per_minute, concurrent, durability, maker, credential, request) \
+                 requests_per_minute, tokens_per_minute, concurrent, durability, maker, credential, request, \
+                 master_key) \
                VALUES (:id, :project, :provider, :origin, :metadata, :created_at, :clamp, :allow_unbounded, :scope, \
-                 :requests, :tokens, :concurrent, :durability, :maker, :credential, :request)";
+                 :requests, :tokens, :concurrent, :durability, :maker, :credential, :request, :master_key)";
     let scope = (!row.key.scope.is_empty())
         .then(|| serde_json::to_string(&row.key.scope).expect("a scope is lists, numbers and texts"));
     let metadata = serde_json::Value::Object(row.key.metadata.clone()).to_string();
@@ -219,6 +221,7 @@ fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
         ":tokens": row.key.options.rates.tokens_per_minute,
         ":concurrent": row.key.options.rates.concurrent,
         ":durability": row.key.options.durability.as_str(),
+        ":master_key": row.key.master_key.map(|id| id.0),
     })?;
     Ok(())
 }

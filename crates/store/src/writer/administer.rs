@@ -32,9 +32,10 @@ impl Writer {
             Action::KeyUpdate(key, change) => self.key_update(key, *change, &actor),
             Action::EntityPut(change) => self.entity_put(*change, &actor),
             Action::IndexKeyPut(wrapped) => {
-                self.batch.index_key.get_or_insert(wrapped);
+                self.index_key_put(wrapped);
                 Ok(true)
             }
+            Action::MasterKey(action) => self.master_key(action, &actor),
             Action::FenceAccept => self.fence_accept(&actor),
             Action::KillSwitch { on, reason } => Ok(self.kill_switch(on, reason, &actor)),
             Action::HoldForgive(id) => self.hold_forgive(id, &actor),
@@ -64,6 +65,7 @@ impl Writer {
         if let Some(claim) = &claim {
             self.claim_check(claim)?;
         }
+        self.master_key_check(&key)?;
         let id = AccountId::Key(key.id);
         key.lifetime
             .check(false, self.now)

@@ -33,6 +33,7 @@ pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         place: Default::default(),
         request: None,
         id: key_id(n),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits,

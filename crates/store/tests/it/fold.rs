@@ -58,6 +58,7 @@ async fn create(store: Store, n: u64) {
         place: Default::default(),
         request: None,
         id: key_id(n),
+        master_key: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits: activations(1 << 40),

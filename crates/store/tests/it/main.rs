@@ -3,6 +3,7 @@
 // Helpers of tests are tests too; the lint's exception knows only functions marked as such.
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod common;
 mod directory;
 mod fixture;
