@@ -36,10 +36,12 @@ pub(crate) enum ErrorCode {
     NotAllowed,
     Changed,
     IdempotencyMismatch,
+    LoginFailed,
+    TooManyAttempts,
 }
 
 impl ErrorCode {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::InvalidField,
@@ -62,6 +64,8 @@ impl ErrorCode {
         Self::NotAllowed,
         Self::Changed,
         Self::IdempotencyMismatch,
+        Self::LoginFailed,
+        Self::TooManyAttempts,
     ];
 
     /// The stable code.
@@ -163,6 +167,16 @@ impl ErrorCode {
                 "changed",
                 StatusCode::PRECONDITION_FAILED,
                 "It was changed since the version that `If-Match` names. Nothing was done: read it again.",
+            ),
+            Self::LoginFailed => (
+                "login_failed",
+                StatusCode::UNAUTHORIZED,
+                "The login or the password is wrong, or nobody may sign in by it.",
+            ),
+            Self::TooManyAttempts => (
+                "too_many_attempts",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Signing in failed too often, for this login or from this address. Wait some minutes.",
             ),
             Self::IdempotencyMismatch => (
                 "idempotency_mismatch",

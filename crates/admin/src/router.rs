@@ -31,13 +31,14 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 
 use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
 use crate::error::{ApiError, ErrorCode};
+use crate::login::Doors;
 use crate::master_keys::MasterKeys;
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
     account, audit, backups, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke,
-    kill_switch, master_key_api, metrics, projects, providers, tokens, usage, who,
+    kill_switch, login, master_key_api, members, metrics, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     openapi_json: OnceLock<Bytes>,
     docs_html: OnceLock<Bytes>,
     access: HashMap<(Method, String), Access>,
+    /// Who may try to sign in.
+    pub(crate) doors: Doors,
     /// When uses were last noted.
     uses: Mutex<HashMap<(EntityKind, String), u64>>,
 }
@@ -187,8 +190,8 @@ fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
         AccountRead, AuditRead, BackupsWrite, HoldsForgive, HoldsRead, InstanceRead, InstanceWrite,
-        KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite, MetricsRead, ProjectsRead,
-        ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
+        KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite, MembersRead, MembersWrite,
+        MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
     };
 
     plane
@@ -225,7 +228,16 @@ fn plane(plane: Plane) -> Plane {
         .serve::<tokens::__path_token_update, _, _>(Token(TokensWrite), tokens::token_update)
         .serve::<tokens::__path_token_rotate, _, _>(Token(TokensWrite), tokens::token_rotate)
         .serve::<tokens::__path_token_revoke, _, _>(Token(TokensWrite), tokens::token_revoke)
+        .under("Members")
+        .serve::<members::__path_member_create, _, _>(Token(MembersWrite), members::member_create)
+        .serve::<members::__path_member_list, _, _>(Token(MembersRead), members::member_list)
+        .serve::<members::__path_member_show, _, _>(Token(MembersRead), members::member_show)
+        .serve::<members::__path_member_update, _, _>(Token(MembersWrite), members::member_update)
+        .serve::<members::__path_member_remove, _, _>(Token(MembersWrite), members::member_remove)
         .under("Account")
+        .serve::<login::__path_login, _, _>(Open, login::login)
+        .serve::<login::__path_logout, _, _>(Token(SelfRead), login::logout)
+        .serve::<login::__path_password_change, _, _>(Token(SelfRead), login::password_change)
         .serve::<who::__path_who, _, _>(Token(SelfRead), who::who)
         .serve::<account::__path_account_show, _, _>(Token(AccountRead), account::account_show)
         .under("Instance")
@@ -290,6 +302,7 @@ pub fn router(state: AdminState) -> Router {
         openapi_json: OnceLock::new(),
         docs_html: OnceLock::new(),
         access: plane.access,
+        doors: Doors::default(),
         uses: Mutex::default(),
     });
     let routes =

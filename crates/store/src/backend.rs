@@ -275,6 +275,10 @@ pub(crate) trait Backend: Send + 'static {
     /// unknown, as with [`Backend::commit`].
     fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
+    /// Deletes at most `limit` sessions that are over at `now`, and says how many. What an error leaves behind is unknown, as
+    /// with [`Backend::commit`].
+    fn sessions_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
     /// All open holds, orphans not among them, in the order of their ids.
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError>;
 

@@ -258,6 +258,20 @@ impl Backend for MemoryBackend {
         Ok(over.len() as u64)
     }
 
+    fn sessions_delete(&mut self, now: Timestamp, _: u32) -> Result<u64, StoreError> {
+        let mut disk = self.medium.disk();
+        let is_over = |row: &EntityRow| {
+            let end =
+                serde_json::from_str::<crate::entity::Session>(&row.body).map(|session| session.expires_at);
+            row.kind == EntityKind::Session && (row.ended_at.is_some() || end.is_ok_and(|end| end <= now.0))
+        };
+        let over: Vec<String> =
+            disk.entities.iter().filter(|row| is_over(row)).map(|row| row.id.clone()).collect();
+        disk.entities.retain(|row| row.kind != EntityKind::Session || !over.contains(&row.id));
+        disk.lookups.retain(|(kind, _), (id, _)| *kind != EntityKind::Session || !over.contains(id));
+        Ok(over.len() as u64)
+    }
+
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         let disk = self.medium.disk();
         let open = disk.holds.iter().filter(|(_, (_, orphan))| !orphan);

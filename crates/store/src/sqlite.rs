@@ -339,6 +339,11 @@ impl Backend for SqliteBackend {
         self.file.write(|connection| claims::delete(connection, now, limit))
     }
 
+    fn sessions_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.file
+            .write(|connection| transaction(connection, || entities::sessions_delete(connection, now, limit)))
+    }
+
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         self.fold_all()?;
         self.file.run("read", read::open_holds)

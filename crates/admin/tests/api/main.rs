@@ -11,6 +11,7 @@ mod harness;
 mod instance;
 mod keys;
 mod life;
+mod login;
 mod roles;
 mod secrets;
 mod usage;

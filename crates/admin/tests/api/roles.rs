@@ -94,7 +94,10 @@ async fn two_projects() -> (Instance, [Value; 2]) {
             json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5, "project": project});
         let key = instance.create(&body).await;
         assert_eq!(key.status, 201, "{}", key.text);
-        made.push(json!({"project": project, "admin": admin, "token": format!("tok_{project}"), "key": key.json()["key"]["id"]}));
+        let body = json!({"login": format!("one-of-{project}"), "role": "viewer", "project": project});
+        let member =
+            instance.call("POST", "/admin/members", body.to_string()).await.json()["member"]["id"].clone();
+        made.push(json!({"project": project, "member": member, "admin": admin, "token": format!("tok_{project}"), "key": key.json()["key"]["id"]}));
     }
     (instance, made.try_into().unwrap())
 }
@@ -104,7 +107,7 @@ async fn nothing_of_another_project_is_there() {
     let (instance, [own, foreign]) = two_projects().await;
     let admin = own["admin"].as_str().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let (key, token) = (text(&foreign["key"]), text(&foreign["token"]));
+    let (key, token, member) = (text(&foreign["key"]), text(&foreign["token"]), text(&foreign["member"]));
     let before = instance.get(&format!("/admin/keys/{key}")).await.text;
     for (method, path, body) in [
         ("GET", format!("/admin/keys/{key}"), ""),
@@ -116,6 +119,9 @@ async fn nothing_of_another_project_is_there() {
         ("PATCH", format!("/admin/tokens/{token}"), r#"{"name":"mine"}"#),
         ("POST", format!("/admin/tokens/{token}/rotate"), "{}"),
         ("DELETE", format!("/admin/tokens/{token}"), ""),
+        ("GET", format!("/admin/members/{member}"), ""),
+        ("PATCH", format!("/admin/members/{member}"), r#"{"name":"mine"}"#),
+        ("DELETE", format!("/admin/members/{member}"), ""),
         ("GET", "/admin/tokens/owner".to_owned(), ""),
         ("DELETE", "/admin/tokens/owner".to_owned(), ""),
     ] {
@@ -125,6 +131,7 @@ async fn nothing_of_another_project_is_there() {
         let nowhere = path
             .replace(&key, "key_0000000000000000000000")
             .replace(&token, "tok_none")
+            .replace(&member, "mem_none")
             .replace("/b", "/none")
             .replace("owner", "none");
         assert_eq!(call(&instance, admin, method, &nowhere, body).await.text, answer.text, "{method} {path}");
@@ -133,13 +140,18 @@ async fn nothing_of_another_project_is_there() {
         "/admin/keys",
         "/admin/tokens",
         "/admin/projects",
+        "/admin/members",
         "/admin/usage",
         "/admin/keys?project=b",
         "/admin/usage/summary?project=b",
     ] {
         let answer = call(&instance, admin, "GET", path, "").await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-        assert!(!answer.text.contains(&key) && !answer.text.contains(&token), "{path}: {}", answer.text);
+        assert!(
+            ![&key, &token, &member].into_iter().any(|id| answer.text.contains(id.as_str())),
+            "{path}: {}",
+            answer.text
+        );
     }
     let account = call(&instance, admin, "GET", "/admin/account", "").await.json();
     assert_eq!(
