@@ -10,6 +10,7 @@ mod control;
 mod master_key;
 mod open_files;
 mod owner;
+mod process_metrics;
 mod screen;
 mod signals;
 
@@ -155,6 +156,7 @@ impl Instance<'_> {
         let proxy_cell: Arc<OnceLock<Proxy>> = Arc::default();
         let metrics_of = Arc::clone(&proxy_cell);
         let prices = Arc::new(prices::table(settings)?);
+        let started = now();
         let own = control::own_paths(AdminState {
             store: self.store.clone(),
             keys: Arc::clone(&self.keys),
@@ -164,10 +166,14 @@ impl Instance<'_> {
                 loopback: self.bound.ip().is_loopback(),
                 public_url: self.url,
                 version: VERSION,
-                started: now(),
+                started,
                 key_lifetime_max: settings.key_lifetime_max,
             },
-            metrics: Arc::new(move || metrics_of.get().map(Proxy::metrics_text).unwrap_or_default()),
+            metrics: Arc::new(move || {
+                let mut text = process_metrics::text(VERSION, started);
+                text.push_str(&metrics_of.get().map(Proxy::metrics_text).unwrap_or_default());
+                text
+            }),
             clock: now,
         });
         let proxies = surroundings.proxies();

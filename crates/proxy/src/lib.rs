@@ -58,7 +58,7 @@ pub use self::server::{DrainReport, ServerTls};
 
 use self::authenticate::Authenticator;
 use self::connect::Connector;
-use self::metrics::Metrics;
+use self::metrics::{Metrics, Others};
 use self::pool::Pool;
 use self::tighten::Counting;
 
@@ -156,7 +156,7 @@ pub(crate) struct Inner {
     pub(crate) prices: Arc<PriceTable>,
     pub(crate) store: Store,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) own: OwnPaths,
     pub(crate) timeouts: Timeouts,
     pub(crate) head_limits: HeadLimits,
@@ -184,13 +184,20 @@ impl Proxy {
         let connector = Connector::new(config.upstream_tls, &config.outbound_proxy, config.timeouts.connect);
         let pool = Pool::new(connector);
         let (stop, stage) = watch::channel(Stage::Serving);
+        let metrics: Arc<Metrics> = Arc::default();
+        let authenticator = Authenticator::new(
+            config.keys,
+            Arc::clone(&config.registry),
+            Arc::clone(&pool),
+            Arc::clone(&metrics),
+        );
         let inner = Inner {
-            authenticator: Authenticator::new(config.keys, Arc::clone(&config.registry), Arc::clone(&pool)),
+            authenticator,
             registry: config.registry,
             prices: config.prices,
             store: config.store,
             pool,
-            metrics: Metrics::default(),
+            metrics,
             own,
             timeouts: config.timeouts,
             head_limits: config.head_limits,
@@ -211,7 +218,12 @@ impl Proxy {
 
     /// Counters as Prometheus text.
     pub fn metrics_text(&self) -> String {
-        self.inner.metrics.render(self.inner.requests.len(), self.inner.pool.idle())
+        let Inner { metrics, requests, pool, .. } = &*self.inner;
+        metrics.render(&Others {
+            requests_in_flight: requests.len(),
+            connections_idle: pool.idle(),
+            connections_open: pool.open(),
+        })
     }
 }
 

@@ -186,13 +186,15 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let Inner { metrics, log_requests, .. } = &*self.connection.till;
-        if self.bytes > 0 {
-            metrics.bytes_relayed.add(self.bytes);
-        }
-        match (self.denial, self.status) {
-            (Some(code), _) => metrics.refused(code),
-            (None, Some(status)) if self.is_data => metrics.answered(status),
-            (None, _) => {}
+        match (self.denial, self.status, &self.opened) {
+            (Some(code), _, opened) => {
+                metrics.refused(opened.as_ref().map(|key| &*key.metrics), code);
+                if code == DenialCode::InvalidKey && self.key.is_none() {
+                    metrics.unknown_tokens.add(1);
+                }
+            }
+            (None, Some(status), Some(key)) if self.is_data => key.metrics.answered(status, self.bytes),
+            (None, ..) => {}
         }
         if self.echoes > 0 {
             metrics.echoes_replaced.add(self.echoes);

@@ -227,13 +227,13 @@ async fn send(
     let first_byte = till.timeouts.first_byte;
     if !admission.is_metered() {
         let key = key.key();
-        return pin!(forward(&till.pool, &till.metrics, key, request, admission, first_byte, started)).await;
+        return pin!(forward(&till.pool, key, request, admission, first_byte, started)).await;
     }
     let drains = Drains::new(till, key.key(), &record.in_flight);
     let (till, key) = (Arc::clone(till), Arc::clone(key.key()));
     let forwarding = Box::pin(async move {
         let _room = room;
-        forward(&till.pool, &till.metrics, &key, request, admission, first_byte, started).await
+        forward(&till.pool, &key, request, admission, first_byte, started).await
     });
     drains.await_answer(forwarding).await
 }

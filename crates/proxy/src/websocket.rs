@@ -64,6 +64,7 @@ pub(crate) fn open(
     let mut stage = till.stage.clone();
     let (upgrade, client) = oneshot::channel();
     let session = async move {
+        let _open = Open::new(&till);
         let (Ok(client), Some(upstream)) = (client.await, lease.wire.into_rewound()) else { return };
         let config =
             WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
@@ -80,6 +81,22 @@ pub(crate) fn open(
         }
     });
     Answer { upgrade: Some(upgrade), ..Answer::ready(StatusCode::SWITCHING_PROTOCOLS, fields, Bytes::new()) }
+}
+
+/// Counts a session as open until it is dropped.
+struct Open(Arc<Inner>);
+
+impl Open {
+    fn new(till: &Arc<Inner>) -> Self {
+        till.metrics.websockets_open.enter();
+        Self(Arc::clone(till))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.websockets_open.leave();
+    }
 }
 
 struct Session {

@@ -53,7 +53,7 @@ pub use key::{
     LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
-pub use stats::StoreStats;
+pub use stats::{ProviderUsage, StoreStats};
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;
 pub use usage_record::{
