@@ -32,10 +32,11 @@ pub(crate) enum ErrorCode {
     InternalError,
     LedgerUnavailable,
     InstanceFenced,
+    ShuttingDown,
 }
 
 impl ErrorCode {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::InvalidField,
@@ -54,6 +55,7 @@ impl ErrorCode {
         Self::InternalError,
         Self::LedgerUnavailable,
         Self::InstanceFenced,
+        Self::ShuttingDown,
     ];
 
     /// The stable code.
@@ -151,6 +153,11 @@ impl ErrorCode {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The store was put back from an older copy; all keys are refused until an admin accepts that.",
             ),
+            Self::ShuttingDown => (
+                "shutting_down",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The process stops: calls under way may end, nothing new begins.",
+            ),
         }
     }
 }
@@ -203,6 +210,32 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// An instance that can't serve, with every reason. There is at least one.
+#[derive(Debug)]
+pub(crate) struct NotReady(pub(crate) Vec<ApiError>);
+
+impl IntoResponse for NotReady {
+    fn into_response(self) -> Response<Body> {
+        let reasons: Vec<ErrorJson> = self.0.into_iter().map(ErrorJson::from).collect();
+        let error = reasons.first().cloned().expect("there is a reason");
+        let body = NotReadyBody { status: "unavailable".to_owned(), error, reasons };
+        (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
+    }
+}
+
+/// Why an instance can't serve.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotReady)]
+pub(crate) struct NotReadyBody {
+    /// Always `unavailable`.
+    #[schema(example = "unavailable")]
+    status: String,
+    /// The first of the reasons, where all errors have theirs.
+    error: ErrorJson,
+    /// All of them.
+    reasons: Vec<ErrorJson>,
+}
+
 /// What every answer with a status of 400 and above looks like.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Error)]
@@ -212,7 +245,7 @@ pub(crate) struct ErrorBody {
 }
 
 /// A stable code and a sentence for people.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ErrorDetail)]
 struct ErrorJson {
     /// One of the codes listed in this documentation.
@@ -221,6 +254,12 @@ struct ErrorJson {
     /// What is wrong and what to do. It never repeats a value that was sent.
     #[schema(example = "`scope` is not enforced by this version of till, so it is refused")]
     message: String,
+}
+
+impl From<ApiError> for ErrorJson {
+    fn from(error: ApiError) -> Self {
+        Self { code: error.code.as_str().to_owned(), message: error.message }
+    }
 }
 
 #[cfg(test)]

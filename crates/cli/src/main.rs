@@ -8,6 +8,7 @@ mod exit;
 mod inputs;
 mod local_file;
 mod logging;
+mod otlp;
 mod output;
 mod prices;
 mod settings;

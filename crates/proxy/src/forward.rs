@@ -96,11 +96,17 @@ pub(crate) async fn forward(
     first_byte: Duration,
     started: Instant,
 ) -> Result<Forwarded, Denial> {
+    if let Some(trace) = admission.trace() {
+        trace.sending();
+    }
     let outcome = pin!(exchange(pool, key, request, &mut admission, first_byte)).await;
     match outcome {
         Ok((head, lease, sent)) => Ok(Forwarded { head, lease, held: admission.into_held(), started, sent }),
         Err(denial) => {
             admission.failed(&denial, started);
+            if let Some(trace) = admission.trace() {
+                trace.failed(denial.code.as_str());
+            }
             Err(denial)
         }
     }

@@ -31,6 +31,7 @@ mod self_check;
 mod server;
 mod socket;
 mod tighten;
+mod trace;
 mod watchdog;
 mod websocket;
 
@@ -55,6 +56,9 @@ pub use self::connect::OutboundProxy;
 pub use self::http1::HeadLimits;
 pub use self::request::OwnRequest;
 pub use self::server::{DrainReport, ServerTls};
+pub use self::trace::{
+    RequestTrace, SampleRatio, SpanId, StageTimes, TraceFacts, TraceId, Tracing, hexadecimal,
+};
 
 use self::authenticate::Authenticator;
 use self::connect::Connector;
@@ -123,6 +127,8 @@ pub struct ProxyConfig {
     pub in_flight_max: usize,
     /// Whether there is a log line per request.
     pub log_requests: bool,
+    /// How requests are traced, if they are.
+    pub tracing: Option<Tracing>,
     /// Which proxies of one's own are believed when they say where a request comes from, and how they say it.
     pub trusted_proxies: TrustedProxies,
     /// Whether their connections begin with a header of the PROXY protocol.
@@ -164,6 +170,7 @@ pub(crate) struct Inner {
     pub(crate) room_for_bodies: Arc<Semaphore>,
     pub(crate) counting: Counting,
     pub(crate) log_requests: bool,
+    pub(crate) tracing: Option<Tracing>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) proxy_protocol: bool,
     pub(crate) clock: fn() -> Timestamp,
@@ -205,6 +212,7 @@ impl Proxy {
             room_for_bodies: Arc::new(inspect::room()),
             counting: Counting::default(),
             log_requests: config.log_requests,
+            tracing: config.tracing,
             trusted_proxies: config.trusted_proxies,
             proxy_protocol: config.proxy_protocol,
             clock: config.clock,

@@ -83,8 +83,10 @@ impl Meter {
         started: Instant,
         sent: Instant,
     ) -> Self {
-        let Held { hold, measure } = &mut *held;
-        let can_wait = !measure.is_metered && !measure.format.is_in_headers() && is_json(&answer.fields);
+        let Held { hold, measure, trace } = &mut *held;
+        let is_traced = trace.as_ref().is_some_and(|trace| trace.is_sampled());
+        let can_wait =
+            !is_traced && !measure.is_metered && !measure.format.is_in_headers() && is_json(&answer.fields);
         let reading = if can_wait {
             Progress::Idle
         } else {
@@ -98,6 +100,9 @@ impl Meter {
         });
         let now = Instant::now();
         key.metrics.first_byte(started, sent, now);
+        if let Some(trace) = trace {
+            trace.answered(answer.status.as_u16(), now, is_stream);
+        }
         if let Some(record) = hold.record_mut() {
             record.status = Some(answer.status.as_u16());
             record.first_byte_ms = Some(millis_between(started, now));
@@ -182,12 +187,13 @@ impl Meter {
 
     fn settle(self, is_whole: bool, ended: Instant) {
         let Self { held, key, status, reading, started, .. } = self;
-        let Held { mut hold, measure } = *held;
+        let Held { mut hold, measure, trace } = *held;
         key.metrics.ended(started, ended);
         hold.over_at(ended);
         if let Some(record) = hold.record_mut() {
             record.latency_ms = millis_between(started, ended);
         }
+        let ended_at = ended;
         let ended = Ended { held: hold.units(), status, is_whole };
         let reader = match reading {
             Progress::Reads(reader) => *reader,
@@ -202,6 +208,10 @@ impl Meter {
             }
         };
         let used = conclude(&measure, &key.provider, &ended, reader.finish(), hold.record_mut());
+        if let (Some(trace), Some(record)) = (trace, hold.record_mut()) {
+            let model = record.model.as_deref();
+            trace.settled(ended_at, record.tokens, used.spend_nanos, model, &key.redactor);
+        }
         hold.settle(used);
     }
 }

@@ -6,7 +6,7 @@
 //! key (towards the client). Extensions are not negotiated: compressed messages could not be read.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -48,7 +48,10 @@ pub(crate) fn open(
     mut record: Box<Record>,
 ) -> Answer {
     let Forwarded { head, lease, held, .. } = forwarded;
-    let Held { mut hold, measure } = *held;
+    let Held { mut hold, measure, trace } = *held;
+    if let Some(trace) = trace {
+        trace.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), Instant::now(), true);
+    }
     if let Some(record) = hold.record_mut() {
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         record.streamed = true;

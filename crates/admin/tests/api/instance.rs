@@ -79,7 +79,7 @@ async fn a_roll_back_is_shown_and_accepted() {
     put_back(backup.path(), dir.path());
 
     let instance = Instance::start_in(dir, true).await;
-    instance.get_anonymously("/readyz").await.assert_error(503, "instance_fenced");
+    instance.get_anonymously("/readyz").await.assert_not_ready(&["instance_fenced"]);
     assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
     assert!(instance.get("/metrics").await.text.contains("\ntill_store_fenced 1\n"));
     let fence = instance.get("/admin/instance").await.json()["instance"]["fence"].clone();

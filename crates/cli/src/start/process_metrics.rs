@@ -1,6 +1,6 @@
 //! What the operating system says of this process, under the names that all Prometheus clients use for it.
 //!
-//! What can't be read is left out: a container may hide any of it.
+//! What can't be read is left out: a container may hide any of it. What the sender of traces counts stands here too.
 
 use std::fs;
 
@@ -9,11 +9,13 @@ use rustix::time::{ClockId, clock_gettime};
 use till_core::metric::{Kind, Page, Unit};
 use till_core::time::Timestamp;
 
+use crate::otlp::{self, Exporter};
+
 /// Nanoseconds in a millisecond.
 const MILLIS: u64 = 1_000_000;
 
 /// The text for a process that began at `started`.
-pub(super) fn text(version: &str, started: Timestamp) -> String {
+pub(super) fn text(version: &str, started: Timestamp, exporter: Option<&Exporter>) -> String {
     let mut page = Page::new();
     page.family("till_build_info", Kind::Gauge, Unit::Number, "1, with what this till is.")
         .series(&[("version", version), ("os", std::env::consts::OS), ("arch", std::env::consts::ARCH)], 1);
@@ -55,6 +57,7 @@ pub(super) fn text(version: &str, started: Timestamp) -> String {
     single("process_open_fds", Kind::Gauge, Unit::Number, "Open file descriptors.", open);
     let most = getrlimit(Resource::Nofile).current;
     single("process_max_fds", Kind::Gauge, Unit::Number, "How many file descriptors may be open.", most);
+    otlp::render(exporter, &mut page);
     page.into_text()
 }
 
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_process_knows_itself() {
-        let text = text("1.2.3", Timestamp(1_769_846_400_123));
+        let text = text("1.2.3", Timestamp(1_769_846_400_123), None);
         assert!(text.contains("\nprocess_start_time_seconds 1769846400.123\n"), "{text}");
         assert!(text.contains("\ntill_build_info{version=\"1.2.3\","), "{text}");
         let value = |name: &str| {
