@@ -91,6 +91,11 @@ impl Record {
         // Somebody may have put the key into the path: nothing to keep.
         let has_key = path.as_bytes().contains(&b'_') && path.contains(SCOPED_KEY_PREFIX);
         let path = if has_key { "[scoped key]" } else { path };
+        let method = if known_method(&method).is_none() && method.as_str().contains(SCOPED_KEY_PREFIX) {
+            Method::from_bytes(b"_OTHER").expect("a token")
+        } else {
+            method
+        };
         let is_kept = till.log_requests || trace.is_some();
         let at = (till.clock)();
         Box::new(Self {
