@@ -124,7 +124,7 @@ impl Sender {
         while let Ok(first) = traces.recv() {
             let stop = match first {
                 Message::Trace(trace) => {
-                    batch.push(trace);
+                    batch.push(*trace);
                     gather(traces, &mut batch)
                 }
                 Message::Stop(reply) => Some(reply),
@@ -136,11 +136,11 @@ impl Sender {
         }
     }
 
-    fn send(&mut self, batch: &mut Vec<Box<RequestTrace>>) {
+    fn send(&mut self, batch: &mut Vec<RequestTrace>) {
         if batch.is_empty() {
             return;
         }
-        let spans = batch.iter().map(|trace| encode::spans(trace)).sum();
+        let spans = batch.iter().map(encode::spans).sum();
         let body = encode::request(&self.resource, batch);
         batch.clear();
         match self.post(body) {
@@ -175,11 +175,11 @@ impl Sender {
 }
 
 /// Takes what comes shortly after the first one; the reply when it was the last.
-fn gather(traces: &Receiver<Message>, batch: &mut Vec<Box<RequestTrace>>) -> Option<SyncSender<()>> {
+fn gather(traces: &Receiver<Message>, batch: &mut Vec<RequestTrace>) -> Option<SyncSender<()>> {
     let until = Instant::now() + BATCH_WAIT;
     while batch.len() < BATCH_MAX {
         match traces.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Message::Trace(trace)) => batch.push(trace),
+            Ok(Message::Trace(trace)) => batch.push(*trace),
             Ok(Message::Stop(reply)) => return Some(reply),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
         }

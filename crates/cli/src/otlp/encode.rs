@@ -36,7 +36,7 @@ pub(crate) fn spans(trace: &RequestTrace) -> u64 {
 }
 
 /// The body of a request to the collector.
-pub(crate) fn request(resource: &Resource, traces: &[Box<RequestTrace>]) -> String {
+pub(crate) fn request(resource: &Resource, traces: &[RequestTrace]) -> String {
     let spans: Vec<Value> = traces.iter().flat_map(|trace| spans_of(resource, trace)).collect();
     let mut attributes = Attributes::default();
     attributes.text("service.name", "till");
