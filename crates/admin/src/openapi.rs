@@ -49,6 +49,7 @@ const ADMIN_TOKEN: &str = "adminToken";
         crate::claim::ClaimAnswer,
         crate::claim::ClaimBody,
         crate::health::HealthAnswer,
+        crate::error::NotReadyBody,
         crate::holds::HoldForgiveAnswer,
         crate::holds::HoldListAnswer,
         crate::instance::InstanceAnswer,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) doors: Doors,
     /// When uses were last noted.
     uses: Mutex<HashMap<(EntityKind, String), u64>>,
+    /// The group of each path template.
+    tags: HashMap<String, &'static str>,
 }
 
 impl Shared {
@@ -140,6 +142,7 @@ struct Plane {
     /// The operations of the document, if it is wanted.
     paths: Option<Paths>,
     access: HashMap<(Method, String), Access>,
+    tags: HashMap<String, &'static str>,
 }
 
 impl Plane {
@@ -156,6 +159,7 @@ impl Plane {
         T: 'static,
     {
         let path = P::path();
+        self.tags.insert(path.clone(), self.tag);
         for method in P::methods() {
             let (method, filter) = http_method(&method);
             self.access.insert((method, path.clone()), access);
@@ -298,12 +302,13 @@ pub fn router(state: AdminState) -> Router {
     let plane = plane(Plane::default());
     let shared = Arc::new(Shared {
         state,
-        metrics: AdminMetrics::default(),
+        metrics: AdminMetrics::new(plane.tags.values().copied()),
         openapi_json: OnceLock::new(),
         docs_html: OnceLock::new(),
         access: plane.access,
         doors: Doors::default(),
         uses: Mutex::default(),
+        tags: plane.tags,
     });
     let routes =
         plane.routes.into_iter().fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
@@ -324,6 +329,8 @@ pub fn router(state: AdminState) -> Router {
 /// panic ends the task and becomes a 500; the process and other requests go on.
 async fn answer(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
+    let path = request.extensions().get::<MatchedPath>();
+    let tag = path.and_then(|path| shared.tags.get(path.as_str()).copied());
     let mut response = match tokio::spawn(next.run(request).in_current_span()).await {
         Ok(response) => response,
         Err(error) => {
@@ -333,7 +340,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request, next: Next)
             ApiError::plain(ErrorCode::InternalError).into_response()
         }
     };
-    shared.metrics.answered(response.status());
+    shared.metrics.answered(tag, response.status());
     complete_headers(response.headers_mut(), id.as_deref());
     response
 }

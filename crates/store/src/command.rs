@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use till_core::audit::Actor;
 use till_core::demand::Demand;
@@ -51,6 +52,8 @@ pub(crate) struct Closing {
     pub(crate) record: Option<Arc<UsageRecord>>,
     /// What is left to be read about it: see [`Closing::read`].
     pub(crate) figures: Option<Figures>,
+    /// When the call ended, where somebody looked at the clock then.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// A part of an escrow.

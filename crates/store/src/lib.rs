@@ -60,7 +60,7 @@ pub use key::{
 pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};
 pub use restore::{Restored, restore};
-pub use stats::StoreStats;
+pub use stats::{ProviderUsage, StoreStats};
 pub use store::{OpenOptions, Store};
 pub use terms::KeyTerms;
 pub use usage_record::{

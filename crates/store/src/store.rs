@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use till_core::audit::{Actor, AuditEntry};
 use till_core::demand::Demand;
@@ -412,6 +412,7 @@ impl Store {
         if let Some(hold) = terms.escrow.draw(shared, &demand) {
             return Ok(hold);
         }
+        let asked = Instant::now();
         let (reply, answer) = answer();
         let command = Command::Hold { terms: Arc::clone(terms), demand, reply };
         shared.queue.push(command).map_err(HoldRefusal::Unavailable)?;
@@ -426,6 +427,7 @@ impl Store {
         let Some(answer) = answer else {
             return Err(HoldRefusal::Unavailable(StoreError::Closed));
         };
+        shared.counters.held(asked);
         let hold = answer.map(Pending::arrive)?;
         if hold.is_over() {
             hold.void();
@@ -512,7 +514,12 @@ impl Store {
     /// Counters for metrics.
     pub fn stats(&self) -> StoreStats {
         let shared = &self.inner.shared;
-        shared.counters.read(shared.queue.len())
+        shared.counters.read(shared.queue.len(), shared.escrows.len())
+    }
+
+    /// Whether nothing is granted any more because the process stops.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.shared.is_stopping()
     }
 
     /// Denies further holds with `shutting_down`; open ones can still be settled. Idempotent.

@@ -161,6 +161,7 @@ pub(crate) struct Writer {
     escrows_left: bool,
     // Of the current batch:
     number: u64,
+    operations: usize,
     now: Timestamp,
     batch: Batch,
     dirty: IdSet<AccountId>,
@@ -232,6 +233,7 @@ impl Writer {
             escrows_unsure: false,
             escrows_left: false,
             number: 0,
+            operations: 0,
             now,
             batch: Batch::default(),
             dirty: IdSet::default(),
@@ -290,7 +292,8 @@ impl Writer {
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
         self.number += 1;
         self.now = self.shared.clock.now();
-        count(&self.shared.counters.operations, commands.len());
+        self.operations = commands.len();
+        count(&self.shared.counters.operations, self.operations);
         if let Err(error) = self.recover() {
             self.cut_what_is_over();
             return self.refuse_all(commands, &error);
@@ -314,6 +317,7 @@ impl Writer {
         }
         self.escrow_for_the_busy();
         self.retry_due = (!self.retry.is_empty()).then(|| Instant::now() + RETRY_WAIT);
+        self.shared.counters.waiting.set(self.waiters as u64);
         match self.commit() {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
@@ -580,12 +584,17 @@ impl Writer {
         if self.time_kept_at.is_none_or(|at| at.elapsed() >= KEEP_TIME_EVERY) {
             self.batch.time_seen = Some(self.now);
         }
+        let begun = Instant::now();
         self.backend.commit(&self.batch, &self.ledger)?;
         if self.batch.time_seen.is_some() {
             self.time_kept_at = Some(Instant::now());
         }
-        count(&self.shared.counters.batches, 1);
-        self.written_at = Some(Instant::now());
+        let written = Instant::now();
+        let counters = &self.shared.counters;
+        counters.committed(self.operations, begun, written);
+        counters.settled(&self.closings, written);
+        counters.used(&self.batch.usage);
+        self.written_at = Some(written);
         self.used_since_raise |= !self.batch.accounts.is_empty();
         Ok(())
     }

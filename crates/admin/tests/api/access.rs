@@ -158,12 +158,21 @@ async fn a_panic_is_an_answer() {
 }
 
 #[tokio::test]
+async fn an_instance_that_stops_is_not_ready() {
+    let instance = Instance::start().await;
+    assert_eq!(instance.get_anonymously("/readyz").await.status, 200);
+    instance.store.stop_granting();
+    instance.get_anonymously("/readyz").await.assert_not_ready(&["shutting_down"]);
+    assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_closed_store_is_503_and_alive() {
     let instance = Instance::start().await;
     instance.store.close().await.unwrap();
     for (method, path) in [("GET", "/admin/keys"), ("POST", "/admin/keys"), ("GET", "/admin/account")] {
         instance.call(method, path, Body::empty()).await.assert_error(503, "ledger_unavailable");
     }
-    instance.get_anonymously("/readyz").await.assert_error(503, "ledger_unavailable");
+    instance.get_anonymously("/readyz").await.assert_not_ready(&["shutting_down", "ledger_unavailable"]);
     assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
 }

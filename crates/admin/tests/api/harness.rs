@@ -177,6 +177,16 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// Asserts that the instance is not ready, for exactly these reasons.
+    pub(crate) fn assert_not_ready(&self, codes: &[&str]) {
+        assert_eq!(self.status.as_u16(), 503, "{}", self.text);
+        let body = self.json();
+        let reasons = body["reasons"].as_array().expect("reasons");
+        let found: Vec<_> = reasons.iter().map(|reason| reason["code"].as_str().expect("a code")).collect();
+        assert_eq!(found, codes, "{}", self.text);
+        assert_eq!(body, json!({"status": "unavailable", "error": reasons[0], "reasons": reasons}));
+    }
+
     /// Asserts that this is an error of the documented shape and nothing else.
     pub(crate) fn assert_error(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);

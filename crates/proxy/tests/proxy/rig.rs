@@ -115,6 +115,7 @@ impl Rig {
             head_limits: till_proxy::HeadLimits::default(),
             in_flight_max: options.in_flight_max,
             log_requests: true,
+            tracing: None,
             trusted_proxies: options.trusted_proxies,
             proxy_protocol: options.proxy_protocol,
             clock: options.clock,
