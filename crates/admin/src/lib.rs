@@ -43,6 +43,7 @@ mod time_text;
 mod usage;
 
 pub use authenticate::{ClientAddr, PeerAddr, RequestId};
+pub use master_key_api::master_keys_json;
 pub use master_keys::{MakeMasterKey, MasterKeyState, MasterKeyStatus, MasterKeys, MasterKeysError};
 pub use router::{AdminSettings, AdminState, openapi, openapi_text, router};
 pub use time_text::rfc3339;
