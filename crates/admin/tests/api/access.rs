@@ -10,7 +10,11 @@ use till_store::NewAdminToken;
 
 use crate::harness::Instance;
 
-const NEEDS_TOKEN: [(&str, &str); 12] = [
+const NEEDS_TOKEN: [(&str, &str); 16] = [
+    ("GET", "/admin/master-keys"),
+    ("POST", "/admin/master-keys/rotate"),
+    ("POST", "/admin/master-keys/00000000/retire"),
+    ("POST", "/admin/backups"),
     ("GET", "/admin/keys"),
     ("POST", "/admin/keys"),
     ("GET", "/admin/keys/key_0000000000000000000000"),

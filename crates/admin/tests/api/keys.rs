@@ -92,7 +92,7 @@ async fn till_ac_sends_and_reads_exactly_this() {
         assert!(key["createdAt"].as_str().unwrap().ends_with('Z'));
         let expected = json!({
             "id": key["id"], "tenantId": "default", "provider": "openai", "origin": "https://api.openai.com",
-            "status": "active", "maxActivations": 50, "usedActivations": 0, "maxTokens": null, "usedTokens": 0,
+            "masterKey": instance.keys.master_key_id().to_string(), "status": "active", "maxActivations": 50, "usedActivations": 0, "maxTokens": null, "usedTokens": 0,
             "maxSpendCents": null, "usedSpendCents": 0, "maxSpendUsd": null, "usedSpendUsd": "0.00",
             "clamp": true, "dangerAllowUnbounded": false, "durability": "ahead", "scope": {}, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,
             "expiresAt": null, "notBefore": null, "activateBy": null, "idleExpirySeconds": null, "pausedAt": null,

@@ -11,5 +11,6 @@ mod harness;
 mod instance;
 mod keys;
 mod life;
+mod master_keys;
 mod secrets;
 mod usage;
