@@ -36,7 +36,7 @@ const ADMIN_TOKEN: &str = "adminToken";
         (name = "Admin tokens", description = "Who may call this API: roles, projects, networks, rotation."),
         (name = "Members", description = "People who administer, with a password for the dashboard."),
         (name = "Account", description = "Who one is, and totals."),
-        (name = "Instance", description = "The process, its store, its kill switch and its audit log."),
+        (name = "Instance", description = "The process, its store, its kill switch, its master keys and its audit log."),
         (name = "Watching", description = "Health, readiness and counters."),
         (name = "Documentation", description = "This documentation."),
     ),

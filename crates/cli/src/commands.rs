@@ -1,6 +1,7 @@
 //! What the commands do, one file per group.
 
 mod admin;
+mod backup;
 mod completions;
 mod config;
 mod holds;
@@ -9,7 +10,9 @@ mod key_explain;
 mod key_update;
 mod keys;
 mod kill_switch;
+mod master_key;
 mod prices;
+mod progress;
 mod providers;
 mod status;
 mod upstream_key;
@@ -79,6 +82,9 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         Command::Admin(AdminCommand::AcceptRollback { connection, output }) => {
             admin::accept_rollback(&connection, output, surroundings)
         }
+        Command::Backup(wanted) => backup::backup(&wanted, surroundings),
+        Command::Restore(wanted) => backup::put_back(&wanted, surroundings),
+        Command::MasterKey(command) => master_key::run(&command, surroundings),
         Command::Completions { shell } => completions::run(shell),
         Command::Version { output } => version::run(output),
     }

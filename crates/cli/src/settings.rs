@@ -32,7 +32,7 @@ use till_providers::{BaseUrl, Registry};
 use till_proxy::{AddressHeader, SampleRatio};
 use tracing_subscriber::filter::LevelFilter;
 
-pub(crate) use flags::{DirectoryFlags, SettingFlags};
+pub(crate) use flags::{DirectoryFlags, KeyFlags, PlaceFlags, SettingFlags};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use table::{Setting, TABLE};
 pub(crate) use value::{LogFormat, ProviderUrl};

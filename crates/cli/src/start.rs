@@ -29,9 +29,10 @@ use till_proxy::{
 use till_store::{OpenOptions, Store};
 use tokio::net::TcpListener;
 
-pub(crate) use master_key::{Keys, open as open_keys};
+pub(crate) use master_key::{kept as master_keys_kept, open as open_keys};
 pub(crate) use owner::replace as replace_owner_key;
 
+use self::master_key::Keys;
 use self::owner::OwnerKey;
 use self::signals::Signals;
 use crate::env::Surroundings;
@@ -137,19 +138,23 @@ async fn stop_cleanly(settings: &Settings, store: &Store, cut: usize) -> anyhow:
 
 /// Opens the store, making it if it is not there. It blocks, which is fine while nothing is served.
 fn open_store(settings: &Settings) -> anyhow::Result<Store> {
-    let options = OpenOptions {
+    Ok(Store::open(&open_options(settings))?)
+}
+
+/// Where the store is.
+pub(crate) fn open_options(settings: &Settings) -> OpenOptions {
+    OpenOptions {
         data_dir: settings.data.clone(),
         witness: settings.key_dir.join("witness"),
         version: VERSION.to_owned(),
         usage_retention: settings.usage_retention(),
-    };
-    Ok(Store::open(&options)?)
+    }
 }
 
 /// Opens the store of an instance that was started before.
 pub(crate) fn open_existing_store(settings: &Settings) -> anyhow::Result<Store> {
-    if !settings.data.is_dir() {
-        bail!("there is no data directory {}; give the right one with --data", settings.data.display());
+    if !till_store::database(&settings.data).exists() {
+        bail!("there is no database in {}; give the right one with --data", settings.data.display());
     }
     open_store(settings)
 }
@@ -278,7 +283,7 @@ fn warn_about(settings: &Settings, bound: SocketAddr) {
 }
 
 /// The time of the operating system.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

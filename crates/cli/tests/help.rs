@@ -40,6 +40,12 @@ const COMMANDS: &[&[&str]] = &[
     &["admin"],
     &["admin", "reset-owner"],
     &["admin", "accept-rollback"],
+    &["backup"],
+    &["restore"],
+    &["master-key"],
+    &["master-key", "list"],
+    &["master-key", "rotate"],
+    &["master-key", "retire"],
     &["completions"],
     &["version"],
 ];

@@ -60,8 +60,10 @@ pub use key::{
 pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};
 pub use restore::{Restored, restore};
-pub use stats::{ProviderUsage, StoreStats};
-pub use store::{OpenOptions, Store};
+pub use sqlite::SCHEMA_VERSION;
+pub use stats::ProviderUsage;
+pub use stats::StoreStats;
+pub use store::{OpenOptions, Store, database, store_is_open};
 pub use terms::KeyTerms;
 pub use usage_record::{
     OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,

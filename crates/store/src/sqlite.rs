@@ -57,6 +57,9 @@ use migration::{Refused, migrate};
 /// Name of the database in the data directory.
 pub(crate) const FILE_NAME: &str = "till.db";
 
+/// The newest schema that this program knows, and writes.
+pub const SCHEMA_VERSION: u32 = migration::NEWEST;
+
 /// How long to wait for a lock on the database. Only a checkpoint or a person with `sqlite3` takes one.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 

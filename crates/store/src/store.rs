@@ -37,7 +37,7 @@ use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
 use crate::restore;
-use crate::sqlite::SqliteBackend;
+use crate::sqlite::{FILE_NAME, SqliteBackend};
 use crate::start::start;
 use crate::stats::StoreStats;
 use crate::terms::KeyTerms;
@@ -118,6 +118,23 @@ impl Drop for Inner {
             let _ = writer.join();
         }
     }
+}
+
+/// Whether some process has the store of this data directory open.
+///
+/// # Errors
+/// The directory can't be used.
+pub fn store_is_open(data_dir: &Path) -> Result<bool, OpenError> {
+    match DirectoryLock::acquire(data_dir) {
+        Ok(_) => Ok(false),
+        Err(OpenError::AlreadyRunning { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The database of a data directory.
+pub fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE_NAME)
 }
 
 impl Store {

@@ -8,7 +8,11 @@ use till_core::token::mint_admin_token;
 
 use crate::harness::Instance;
 
-const NEEDS_TOKEN: [(&str, &str); 12] = [
+const NEEDS_TOKEN: [(&str, &str); 16] = [
+    ("GET", "/admin/master-keys"),
+    ("POST", "/admin/master-keys/rotate"),
+    ("POST", "/admin/master-keys/00000000/retire"),
+    ("POST", "/admin/backups"),
     ("GET", "/admin/keys"),
     ("POST", "/admin/keys"),
     ("GET", "/admin/keys/key_0000000000000000000000"),

@@ -12,6 +12,7 @@ mod instance;
 mod keys;
 mod life;
 mod login;
+mod master_keys;
 mod roles;
 mod secrets;
 mod usage;
