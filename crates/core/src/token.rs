@@ -19,6 +19,7 @@ use crate::secret::Secret;
 use crate::upstream::{Upstream, UpstreamKeyError, check_upstream_key};
 
 mod admin;
+mod audit_keys;
 mod checked_text;
 mod claim;
 mod contents;
@@ -33,6 +34,7 @@ mod tests;
 mod vectors;
 
 pub use admin::{ADMIN_TOKEN_PREFIX, AdminTokenError, admin_token_hash, check_admin_token, mint_admin_token};
+pub use audit_keys::AuditKeys;
 pub use claim::{ClaimId, ClaimSecret, NotAClaimId};
 pub use index_key::{IndexKey, WrapError, unwrap_index_key, wrap_index_key};
 pub use master_key::{MASTER_KEY_PREFIX, MasterKey, MasterKeyError, MasterKeyId};
@@ -157,6 +159,11 @@ impl KeyRing {
     /// The master key that new scoped keys are made under.
     pub fn master_key_id(&self) -> MasterKeyId {
         self.master.id()
+    }
+
+    /// The keys of the audit log.
+    pub fn audit_keys(&self) -> AuditKeys {
+        AuditKeys::derive(&self.index_key)
     }
 
     /// Makes a scoped key for `upstream`. `random_id` must be 16 fresh random bytes: they make the token's
