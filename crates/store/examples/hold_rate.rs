@@ -59,6 +59,7 @@ fn key_id(n: u64) -> KeyId {
 async fn create(store: Store, n: u64) {
     let key = NewKey {
         id: key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits: Limits {

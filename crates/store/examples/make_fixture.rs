@@ -21,6 +21,7 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
     };
     let key = NewKey {
         id: KeyId([n; 16]),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits,

@@ -16,6 +16,7 @@ use till_core::time::Timestamp;
 use till_core::token::ClaimId;
 
 use crate::admin_token::{AdminToken, NewAdminToken};
+use crate::audit_log::{AuditBackend, AuditReader, LogChange};
 use crate::claim::{Claim, NewClaim};
 use crate::error::StoreError;
 use crate::fence::Fence;
@@ -101,6 +102,8 @@ pub(crate) struct Batch {
     /// Written only if there is none.
     pub(crate) index_key: Option<Vec<u8>>,
     pub(crate) audit: Vec<AuditEntry>,
+    /// What else changes about the log.
+    pub(crate) log: LogChange,
     pub(crate) denials: Vec<DenialCount>,
     /// Activations per month, after-images.
     pub(crate) months: Vec<(Month, u128)>,
@@ -125,6 +128,7 @@ impl Batch {
             && self.admin_tokens.is_empty()
             && self.index_key.is_none()
             && self.audit.is_empty()
+            && self.log.is_empty()
             && self.instance.is_none();
         let has_calls = !self.accounts.is_empty()
             || !self.holds_changed.is_empty()
@@ -150,6 +154,7 @@ impl Batch {
             && self.admin_tokens.is_empty()
             && self.index_key.is_none()
             && self.audit.is_empty()
+            && self.log.is_empty()
             && self.denials.is_empty()
             && self.months.is_empty()
             && self.instance.is_none()
@@ -181,6 +186,7 @@ impl Batch {
         self.admin_tokens.clear();
         self.index_key = None;
         self.audit.clear();
+        self.log = LogChange::default();
         self.denials.clear();
         self.months.clear();
         self.instance = None;
@@ -190,7 +196,7 @@ impl Batch {
 }
 
 /// A durable place, used by the writer thread only.
-pub(crate) trait Backend: Send + 'static {
+pub(crate) trait Backend: AuditBackend + Send + 'static {
     /// The row about the store; `None` when it is new.
     fn instance(&mut self) -> Result<Option<Instance>, StoreError>;
 
@@ -274,7 +280,7 @@ pub(crate) trait Backend: Send + 'static {
 }
 
 /// Reads for the admin side, each of one committed state.
-pub(crate) trait Reader: Send + 'static {
+pub(crate) trait Reader: AuditReader + Send + 'static {
     /// With the status as of `now`.
     fn key_fetch(&mut self, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError>;
     /// With the status as of `now`.
@@ -286,7 +292,6 @@ pub(crate) trait Reader: Send + 'static {
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
     fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError>;
     fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError>;
-    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError>;
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError>;
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError>;

@@ -30,6 +30,7 @@ macro_rules! on_every_backend {
 }
 
 // After the macro, which they use.
+mod audit;
 mod claims;
 mod escrow;
 mod life;
@@ -76,6 +77,7 @@ pub(super) fn activations(limit: u64) -> Limits {
 pub(super) async fn create(store: &Store, n: u64, limits: Limits) -> KeyId {
     let key = NewKey {
         id: key_id(n),
+        fingerprint: None,
         provider: if n.is_multiple_of(2) { "openai" } else { "anthropic" }.into(),
         origin: "https://api.example.com".into(),
         limits,
@@ -250,6 +252,7 @@ async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
     let key = create(&store, 9, activations(1)).await;
     let again = NewKey {
         id: key,
+        fingerprint: None,
         provider: "x".into(),
         origin: "y".into(),
         limits: Limits::default(),
@@ -280,6 +283,7 @@ async fn a_scope_is_kept_with_its_key(place: &impl Place) {
     let free = create(&store, 1, activations(9)).await;
     let key = NewKey {
         id: key_id(2),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(9),

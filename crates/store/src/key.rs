@@ -70,6 +70,8 @@ impl Durability {
 pub struct NewKey {
     /// Public id, made from the token.
     pub id: KeyId,
+    /// SHA-256 of the token. It is not kept; the audit log has a keyed hash of it.
+    pub fingerprint: Option<[u8; 32]>,
     /// Id of the provider, such as `openai`.
     pub provider: String,
     /// Where its requests go. Shown to people; what counts is sealed in the token.

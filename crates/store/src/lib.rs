@@ -10,6 +10,7 @@
 
 mod admin_token;
 mod answer;
+mod audit_log;
 mod backend;
 mod claim;
 mod clock;
@@ -17,6 +18,7 @@ mod command;
 #[cfg(test)]
 mod conformance;
 mod denial_counts;
+mod denial_entries;
 mod denied_records;
 mod error;
 mod escrow;
@@ -44,6 +46,7 @@ mod witness;
 mod writer;
 
 pub use admin_token::{AdminToken, NewAdminToken};
+pub use audit_log::{AuditAction, AuditQuery, AuditState};
 pub use claim::{Claim, NewClaim};
 pub use error::{OpenError, StoreError};
 pub use fence::Fence;

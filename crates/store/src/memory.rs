@@ -1,5 +1,7 @@
 //! A backend in memory, for tests: it can fail a write, or write and then say that it failed.
 
+mod audit;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -51,6 +53,7 @@ pub(crate) struct Disk {
     pub(crate) holds: BTreeMap<HoldId, (OpenHold, bool)>,
     tokens: BTreeMap<String, (NewAdminToken, Timestamp)>,
     audit: Vec<AuditEntry>,
+    log: audit::DiskLog,
     pub(crate) denials: Vec<DenialCount>,
     months: BTreeMap<Month, u128>,
     pub(crate) usage: BTreeMap<u64, UsageRecord>,
@@ -274,6 +277,7 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
         disk.index_key.clone_from(&batch.index_key);
     }
     disk.audit.extend(batch.audit.iter().cloned());
+    audit::change(disk, &batch.log);
     for denial in &batch.denials {
         let same = |row: &&mut DenialCount| {
             (row.key, row.code, row.minute) == (denial.key, denial.code, denial.minute)
@@ -395,12 +399,6 @@ impl Reader for MemoryReader {
 
     fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError> {
         Ok(self.0.disk().tokens.contains_key(name))
-    }
-
-    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        let disk = self.0.disk();
-        let after = disk.audit.iter().filter(|entry| entry.seq > after_seq);
-        Ok(after.take(limit as usize).cloned().collect())
     }
 
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {

@@ -183,6 +183,7 @@ impl Verifier {
     /// Whether something is wrong and nothing that comes can change what that is.
     pub fn is_decided(&self) -> bool {
         self.fault.is_some()
+            || self.gap.as_ref().is_some_and(|gap| gap.found_again && gap.expected_after.is_some())
     }
 
     /// Takes the next record.

@@ -12,7 +12,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{IndexKey, hmac, token_fingerprint};
+use super::{ADMIN_TOKEN_PREFIX, IndexKey, admin_token_hash, hmac, token_fingerprint};
 use crate::audit::{AuditPublicKey, ChainHead, Checkpoint};
 use crate::time::Timestamp;
 
@@ -55,7 +55,17 @@ impl AuditKeys {
 
     /// What the log says in place of a scoped key or an admin token.
     pub fn token_hash(&self, token: &str) -> [u8; 32] {
-        hmac(&*self.hashing, &[b"token", &token_fingerprint(token)])
+        if token.starts_with(ADMIN_TOKEN_PREFIX) {
+            self.hash_of(&admin_token_hash(token))
+        } else {
+            self.hash_of(&token_fingerprint(token))
+        }
+    }
+
+    /// The same for a token of which only its hash is known: [`token_fingerprint`] of a scoped key,
+    /// [`admin_token_hash`] of an admin token.
+    pub fn hash_of(&self, hash: &[u8; 32]) -> [u8; 32] {
+        hmac(&*self.hashing, &[b"token", hash])
     }
 
     /// What the log says in place of the value of a setting: only whether it is the same as before.

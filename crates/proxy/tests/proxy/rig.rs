@@ -233,6 +233,7 @@ impl Rig {
         };
         let new = NewKey {
             id: minted.id,
+            fingerprint: None,
             provider: provider.id().to_owned(),
             origin,
             limits,

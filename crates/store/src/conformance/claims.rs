@@ -25,6 +25,7 @@ const ID: ClaimId = ClaimId([3; 16]);
 fn new_key(n: u64) -> NewKey {
     NewKey {
         id: key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(9),

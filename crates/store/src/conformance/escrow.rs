@@ -57,6 +57,7 @@ async fn create_with(store: &Store, key: NewKey) -> KeyId {
 fn busy_key(n: u64) -> NewKey {
     NewKey {
         id: key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(1_000_000),

@@ -49,6 +49,7 @@ fn expiring(millis: u64) -> Lifetime {
 async fn create_for(store: &Store, n: u64, limits: Limits, lifetime: Lifetime) -> KeyId {
     let key = NewKey {
         id: key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits,
@@ -360,6 +361,7 @@ async fn a_change_that_contradicts_itself_changes_nothing(place: &impl Place) {
 fn new_key(lifetime: Lifetime) -> NewKey {
     NewKey {
         id: key_id(1),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(1),

@@ -36,6 +36,14 @@ impl Writer {
             Action::FenceAccept => self.fence_accept(&actor),
             Action::KillSwitch { on, reason } => Ok(self.kill_switch(on, reason, &actor)),
             Action::HoldForgive(id) => self.hold_forgive(id, &actor),
+            Action::AuditSignWith(keys) => {
+                self.log.sign_with(*keys);
+                Ok(true)
+            }
+            Action::AuditSeal => {
+                self.log.want_seal();
+                Ok(true)
+            }
             Action::Audit { action, target, detail } => {
                 self.audit(&actor, &action, &target, detail);
                 Ok(true)
@@ -72,6 +80,9 @@ impl Writer {
         self.enliven(key.id, key.options, key.scope.clone());
         self.dirty.insert(id);
         let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "durability": key.options.durability.as_str(), "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime), "rate": key.options.rates});
+        if let Some(hash) = self.log.token_hash(key.fingerprint) {
+            detail["tokenHash"] = json!(hash);
+        }
         if !key.scope.is_empty() {
             detail["scope"] = json!(key.scope);
         }
@@ -138,8 +149,11 @@ impl Writer {
     }
 
     fn admin_token_put(&mut self, token: NewAdminToken, actor: &Actor) -> bool {
-        let detail = json!({"role": token.role}).to_string();
-        self.audit(actor, "admin_token.put", &token.name, detail);
+        let mut detail = json!({"role": token.role});
+        if let Some(hash) = self.log.token_hash(Some(token.hash)) {
+            detail["tokenHash"] = json!(hash);
+        }
+        self.audit(actor, "admin_token.put", &token.name, detail.to_string());
         self.batch.admin_tokens.push((token, self.now));
         true
     }

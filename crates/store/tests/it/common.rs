@@ -31,6 +31,7 @@ pub(crate) fn activations(limit: u64) -> Limits {
 pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
     let key = NewKey {
         id: key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits,

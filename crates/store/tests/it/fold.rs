@@ -56,6 +56,7 @@ async fn call(store: Store, caller: u64) {
 async fn create(store: Store, n: u64) {
     let key = NewKey {
         id: key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits: activations(1 << 40),
