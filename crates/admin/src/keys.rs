@@ -11,7 +11,7 @@ use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::Limits;
 use till_core::rate::Rates;
 use till_core::scope::Scope;
-use till_core::token::Minted;
+use till_core::token::{Minted, token_fingerprint};
 use till_core::upstream::Upstream;
 use till_providers::Provider;
 use till_providers::request::endpoints;
@@ -61,6 +61,7 @@ pub(crate) async fn key_create(
     let minted = mint(&shared, &upstream)?;
     let new_key = NewKey {
         id: minted.id,
+        fingerprint: minted.scoped_key.reveal_str().map(token_fingerprint),
         provider: upstream.provider,
         origin: upstream.origin,
         limits: wanted.limits,

@@ -35,8 +35,8 @@ use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch,
-    metrics, providers, usage,
+    account, audit, audit_checkpoints, audit_export, audit_find, claim, docs_page, health, holds, instance,
+    key_explain, keys, keys_revoke, kill_switch, metrics, providers, usage,
 };
 
 /// What the control plane works with.
@@ -201,6 +201,13 @@ fn plane(plane: Plane) -> Plane {
             kill_switch::kill_switch_set,
         )
         .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
+        .serve::<audit::__path_audit_show, _, _>(Token(AuditRead), audit::audit_show)
+        .serve::<audit_checkpoints::__path_audit_checkpoints, _, _>(
+            Token(AuditRead),
+            audit_checkpoints::audit_checkpoints,
+        )
+        .serve::<audit_export::__path_audit_export, _, _>(Token(AuditRead), audit_export::audit_export)
+        .serve::<audit_find::__path_audit_find, _, _>(Token(AuditRead), audit_find::audit_find)
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)
         .serve::<health::__path_readyz, _, _>(Open, health::readyz)

@@ -10,7 +10,7 @@ use till_store::NewAdminToken;
 
 use crate::harness::Instance;
 
-const NEEDS_TOKEN: [(&str, &str); 12] = [
+const NEEDS_TOKEN: [(&str, &str); 16] = [
     ("GET", "/admin/keys"),
     ("POST", "/admin/keys"),
     ("GET", "/admin/keys/key_0000000000000000000000"),
@@ -20,6 +20,10 @@ const NEEDS_TOKEN: [(&str, &str); 12] = [
     ("GET", "/admin/instance"),
     ("POST", "/admin/instance/accept-rollback"),
     ("GET", "/admin/audit"),
+    ("GET", "/admin/audit/1"),
+    ("GET", "/admin/audit/checkpoints"),
+    ("GET", "/admin/audit/export"),
+    ("POST", "/admin/audit/find"),
     ("GET", "/admin"),
     ("GET", "/admin/nothing"),
     ("PUT", "/admin/keys"),

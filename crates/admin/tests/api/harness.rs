@@ -54,11 +54,12 @@ impl Instance {
 
     pub(crate) async fn start_with(dir: TempDir, loopback: bool, key_lifetime_max: Option<Duration>) -> Self {
         let store = open(dir.path());
+        let keys = Arc::new(keyring(&store));
+        store.audit_sign_with(keys.audit_keys()).await.unwrap();
         let token = mint_admin_token([3; 32]).reveal_str().unwrap().to_owned();
         let owner =
             NewAdminToken { name: "owner".into(), role: "owner".into(), hash: admin_token_hash(&token) };
         store.admin_token_put(owner, &Actor::system()).await.unwrap();
-        let keys = Arc::new(keyring(&store));
         let broken = Arc::new(AtomicBool::new(false));
         let breaks = Arc::clone(&broken);
         let router = till_admin::router(AdminState {
