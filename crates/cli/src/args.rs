@@ -1,11 +1,13 @@
 //! The command line: what can be asked for. What is done about it is in `commands`.
 
+pub(crate) mod audit;
 pub(crate) mod life;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use audit::AuditCommand;
 use life::{KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
 
 use crate::settings::{DirectoryFlags, SettingFlags};
@@ -78,6 +80,13 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till kill-switch on --reason 'a key leaked'\n  till kill-switch status\n  till kill-switch off"
     )]
     KillSwitch(KillSwitchCommand),
+    /// Read, export and verify the audit log
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till audit list --action 'key.*' --from 7d\n  till audit export audit.jsonl\n  till audit verify audit.jsonl --public-key audit.pub"
+    )]
+    Audit(AuditCommand),
     /// Show how the server is doing
     #[command(
         after_help = "Examples:\n  till status\n  till status --url https://till.example.com --output json"

@@ -6,6 +6,7 @@
 //! printed is true when it is printed.
 
 mod address;
+mod configuration;
 mod control;
 mod master_key;
 mod open_files;
@@ -50,10 +51,15 @@ pub(crate) fn run(flags: &SettingFlags, surroundings: &Surroundings) -> anyhow::
         runtime.worker_threads(threads);
     }
     let runtime = runtime.enable_all().build().context("can't start the threads")?;
-    runtime.block_on(serve(&settings, inputs, surroundings))
+    runtime.block_on(serve(&settings, &written, inputs, surroundings))
 }
 
-async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings) -> anyhow::Result<()> {
+async fn serve(
+    settings: &Settings,
+    written: &Written,
+    inputs: Inputs,
+    surroundings: &Surroundings,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     open_files::raise_limit();
     let listener_tls = inputs.listener_tls.map(|config| Arc::new(ServerTls::new(config)));
@@ -62,6 +68,9 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     let store = open_store(settings)?;
     local_file::make_private_dir(&settings.key_dir)?;
     let keys = Arc::new(master_key::key_ring(settings, inputs.master_key, &store).await?);
+    // Before anything is entered that names a token.
+    let audit_keys = keys.audit_keys();
+    store.audit_sign_with(audit_keys.clone()).await.context("can't write the audit log")?;
     let listener = listen(settings.listen()).await?;
     let bound = listener.local_addr().context("can't tell the address of the listener")?;
     let url = address::public_url(bound, listener_tls.is_some());
@@ -69,13 +78,8 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     let instance = Instance { settings, store: store.clone(), keys, upstream_tls, url: url.clone(), bound };
     let proxy = instance.proxy(surroundings)?;
 
-    store
-        .audit_append(
-            "instance.start",
-            &url,
-            json!({"version": VERSION, "listen": bound.to_string()}),
-            &Actor::system(),
-        )
+    let started = json!({"version": VERSION, "listen": bound.to_string()});
+    configuration::enter_start(&store, &audit_keys, written, (settings, surroundings), &url, started)
         .await
         .context("can't write the audit log")?;
     address::write(&settings.data, &url)?;
@@ -83,7 +87,7 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     report_fence(&store);
     warn_about(settings, bound);
 
-    signals.reload_tls_on_hangup(settings, listener_tls.clone());
+    signals.reload_tls_on_hangup(settings, listener_tls.clone(), store.clone());
     let stop = signals.stop(store.clone());
     let report = proxy.serve(listener, listener_tls, stop, settings.shutdown_grace).await;
     stop_cleanly(settings, &store, report.cut).await
@@ -110,6 +114,7 @@ fn open_store(settings: &Settings) -> anyhow::Result<Store> {
         witness: settings.key_dir.join("witness"),
         version: VERSION.to_owned(),
         usage_retention: settings.usage_retention(),
+        audit_retention: settings.audit_retention(),
     };
     Ok(Store::open(&options)?)
 }
