@@ -83,7 +83,9 @@ macro_rules! fields {
                 match name {
                     $($name => {
                         let value: $type = text.parse().map_err(|_| RecordError::Spelling($name))?;
-                        if value.to_string() != text {
+                        // One spelling for each number.
+                        let again = value.to_string();
+                        if again != text {
                             return Err(RecordError::Spelling($name));
                         }
                         self.$field = Some(value);
