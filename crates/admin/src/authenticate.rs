@@ -15,13 +15,12 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
-use till_core::audit::{Actor, ActorKind};
+use till_core::audit::{Actor, ActorKind, to_hex};
 use till_core::role::Role;
 use till_core::scope::Network;
 use till_core::token::admin_token_hash;
 use till_store::{AdminToken, EntityKind, Kept, KeyRecord, Member, Project, Session};
 
-use crate::audit::hexadecimal;
 use crate::error::{ApiError, ErrorCode};
 use crate::password;
 use crate::permission::{Access, Permission, role_may};
@@ -383,7 +382,7 @@ async fn of_session(
         of_token(shared, token, credentials.ip).await?
     };
     let Some(who) = who else { return Ok(None) };
-    if credentials.csrf_hash.is_some_and(|hash| hexadecimal(&hash) != session.is.csrf) {
+    if credentials.csrf_hash.is_some_and(|hash| to_hex(&hash) != session.is.csrf) {
         shared.metrics.forbidden();
         let message = "a change by somebody who is signed in needs the header `x-till-csrf` with the word that signing in \
                        answered";

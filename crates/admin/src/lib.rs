@@ -10,6 +10,9 @@
 
 mod account;
 mod audit;
+mod audit_checkpoints;
+mod audit_export;
+mod audit_find;
 mod authenticate;
 mod backups;
 mod claim;

@@ -16,14 +16,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
-use till_core::audit::{Actor, ActorKind};
+use till_core::audit::{Actor, ActorKind, to_hex};
 use till_core::time::Timestamp;
 use till_core::token::admin_token_hash;
 use till_store::{AdminToken, EntityKind, Kept, Lookup, Member, Put, Session};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
-use crate::audit::hexadecimal;
 use crate::authenticate::{
     Caller, SESSION_COOKIE, Subject, Visitor, csrf_hash, needs_secure_cookie, of_member, of_token,
     session_hash,
@@ -271,12 +270,12 @@ async fn open(
     is_secure: bool,
 ) -> Result<Response, ApiError> {
     let store = &shared.state.store;
-    let (secret, word) = (hexadecimal(&random()?), hexadecimal(&random()?));
+    let (secret, word) = (to_hex(&random::<32>()?), to_hex(&random::<32>()?));
     let expires_at = Timestamp(store.now().0.saturating_add(SESSION_SECONDS * 1000));
     let is = Session {
         subject: who.id.clone(),
         stamp,
-        csrf: hexadecimal(&csrf_hash(word.as_bytes())),
+        csrf: to_hex(&csrf_hash(word.as_bytes())),
         expires_at: expires_at.0,
     };
     let lookups = Some(vec![Lookup { hash: session_hash(&secret), until: Some(expires_at) }]);

@@ -3,9 +3,9 @@
 
 use argon2::password_hash::SaltString;
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
+use till_core::audit::to_hex;
 use till_store::Member;
 
-use crate::audit::hexadecimal;
 use crate::authenticate::domain_hash;
 use crate::entity_json::random;
 use crate::error::{ApiError, ErrorCode};
@@ -57,7 +57,7 @@ pub(crate) async fn is_right(member: Option<&Member>, text: String) -> Result<bo
 /// What tells passwords apart without being one: sessions carry it.
 pub(crate) fn stamp(member: &Member) -> String {
     let password = member.password.as_deref().unwrap_or_default();
-    hexadecimal(&domain_hash(b"till/v1/password-stamp", password.as_bytes()))
+    to_hex(&domain_hash(b"till/v1/password-stamp", password.as_bytes()))
 }
 
 #[cfg(test)]

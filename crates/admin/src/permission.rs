@@ -11,6 +11,7 @@ use Role::{Admin, Auditor, Minter, Owner, Viewer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     AccountRead,
+    AuditExport,
     AuditRead,
     CredentialsRead,
     CredentialsWrite,
@@ -52,7 +53,7 @@ const READ_ALL: &[Role] = &[Owner, Admin, Auditor];
 const ADMINS: &[Role] = &[Owner, Admin];
 
 /// The table.
-pub(crate) const TABLE: [Row; 23] = [
+pub(crate) const TABLE: [Row; 24] = [
     row(Permission::SelfRead, "see who one is and what one may do", ALL, true),
     row(
         Permission::KeysRead,
@@ -97,7 +98,13 @@ pub(crate) const TABLE: [Row; 23] = [
         ADMINS,
         true,
     ),
-    row(Permission::AuditRead, "read, export and verify the audit log", READ_ALL, false),
+    row(Permission::AuditRead, "read the audit log, in a project what is about it", READ_ALL, true),
+    row(
+        Permission::AuditExport,
+        "export the whole audit log, its checkpoints, and look for a token in it",
+        READ_ALL,
+        false,
+    ),
     row(Permission::HoldsRead, "see what a crash left open", NO_MINTER, false),
     row(Permission::HoldsForgive, "give back what a crash left open", ADMINS, false),
     row(
@@ -134,6 +141,7 @@ impl Permission {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::AccountRead => "account.read",
+            Self::AuditExport => "audit.export",
             Self::AuditRead => "audit.read",
             Self::CredentialsRead => "credentials.read",
             Self::CredentialsWrite => "credentials.write",

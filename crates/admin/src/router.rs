@@ -37,8 +37,9 @@ use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, backups, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke,
-    kill_switch, login, master_key_api, members, metrics, projects, providers, tokens, usage, who,
+    account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, docs_page, health, holds,
+    instance, key_explain, keys, keys_revoke, kill_switch, login, master_key_api, members, metrics, projects,
+    providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -193,9 +194,9 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
-        AccountRead, AuditRead, BackupsWrite, HoldsForgive, HoldsRead, InstanceRead, InstanceWrite,
-        KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite, MembersRead, MembersWrite,
-        MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
+        AccountRead, AuditExport, AuditRead, BackupsWrite, HoldsForgive, HoldsRead, InstanceRead,
+        InstanceWrite, KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite, MembersRead,
+        MembersWrite, MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
     };
 
     plane
@@ -269,6 +270,13 @@ fn plane(plane: Plane) -> Plane {
         )
         .serve::<backups::__path_backup_note, _, _>(Token(BackupsWrite), backups::backup_note)
         .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
+        .serve::<audit::__path_audit_show, _, _>(Token(AuditRead), audit::audit_show)
+        .serve::<audit_checkpoints::__path_audit_checkpoints, _, _>(
+            Token(AuditExport),
+            audit_checkpoints::audit_checkpoints,
+        )
+        .serve::<audit_export::__path_audit_export, _, _>(Token(AuditExport), audit_export::audit_export)
+        .serve::<audit_find::__path_audit_find, _, _>(Token(AuditExport), audit_find::audit_find)
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)
         .serve::<health::__path_readyz, _, _>(Open, health::readyz)

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for. What is done about it is in `commands`.
 
+pub(crate) mod audit;
 pub(crate) mod keep;
 pub(crate) mod life;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use audit::AuditCommand;
 use keep::{BackupWanted, MasterKeyCommand, RestoreWanted};
 use life::{KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
 
@@ -80,6 +82,13 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till kill-switch on --reason 'a key leaked'\n  till kill-switch status\n  till kill-switch off"
     )]
     KillSwitch(KillSwitchCommand),
+    /// Read, export and verify the audit log
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till audit list --action 'key.*' --from 7d\n  till audit export audit.jsonl\n  till audit verify audit.jsonl --public-key audit.pub"
+    )]
+    Audit(AuditCommand),
     /// Show how the server is doing
     #[command(
         after_help = "Examples:\n  till status\n  till status --url https://till.example.com --output json"

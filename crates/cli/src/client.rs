@@ -1,6 +1,7 @@
 //! The commands' way to a running server: its admin API over HTTP.
 
 use std::fmt::Write as _;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 use till_core::secret::Secret;
 use ureq::Agent;
+use ureq::http::request::Builder;
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
@@ -56,6 +58,25 @@ impl Client {
         self.call(&Method::POST, path, body)
     }
 
+    /// A long answer, to be read as it comes, and how many entries it says that it has.
+    pub(crate) fn download(&self, path: &str) -> anyhow::Result<(Option<u64>, impl Read + use<>)> {
+        let request = self.request(&Method::GET, path)?.body(()).map_err(|_| self.not_a_url())?;
+        let patient = self
+            .agent
+            .configure_request(request)
+            .timeout_global(None)
+            .timeout_recv_response(Some(TIMEOUT))
+            .build();
+        let answer = self.agent.run(patient).map_err(|error| self.unreachable(&error))?;
+        if !answer.status().is_success() {
+            let status = answer.status();
+            return Err(self.read(answer).err().unwrap_or_else(|| anyhow!("the server answered {status}")));
+        }
+        let entries = answer.headers().get("x-till-audit-entries");
+        let entries = entries.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok((entries, answer.into_body().into_reader()))
+    }
+
     pub(crate) fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.call(&Method::PUT, path, Some(body))
     }
@@ -68,16 +89,20 @@ impl Client {
         self.call(&Method::DELETE, path, None)
     }
 
-    fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    fn request(&self, method: &Method, path: &str) -> anyhow::Result<Builder> {
         let admin_key = self
             .admin_key
             .reveal_str()
             .ok_or_else(|| Usage("the admin key has strange characters".into()))?;
-        let request = Request::builder()
+        Ok(Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base_url))
             .header("authorization", format!("Bearer {admin_key}"))
-            .header("accept", "application/json");
+            .header("accept", "application/json"))
+    }
+
+    fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let request = self.request(method, path)?;
         let answer = match body {
             Some(body) => {
                 let request = request.header("content-type", "application/json").body(body.to_string());

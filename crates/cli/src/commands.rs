@@ -1,6 +1,9 @@
 //! What the commands do, one file per group.
 
 mod admin;
+mod audit;
+mod audit_export;
+mod audit_verify;
 mod backup;
 mod completions;
 mod config;
@@ -65,6 +68,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
             prices::update(&file, &directories, output, surroundings)
         }
         Command::KillSwitch(command) => kill_switch::run(&command, surroundings),
+        Command::Audit(command) => audit::run(&command, surroundings),
         Command::Status { connection, output } => status::run(&connection, output, surroundings),
         Command::Providers(ProvidersCommand::List { output }) => providers::list(output, surroundings),
         Command::Providers(ProvidersCommand::Show { id, output }) => {

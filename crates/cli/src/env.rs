@@ -28,6 +28,7 @@ pub(crate) const CLIENT_HEADER_TIMEOUT: &str = "TILL_CLIENT_HEADER_TIMEOUT";
 pub(crate) const BUDGET_WAIT: &str = "TILL_BUDGET_WAIT";
 pub(crate) const KEY_LIFETIME_MAX: &str = "TILL_KEY_LIFETIME_MAX";
 pub(crate) const USAGE_RETENTION_DAYS: &str = "TILL_USAGE_RETENTION_DAYS";
+pub(crate) const AUDIT_RETENTION_DAYS: &str = "TILL_AUDIT_RETENTION_DAYS";
 pub(crate) const SHUTDOWN_GRACE: &str = "TILL_SHUTDOWN_GRACE";
 pub(crate) const HEADER_BYTES_MAX: &str = "TILL_HEADER_BYTES_MAX";
 pub(crate) const HEADER_COUNT_MAX: &str = "TILL_HEADER_COUNT_MAX";

@@ -66,6 +66,7 @@ pub(crate) struct Settings {
     pub(crate) budget_wait: Duration,
     pub(crate) key_lifetime_max: Option<Duration>,
     pub(crate) usage_retention_days: usize,
+    pub(crate) audit_retention_days: usize,
     pub(crate) shutdown_grace: Duration,
     pub(crate) header_bytes_max: usize,
     pub(crate) header_count_max: usize,
@@ -139,8 +140,12 @@ impl Settings {
 
     /// How long usage records are kept; `None` is for ever.
     pub(crate) fn usage_retention(&self) -> Option<Duration> {
-        let days = u64::try_from(self.usage_retention_days).expect("a small number");
-        (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
+        days(self.usage_retention_days)
+    }
+
+    /// How long entries of the audit log are kept; `None` is for ever.
+    pub(crate) fn audit_retention(&self) -> Option<Duration> {
+        days(self.audit_retention_days)
     }
 
     /// The address to listen on.
@@ -221,4 +226,10 @@ impl Settings {
             mistakes.extend(outcome.err().map(|error| Mistake::bare("provider-url", &error.to_string())));
         }
     }
+}
+
+/// So many days; none are for ever.
+fn days(count: usize) -> Option<Duration> {
+    let days = u64::try_from(count).expect("a small number");
+    (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
 }

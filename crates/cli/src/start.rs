@@ -6,6 +6,7 @@
 //! printed is true when it is printed.
 
 mod address;
+mod configuration;
 mod control;
 mod master_key;
 mod open_files;
@@ -55,10 +56,15 @@ pub(crate) fn run(flags: &SettingFlags, surroundings: &Surroundings) -> anyhow::
         runtime.worker_threads(threads);
     }
     let runtime = runtime.enable_all().build().context("can't start the threads")?;
-    runtime.block_on(serve(&settings, inputs, surroundings))
+    runtime.block_on(serve(&settings, &written, inputs, surroundings))
 }
 
-async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings) -> anyhow::Result<()> {
+async fn serve(
+    settings: &Settings,
+    written: &Written,
+    inputs: Inputs,
+    surroundings: &Surroundings,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     open_files::raise_limit();
     let listener_tls = inputs.listener_tls.map(|config| Arc::new(ServerTls::new(config)));
@@ -67,6 +73,9 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     let store = open_store(settings)?;
     local_file::make_private_dir(&settings.key_dir)?;
     let keys = master_key::open(settings, inputs.master_keys, &store).await?;
+    // Before anything is entered that names a token.
+    let audit_keys = keys.ring.audit_keys();
+    store.audit_sign_with(audit_keys.clone()).await.context("can't write the audit log")?;
     let listener = listen(settings.listen()).await?;
     let bound = listener.local_addr().context("can't tell the address of the listener")?;
     let url = address::public_url(bound, listener_tls.is_some());
@@ -83,13 +92,8 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     };
     let proxy = instance.proxy(surroundings)?;
 
-    store
-        .audit_append(
-            "instance.start",
-            &url,
-            json!({"version": VERSION, "listen": bound.to_string()}),
-            &Actor::system(),
-        )
+    let started = json!({"version": VERSION, "listen": bound.to_string()});
+    configuration::enter_start(&store, &audit_keys, written, (settings, surroundings), &url, started)
         .await
         .context("can't write the audit log")?;
     address::write(&settings.data, &url)?;
@@ -97,7 +101,7 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     report_fence(&store);
     warn_about(settings, bound);
 
-    signals.reload_tls_on_hangup(settings, listener_tls.clone());
+    signals.reload_tls_on_hangup(settings, listener_tls.clone(), store.clone());
     let stop = signals.stop(store.clone());
     let report = proxy.serve(listener, listener_tls, stop, settings.shutdown_grace).await;
     let stopped = stop_cleanly(settings, &store, report.cut).await;
@@ -148,6 +152,7 @@ pub(crate) fn open_options(settings: &Settings) -> OpenOptions {
         witness: settings.key_dir.join("witness"),
         version: VERSION.to_owned(),
         usage_retention: settings.usage_retention(),
+        audit_retention: settings.audit_retention(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::secret::Secret;
 use crate::upstream::{Upstream, UpstreamKeyError};
 
 mod admin;
+mod audit_keys;
 mod checked_text;
 mod claim;
 mod contents;
@@ -34,6 +35,7 @@ mod tests;
 mod vectors;
 
 pub use admin::{ADMIN_TOKEN_PREFIX, AdminTokenError, admin_token_hash, check_admin_token, mint_admin_token};
+pub use audit_keys::AuditKeys;
 pub use claim::{ClaimId, ClaimSecret, NotAClaimId};
 pub use index_key::{IndexKey, WrapError, index_key_wrapped_by, unwrap_index_key, wrap_index_key};
 pub use key_ring::{KeyRing, RetireError};

@@ -9,7 +9,7 @@ use till_core::demand::Demand;
 use till_core::key::KeyId;
 use till_core::ledger::HoldId;
 use till_core::limit::Units;
-use till_core::token::ClaimId;
+use till_core::token::{AuditKeys, ClaimId};
 use tokio::sync::oneshot;
 
 use crate::answer::Reply;
@@ -134,6 +134,10 @@ pub(crate) enum Action {
         reason: Option<String>,
     },
     HoldForgive(HoldId),
+    /// From now on the log is signed with these keys.
+    AuditSignWith(Box<AuditKeys>),
+    /// Signs where the log stands.
+    AuditSeal,
     /// Only an entry in the audit log.
     Audit {
         action: String,

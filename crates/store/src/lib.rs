@@ -9,6 +9,7 @@
 //! happens before anything is granted.
 
 mod answer;
+mod audit_log;
 mod backend;
 mod backup;
 mod claim;
@@ -17,6 +18,7 @@ mod command;
 #[cfg(test)]
 mod conformance;
 mod denial_counts;
+mod denial_entries;
 mod denied_records;
 mod entity;
 mod error;
@@ -45,6 +47,7 @@ mod usage_totals;
 mod witness;
 mod writer;
 
+pub use audit_log::{AuditAction, AuditQuery, AuditState};
 pub use backup::{BackupError, BackupInfo, Step, backup_make, backup_verify};
 pub use claim::{Claim, NewClaim};
 pub use entity::{

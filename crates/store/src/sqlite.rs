@@ -8,6 +8,7 @@
 //! it changed: in pieces when it is time or somebody is about to read, and at once with the first batch of another kind and
 //! whenever the file is opened. [`Fold`] is what is not in the tables yet. Everything else sees only the tables.
 
+mod audit;
 mod block;
 mod block_index;
 mod bytes;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use till_core::audit::{AuditEntry, ChainHead};
+use till_core::audit::ChainHead;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::limit::Units;
@@ -353,7 +354,7 @@ impl Backend for SqliteBackend {
     }
 
     fn audit_head(&mut self) -> Result<ChainHead, StoreError> {
-        self.file.run("read", read::audit_head)
+        self.file.run("read", audit::head)
     }
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
@@ -528,10 +529,6 @@ impl Reader for SqliteReader {
 
     fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
         self.run(|connection| entities::keys_of(connection, owner, id))
-    }
-
-    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.run(|connection| read::audit_list(connection, after_seq, limit))
     }
 
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {

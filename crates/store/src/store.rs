@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use till_core::audit::{Actor, AuditEntry};
+use till_core::audit::Actor;
 use till_core::demand::Demand;
 use till_core::denial::DenialCode;
 use till_core::key::{KeyId, KeyStatus};
@@ -56,6 +56,8 @@ pub struct OpenOptions {
     pub version: String,
     /// How long usage records are kept; `None` is for ever.
     pub usage_retention: Option<Duration>,
+    /// How long entries of the audit log are kept; `None` is for ever.
+    pub audit_retention: Option<Duration>,
 }
 
 /// How long usage records are kept if nobody says otherwise.
@@ -66,7 +68,13 @@ impl OpenOptions {
     pub fn new(data_dir: impl AsRef<Path>, version: impl Into<String>) -> Self {
         let data_dir = data_dir.as_ref().to_path_buf();
         let witness = data_dir.join("keys").join("witness");
-        Self { data_dir, witness, version: version.into(), usage_retention: Some(USAGE_RETENTION) }
+        Self {
+            data_dir,
+            witness,
+            version: version.into(),
+            usage_retention: Some(USAGE_RETENTION),
+            audit_retention: None,
+        }
     }
 }
 
@@ -80,6 +88,8 @@ pub(crate) struct Bounds {
     pub(crate) loaded_max: usize,
     /// Age of usage records.
     pub(crate) usage_retention: Option<Duration>,
+    /// Age of entries of the audit log.
+    pub(crate) audit_retention: Option<Duration>,
 }
 
 /// A cheap handle to the open store. When the last one is dropped the store is closed as by
@@ -151,7 +161,11 @@ impl Store {
         let lock = DirectoryLock::acquire(&options.data_dir)?;
         restore::finish(&options.data_dir)?;
         let backend = SqliteBackend::open(&options.data_dir)?;
-        let bounds = Bounds { loaded_max: LOADED_MAX, usage_retention: options.usage_retention };
+        let bounds = Bounds {
+            loaded_max: LOADED_MAX,
+            usage_retention: options.usage_retention,
+            audit_retention: options.audit_retention,
+        };
         Self::start(Box::new(backend), &options.witness, &options.version, bounds, Clock::system(), lock)
     }
 
@@ -172,7 +186,7 @@ impl Store {
             clock,
         ));
         let reader = Arc::new(Mutex::new(Some(started.backend.reader())));
-        let writer = Writer::new(started, Arc::clone(&shared), bounds.loaded_max, bounds.usage_retention);
+        let writer = Writer::new(started, Arc::clone(&shared), &bounds);
         let abandon = AbandonOnPanic(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("till-store".into()).spawn(move || {
             let abandon = abandon;
@@ -485,14 +499,6 @@ impl Store {
         if shared.denied_records.add(record) {
             shared.queue.nudge();
         }
-    }
-
-    /// Audit entries after number `after_seq`, oldest first.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    pub async fn audit_list(&self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read(move |reader| reader.audit_list(after_seq, limit)).await
     }
 
     /// Adds an entry to the audit log: a start, a stop, a change of configuration. No secrets.

@@ -15,6 +15,7 @@ mod ending;
 mod entities;
 mod escrow;
 mod kill;
+mod log;
 mod master_keys;
 mod recovery;
 mod retention;
@@ -50,12 +51,14 @@ use crate::key::{KeyOptions, KeyPlace};
 use crate::queue::Taken;
 use crate::start::{Started, raise};
 use crate::stats::count;
+use crate::store::Bounds;
 use crate::terms::KeyTerms;
 use crate::usage_record::UsageRecord;
 use crate::witness::Witness;
 use ceilings::{CeilingList, limits_of};
 use ending::{Ending, Ends};
 use escrow::{Extension, Pace};
+use log::Log;
 use retention::Retention;
 use waiting::Waiters;
 
@@ -148,6 +151,7 @@ pub(crate) struct Writer {
     /// Keys whose accounts changed, so that those who wait may be served.
     changed: IdSet<KeyId>,
     retention: Retention,
+    log: Log,
     ends: Ends,
     /// Keys whose change may or may not be on disk: their terms are read again.
     unsure: IdSet<KeyId>,
@@ -190,14 +194,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        started: Started,
-        shared: Arc<Shared>,
-        loaded_max: usize,
-        usage_retention: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn new(started: Started, shared: Arc<Shared>, bounds: &Bounds) -> Self {
+        let loaded_max = bounds.loaded_max;
         let now = shared.clock.now();
-        let Started { backend, witness, instance, ledger, head } = started;
+        let Started { backend, witness, instance, ledger, head, log } = started;
         Self {
             shared,
             backend,
@@ -224,7 +224,8 @@ impl Writer {
             waiters: 0,
             cleared: 0,
             changed: IdSet::default(),
-            retention: Retention::new(usage_retention),
+            retention: Retention::new(bounds.usage_retention),
+            log: Log::new(log, bounds.audit_retention),
             ends: Ends::default(),
             unsure: IdSet::default(),
             time_kept_at: None,
@@ -286,7 +287,8 @@ impl Writer {
         let end = self.ends.due(self.shared.clock.now());
         let (fold, tend) = (self.backend.fold_due(), self.tend_due());
         let retention = Some(self.retention.due());
-        [self.denials_due, self.retry_due, raise, retention, end, fold, tend].into_iter().flatten().min()
+        let log = self.log_due();
+        [self.denials_due, self.retry_due, raise, retention, end, fold, tend, log].into_iter().flatten().min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
@@ -318,7 +320,7 @@ impl Writer {
         self.escrow_for_the_busy();
         self.retry_due = (!self.retry.is_empty()).then(|| Instant::now() + RETRY_WAIT);
         self.shared.counters.waiting.set(self.waiters as u64);
-        match self.commit() {
+        match self.tend_log().and_then(|()| self.commit()) {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
         }
@@ -575,6 +577,7 @@ impl Writer {
             return self.fold_alone();
         }
         self.shared.denials.take(&mut self.batch.denials);
+        self.log.note_denials(&mut self.batch.denials);
         self.shared.denied_records.take(&mut self.denied);
         self.batch.usage.extend(self.denied.iter().cloned());
         self.denials_due = None;
@@ -712,6 +715,7 @@ impl Writer {
         if self.stale || !self.retry.is_empty() || self.denials_due.is_some() {
             self.run_batch(&mut Vec::new());
         }
+        self.end_log();
         self.recover()?;
         if !self.retry.is_empty() {
             return Err(StoreError::Invalid {

@@ -8,7 +8,7 @@ use till_core::token::mint_admin_token;
 
 use crate::harness::Instance;
 
-const NEEDS_TOKEN: [(&str, &str); 16] = [
+const NEEDS_TOKEN: [(&str, &str); 20] = [
     ("GET", "/admin/master-keys"),
     ("POST", "/admin/master-keys/rotate"),
     ("POST", "/admin/master-keys/00000000/retire"),
@@ -22,6 +22,10 @@ const NEEDS_TOKEN: [(&str, &str); 16] = [
     ("GET", "/admin/instance"),
     ("POST", "/admin/instance/accept-rollback"),
     ("GET", "/admin/audit"),
+    ("GET", "/admin/audit/1"),
+    ("GET", "/admin/audit/checkpoints"),
+    ("GET", "/admin/audit/export"),
+    ("POST", "/admin/audit/find"),
     ("GET", "/admin"),
     ("GET", "/admin/nothing"),
     ("PUT", "/admin/keys"),

@@ -80,11 +80,12 @@ impl Instance {
 
     pub(crate) async fn start_with(dir: TempDir, loopback: bool, key_lifetime_max: Option<Duration>) -> Self {
         let store = open(dir.path());
+        let keys = Arc::new(keyring(&store));
+        store.audit_sign_with(keys.audit_keys()).await.unwrap();
         let token = mint_admin_token([3; 32]).reveal_str().unwrap().to_owned();
         if store.entity_fetch::<AdminToken>("owner").await.unwrap().is_none() {
             put_token(&store, "owner", &token, Role::Owner, None).await;
         }
-        let keys = Arc::new(keyring(&store));
         store.index_key_put(keys.wrap_index_key(&MasterKey::from_bytes([7; 32]))).await.unwrap();
         let broken = Arc::new(AtomicBool::new(false));
         let breaks = Arc::clone(&broken);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is a failure that says where it is")]
 
 mod access;
+mod audit;
 mod bad_input;
 mod claim;
 mod document;

@@ -283,6 +283,17 @@ pub(crate) const TABLE: &[Setting] = &[
         },
     },
     Setting {
+        name: "audit-retention-days",
+        env: env::AUDIT_RETENTION_DAYS,
+        kind: Kind::Count { min: 0, max: 36_500 },
+        default: Fallback::Value("0"),
+        section: LIMITS,
+        help: "How many days entries of the audit log are kept; 0 keeps them for ever. What is older goes up to a signed checkpoint, so that the rest can still be verified.",
+        apply: |settings, text| {
+            value::count(text, 0, 36_500).map(|days| settings.audit_retention_days = days)
+        },
+    },
+    Setting {
         name: "shutdown-grace",
         env: env::SHUTDOWN_GRACE,
         kind: Kind::Duration,

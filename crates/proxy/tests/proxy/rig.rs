@@ -237,6 +237,7 @@ impl Rig {
             request: None,
             id: minted.id,
             master_key: None,
+            fingerprint: None,
             provider: provider.id().to_owned(),
             origin,
             limits,

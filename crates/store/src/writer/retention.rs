@@ -39,7 +39,11 @@ impl Writer {
         if self.retention.next > Instant::now() {
             return;
         }
-        let deleted = self.delete_old_records().max(self.delete_old_claims()).max(self.delete_old_sessions());
+        let deleted = self
+            .delete_old_records()
+            .max(self.delete_old_claims())
+            .max(self.delete_old_sessions())
+            .max(self.delete_what_is_logged(PIECE));
         // A full piece means that there may be more.
         let wait = if deleted < u64::from(PIECE) { EVERY } else { Duration::from_millis(50) };
         self.retention.next = Instant::now() + wait;
