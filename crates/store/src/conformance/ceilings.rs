@@ -61,6 +61,7 @@ fn new_key(n: u64, limits: Limits) -> NewKey {
         request: None,
         master_key: None,
         id: key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits,

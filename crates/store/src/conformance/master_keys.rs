@@ -29,6 +29,7 @@ async fn create_under(store: &Store, n: u64, master_key: MasterKeyId) -> Result<
         request: None,
         id: key_id(n),
         master_key: Some(master_key),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(5),
