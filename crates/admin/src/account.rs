@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
-use till_store::AccountSummary;
+use till_core::time::{Month, Timestamp};
+use till_store::{EntityQuery, Kept, Project, UsageFilter, UsageGroup};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
@@ -19,12 +20,12 @@ use crate::router::Shared;
 #[serde(rename_all = "camelCase")]
 #[schema(as = Account)]
 pub(crate) struct AccountJson {
-    /// `global`: the caller sees the whole instance.
+    /// `global`: the caller sees the whole instance; `tenant`: one project.
     #[schema(example = "global")]
     scope: String,
     /// The one project that the caller is bound to; null for a global caller.
-    #[schema(value_type = Option<Object>, required = true, example = json!(null))]
-    tenant: (),
+    #[schema(required = true, example = json!(null))]
+    tenant: Option<TenantJson>,
     /// Projects that the caller sees.
     #[schema(example = 1)]
     tenants: u64,
@@ -36,16 +37,16 @@ pub(crate) struct AccountJson {
     activations_used_this_month: u64,
 }
 
-impl From<AccountSummary> for AccountJson {
-    fn from(summary: AccountSummary) -> Self {
-        Self {
-            scope: "global".to_owned(),
-            tenant: (),
-            tenants: 1,
-            keys_used: summary.keys,
-            activations_used_this_month: summary.activations_this_month,
-        }
-    }
+/// The project that a caller is bound to.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Tenant)]
+pub(crate) struct TenantJson {
+    /// Its id.
+    #[schema(example = "search-team")]
+    id: String,
+    /// A name for people.
+    #[schema(example = "Search team")]
+    name: String,
 }
 
 /// Totals.
@@ -61,10 +62,42 @@ pub(crate) struct AccountAnswer {
     responses((status = 200, description = "Totals of the caller", body = AccountAnswer)))]
 pub(crate) async fn account_show(
     State(shared): State<Arc<Shared>>,
-    _caller: Caller,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Json<AccountAnswer>, ApiError> {
     query::none(&uri)?;
-    let summary = shared.state.store.account_summary().await?;
-    Ok(Json(AccountAnswer { account: summary.into() }))
+    let store = &shared.state.store;
+    let account = match caller.project() {
+        None => {
+            let summary = store.account_summary().await?;
+            let projects: Vec<Kept<Project>> = store.entity_list(EntityQuery::default()).await?;
+            AccountJson {
+                scope: "global".to_owned(),
+                tenant: None,
+                tenants: projects.len() as u64,
+                keys_used: summary.keys,
+                activations_used_this_month: summary.activations_this_month,
+            }
+        }
+        Some(id) => {
+            let project: Option<Kept<Project>> = store.entity_fetch(id).await?;
+            let keys = store.project_keys(id).await?;
+            let (first, _) = Month::of(store.now()).days();
+            let filter = UsageFilter {
+                keys: Some(Arc::new(keys.iter().copied().collect())),
+                since: Some(Timestamp(first * 86_400_000)),
+                ..UsageFilter::default()
+            };
+            let sums = store.usage_sum(UsageGroup::default(), filter).await?;
+            let name = project.map_or_else(|| id.to_owned(), |project| project.is.name);
+            AccountJson {
+                scope: "tenant".to_owned(),
+                tenant: Some(TenantJson { id: id.to_owned(), name }),
+                tenants: 1,
+                keys_used: keys.len() as u64,
+                activations_used_this_month: sums.first().map_or(0, |sum| sum.charged.activations),
+            }
+        }
+    };
+    Ok(Json(AccountAnswer { account }))
 }

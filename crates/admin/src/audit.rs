@@ -89,7 +89,7 @@ impl From<AuditEntry> for AuditEntryJson {
     }
 }
 
-fn hexadecimal(hash: &AuditHash) -> String {
+pub(crate) fn hexadecimal(hash: &AuditHash) -> String {
     hash.iter().fold(String::with_capacity(2 * hash.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes everything");
         text

@@ -14,10 +14,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
 use till_core::audit::{Actor, ActorKind};
+use till_core::role::Role;
+use till_core::scope::Network;
 use till_core::token::admin_token_hash;
+use till_store::{AdminToken, EntityKind, Kept, KeyRecord, Member, Project, Session};
 
+use crate::audit::hexadecimal;
 use crate::error::{ApiError, ErrorCode};
+use crate::password;
 use crate::permission::{Access, Permission, role_may};
 use crate::router::Shared;
 
@@ -40,14 +46,94 @@ pub(crate) const REQUEST_ID_HEADER: &str = "x-till-request-id";
 /// Longest request id that is taken from a header.
 const REQUEST_ID_MAX: usize = 128;
 
-/// Whoever passed [`gate`]. Handlers that change something demand it; only this file can make one.
+/// Whoever passed [`gate`]. Handlers demand it; only this file can make one.
 #[derive(Clone)]
-pub(crate) struct Caller(Actor);
+pub(crate) struct Caller(Arc<Identity>);
+
+struct Identity {
+    actor: Actor,
+    role: Role,
+    /// `None` is everywhere.
+    project: Option<String>,
+    /// Whose rules count for the keys that they make.
+    maker: String,
+    name: String,
+    session: Option<String>,
+}
 
 impl Caller {
+    /// The session by which they came, if they are signed in.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.0.session.as_deref()
+    }
+
     /// As the audit log knows them.
     pub(crate) fn actor(&self) -> &Actor {
-        &self.0
+        &self.0.actor
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.0.role
+    }
+
+    /// A name for people.
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The project that they are bound to; `None` is everywhere.
+    pub(crate) fn project(&self) -> Option<&str> {
+        self.0.project.as_deref()
+    }
+
+    /// Whose rules count for the keys that they make: a member or an admin token.
+    pub(crate) fn maker(&self) -> &str {
+        &self.0.maker
+    }
+
+    /// Whether what belongs to this project is there for them.
+    pub(crate) fn sees(&self, project: &str) -> bool {
+        self.project().is_none_or(|own| own == project)
+    }
+
+    /// As [`Caller::sees`], for what may belong to the whole instance: that is not there for who is bound.
+    pub(crate) fn sees_bound(&self, project: Option<&str>) -> bool {
+        self.project().is_none_or(|own| project == Some(own))
+    }
+
+    /// The project of something that they make: the one they name, or their own.
+    ///
+    /// # Errors
+    /// They are bound to another one.
+    pub(crate) fn project_for(&self, named: Option<String>) -> Result<Option<String>, ApiError> {
+        match (named, self.project()) {
+            (None, own) => Ok(own.map(str::to_owned)),
+            (Some(named), own) if own.is_none_or(|own| own == named) => Ok(Some(named)),
+            // The same as for one that does not exist.
+            (Some(_), _) => Err(ApiError::new(ErrorCode::NotAllowed, "`project` is none that there is")),
+        }
+    }
+
+    /// Whether they may change or end a key: a minter only those that it made.
+    pub(crate) fn may_change(&self, key: &KeyRecord) -> Result<(), ApiError> {
+        if self.role() != Role::Minter || key.place.maker.as_deref() == Some(self.maker()) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            ErrorCode::Forbidden,
+            "a minter changes and revokes the keys that it made, no others",
+        ))
+    }
+
+    /// Whether they may hand out, take away or change somebody of this role.
+    ///
+    /// # Errors
+    /// It is above their own.
+    pub(crate) fn may_grant(&self, role: Role) -> Result<Role, ApiError> {
+        if role <= self.role() {
+            return Ok(role);
+        }
+        Err(ApiError::new(ErrorCode::Forbidden, "this role is above your own"))
     }
 }
 
@@ -62,12 +148,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// Whoever sent a request that needs no token, as the audit log knows them.
 #[derive(Clone)]
-pub(crate) struct Visitor(Actor);
+pub(crate) struct Visitor(Actor, Option<IpAddr>);
 
 impl Visitor {
     /// As the audit log knows them: not by name, but by address.
     pub(crate) fn actor(&self) -> &Actor {
         &self.0
+    }
+
+    /// Their address, where that can be told.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.1
     }
 }
 
@@ -84,12 +175,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
     let needed = match access(&shared, &request) {
         Access::Open => {
-            let visitor = Visitor(Actor {
+            let actor = Actor {
                 kind: ActorKind::System,
                 id: "anonymous".into(),
                 address: address(&request),
                 request_id: request_id(&request),
-            });
+            };
+            let visitor = Visitor(actor, client_ip(&request));
             request.extensions_mut().insert(visitor);
             return next.run(request).await;
         }
@@ -101,7 +193,7 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request
         Access::Page(permission) | Access::Token(permission) => permission,
     };
     let credentials = Credentials::of(&request);
-    match authenticate(&shared, credentials, needed).await {
+    match authenticate(&shared, credentials).await.and_then(|caller| permit(&shared, caller, needed)) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -129,18 +221,38 @@ fn access(shared: &Shared, request: &Request) -> Access {
 struct Credentials {
     /// Made also for an absent or malformed token, so that all refusals take the same time.
     token_hash: [u8; 32],
+    /// Of the session cookie, where there is one and no token.
+    session_hash: Option<[u8; 32]>,
+    /// Of the word that a session has to carry where it changes something; `None` where it reads.
+    csrf_hash: Option<[u8; 32]>,
     address: Option<String>,
+    ip: Option<IpAddr>,
     request_id: Option<String>,
 }
 
 impl Credentials {
     fn of(request: &Request) -> Self {
+        let headers = request.headers();
+        let cookie = session_cookie(headers).filter(|_| !headers.contains_key(header::AUTHORIZATION));
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let csrf = headers.get(CSRF_HEADER).map_or(&b""[..], |value| value.as_bytes());
         Self {
-            token_hash: admin_token_hash(bearer(request.headers()).unwrap_or_default()),
+            token_hash: admin_token_hash(bearer(headers).unwrap_or_default()),
+            session_hash: cookie.map(session_hash),
+            csrf_hash: (!is_read).then(|| csrf_hash(csrf)),
             address: address(request),
+            ip: client_ip(request),
             request_id: request_id(request),
         }
     }
+}
+
+/// The address of whoever sent a request, where that can be told.
+fn client_ip(request: &Request) -> Option<IpAddr> {
+    let client = request.extensions().get::<ClientAddr>().map(|client| client.0);
+    client
+        .or_else(|| request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip()))
+        .map(|ip| ip.to_canonical())
 }
 
 /// Where a request came from, for the audit log.
@@ -152,25 +264,192 @@ fn address(request: &Request) -> Option<String> {
     behind_proxy.map(|client| client.to_string()).or_else(|| peer.map(|peer| peer.to_string()))
 }
 
-async fn authenticate(
-    shared: &Shared,
-    credentials: Credentials,
-    needed: Permission,
-) -> Result<Caller, ApiError> {
-    let Some(token) = shared.state.store.admin_token_fetch(credentials.token_hash).await? else {
+/// Who is asking.
+async fn authenticate(shared: &Shared, credentials: Credentials) -> Result<Caller, ApiError> {
+    let store = &shared.state.store;
+    let who = match credentials.session_hash {
+        None => {
+            let token: Option<Kept<AdminToken>> = store.entity_find(credentials.token_hash).await?;
+            of_token(shared, token, credentials.ip).await?
+        }
+        Some(hash) => of_session(shared, hash, &credentials).await?,
+    };
+    let Some(Subject { id, name, role, project, maker, session }) = who else {
         shared.metrics.unauthorized();
         return Err(ApiError::plain(ErrorCode::Unauthorized));
     };
-    if !role_may(&token.role, needed) {
-        shared.metrics.forbidden();
-        return Err(ApiError::plain(ErrorCode::Forbidden));
-    }
-    Ok(Caller(Actor {
+    let actor = Actor {
         kind: ActorKind::Admin,
-        id: token.name,
+        id,
         address: credentials.address,
         request_id: credentials.request_id,
-    }))
+    };
+    Ok(Caller(Arc::new(Identity { actor, role, project, maker, name, session })))
+}
+
+/// Somebody who is known.
+pub(crate) struct Subject {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) project: Option<String>,
+    pub(crate) maker: String,
+    /// The session by which they came.
+    pub(crate) session: Option<String>,
+}
+
+/// Who an admin token stands for; `None` when it may do nothing (any more).
+///
+/// # Errors
+/// It may not be used from there, or the store can't be read.
+pub(crate) async fn of_token(
+    shared: &Shared,
+    token: Option<Kept<AdminToken>>,
+    ip: Option<IpAddr>,
+) -> Result<Option<Subject>, ApiError> {
+    let store = &shared.state.store;
+    let is_alive = |token: &Kept<AdminToken>| {
+        token.ended_at.is_none() && token.is.expires_at.is_none_or(|end| end > store.now().0)
+    };
+    let Some(token) = token.filter(is_alive) else { return Ok(None) };
+    let comes_from =
+        |networks: &Vec<Network>| ip.is_some_and(|ip| networks.iter().any(|network| network.contains(ip)));
+    if !token.is.networks.as_ref().is_none_or(comes_from) {
+        // It is told what is wrong: whoever has it should know, and a thief learns nothing that helps.
+        shared.metrics.forbidden();
+        let message = "this admin token may not be used from this network";
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
+    }
+    let AdminToken { name, mut role, mut project, member, .. } = token.is;
+    let mut maker = token.id.clone();
+    if let Some(id) = member {
+        // Nobody can do more by a token than by themselves.
+        let member: Option<Kept<Member>> = store.entity_fetch(&id).await?;
+        let Some(member) = member.filter(|member| member.ended_at.is_none()) else { return Ok(None) };
+        role = role.min(member.is.role);
+        if member.is.project.is_some() && project != member.is.project {
+            if project.is_some() {
+                return Ok(None);
+            }
+            project = member.is.project;
+        }
+        maker = id;
+    }
+    if !is_project_alive(shared, project.as_deref()).await? {
+        return Ok(None);
+    }
+    shared.note_use(EntityKind::Token, &token.id, token.used_at);
+    Ok(Some(Subject { id: token.id, name, role, project, maker, session: None }))
+}
+
+/// Who a member is; `None` when they may do nothing (any more).
+pub(crate) async fn of_member(
+    shared: &Shared,
+    member: Option<Kept<Member>>,
+) -> Result<Option<Subject>, ApiError> {
+    let Some(member) = member.filter(|member| member.ended_at.is_none()) else { return Ok(None) };
+    let Member { login, name, role, project, .. } = member.is;
+    if !is_project_alive(shared, project.as_deref()).await? {
+        return Ok(None);
+    }
+    shared.note_use(EntityKind::Member, &member.id, member.used_at);
+    let name = if name.is_empty() { login } else { name };
+    Ok(Some(Subject { maker: member.id.clone(), id: member.id, name, role, project, session: None }))
+}
+
+async fn is_project_alive(shared: &Shared, project: Option<&str>) -> Result<bool, ApiError> {
+    let Some(id) = project else { return Ok(true) };
+    let project: Option<Kept<Project>> = shared.state.store.entity_fetch(id).await?;
+    Ok(project.is_some_and(|project| project.ended_at.is_none()))
+}
+
+/// Who is signed in. What changes something has to carry the word that only the page knows.
+async fn of_session(
+    shared: &Shared,
+    hash: [u8; 32],
+    credentials: &Credentials,
+) -> Result<Option<Subject>, ApiError> {
+    let store = &shared.state.store;
+    let session: Option<Kept<Session>> = store.entity_find(hash).await?;
+    let Some(session) = session.filter(|session| session.is.expires_at > store.now().0) else {
+        return Ok(None);
+    };
+    let who = if session.is.subject.starts_with(MEMBER_PREFIX) {
+        let member: Option<Kept<Member>> = store.entity_fetch(&session.is.subject).await?;
+        let is_of_password = |member: &Kept<Member>| password::stamp(&member.is) == session.is.stamp;
+        of_member(shared, member.filter(is_of_password)).await?
+    } else {
+        let token = store.entity_fetch(&session.is.subject).await?;
+        of_token(shared, token, credentials.ip).await?
+    };
+    let Some(who) = who else { return Ok(None) };
+    if credentials.csrf_hash.is_some_and(|hash| hexadecimal(&hash) != session.is.csrf) {
+        shared.metrics.forbidden();
+        let message = "a change by somebody who is signed in needs the header `x-till-csrf` with the word that signing in \
+                       answered";
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
+    }
+    Ok(Some(Subject { session: Some(session.id), ..who }))
+}
+
+/// What ids of members begin with.
+pub(crate) const MEMBER_PREFIX: &str = "mem_";
+
+/// Name of the cookie of a session.
+pub(crate) const SESSION_COOKIE: &str = "till_session";
+
+/// The header that a change by somebody who is signed in has to carry.
+const CSRF_HEADER: &str = "x-till-csrf";
+
+/// What finds a session.
+pub(crate) fn session_hash(secret: &str) -> [u8; 32] {
+    domain_hash(b"till/v1/session", secret.as_bytes())
+}
+
+/// What is kept of the word that changes have to carry.
+pub(crate) fn csrf_hash(word: &[u8]) -> [u8; 32] {
+    domain_hash(b"till/v1/csrf", word)
+}
+
+/// SHA-256 of a text, told apart from other uses of it.
+pub(crate) fn domain_hash(domain: &[u8], text: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(domain);
+    hash.update([0]);
+    hash.update(text);
+    hash.finalize().into()
+}
+
+/// The one session cookie of a request (RFC 6265 section 5.4), if there is exactly one.
+fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut found = pairs.filter(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value);
+    match (found.next(), found.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// Where it goes in clear text, a browser would not send a `Secure` cookie: on this machine alone that may be.
+pub(crate) fn needs_secure_cookie(shared: &Shared, headers: &HeaderMap, uri_host: Option<&str>) -> bool {
+    let settings = &shared.state.settings;
+    !(settings.loopback && settings.public_url.starts_with("http://") && is_local(headers, uri_host))
+}
+
+/// Whether they may do what they ask for.
+fn permit(shared: &Shared, caller: Caller, needed: Permission) -> Result<Caller, ApiError> {
+    if role_may(caller.role(), caller.project().is_some(), needed) {
+        return Ok(caller);
+    }
+    shared.metrics.forbidden();
+    let bound = if caller.project().is_some() { " in one project" } else { "" };
+    let message = format!(
+        "this needs the permission {}, which the role {}{bound} does not have; docs/administration.md lists who has it",
+        needed.as_str(),
+        caller.role()
+    );
+    Err(ApiError::new(ErrorCode::Forbidden, message))
 }
 
 /// The token of the one `Authorization: Bearer` header, if there is exactly one.

@@ -33,10 +33,16 @@ pub(crate) enum ErrorCode {
     InternalError,
     LedgerUnavailable,
     InstanceFenced,
+    NotAllowed,
+    Changed,
+    IdempotencyMismatch,
+    LoginFailed,
+    TooManyAttempts,
+    ShuttingDown,
 }
 
 impl ErrorCode {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::InvalidField,
@@ -56,6 +62,12 @@ impl ErrorCode {
         Self::InternalError,
         Self::LedgerUnavailable,
         Self::InstanceFenced,
+        Self::NotAllowed,
+        Self::Changed,
+        Self::IdempotencyMismatch,
+        Self::LoginFailed,
+        Self::TooManyAttempts,
+        Self::ShuttingDown,
     ];
 
     /// The stable code.
@@ -148,6 +160,31 @@ impl ErrorCode {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "A defect in till. The log has more under the same request id.",
             ),
+            Self::NotAllowed => (
+                "not_allowed",
+                StatusCode::FORBIDDEN,
+                "A rule of the project, of the upstream credential or of whoever asks says no. The message names the rule.",
+            ),
+            Self::Changed => (
+                "changed",
+                StatusCode::PRECONDITION_FAILED,
+                "It was changed since the version that `If-Match` names. Nothing was done: read it again.",
+            ),
+            Self::LoginFailed => (
+                "login_failed",
+                StatusCode::UNAUTHORIZED,
+                "The login or the password is wrong, or nobody may sign in by it.",
+            ),
+            Self::TooManyAttempts => (
+                "too_many_attempts",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Signing in failed too often, for this login or from this address. Wait some minutes.",
+            ),
+            Self::IdempotencyMismatch => (
+                "idempotency_mismatch",
+                StatusCode::CONFLICT,
+                "This `Idempotency-Key` was used with another request.",
+            ),
             Self::LedgerUnavailable => (
                 "ledger_unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -157,6 +194,11 @@ impl ErrorCode {
                 "instance_fenced",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The store was put back from an older copy; all keys are refused until an admin accepts that.",
+            ),
+            Self::ShuttingDown => (
+                "shutting_down",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The process stops: calls under way may end, nothing new begins.",
             ),
         }
     }
@@ -193,15 +235,32 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     /// The operator reads the cause in the log; the caller only learns that it did not work.
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %error, "the store refused an admin request");
-        Self::plain(ErrorCode::LedgerUnavailable)
+        match error {
+            StoreError::Changed => Self::plain(ErrorCode::Changed),
+            StoreError::Missing => Self::plain(ErrorCode::NotFound),
+            StoreError::Conflict { .. } => Self::new(
+                ErrorCode::Conflict,
+                "the id or the name is taken; ids of what was ended are not used again",
+            ),
+            StoreError::NotAllowed { reason } => Self::new(ErrorCode::NotAllowed, reason),
+            error => {
+                tracing::error!(error = %error, "the store refused an admin request");
+                Self::plain(ErrorCode::LedgerUnavailable)
+            }
+        }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
-        let body =
-            ErrorBody { error: ErrorJson { code: self.code.as_str().to_owned(), message: self.message } };
+        let code = self.code.as_str();
+        let body = ErrorBody {
+            error: ErrorJson { code: code.to_owned(), message: self.message.clone() },
+            r#type: format!("urn:till:error:{code}"),
+            title: self.code.meaning().to_owned(),
+            status: self.code.status().as_u16(),
+            detail: self.message,
+        };
         let mut response = (self.code.status(), axum::Json(body)).into_response();
         if self.code == ErrorCode::Unauthorized {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -210,16 +269,54 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// An instance that can't serve, with every reason. There is at least one.
+#[derive(Debug)]
+pub(crate) struct NotReady(pub(crate) Vec<ApiError>);
+
+impl IntoResponse for NotReady {
+    fn into_response(self) -> Response<Body> {
+        let reasons: Vec<ErrorJson> = self.0.into_iter().map(ErrorJson::from).collect();
+        let error = reasons.first().cloned().expect("there is a reason");
+        let body = NotReadyBody { status: "unavailable".to_owned(), error, reasons };
+        (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
+    }
+}
+
+/// Why an instance can't serve.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotReady)]
+pub(crate) struct NotReadyBody {
+    /// Always `unavailable`.
+    #[schema(example = "unavailable")]
+    status: String,
+    /// The first of the reasons, where all errors have theirs.
+    error: ErrorJson,
+    /// All of them.
+    reasons: Vec<ErrorJson>,
+}
+
 /// What every answer with a status of 400 and above looks like.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Error)]
 pub(crate) struct ErrorBody {
     /// The error.
     error: ErrorJson,
+    /// The code as a URI: this and what follows is what RFC 9457 has.
+    #[schema(example = "urn:till:error:unsupported_field")]
+    r#type: String,
+    /// What the code means.
+    #[schema(example = "A field that is known but not enforced by this version.")]
+    title: String,
+    /// The status of the answer.
+    #[schema(example = 400)]
+    status: u16,
+    /// The same as `error.message`.
+    #[schema(example = "`scope` is not enforced by this version of till, so it is refused")]
+    detail: String,
 }
 
 /// A stable code and a sentence for people.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ErrorDetail)]
 struct ErrorJson {
     /// One of the codes listed in this documentation.
@@ -228,6 +325,12 @@ struct ErrorJson {
     /// What is wrong and what to do. It never repeats a value that was sent.
     #[schema(example = "`scope` is not enforced by this version of till, so it is refused")]
     message: String,
+}
+
+impl From<ApiError> for ErrorJson {
+    fn from(error: ApiError) -> Self {
+        Self { code: error.code.as_str().to_owned(), message: error.message }
+    }
 }
 
 #[cfg(test)]

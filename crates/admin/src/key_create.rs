@@ -24,8 +24,9 @@ use crate::key_rate::{self, RateBody};
 use crate::scope_json::{ScopeBody, ScopeWanted};
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 20] = [
+pub(crate) const SUPPORTED: [&str; 21] = [
     "provider",
+    "project",
     "upstream_key",
     "max_activations",
     "max_tokens",
@@ -48,7 +49,7 @@ pub(crate) const SUPPORTED: [&str; 20] = [
 ];
 
 /// Fields that are known, and refused with a value until something enforces them.
-pub(crate) const UNSUPPORTED: [&str; 3] = ["upstream_ref", "upstream", "project"];
+pub(crate) const UNSUPPORTED: [&str; 2] = ["upstream_ref", "upstream"];
 
 /// Largest `metadata`, in bytes of compact JSON.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
@@ -61,7 +62,7 @@ const NAME_CHARS_MAX: usize = 256;
 
 /// What to mint: at least one limit. Each field may also be spelled in camelCase.
 ///
-/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `upstream_ref`, `upstream`, `project`.
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `upstream_ref`, `upstream`.
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +72,9 @@ pub(crate) struct KeyCreateBody {
     /// Id of a provider from `GET /admin/providers`.
     #[schema(example = "openai")]
     provider: String,
+    /// The project that it belongs to; that of whoever makes it, or `default`, if absent.
+    #[schema(example = "search-team")]
+    project: Option<String>,
     /// The real key. It is sealed into the scoped key and stored nowhere. Visible ASCII characters only.
     #[schema(
         example = "sk-proj-your-real-key",
@@ -142,6 +146,7 @@ pub(crate) struct KeyCreateBody {
 /// A checked body.
 pub(crate) struct KeyCreate {
     pub(crate) provider: String,
+    pub(crate) project: Option<String>,
     pub(crate) upstream_key: Secret,
     pub(crate) limits: Limits,
     pub(crate) options: KeyOptions,
@@ -160,6 +165,7 @@ impl KeyCreate {
             unsupported(&mut fields, name)?;
         }
         let provider = fields.take("provider")?;
+        let project = fields.take("project")?;
         let upstream_key = fields.take("upstream_key")?;
         let activations = fields.take("max_activations")?;
         let tokens = fields.take("max_tokens")?;
@@ -179,6 +185,7 @@ impl KeyCreate {
         fields.finish(&SUPPORTED)?;
 
         let provider = text("provider", required("provider", provider)?)?;
+        let project = project.map(|project| text("project", project)).transpose()?;
         let upstream_key = secret("upstream_key", required("upstream_key", upstream_key)?)?;
         let activations = activations.map(|value| limit("max_activations", &value, LIMIT_MAX)).transpose()?;
         let tokens = tokens.map(|value| limit("max_tokens", &value, LIMIT_MAX)).transpose()?;
@@ -210,7 +217,7 @@ impl KeyCreate {
         }
         let lifetime = life.of_new_key(now, longest)?;
         let claim_until = claim::end(claim_ttl_seconds, now)?;
-        Ok(Self { provider, upstream_key, limits, options, scope, lifetime, metadata, claim_until })
+        Ok(Self { provider, project, upstream_key, limits, options, scope, lifetime, metadata, claim_until })
     }
 }
 

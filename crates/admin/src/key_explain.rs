@@ -21,7 +21,7 @@ use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::json_body::{self, Fields};
 use crate::key_create::{invalid, required, text};
-use crate::keys::{key_id, no_such_key};
+use crate::keys::{key_id, key_of};
 use crate::query;
 use crate::router::Shared;
 
@@ -161,7 +161,7 @@ impl Wanted {
     ))]
 pub(crate) async fn key_explain(
     State(shared): State<Arc<Shared>>,
-    _caller: Caller,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
@@ -170,7 +170,7 @@ pub(crate) async fn key_explain(
     query::none(&uri)?;
     let id = key_id(id)?;
     let wanted = Wanted::parse(&json_body::read(&headers, body).await?)?;
-    let key = shared.state.store.key_fetch(id).await?.ok_or_else(no_such_key)?;
+    let key = key_of(&shared, &caller, id).await?;
     let provider = shared.state.providers.get(&key.provider).ok_or_else(|| {
         let message = format!("the provider `{}` of this key is not configured here any more", key.provider);
         ApiError::new(ErrorCode::UnknownProvider, message)

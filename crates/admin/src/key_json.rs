@@ -25,9 +25,18 @@ pub(crate) struct KeyJson {
     /// Public id. It says nothing about the scoped key itself.
     #[schema(example = "key_ADlySp2gash6K23CpSXW7n")]
     id: String,
-    /// The project that the key belongs to; `default` until there are more.
+    /// The project that the key belongs to.
     #[schema(example = "default")]
     tenant_id: String,
+    /// The member or admin token that made it; null for keys of earlier versions of till.
+    #[schema(required = true, example = "tok_0a1b2c3d4e5f60718293")]
+    created_by: Option<String>,
+    /// Name of the upstream credential that it was minted from; null for a key that has its own.
+    #[schema(required = true, example = json!(null))]
+    upstream: Option<String>,
+    /// 1 when it is made, one more with every change by an administrator: the `ETag`.
+    #[schema(example = 1)]
+    version: u64,
     /// Id of the provider.
     #[schema(example = "openai")]
     provider: String,
@@ -118,7 +127,10 @@ impl From<KeyRecord> for KeyJson {
     fn from(key: KeyRecord) -> Self {
         Self {
             id: key.id.to_string(),
-            tenant_id: key.project,
+            tenant_id: key.place.project,
+            created_by: key.place.maker,
+            upstream: key.place.credential,
+            version: key.version,
             provider: key.provider,
             origin: key.origin,
             master_key: key.master_key.map(|id| id.to_string()),
@@ -243,8 +255,10 @@ mod tests {
     fn renders_every_figure() {
         let record = KeyRecord {
             id: KeyId([0; 16]),
+            place: Default::default(),
+            version: 3,
+            request: None,
             master_key: Some(MasterKeyId([0x5f, 0, 0, 1])),
-            project: "default".into(),
             provider: "openai".into(),
             origin: "https://api.openai.com".into(),
             limits: Limits { activations: None, tokens: Some(9), spend_nanos: Some(19_999_999) },
@@ -264,7 +278,7 @@ mod tests {
         assert_eq!(
             serde_json::to_value(KeyJson::from(record)).unwrap(),
             json!({
-                "id": "key_0000000000000000000000", "tenantId": "default", "provider": "openai",
+                "id": "key_0000000000000000000000", "tenantId": "default", "createdBy": null, "upstream": null, "version": 3, "provider": "openai",
                 "origin": "https://api.openai.com", "masterKey": "5f000001", "status": "exhausted",
                 "maxActivations": null, "usedActivations": 3, "maxTokens": 9, "usedTokens": 0,
                 "maxSpendCents": 1, "usedSpendCents": 2,

@@ -171,6 +171,7 @@ pub(crate) fn parse(body: &[u8], now: Timestamp) -> Result<KeyChange, ApiError> 
         return Err(invalid("paused_reason", &rule));
     }
     Ok(KeyChange {
+        version: None,
         metadata,
         name,
         clamp: flag("clamp", clamp)?,

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::Limits;
 use till_core::rate::Rates;
@@ -15,11 +16,13 @@ use till_core::token::Minted;
 use till_core::upstream::Upstream;
 use till_providers::Provider;
 use till_providers::request::endpoints;
-use till_store::{KeyOptions, KeyQuery, NewKey, StoreError};
+use till_store::{DEFAULT_PROJECT, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey, StoreError};
 
 use crate::authenticate::Caller;
 use crate::claim;
+use crate::entity_json::{if_match, random, versioned};
 use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::idempotency::{self, Repeatable};
 use crate::json_body;
 use crate::key_create::{KeyCreate, KeyCreateBody, scope_mentions};
 use crate::key_json::{CreatedKeyJson, HandOver, KeyAnswer, KeyCreateAnswer, KeyJson, KeyListAnswer};
@@ -37,9 +40,14 @@ const PAGE_MAX: u32 = 1000;
 /// Seals the real key into a new scoped key with limits of its own. The scoped key is in this answer and nowhere
 /// else: till does not keep it. With `claim_ttl_seconds` the answer has a link in its place that shows the scoped key
 /// once.
+///
+/// With an `Idempotency-Key` the same request can be sent again: it answers the same key and makes no second one.
 #[utoipa::path(post, path = "/admin/keys", request_body = KeyCreateBody,
+    params(("idempotency-key" = Option<String>, Header,
+            description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
     responses(
         (status = 201, description = "The new key", body = KeyCreateAnswer),
+        (status = 409, description = "The `Idempotency-Key` was used with another request", body = ErrorBody),
         (status = 400, description = "A field or the body breaks a rule, or the provider is not known", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
@@ -53,13 +61,26 @@ pub(crate) async fn key_create(
 ) -> Result<(StatusCode, Json<KeyCreateAnswer>), ApiError> {
     query::none(&uri)?;
     let body = json_body::read(&headers, body).await?;
+    let repeatable = Repeatable::of(&headers, &caller)?;
     let mut wanted =
         KeyCreate::parse(&body, shared.state.store.now(), shared.state.settings.key_lifetime_max)?;
     let upstream = upstream(&shared, &wanted)?;
     meterable(&shared, &wanted.provider, wanted.limits, wanted.options)?;
     let scope = scope(&shared, &mut wanted)?;
-    let minted = mint(&shared, &upstream)?;
+    let minted = mint(&shared, &upstream, repeatable.as_ref())?;
+    let project = caller.project_for(wanted.project.take())?;
+    let request = repeatable.map(|_| idempotency::fingerprint(&body, &minted)).transpose()?;
+    if request.is_some() && wanted.claim_until.is_some() {
+        let message = "`Idempotency-Key` can't be used with `claim_ttl_seconds`: a link is made once";
+        return Err(ApiError::new(ErrorCode::InvalidField, message));
+    }
     let new_key = NewKey {
+        place: KeyPlace {
+            project: project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned()),
+            maker: Some(caller.maker().to_owned()),
+            credential: None,
+        },
+        request,
         id: minted.id,
         master_key: Some(minted.master_key),
         provider: upstream.provider,
@@ -73,7 +94,12 @@ pub(crate) async fn key_create(
     let (store, actor) = (&shared.state.store, caller.actor());
     let key = match wanted.claim_until {
         None => {
-            let record = store.key_create(new_key, actor).await?;
+            let record = match store.key_create(new_key, actor).await {
+                Err(StoreError::Conflict { .. }) if request.is_some() => {
+                    idempotency::repeated(store, minted.id, request).await?
+                }
+                made => made?,
+            };
             CreatedKeyJson::new(record, HandOver::Now(&minted.scoped_key))
         }
         Some(until) => {
@@ -143,12 +169,11 @@ fn upstream(shared: &Shared, wanted: &KeyCreate) -> Result<Upstream, ApiError> {
     })
 }
 
-fn mint(shared: &Shared, upstream: &Upstream) -> Result<Minted, ApiError> {
-    let mut random_id = [0; 16];
-    getrandom::fill(&mut random_id).map_err(|error| {
-        tracing::error!(error = %error, "the operating system gave no randomness");
-        ApiError::plain(ErrorCode::InternalError)
-    })?;
+fn mint(shared: &Shared, upstream: &Upstream, repeatable: Option<&Repeatable>) -> Result<Minted, ApiError> {
+    let random_id = match repeatable {
+        None => random()?,
+        Some(repeatable) => repeatable.random_id(&shared.state.store.instance_id()),
+    };
     shared.state.keys.mint(upstream, random_id).map_err(|error| {
         ApiError::new(ErrorCode::InvalidField, format!("`upstream_key` can't be sealed: {error}"))
     })
@@ -163,6 +188,9 @@ fn mint(shared: &Shared, upstream: &Upstream) -> Result<Minted, ApiError> {
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
         ("status" = Option<String>, Query, description = "Only keys in this state: `active`, `pending`, `paused`, `exhausted`, `expired` or `revoked`"),
         ("provider" = Option<String>, Query, description = "Only keys of this provider"),
+        ("project" = Option<String>, Query, description = "Only keys of this project"),
+        ("created_by" = Option<String>, Query, description = "Only keys that this member or admin token made"),
+        ("upstream" = Option<String>, Query, description = "Only keys that were minted from this upstream credential"),
     ),
     responses(
         (status = 200, description = "The keys", body = KeyListAnswer),
@@ -170,10 +198,14 @@ fn mint(shared: &Shared, upstream: &Upstream) -> Result<Minted, ApiError> {
     ))]
 pub(crate) async fn key_list(
     State(shared): State<Arc<Shared>>,
-    _caller: Caller,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Json<KeyListAnswer>, ApiError> {
     let (mut wanted, page) = list_query(&uri)?;
+    if wanted.project.as_deref().is_some_and(|project| !caller.sees(project)) {
+        return Ok(Json(KeyListAnswer { keys: Vec::new(), next_cursor: page.map(|_| None) }));
+    }
+    wanted.project = wanted.project.or_else(|| caller.project().map(str::to_owned));
     if let Some(provider) = wanted.provider.as_deref().and_then(|id| shared.state.providers.get(id)) {
         // Keys carry the id; people may ask by an alias.
         wanted.provider = Some(provider.id().to_owned());
@@ -196,12 +228,15 @@ fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
     let cursor = parameters.take("cursor")?;
     let status = parameters.take("status")?;
     let provider = parameters.take("provider")?;
-    parameters.finish(&["limit", "cursor", "status", "provider"])?;
+    let project = parameters.take("project")?;
+    let maker = parameters.take("created_by")?;
+    let credential = parameters.take("upstream")?;
+    parameters.finish(&["limit", "cursor", "status", "provider", "project", "created_by", "upstream"])?;
 
     let after = cursor.map(|cursor| cursor.parse::<KeyId>()).transpose();
     let after = after.map_err(|_| query::invalid("cursor", "is not a `nextCursor` of an answer"))?;
     let status = status.map(|word| status_of(&word)).transpose()?;
-    Ok((KeyQuery { after, status, provider, ..KeyQuery::default() }, page))
+    Ok((KeyQuery { after, status, provider, project, maker, credential, ..KeyQuery::default() }, page))
 }
 
 fn status_of(word: &str) -> Result<KeyStatus, ApiError> {
@@ -221,13 +256,25 @@ fn status_of(word: &str) -> Result<KeyStatus, ApiError> {
     ))]
 pub(crate) async fn key_show(
     State(shared): State<Arc<Shared>>,
-    _caller: Caller,
+    caller: Caller,
     uri: Uri,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<KeyAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let key = shared.state.store.key_fetch(key_id(id)?).await?.ok_or_else(no_such_key)?;
-    Ok(Json(KeyAnswer { key: key.into() }))
+    Ok(answer(key_of(&shared, &caller, key_id(id)?).await?))
+}
+
+/// A key that the caller sees.
+///
+/// # Errors
+/// There is none, or not for them: nobody learns which.
+pub(crate) async fn key_of(shared: &Shared, caller: &Caller, id: KeyId) -> Result<KeyRecord, ApiError> {
+    let key = shared.state.store.key_fetch(id).await?;
+    key.filter(|key| caller.sees(&key.place.project)).ok_or_else(no_such_key)
+}
+
+fn answer(key: KeyRecord) -> Response {
+    versioned(StatusCode::OK, key.version, KeyAnswer { key: key.into() })
 }
 
 /// Change a key
@@ -236,9 +283,13 @@ pub(crate) async fn key_show(
 /// used stops the key at once, and a higher one lets it go on, also after it was exceeded. All of the change is done, or
 /// nothing of it.
 #[utoipa::path(patch, path = "/admin/keys/{id}", request_body = KeyUpdateBody,
-    params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
+    params(
+        ("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+    ),
     responses(
         (status = 200, description = "The key as it is now", body = KeyAnswer),
+        (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
         (status = 400, description = "A field or the body breaks a rule, or the path does not hold a key id", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
@@ -251,13 +302,16 @@ pub(crate) async fn key_update(
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<KeyAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let id = key_id(id)?;
     let store = &shared.state.store;
+    let version = if_match(&headers)?;
     let change = key_update::parse(&json_body::read(&headers, body).await?, store.now())?;
     // Neither what it is for nor when it was made ever changes.
-    let key = store.key_fetch(id).await?.ok_or_else(no_such_key)?;
+    let key = key_of(&shared, &caller, id).await?;
+    caller.may_change(&key)?;
+    let change = KeyChange { version, ..change };
     key_life::check_end(&change.lifetime, key.created_at, shared.state.settings.key_lifetime_max)?;
     let limits = Limits {
         activations: None,
@@ -270,7 +324,7 @@ pub(crate) async fn key_update(
         StoreError::Invalid { reason } => ApiError::new(ErrorCode::InvalidField, reason),
         error => error.into(),
     })?;
-    Ok(Json(KeyAnswer { key: changed.ok_or_else(no_such_key)?.into() }))
+    Ok(answer(changed.ok_or_else(no_such_key)?))
 }
 
 /// Revoke a key
@@ -289,10 +343,12 @@ pub(crate) async fn key_revoke(
     caller: Caller,
     uri: Uri,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<KeyAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let key = shared.state.store.key_revoke(key_id(id)?, caller.actor()).await?.ok_or_else(no_such_key)?;
-    Ok(Json(KeyAnswer { key: key.into() }))
+    let id = key_id(id)?;
+    caller.may_change(&key_of(&shared, &caller, id).await?)?;
+    let key = shared.state.store.key_revoke(id, caller.actor()).await?.ok_or_else(no_such_key)?;
+    Ok(answer(key))
 }
 
 pub(crate) fn key_id(id: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {

@@ -22,8 +22,17 @@ use crate::query;
 use crate::router::Shared;
 use crate::time_text::parse_rfc3339;
 
-const FIELDS: [&str; 7] =
-    ["metadata", "provider", "status", "created_before", "last_used_before", "master_key", "dry_run"];
+const FIELDS: [&str; 9] = [
+    "metadata",
+    "provider",
+    "project",
+    "upstream",
+    "status",
+    "created_before",
+    "last_used_before",
+    "master_key",
+    "dry_run",
+];
 
 /// Which keys to revoke: those for which every condition holds. At least one is required.
 #[derive(serde::Deserialize, ToSchema)]
@@ -37,6 +46,12 @@ pub(crate) struct KeysRevokeBody {
     /// Id of the provider.
     #[schema(example = "openai")]
     provider: Option<String>,
+    /// Id of the project.
+    #[schema(example = "search-team")]
+    project: Option<String>,
+    /// Name of the upstream credential that they were minted from.
+    #[schema(example = "openai-prod")]
+    upstream: Option<String>,
     /// Their state.
     #[schema(example = "paused")]
     status: Option<String>,
@@ -85,10 +100,17 @@ pub(crate) async fn keys_revoke(
     body: Body,
 ) -> Result<Json<KeysRevokeAnswer>, ApiError> {
     query::none(&uri)?;
-    let (query, dry_run) = parse(&json_body::read(&headers, body).await?)?;
+    let (mut query, dry_run) = parse(&json_body::read(&headers, body).await?)?;
+    if query.project.as_deref().is_some_and(|project| !caller.sees(project)) {
+        return Ok(Json(KeysRevokeAnswer { ids: Vec::new(), dry_run }));
+    }
+    query.project = query.project.or_else(|| caller.project().map(str::to_owned));
     let keys = shared.state.store.key_list(query).await?;
-    let ids: Vec<KeyId> =
-        keys.into_iter().filter(|key| key.status != KeyStatus::Revoked).map(|key| key.id).collect();
+    let ids: Vec<KeyId> = keys
+        .into_iter()
+        .filter(|key| key.status != KeyStatus::Revoked && caller.may_change(key).is_ok())
+        .map(|key| key.id)
+        .collect();
     let named = ids.iter().map(ToString::to_string).collect();
     if !dry_run && !ids.is_empty() {
         shared.state.store.keys_revoke(ids, caller.actor()).await?;
@@ -100,20 +122,25 @@ fn parse(body: &[u8]) -> Result<(KeyQuery, bool), ApiError> {
     let mut fields = Fields::parse(body)?;
     let metadata = fields.take("metadata")?;
     let provider = fields.take("provider")?;
+    let project = fields.take("project")?;
+    let upstream = fields.take("upstream")?;
     let status = fields.take("status")?;
     let created_before = fields.take("created_before")?;
     let last_used_before = fields.take("last_used_before")?;
     let master_key = fields.take("master_key")?;
     let dry_run = fields.take("dry_run")?;
     fields.finish(&FIELDS)?;
-    let conditions = [&metadata, &provider, &status, &created_before, &last_used_before, &master_key];
+    let conditions =
+        [&metadata, &provider, &project, &upstream, &status, &created_before, &last_used_before, &master_key];
     if conditions.into_iter().all(Option::is_none) {
-        let message = format!("at least one condition is required: {}", FIELDS[..6].join(", "));
+        let message = format!("at least one condition is required: {}", FIELDS[..8].join(", "));
         return Err(ApiError::new(ErrorCode::MissingField, message));
     }
     let query = KeyQuery {
         metadata: metadata.map(entry).transpose()?,
         provider: provider.map(|provider| text("provider", provider)).transpose()?,
+        project: project.map(|project| text("project", project)).transpose()?,
+        credential: upstream.map(|upstream| text("upstream", upstream)).transpose()?,
         status: status.map(state).transpose()?,
         created_before: created_before.map(|at| time("created_before", at)).transpose()?,
         last_used_before: last_used_before.map(|at| time("last_used_before", at)).transpose()?,

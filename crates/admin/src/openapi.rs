@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
@@ -31,7 +32,10 @@ const ADMIN_TOKEN: &str = "adminToken";
         (name = "Claims", description = "Hand a key over by a link that shows it once."),
         (name = "Usage", description = "What was used, call by call and in sums, and what a crash left open."),
         (name = "Providers", description = "The APIs that scoped keys can be minted for."),
-        (name = "Account", description = "Totals."),
+        (name = "Projects", description = "Tenants: their rules, and what their keys may use together."),
+        (name = "Admin tokens", description = "Who may call this API: roles, projects, networks, rotation."),
+        (name = "Members", description = "People who administer, with a password for the dashboard."),
+        (name = "Account", description = "Who one is, and totals."),
         (name = "Instance", description = "The process, its store, its kill switch, its master keys and its audit log."),
         (name = "Watching", description = "Health, readiness and counters."),
         (name = "Documentation", description = "This documentation."),
@@ -45,6 +49,7 @@ const ADMIN_TOKEN: &str = "adminToken";
         crate::claim::ClaimAnswer,
         crate::claim::ClaimBody,
         crate::health::HealthAnswer,
+        crate::error::NotReadyBody,
         crate::holds::HoldForgiveAnswer,
         crate::holds::HoldListAnswer,
         crate::instance::InstanceAnswer,
@@ -59,11 +64,29 @@ const ADMIN_TOKEN: &str = "adminToken";
         crate::kill_switch::KillSwitchBody,
         crate::keys_revoke::KeysRevokeAnswer,
         crate::keys_revoke::KeysRevokeBody,
+        crate::login::LoginAnswer,
+        crate::login::LoginBody,
+        crate::login::PasswordBody,
         crate::master_key_api::MasterKeyAnswer,
         crate::master_key_api::MasterKeyListAnswer,
+        crate::members::MemberAnswer,
+        crate::members::MemberCreateBody,
+        crate::members::MemberListAnswer,
+        crate::members::MemberUpdateBody,
+        crate::projects::ProjectAnswer,
+        crate::projects::ProjectCreateBody,
+        crate::projects::ProjectListAnswer,
+        crate::projects::ProjectUpdateBody,
         crate::providers::ProviderListAnswer,
+        crate::tokens::TokenAnswer,
+        crate::tokens::TokenCreateBody,
+        crate::tokens::TokenListAnswer,
+        crate::tokens::TokenRotateBody,
+        crate::tokens::TokenSecretAnswer,
+        crate::tokens::TokenUpdateBody,
         crate::usage::UsageAnswer,
         crate::usage::UsageSummaryAnswer,
+        crate::who::WhoAnswer,
     )),
     modifiers(&CommonParts),
 )]
@@ -86,7 +109,9 @@ impl Modify for CommonParts {
 /// Adds to an operation what follows from who may call it: the security requirement, and the errors that any
 /// request can meet before its handler runs or when the store fails.
 pub(crate) fn complete(operation: &mut Operation, access: Access) {
-    if access != Access::Open {
+    if let Access::Page(permission) | Access::Token(permission) = access {
+        let extension = ExtensionsBuilder::new().add("x-till-permission", permission.as_str()).build();
+        operation.extensions = Some(extension);
         let mut security = vec![SecurityRequirement::new::<_, [&str; 0], &str>(ADMIN_TOKEN, [])];
         if matches!(access, Access::Page(_)) {
             // Or none, on a loopback listener.

@@ -45,6 +45,16 @@ impl Parameters {
         }
     }
 
+    /// Takes `true` or `false`.
+    pub(crate) fn take_flag(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
+        match self.take(name)?.as_deref() {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(invalid(name, "must be true or false")),
+        }
+    }
+
     /// Refuses whatever was not taken.
     pub(crate) fn finish(self, known: &[&str]) -> Result<(), ApiError> {
         let Some((name, _)) = self.0.first() else { return Ok(()) };

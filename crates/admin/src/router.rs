@@ -8,12 +8,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -23,7 +23,7 @@ use till_core::time::Timestamp;
 use till_core::token::KeyRing;
 use till_providers::Registry;
 use till_providers::price::PriceTable;
-use till_store::Store;
+use till_store::{EntityKind, Store};
 use tracing::Instrument as _;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -31,13 +31,14 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 
 use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
 use crate::error::{ApiError, ErrorCode};
+use crate::login::Doors;
 use crate::master_keys::MasterKeys;
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
     account, audit, backups, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke,
-    kill_switch, master_key_api, metrics, providers, usage,
+    kill_switch, login, master_key_api, members, metrics, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -82,6 +83,9 @@ pub struct AdminSettings {
     pub key_lifetime_max: Option<Duration>,
 }
 
+/// For so many things it is remembered in memory when their use was noted.
+const USES_MAX: usize = 10_000;
+
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) state: AdminState,
@@ -89,9 +93,30 @@ pub(crate) struct Shared {
     openapi_json: OnceLock<Bytes>,
     docs_html: OnceLock<Bytes>,
     access: HashMap<(Method, String), Access>,
+    /// Who may try to sign in.
+    pub(crate) doors: Doors,
+    /// When uses were last noted.
+    uses: Mutex<HashMap<(EntityKind, String), u64>>,
+    /// The group of each path template.
+    tags: HashMap<String, &'static str>,
 }
 
 impl Shared {
+    /// Notes that something was used, at most once a minute. `known` is what the store knows.
+    pub(crate) fn note_use(&self, kind: EntityKind, id: &str, known: Option<Timestamp>) {
+        let minute = self.state.store.now().minute();
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody has so many; what is forgotten is noted once more.
+        if uses.len() > USES_MAX {
+            uses.clear();
+        }
+        let last = uses.entry((kind, id.to_owned())).or_insert(0);
+        if *last != minute && known.is_none_or(|at| at.minute() < minute) {
+            self.state.store.entity_used(kind, id);
+        }
+        *last = minute;
+    }
+
     /// Who may call the route of this method and path template.
     pub(crate) fn access(&self, method: &Method, path: &str) -> Option<Access> {
         self.access.get(&(method.clone(), path.to_owned())).copied()
@@ -117,6 +142,7 @@ struct Plane {
     /// The operations of the document, if it is wanted.
     paths: Option<Paths>,
     access: HashMap<(Method, String), Access>,
+    tags: HashMap<String, &'static str>,
 }
 
 impl Plane {
@@ -133,6 +159,7 @@ impl Plane {
         T: 'static,
     {
         let path = P::path();
+        self.tags.insert(path.clone(), self.tag);
         for method in P::methods() {
             let (method, filter) = http_method(&method);
             self.access.insert((method, path.clone()), access);
@@ -166,13 +193,14 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
-        AccountRead, AuditRead, HoldsForgive, InstanceRead, InstanceWrite, KeysRead, KeysWrite,
-        MasterKeysWrite, UsageRead,
+        AccountRead, AuditRead, BackupsWrite, HoldsForgive, HoldsRead, InstanceRead, InstanceWrite,
+        KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite, MembersRead, MembersWrite,
+        MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
     };
 
     plane
         .under("Keys")
-        .serve::<keys::__path_key_create, _, _>(Token(KeysWrite), keys::key_create)
+        .serve::<keys::__path_key_create, _, _>(Token(KeysCreate), keys::key_create)
         .serve::<keys::__path_key_list, _, _>(Token(KeysRead), keys::key_list)
         .serve::<keys::__path_key_show, _, _>(Token(KeysRead), keys::key_show)
         .serve::<keys::__path_key_update, _, _>(Token(KeysWrite), keys::key_update)
@@ -187,11 +215,34 @@ fn plane(plane: Plane) -> Plane {
         .under("Usage")
         .serve::<usage::__path_usage_list, _, _>(Token(UsageRead), usage::usage_list)
         .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)
-        .serve::<holds::__path_hold_list, _, _>(Token(UsageRead), holds::hold_list)
+        .serve::<holds::__path_hold_list, _, _>(Token(HoldsRead), holds::hold_list)
         .serve::<holds::__path_hold_forgive, _, _>(Token(HoldsForgive), holds::hold_forgive)
         .under("Providers")
         .serve::<providers::__path_provider_list, _, _>(Token(InstanceRead), providers::provider_list)
+        .under("Projects")
+        .serve::<projects::__path_project_create, _, _>(Token(ProjectsWrite), projects::project_create)
+        .serve::<projects::__path_project_list, _, _>(Token(ProjectsRead), projects::project_list)
+        .serve::<projects::__path_project_show, _, _>(Token(ProjectsRead), projects::project_show)
+        .serve::<projects::__path_project_update, _, _>(Token(ProjectsWrite), projects::project_update)
+        .serve::<projects::__path_project_end, _, _>(Token(ProjectsWrite), projects::project_end)
+        .under("Admin tokens")
+        .serve::<tokens::__path_token_create, _, _>(Token(TokensWrite), tokens::token_create)
+        .serve::<tokens::__path_token_list, _, _>(Token(TokensRead), tokens::token_list)
+        .serve::<tokens::__path_token_show, _, _>(Token(TokensRead), tokens::token_show)
+        .serve::<tokens::__path_token_update, _, _>(Token(TokensWrite), tokens::token_update)
+        .serve::<tokens::__path_token_rotate, _, _>(Token(TokensWrite), tokens::token_rotate)
+        .serve::<tokens::__path_token_revoke, _, _>(Token(TokensWrite), tokens::token_revoke)
+        .under("Members")
+        .serve::<members::__path_member_create, _, _>(Token(MembersWrite), members::member_create)
+        .serve::<members::__path_member_list, _, _>(Token(MembersRead), members::member_list)
+        .serve::<members::__path_member_show, _, _>(Token(MembersRead), members::member_show)
+        .serve::<members::__path_member_update, _, _>(Token(MembersWrite), members::member_update)
+        .serve::<members::__path_member_remove, _, _>(Token(MembersWrite), members::member_remove)
         .under("Account")
+        .serve::<login::__path_login, _, _>(Open, login::login)
+        .serve::<login::__path_logout, _, _>(Token(SelfRead), login::logout)
+        .serve::<login::__path_password_change, _, _>(Token(SelfRead), login::password_change)
+        .serve::<who::__path_who, _, _>(Token(SelfRead), who::who)
         .serve::<account::__path_account_show, _, _>(Token(AccountRead), account::account_show)
         .under("Instance")
         .serve::<instance::__path_instance_show, _, _>(Token(InstanceRead), instance::instance_show)
@@ -205,7 +256,7 @@ fn plane(plane: Plane) -> Plane {
             kill_switch::kill_switch_set,
         )
         .serve::<master_key_api::__path_master_key_list, _, _>(
-            Token(InstanceRead),
+            Token(MasterKeysRead),
             master_key_api::master_key_list,
         )
         .serve::<master_key_api::__path_master_key_rotate, _, _>(
@@ -216,12 +267,12 @@ fn plane(plane: Plane) -> Plane {
             Token(MasterKeysWrite),
             master_key_api::master_key_retire,
         )
-        .serve::<backups::__path_backup_note, _, _>(Token(InstanceWrite), backups::backup_note)
+        .serve::<backups::__path_backup_note, _, _>(Token(BackupsWrite), backups::backup_note)
         .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)
         .serve::<health::__path_readyz, _, _>(Open, health::readyz)
-        .serve::<metrics::__path_metrics, _, _>(Page(InstanceRead), metrics::metrics)
+        .serve::<metrics::__path_metrics, _, _>(Page(MetricsRead), metrics::metrics)
         .under("Documentation")
         .serve::<docs_page::__path_docs, _, _>(Page(InstanceRead), docs_page::docs)
         .serve::<docs_page::__path_style, _, _>(Page(InstanceRead), docs_page::style)
@@ -251,10 +302,13 @@ pub fn router(state: AdminState) -> Router {
     let plane = plane(Plane::default());
     let shared = Arc::new(Shared {
         state,
-        metrics: AdminMetrics::default(),
+        metrics: AdminMetrics::new(plane.tags.values().copied()),
         openapi_json: OnceLock::new(),
         docs_html: OnceLock::new(),
         access: plane.access,
+        doors: Doors::default(),
+        uses: Mutex::default(),
+        tags: plane.tags,
     });
     let routes =
         plane.routes.into_iter().fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
@@ -275,6 +329,8 @@ pub fn router(state: AdminState) -> Router {
 /// panic ends the task and becomes a 500; the process and other requests go on.
 async fn answer(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
+    let path = request.extensions().get::<MatchedPath>();
+    let tag = path.and_then(|path| shared.tags.get(path.as_str()).copied());
     let mut response = match tokio::spawn(next.run(request).in_current_span()).await {
         Ok(response) => response,
         Err(error) => {
@@ -284,7 +340,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request, next: Next)
             ApiError::plain(ErrorCode::InternalError).into_response()
         }
     };
-    shared.metrics.answered(response.status());
+    shared.metrics.answered(tag, response.status());
     complete_headers(response.headers_mut(), id.as_deref());
     response
 }

@@ -193,6 +193,7 @@ pub(crate) struct UsageAnswer {
         ("limit" = Option<u32>, Query, description = "Records per page; 100 when absent", minimum = 1, maximum = 1000),
         ("before" = Option<u64>, Query, description = "`nextBefore` of the page before"),
         ("key" = Option<String>, Query, description = "Only calls of this key"),
+        ("project" = Option<String>, Query, description = "Only calls of keys of this project"),
         ("provider" = Option<String>, Query, description = "Only calls to this provider"),
         ("model" = Option<String>, Query, description = "Only calls to this model"),
         ("outcome" = Option<String>, Query, description = "Only calls that ended so"),
@@ -205,15 +206,16 @@ pub(crate) struct UsageAnswer {
     ))]
 pub(crate) async fn usage_list(
     State(shared): State<Arc<Shared>>,
-    _caller: Caller,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Json<UsageAnswer>, ApiError> {
     let mut parameters = Parameters::parse(&uri)?;
     let page = parameters.take_count("limit", PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
     let before = parameters.take_number("before")?;
     let outcome = parameters.take("outcome")?;
-    let filter = filter(&mut parameters)?;
-    parameters.finish(&["limit", "before", "outcome", "key", "provider", "model", "since", "until"])?;
+    let filter = filter(&shared, &caller, &mut parameters).await?;
+    parameters
+        .finish(&["limit", "before", "outcome", "key", "project", "provider", "model", "since", "until"])?;
     let outcome = outcome.map(|word| Outcome::parse(&word).ok_or_else(unknown_outcome)).transpose()?;
     // One more than is shown tells whether there is a next page.
     let wanted = UsageQuery { before, limit: page + 1, filter, outcome };
@@ -230,7 +232,20 @@ fn unknown_outcome() -> ApiError {
     query::invalid("outcome", &format!("must be one of {words}"))
 }
 
-fn filter(parameters: &mut Parameters) -> Result<UsageFilter, ApiError> {
+/// What is asked for, of the keys that the caller sees.
+async fn filter(
+    shared: &Shared,
+    caller: &Caller,
+    parameters: &mut Parameters,
+) -> Result<UsageFilter, ApiError> {
+    let project = parameters.take("project")?.or_else(|| caller.project().map(str::to_owned));
+    let keys = match project {
+        None => None,
+        Some(project) if caller.sees(&project) => {
+            Some(Arc::new(shared.state.store.project_keys(&project).await?.into_iter().collect()))
+        }
+        Some(_) => Some(Arc::default()),
+    };
     let key = parameters.take("key")?.map(|id| id.parse::<KeyId>()).transpose();
     let mut time = |name: &str| {
         let text = parameters.take(name)?;
@@ -240,6 +255,7 @@ fn filter(parameters: &mut Parameters) -> Result<UsageFilter, ApiError> {
     let (since, until) = (time("since")?, time("until")?);
     Ok(UsageFilter {
         key: key.map_err(|_| query::invalid("key", "must be a key id: `key_` and 22 letters or digits"))?,
+        keys,
         provider: parameters.take("provider")?,
         model: parameters.take("model")?,
         since,
@@ -312,6 +328,7 @@ pub(crate) struct UsageSummaryAnswer {
     params(
         ("group_by" = Option<String>, Query, description = "What to tell apart: any of `key`, `model`, `day`, `provider`, `endpoint`, separated by commas; without it one sum"),
         ("key" = Option<String>, Query, description = "Only calls of this key"),
+        ("project" = Option<String>, Query, description = "Only calls of keys of this project"),
         ("provider" = Option<String>, Query, description = "Only calls to this provider"),
         ("model" = Option<String>, Query, description = "Only calls to this model"),
         ("since" = Option<String>, Query, description = "Only calls on or after this day, RFC 3339"),
@@ -323,13 +340,13 @@ pub(crate) struct UsageSummaryAnswer {
     ))]
 pub(crate) async fn usage_summary(
     State(shared): State<Arc<Shared>>,
-    _caller: Caller,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Json<UsageSummaryAnswer>, ApiError> {
     let mut parameters = Parameters::parse(&uri)?;
     let group = parameters.take("group_by")?;
-    let filter = filter(&mut parameters)?;
-    parameters.finish(&["group_by", "key", "provider", "model", "since", "until"])?;
+    let filter = filter(&shared, &caller, &mut parameters).await?;
+    parameters.finish(&["group_by", "key", "project", "provider", "model", "since", "until"])?;
     let sums = shared.state.store.usage_sum(self::group(group.as_deref())?, filter).await?;
     Ok(Json(UsageSummaryAnswer { sums: sums.into_iter().map(UsageSumJson::from).collect() }))
 }

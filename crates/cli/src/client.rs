@@ -39,7 +39,7 @@ impl Client {
     pub(crate) fn new(connection: &Connection, surroundings: &Surroundings) -> anyhow::Result<Self> {
         let (base_url, told_by) = find_server(connection, surroundings)?;
         let admin_key = find_admin_key(connection, surroundings)?;
-        let agent = agent(&base_url, &connection.ca_file)?;
+        let agent = agent(&base_url, &connection.ca_file, TIMEOUT)?;
         Ok(Self { agent, base_url, told_by, admin_key })
     }
 
@@ -189,13 +189,17 @@ fn find_admin_key(connection: &Connection, surroundings: &Surroundings) -> anyho
     bail!(Usage(how.into()))
 }
 
-fn agent(base_url: &str, ca_files: &[PathBuf]) -> anyhow::Result<Agent> {
+/// What speaks HTTP to one of our own servers; each exchange may take as long as `timeout`.
+///
+/// # Errors
+/// A file of certificates can't be read.
+pub(crate) fn agent(base_url: &str, ca_files: &[PathBuf], timeout: Duration) -> anyhow::Result<Agent> {
     // Proxies from the environment are for upstreams: an admin key does not travel through them.
     let config = Agent::config_builder()
         .proxy(None)
         .max_redirects(0)
         .http_status_as_error(false)
-        .timeout_global(Some(TIMEOUT))
+        .timeout_global(Some(timeout))
         .user_agent(concat!("till/", env!("CARGO_PKG_VERSION")));
     if !base_url.starts_with("https://") {
         return Ok(config.build().new_agent());

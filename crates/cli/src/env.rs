@@ -36,6 +36,9 @@ pub(crate) const WORKER_THREADS: &str = "TILL_WORKER_THREADS";
 pub(crate) const LOG_FORMAT: &str = "TILL_LOG_FORMAT";
 pub(crate) const LOG_LEVEL: &str = "TILL_LOG_LEVEL";
 pub(crate) const LOG_REQUESTS: &str = "TILL_LOG_REQUESTS";
+pub(crate) const OTLP_ENDPOINT: &str = "TILL_OTLP_ENDPOINT";
+pub(crate) const OTLP_SAMPLE_RATIO: &str = "TILL_OTLP_SAMPLE_RATIO";
+pub(crate) const OTLP_PROPAGATE: &str = "TILL_OTLP_PROPAGATE";
 
 /// Prefix of every variable that is ours; one that is not known is a mistake worth reporting.
 pub(crate) const PREFIX: &str = "TILL_";

@@ -27,9 +27,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use till_core::scope::Network;
-use till_providers::Registry;
 use till_providers::price::PriceFile;
-use till_proxy::AddressHeader;
+use till_providers::{BaseUrl, Registry};
+use till_proxy::{AddressHeader, SampleRatio};
 use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use flags::{DirectoryFlags, KeyFlags, PlaceFlags, SettingFlags};
@@ -74,6 +74,9 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: Level,
     pub(crate) log_requests: bool,
+    pub(crate) otlp_endpoint: Option<BaseUrl>,
+    pub(crate) otlp_sample_ratio: SampleRatio,
+    pub(crate) otlp_propagate: bool,
     /// The built-in providers, those of the configuration file, and where `provider_urls` points them.
     pub(crate) registry: Registry,
     /// Prices of the configuration file.

@@ -10,6 +10,7 @@ mod control;
 mod master_key;
 mod open_files;
 mod owner;
+mod process_metrics;
 mod screen;
 mod signals;
 
@@ -22,7 +23,9 @@ use serde_json::json;
 use till_admin::{AdminSettings, AdminState, MasterKeys};
 use till_core::audit::Actor;
 use till_core::time::Timestamp;
-use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, TrustedProxies};
+use till_proxy::{
+    HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, Tracing, TrustedProxies, hexadecimal,
+};
 use till_store::{OpenOptions, Store};
 use tokio::net::TcpListener;
 
@@ -34,10 +37,11 @@ use self::owner::OwnerKey;
 use self::signals::Signals;
 use crate::env::Surroundings;
 use crate::inputs::{self, Inputs};
+use crate::otlp::{self, Exporter, Resource};
 use crate::prices;
 use crate::settings::{SettingFlags, Settings, Written};
 use crate::tls::{self, Roots};
-use crate::{local_file, logging};
+use crate::{client, local_file, logging};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -67,7 +71,16 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     let bound = listener.local_addr().context("can't tell the address of the listener")?;
     let url = address::public_url(bound, listener_tls.is_some());
     let owner = owner::ensure(&store, inputs.owner_key, screen::show_owner_key).await?;
-    let instance = Instance { settings, store: store.clone(), keys, upstream_tls, url: url.clone(), bound };
+    let exporter = exporter(settings, &store)?;
+    let instance = Instance {
+        settings,
+        store: store.clone(),
+        keys,
+        upstream_tls,
+        exporter: exporter.clone(),
+        url: url.clone(),
+        bound,
+    };
     let proxy = instance.proxy(surroundings)?;
 
     store
@@ -87,7 +100,26 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     signals.reload_tls_on_hangup(settings, listener_tls.clone());
     let stop = signals.stop(store.clone());
     let report = proxy.serve(listener, listener_tls, stop, settings.shutdown_grace).await;
-    stop_cleanly(settings, &store, report.cut).await
+    let stopped = stop_cleanly(settings, &store, report.cut).await;
+    if let Some(exporter) = exporter {
+        // A panic in it would be one of its own, when nothing is left to lose.
+        let _ = tokio::task::spawn_blocking(move || exporter.finish()).await;
+    }
+    stopped
+}
+
+/// What sends traces, if that is wanted.
+fn exporter(settings: &Settings, store: &Store) -> anyhow::Result<Option<Exporter>> {
+    let Some(endpoint) = &settings.otlp_endpoint else { return Ok(None) };
+    let base = endpoint.as_str().trim_end_matches('/');
+    let url = if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") };
+    let agent = client::agent(&url, &settings.upstream_ca, otlp::SEND_TIME_MAX)?;
+    let resource = Resource {
+        version: VERSION,
+        instance: hexadecimal(&store.instance_id()),
+        has_tls: settings.tls_files().is_some(),
+    };
+    Ok(Some(Exporter::start(url, agent, resource).context("can't start the thread that sends traces")?))
 }
 
 async fn stop_cleanly(settings: &Settings, store: &Store, cut: usize) -> anyhow::Result<()> {
@@ -148,6 +180,7 @@ struct Instance<'a> {
     store: Store,
     keys: Keys,
     upstream_tls: Arc<rustls::ClientConfig>,
+    exporter: Option<Exporter>,
     url: String,
     bound: SocketAddr,
 }
@@ -160,6 +193,8 @@ impl Instance<'_> {
         let proxy_cell: Arc<OnceLock<Proxy>> = Arc::default();
         let metrics_of = Arc::clone(&proxy_cell);
         let prices = Arc::new(prices::table(settings)?);
+        let started = now();
+        let counted = self.exporter.clone();
         let own = control::own_paths(AdminState {
             store: self.store.clone(),
             keys: Arc::clone(&self.keys.ring),
@@ -170,10 +205,14 @@ impl Instance<'_> {
                 loopback: self.bound.ip().is_loopback(),
                 public_url: self.url,
                 version: VERSION,
-                started: now(),
+                started,
                 key_lifetime_max: settings.key_lifetime_max,
             },
-            metrics: Arc::new(move || metrics_of.get().map(Proxy::metrics_text).unwrap_or_default()),
+            metrics: Arc::new(move || {
+                let mut text = process_metrics::text(VERSION, started, counted.as_ref());
+                text.push_str(&metrics_of.get().map(Proxy::metrics_text).unwrap_or_default());
+                text
+            }),
             clock: now,
         });
         let proxies = surroundings.proxies();
@@ -199,6 +238,11 @@ impl Instance<'_> {
             head_limits: HeadLimits { bytes: settings.header_bytes_max, count: settings.header_count_max },
             in_flight_max: settings.in_flight_max,
             log_requests: settings.log_requests,
+            tracing: self.exporter.map(|exporter| Tracing {
+                sample: settings.otlp_sample_ratio,
+                propagate: settings.otlp_propagate,
+                sink: Arc::new(move |trace| exporter.take(trace)),
+            }),
             trusted_proxies: TrustedProxies {
                 networks: settings.trusted_proxies.clone(),
                 header: settings.client_address_header,

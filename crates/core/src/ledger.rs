@@ -77,6 +77,16 @@ impl AccountChain {
         self.key
     }
 
+    /// Whether it has accounts beside that of the key.
+    pub fn has_ancestors(&self) -> bool {
+        !self.ancestors.is_empty()
+    }
+
+    /// The accounts that it shares with others.
+    pub fn ancestors(&self) -> &[AccountId] {
+        &self.ancestors
+    }
+
     /// All accounts, the key first.
     pub fn iter(&self) -> impl Iterator<Item = AccountId> + '_ {
         std::iter::once(self.key).chain(self.ancestors.iter().copied())
@@ -212,6 +222,28 @@ impl Ledger {
         loaded.account.adjust(limits);
         loaded.account.assert_balanced();
         true
+    }
+
+    /// Charges an account with what was used before it was asked: a ceiling that is set while its window is under way.
+    /// What is not free is overrun. `false` when the account is not loaded.
+    ///
+    /// # Errors
+    /// The sums do not fit 128 bits any more. Nothing changed.
+    pub fn charge(&mut self, id: AccountId, used: Units) -> Result<bool, Uncountable> {
+        let Some(loaded) = self.accounts.get_mut(&id) else {
+            return Ok(false);
+        };
+        let mut account = loaded.account.clone();
+        account.settle(HoldKind::Call, Units::default(), used)?;
+        account.assert_balanced();
+        loaded.account = account;
+        Ok(true)
+    }
+
+    /// What is left of the limits of a chain, the least of all its accounts; `None` when one of them is not loaded.
+    pub fn remaining(&self, accounts: &AccountChain) -> Option<Limits> {
+        let chain = self.chain(accounts)?;
+        Some(chain.fold(Limits::default(), |least, (_, loaded)| loaded.account.remaining_with(least)))
     }
 
     /// Ends an account for ever. The first revocation counts: `Some(true)` if it was this one, `None`

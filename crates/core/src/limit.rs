@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::money::Dollars;
+
 /// What is counted. Every account has a balance in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
@@ -23,6 +27,16 @@ impl Dimension {
             Self::Activations => "activations",
             Self::Tokens => "tokens",
             Self::Spend => "spend",
+        }
+    }
+
+    /// An amount with its unit, for people: `50 activations`, `$1.25`.
+    pub fn amount(self, units: u128) -> String {
+        match self {
+            Self::Spend => format!("${}", Dollars(units)),
+            Self::Activations if units == 1 => "1 activation".into(),
+            Self::Tokens if units == 1 => "1 token".into(),
+            Self::Activations | Self::Tokens => format!("{units} {self}"),
         }
     }
 }
@@ -95,7 +109,8 @@ impl Units {
 }
 
 /// Lifetime bounds of an account; `None` is unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
     /// Requests.
     pub activations: Option<u64>,
@@ -117,6 +132,16 @@ impl Limits {
 }
 
 impl Limits {
+    /// The stricter of both, in every dimension.
+    pub fn with(mut self, others: Self) -> Self {
+        for dimension in Dimension::ALL {
+            if let Some(bound) = others.of(dimension) {
+                self.lower(dimension, bound);
+            }
+        }
+        self
+    }
+
     /// Lowers the bound in one dimension to this amount, if it is not lower already.
     pub fn lower(&mut self, dimension: Dimension, amount: u64) {
         let bound = match dimension {

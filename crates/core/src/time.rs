@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
+/// Days of 400 Gregorian years.
+const DAYS_PER_ERA: u64 = 146_097;
+/// Days from 0000-03-01 to 1970-01-01.
+const DAYS_BEFORE_EPOCH: u64 = 719_468;
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
@@ -9,7 +15,7 @@ pub struct Timestamp(pub u64);
 /// As RFC 3339 in UTC, to the second: for messages that people read.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, second) = (self.0 / 86_400_000, self.0 / 1000 % 86_400);
+        let (days, second) = (self.day(), self.0 / 1000 % 86_400);
         // Years that begin in March end with the leap day, and 400 of them have 146,097 days (Howard Hinnant, "chrono-
         // compatible low-level date algorithms"). 719,468 days are between 0000-03-01 and 1970-01-01.
         let day = days + 719_468;
@@ -30,11 +36,50 @@ impl Timestamp {
     pub fn minute(self) -> u64 {
         self.0 / 60_000
     }
+
+    /// Whole days since the epoch, UTC.
+    pub fn day(self) -> u64 {
+        self.0 / MILLIS_PER_DAY
+    }
+}
+
+/// A calendar month, UTC: year × 12 + month, January being 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month(pub u64);
+
+impl Month {
+    /// The month that a moment lies in. The year is taken to begin in March, so that the leap day is its
+    /// last (Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`).
+    pub fn of(at: Timestamp) -> Self {
+        let days = at.day() + DAYS_BEFORE_EPOCH;
+        let era = days / DAYS_PER_ERA;
+        let day_of_era = days % DAYS_PER_ERA;
+        let leaps = day_of_era / 1_460 + day_of_era / (DAYS_PER_ERA - 1);
+        let year_of_era = (day_of_era + day_of_era / 36_524 - leaps) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let months_since_march = (5 * day_of_year + 2) / 153;
+        Self((era * 400 + year_of_era) * 12 + months_since_march + 2)
+    }
+
+    /// Its first day and the first day after it, since the epoch.
+    pub fn days(self) -> (u64, u64) {
+        (first_day(self.0), first_day(self.0 + 1))
+    }
+}
+
+/// Days from the epoch to the first of a month (the same source, `days_from_civil`).
+fn first_day(month: u64) -> u64 {
+    // Counted from March of the year 0.
+    let since_march = month - 2;
+    let (year, month) = (since_march / 12, since_march % 12);
+    let (era, year) = (year / 400, year % 400);
+    let day = 365 * year + year / 4 - year / 100 + (153 * month + 2) / 5;
+    era * DAYS_PER_ERA + day - DAYS_BEFORE_EPOCH
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Timestamp;
+    use super::{Month, Timestamp};
 
     #[test]
     fn is_written_as_people_read_it() {
@@ -49,6 +94,36 @@ mod tests {
             (253_402_300_799_999, "9999-12-31T23:59:59Z"),
         ] {
             assert_eq!(Timestamp(millis).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn months_begin_and_end_where_they_should() {
+        let day = |n: u64| n * 86_400_000;
+        for (millis, year, month) in [
+            (0, 1970, 1),
+            (day(31) - 1, 1970, 1),
+            (day(31), 1970, 2),
+            (day(59) - 1, 1970, 2),
+            (day(59), 1970, 3),
+            (day(364), 1970, 12),
+            (day(365), 1971, 1),
+            // 2000-02-29 and the day after; 2024-02-29 and the day after; 2026-11-22; 2100-02-28 and the day after.
+            (951_782_400_000, 2000, 2),
+            (951_868_800_000, 2000, 3),
+            (1_709_164_800_000, 2024, 2),
+            (1_709_251_200_000, 2024, 3),
+            (1_795_305_600_000, 2026, 11),
+            (4_107_456_000_000, 2100, 2),
+            (4_107_542_400_000, 2100, 3),
+        ] {
+            let month = Month(year * 12 + month - 1);
+            assert_eq!(Month::of(Timestamp(millis)), month, "{millis}");
+            let (first, after) = month.days();
+            assert!((day(first)..day(after)).contains(&millis), "{millis}");
+            assert_eq!(Month::of(Timestamp(day(first))), month, "{millis}");
+            assert_eq!(Month::of(Timestamp(day(after) - 1)), month, "{millis}");
+            assert_eq!(Month::of(Timestamp(day(after))), Month(month.0 + 1), "{millis}");
         }
     }
 }

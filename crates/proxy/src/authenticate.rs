@@ -16,6 +16,7 @@ use till_core::upstream::Upstream;
 use till_providers::{BaseUrl, Provider, Registry};
 
 use crate::destination::{Destination, Destinations};
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 
 /// How many opened tokens are remembered.
@@ -84,9 +85,13 @@ struct Opened {
 }
 
 impl Authenticator {
-    pub(crate) fn new(keys: Arc<KeyRing>, registry: Arc<Registry>, pool: Arc<Pool>) -> Self {
-        let (opened, destinations) = Default::default();
-        Self { keys, registry, pool, opened, destinations }
+    pub(crate) fn new(
+        keys: Arc<KeyRing>,
+        registry: Arc<Registry>,
+        pool: Arc<Pool>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { keys, registry, pool, opened: Default::default(), destinations: Destinations::new(metrics) }
     }
 
     /// Opens a token, or finds it among those opened before.

@@ -58,6 +58,8 @@ fn key_id(n: u64) -> KeyId {
 
 async fn create(store: Store, n: u64) {
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),

@@ -9,8 +9,9 @@ use till_core::audit::{Actor, ActorKind};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::limit::{Limits, Units};
+use till_core::role::Role;
 use till_core::time::Timestamp;
-use till_store::{NewAdminToken, NewKey, OpenOptions, Outcome, Store, TokenCounts, UsageRecord};
+use till_store::{AdminToken, Lookup, NewKey, OpenOptions, Outcome, Put, Store, TokenCounts, UsageRecord};
 
 async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
     let owner = Actor {
@@ -20,6 +21,8 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         request_id: Some(format!("req_{n}")),
     };
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: KeyId([n; 16]),
         master_key: None,
         provider: "openai".into(),
@@ -66,8 +69,18 @@ async fn main() {
     let dir = std::env::args().nth(1).expect("the directory to write");
     let store = Store::open(&OpenOptions::new(dir, "0.1.0")).unwrap();
     store.index_key_put(b"wrapped index key".to_vec()).await.unwrap();
-    let token = NewAdminToken { name: "owner".into(), role: "owner".into(), hash: [42; 32] };
-    store.admin_token_put(token, &Actor::system()).await.unwrap();
+    let is = AdminToken {
+        name: "owner".into(),
+        role: Role::Owner,
+        project: None,
+        member: None,
+        policy: Default::default(),
+        networks: None,
+        expires_at: None,
+    };
+    let lookups = Some(vec![Lookup { hash: [42; 32], until: None }]);
+    let put = Put { id: "owner".into(), version: None, is, lookups, ends: false };
+    store.entity_put(put, "token.put", json!({"role": "owner"}), &Actor::system()).await.unwrap();
 
     let activations = |limit| Limits { activations: Some(limit), ..Limits::default() };
     let active = create(&store, 1, activations(50)).await;

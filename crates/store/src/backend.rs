@@ -11,18 +11,19 @@ use till_core::audit::{AuditEntry, ChainHead};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::limit::Units;
+use till_core::policy::PolicyOwner;
 use till_core::scope::Scope;
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 use till_core::token::{ClaimId, MasterKeyId};
 
-use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::claim::{Claim, NewClaim};
+use crate::entity::{EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
 use crate::error::StoreError;
 use crate::fence::Fence;
-use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord, NewKey};
+use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
-use crate::month::Month;
 use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 
 /// Where the store stands against its witness: a number that only grows, and a random value drawn with
@@ -55,7 +56,6 @@ pub(crate) struct Instance {
 #[derive(Clone, Debug)]
 pub(crate) struct KeyRow {
     pub(crate) key: NewKey,
-    pub(crate) project: &'static str,
     pub(crate) created_at: Timestamp,
 }
 
@@ -98,7 +98,10 @@ pub(crate) struct Batch {
     pub(crate) holds_forgiven: Vec<HoldId>,
     /// Records to insert. Not idempotent: each belongs to a hold that this batch closes, or to a refusal.
     pub(crate) usage: Vec<Arc<UsageRecord>>,
-    pub(crate) admin_tokens: Vec<(NewAdminToken, Timestamp)>,
+    /// Things that administrators keep, after-images.
+    pub(crate) entities: Vec<EntityWrite>,
+    /// When such things were used.
+    pub(crate) uses: Vec<(EntityKind, String, Timestamp)>,
     /// Written only if there is none.
     pub(crate) index_key: Option<Vec<u8>>,
     /// Written in place of the one there is.
@@ -131,7 +134,8 @@ impl Batch {
             && self.details.is_empty()
             && self.holds_orphaned.is_empty()
             && self.holds_forgiven.is_empty()
-            && self.admin_tokens.is_empty()
+            && self.entities.is_empty()
+            && self.uses.is_empty()
             && self.index_key.is_none()
             && !self.has_master_keys()
             && self.audit.is_empty()
@@ -157,7 +161,8 @@ impl Batch {
             && self.holds_orphaned.is_empty()
             && self.holds_forgiven.is_empty()
             && self.usage.is_empty()
-            && self.admin_tokens.is_empty()
+            && self.entities.is_empty()
+            && self.uses.is_empty()
             && self.index_key.is_none()
             && !self.has_master_keys()
             && self.audit.is_empty()
@@ -196,7 +201,8 @@ impl Batch {
         self.holds_orphaned.clear();
         self.holds_forgiven.clear();
         self.usage.clear();
-        self.admin_tokens.clear();
+        self.entities.clear();
+        self.uses.clear();
         self.index_key = None;
         self.index_key_anew = None;
         self.master_keys.clear();
@@ -227,6 +233,28 @@ pub(crate) trait Backend: Send + 'static {
     /// What a key may call; `None` when there is no such key.
     fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError>;
 
+    /// Where a key belongs; `None` when there is no such key.
+    fn key_place(&mut self, id: KeyId) -> Result<Option<KeyPlace>, StoreError>;
+
+    /// Something that administrators keep, also if it has ended.
+    fn entity(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError>;
+
+    /// What a way to find something leads to at `now`.
+    fn entity_lookup(
+        &mut self,
+        kind: EntityKind,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError>;
+
+    /// All keys of a project or a maker.
+    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError>;
+
+    /// How many of them are neither revoked nor expired at `now`.
+    fn live_keys(&mut self, owner: PolicyOwner, id: &str, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// What calls of these keys were charged with that ended within `days`: the first, and the first after them.
+    fn charged(&mut self, keys: &[KeyId], days: (u64, u64)) -> Result<Units, StoreError>;
     /// The wrapped index key.
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -246,6 +274,10 @@ pub(crate) trait Backend: Send + 'static {
     /// Deletes at most `limit` claims whose time is over at `now`, and says how many. What an error leaves behind is
     /// unknown, as with [`Backend::commit`].
     fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Deletes at most `limit` sessions that are over at `now`, and says how many. What an error leaves behind is unknown, as
+    /// with [`Backend::commit`].
+    fn sessions_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// All open holds, orphans not among them, in the order of their ids.
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError>;
@@ -312,6 +344,19 @@ pub(crate) trait Reader: Send + 'static {
     /// Expired or not.
     fn claim_fetch(&mut self, id: ClaimId) -> Result<Option<Claim>, StoreError>;
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError>;
+    /// Also if it has ended.
+    fn entity_fetch(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError>;
+    /// Not if it has ended.
+    fn entity_find(
+        &mut self,
+        kind: EntityKind,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<EntityRow>, StoreError>;
+    fn entity_lookups(&mut self, kind: EntityKind, id: &str) -> Result<Vec<Lookup>, StoreError>;
+    fn entity_list(&mut self, kind: EntityKind, query: &EntityQuery) -> Result<Vec<EntityRow>, StoreError>;
+    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError>;
     /// Oldest first.
     fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError>;
     fn master_keys_known(&mut self) -> Result<Vec<KnownMasterKey>, StoreError>;
@@ -322,8 +367,6 @@ pub(crate) trait Reader: Send + 'static {
         after: Option<KeyId>,
         limit: u32,
     ) -> Result<Vec<KeyId>, StoreError>;
-    fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError>;
-    fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError>;
     fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError>;
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError>;

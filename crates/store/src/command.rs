@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use till_core::audit::Actor;
 use till_core::demand::Demand;
@@ -11,12 +12,12 @@ use till_core::limit::Units;
 use till_core::token::ClaimId;
 use tokio::sync::oneshot;
 
-use crate::admin_token::NewAdminToken;
 use crate::answer::Reply;
 use crate::claim::NewClaim;
 use crate::clock::Clock;
 use crate::denial_counts::DenialCounts;
 use crate::denied_records::DeniedRecords;
+use crate::entity::{EntityChange, EntityKind};
 use crate::error::StoreError;
 use crate::escrow::Escrows;
 use crate::fence::Fence;
@@ -51,6 +52,8 @@ pub(crate) struct Closing {
     pub(crate) record: Option<Arc<UsageRecord>>,
     /// What is left to be read about it: see [`Closing::read`].
     pub(crate) figures: Option<Figures>,
+    /// When the call ended, where somebody looked at the clock then.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// A part of an escrow.
@@ -83,6 +86,11 @@ pub(crate) enum Command {
     Administer {
         what: Box<Administration>,
         reply: DoneReply,
+    },
+    /// Something that is kept was used.
+    Used {
+        kind: EntityKind,
+        id: String,
     },
     /// Answered once it is durable how late it is.
     Seen {
@@ -117,7 +125,7 @@ pub(crate) enum Action {
     ClaimExpire(ClaimId),
     KeyRevoke(Vec<KeyId>),
     KeyUpdate(KeyId, Box<KeyChange>),
-    AdminTokenPut(NewAdminToken),
+    EntityPut(Box<EntityChange>),
     IndexKeyPut(Vec<u8>),
     MasterKey(MasterKeyAction),
     FenceAccept,

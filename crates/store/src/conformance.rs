@@ -14,7 +14,7 @@ use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::{LIMIT_MAX, Limits, Units};
 use till_core::scope::Scope;
 
-use crate::{HoldRefusal, KeyQuery, KeyRecord, NewAdminToken, NewKey, Store, StoreError};
+use crate::{HoldRefusal, KeyQuery, KeyRecord, NewKey, Store, StoreError};
 use place::{MemoryPlace, Place, SqlitePlace};
 
 /// Runs every case on every backend.
@@ -30,7 +30,9 @@ macro_rules! on_every_backend {
 }
 
 // After the macro, which they use.
+mod ceilings;
 mod claims;
+mod entities;
 mod escrow;
 mod life;
 mod master_keys;
@@ -76,6 +78,8 @@ pub(super) fn activations(limit: u64) -> Limits {
 
 pub(super) async fn create(store: &Store, n: u64, limits: Limits) -> KeyId {
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: if n.is_multiple_of(2) { "openai" } else { "anthropic" }.into(),
@@ -166,7 +170,7 @@ async fn counts_survive_a_restart(place: &impl Place) {
     let record = fetch(&store, key).await;
     assert_eq!(record.used.activations, 2);
     assert_eq!(record.metadata["agent"], 1);
-    assert_eq!((record.project.as_str(), record.provider.as_str()), ("default", "anthropic"));
+    assert_eq!((record.place.project.as_str(), record.provider.as_str()), ("default", "anthropic"));
     assert!(place.holds().is_empty());
 }
 
@@ -251,6 +255,8 @@ async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
     // It can be made afterwards, once.
     let key = create(&store, 9, activations(1)).await;
     let again = NewKey {
+        place: Default::default(),
+        request: None,
         id: key,
         master_key: None,
         provider: "x".into(),
@@ -282,6 +288,8 @@ async fn a_scope_is_kept_with_its_key(place: &impl Place) {
     let store = place.start();
     let free = create(&store, 1, activations(9)).await;
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(2),
         master_key: None,
         provider: "openai".into(),
@@ -390,8 +398,7 @@ async fn amounts_of_every_size_are_kept(place: &impl Place) {
 async fn admin_actions_are_in_the_audit_log(place: &impl Place) {
     let store = place.start();
     let key = create(&store, 1, activations(1)).await;
-    let token = NewAdminToken { name: "owner".into(), role: "owner".into(), hash: [7; 32] };
-    store.admin_token_put(token, &Actor::system()).await.unwrap();
+    entities::token_put(&store, "owner", None, 7).await.unwrap();
     store.audit_append("till.start", "instance", json!({"version": "1"}), &Actor::system()).await.unwrap();
     store.key_revoke(key, &actor()).await.unwrap();
     store.close().await.unwrap();
@@ -400,7 +407,7 @@ async fn admin_actions_are_in_the_audit_log(place: &impl Place) {
     let log = store.audit_list(0, 100).await.unwrap();
     assert_eq!(verify_chain(&log).unwrap().seq, 5);
     let actions: Vec<&str> = log.iter().map(|entry| entry.action.as_str()).collect();
-    assert_eq!(actions, ["key.create", "admin_token.put", "till.start", "key.revoke", "till.start"]);
+    assert_eq!(actions, ["key.create", "token.put", "till.start", "key.revoke", "till.start"]);
     assert_eq!((&log[0].actor, log[0].target.as_str()), (&actor(), key.to_string().as_str()));
     let detail: serde_json::Value = serde_json::from_str(&log[0].detail).unwrap();
     assert_eq!(detail["limits"], json!({"activations": 1, "tokens": null, "spendNanos": null}));
@@ -432,17 +439,9 @@ async fn secrets_of_the_instance_are_kept(place: &impl Place) {
     assert_eq!(store.index_key_fetch().await.unwrap(), None);
     store.index_key_put(vec![1, 2, 3]).await.unwrap();
     store.index_key_put(vec![9]).await.unwrap();
-    let token = |hash: u8| NewAdminToken { name: "owner".into(), role: "owner".into(), hash: [hash; 32] };
-    assert!(!store.admin_token_exists("owner").await.unwrap());
-    store.admin_token_put(token(1), &actor()).await.unwrap();
-    store.admin_token_put(token(2), &actor()).await.unwrap();
     store.close().await.unwrap();
     let store = place.start();
     assert_eq!(store.index_key_fetch().await.unwrap(), Some(vec![1, 2, 3]), "only the first one counts");
-    assert!(store.admin_token_exists("owner").await.unwrap());
-    assert_eq!(store.admin_token_fetch([1; 32]).await.unwrap(), None, "it was replaced");
-    let found = store.admin_token_fetch([2; 32]).await.unwrap().expect("kept");
-    assert_eq!((found.name.as_str(), found.role.as_str()), ("owner", "owner"));
 }
 
 async fn many_keys_do_not_stay_in_memory(place: &impl Place) {

@@ -84,6 +84,18 @@ pub enum StoreError {
         /// What exists.
         what: String,
     },
+    /// Somebody else has changed it since it was read.
+    #[error("it was changed since it was read; read it again")]
+    Changed,
+    /// There is no such thing, or it has ended.
+    #[error("there is no such thing any more")]
+    Missing,
+    /// A rule of the project, or of whoever asks, says no.
+    #[error("{reason}")]
+    NotAllowed {
+        /// Which rule.
+        reason: String,
+    },
     /// The request can't be carried out as it stands.
     #[error("{reason}")]
     Invalid {

@@ -9,7 +9,7 @@ use till_core::scope::Scope;
 use till_core::time::Timestamp;
 use till_core::token::MasterKeyId;
 
-/// The project of every key until there are more.
+/// The project that is there from the beginning, of keys that name none.
 pub const DEFAULT_PROJECT: &str = "default";
 
 /// What a key allows besides its limits.
@@ -66,11 +66,32 @@ impl Durability {
     }
 }
 
+/// Where a key belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPlace {
+    /// The project.
+    pub project: String,
+    /// The member or admin token that made it, if that is known.
+    pub maker: Option<String>,
+    /// Name of the upstream credential that it uses; `None` for a key that has its own.
+    pub credential: Option<String>,
+}
+
+impl Default for KeyPlace {
+    fn default() -> Self {
+        Self { project: DEFAULT_PROJECT.to_owned(), maker: None, credential: None }
+    }
+}
+
 /// A key to be made.
 #[derive(Clone, Debug)]
 pub struct NewKey {
     /// Public id, made from the token.
     pub id: KeyId,
+    /// Where it belongs.
+    pub place: KeyPlace,
+    /// What it was asked for with, if the request can be repeated: a hash.
+    pub request: Option<[u8; 32]>,
     /// Which master key the token was made under, if that is known.
     pub master_key: Option<MasterKeyId>,
     /// Id of the provider, such as `openai`.
@@ -94,10 +115,14 @@ pub struct NewKey {
 pub struct KeyRecord {
     /// Public id.
     pub id: KeyId,
+    /// Where it belongs.
+    pub place: KeyPlace,
+    /// 1 when it is made, one more with every change by an administrator.
+    pub version: u64,
+    /// As [`NewKey::request`].
+    pub request: Option<[u8; 32]>,
     /// Which master key its token was made under, if that is known.
     pub master_key: Option<MasterKeyId>,
-    /// Project that it belongs to.
-    pub project: String,
     /// Id of the provider.
     pub provider: String,
     /// Where its requests go.
@@ -135,6 +160,8 @@ pub struct KeyRecord {
 /// the inner one takes it away.
 #[derive(Clone, Debug, Default)]
 pub struct KeyChange {
+    /// The version that the change was made from; `None` is any.
+    pub version: Option<u64>,
     /// All metadata anew.
     pub metadata: Option<Map<String, Value>>,
     /// The entry `name` of the metadata, after that.
@@ -218,6 +245,10 @@ impl LifetimeChange {
 /// What of a key can be changed and stands in its row, not in its account.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KeyDetails {
+    pub(crate) version: u64,
+    pub(crate) place: KeyPlace,
+    pub(crate) provider: String,
+    pub(crate) created_at: Timestamp,
     pub(crate) options: KeyOptions,
     pub(crate) metadata: Map<String, Value>,
     pub(crate) paused_reason: Option<String>,
@@ -232,6 +263,12 @@ pub struct KeyQuery {
     pub limit: Option<u32>,
     /// Only keys in this state.
     pub status: Option<KeyStatus>,
+    /// Only keys of this project.
+    pub project: Option<String>,
+    /// Only keys that this member or admin token made.
+    pub maker: Option<String>,
+    /// Only keys that use this upstream credential.
+    pub credential: Option<String>,
     /// Only keys of this provider.
     pub provider: Option<String>,
     /// Only keys whose tokens were made under this master key.

@@ -8,7 +8,6 @@
 //! durable place must be able to do, `sqlite` the one that there is, `start`, `fence` and `witness` what
 //! happens before anything is granted.
 
-mod admin_token;
 mod answer;
 mod backend;
 mod backup;
@@ -19,6 +18,7 @@ mod command;
 mod conformance;
 mod denial_counts;
 mod denied_records;
+mod entity;
 mod error;
 mod escrow;
 mod fence;
@@ -31,7 +31,6 @@ mod lock;
 mod master_key;
 #[cfg(test)]
 mod memory;
-mod month;
 mod queue;
 mod restore;
 mod spare_records;
@@ -46,21 +45,23 @@ mod usage_totals;
 mod witness;
 mod writer;
 
-pub use admin_token::{AdminToken, NewAdminToken};
 pub use backup::{BackupError, BackupInfo, Step, backup_make, backup_verify};
 pub use claim::{Claim, NewClaim};
+pub use entity::{
+    AdminToken, Credential, Entity, EntityKind, EntityQuery, Kept, Lookup, Member, Project, Put, Session,
+};
 pub use error::{OpenError, StoreError};
 pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};
 pub use key::{
-    AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyOptions, KeyQuery, KeyRecord, LifetimeChange,
-    LimitChange, NewKey, RateChange,
+    AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord,
+    LifetimeChange, LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};
 pub use restore::{Restored, restore};
 pub use sqlite::SCHEMA_VERSION;
-pub use stats::StoreStats;
+pub use stats::{ProviderUsage, StoreStats};
 pub use store::{OpenOptions, Store, database, store_is_open};
 pub use terms::KeyTerms;
 pub use usage_record::{

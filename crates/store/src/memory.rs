@@ -8,17 +8,17 @@ use till_core::audit::{AuditEntry, ChainHead};
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::limit::{Dimension, Units};
+use till_core::policy::PolicyOwner;
 use till_core::scope::Scope;
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 use till_core::token::{ClaimId, MasterKeyId};
 
-use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::claim::{Claim, NewClaim};
+use crate::entity::{EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::StoreError;
-use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
+use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
-use crate::month::Month;
 use crate::usage_record::{
     OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
 };
@@ -39,7 +39,7 @@ pub(crate) enum Fault {
 }
 
 /// What is "on disk".
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Disk {
     instance: Option<Instance>,
     index_key: Option<Vec<u8>>,
@@ -53,7 +53,11 @@ pub(crate) struct Disk {
     accounts: BTreeMap<AccountId, Account>,
     /// And whether it is an orphan.
     pub(crate) holds: BTreeMap<HoldId, (OpenHold, bool)>,
-    tokens: BTreeMap<String, (NewAdminToken, Timestamp)>,
+    /// Of changed keys.
+    versions: BTreeMap<KeyId, u64>,
+    /// In the order in which they were made.
+    entities: Vec<EntityRow>,
+    lookups: BTreeMap<(EntityKind, [u8; 32]), (String, Lookup)>,
     audit: Vec<AuditEntry>,
     pub(crate) denials: Vec<DenialCount>,
     months: BTreeMap<Month, u128>,
@@ -61,6 +65,43 @@ pub(crate) struct Disk {
     /// Records that are deleted: sums know them.
     usage_gone: Vec<UsageRecord>,
     usage_last: u64,
+}
+
+impl Default for Disk {
+    /// A new one, with what a migration puts there.
+    fn default() -> Self {
+        let project = EntityRow {
+            kind: EntityKind::Project,
+            id: crate::key::DEFAULT_PROJECT.into(),
+            project: None,
+            version: 1,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+            ended_at: None,
+            used_at: None,
+            body: r#"{"name":"default"}"#.into(),
+        };
+        Self {
+            instance: None,
+            index_key: None,
+            keys: Vec::new(),
+            reasons: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            entities: vec![project],
+            lookups: BTreeMap::new(),
+            master_keys: BTreeMap::new(),
+            master_keys_ended: Default::default(),
+            audit: Vec::new(),
+            denials: Vec::new(),
+            months: BTreeMap::new(),
+            usage: BTreeMap::new(),
+            usage_gone: Vec::new(),
+            usage_last: 0,
+        }
+    }
 }
 
 /// A disk that outlives its backends.
@@ -131,6 +172,10 @@ impl Backend for MemoryBackend {
     fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError> {
         let disk = self.medium.disk();
         Ok(disk.keys.iter().find(|row| row.key.id == id).map(|row| KeyDetails {
+            version: disk.versions.get(&id).copied().unwrap_or(1),
+            place: row.key.place.clone(),
+            provider: row.key.provider.clone(),
+            created_at: row.created_at,
             options: row.key.options,
             metadata: row.key.metadata.clone(),
             paused_reason: disk.reasons.get(&id).cloned(),
@@ -139,6 +184,44 @@ impl Backend for MemoryBackend {
 
     fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError> {
         Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.scope.clone()))
+    }
+
+    fn key_place(&mut self, id: KeyId) -> Result<Option<KeyPlace>, StoreError> {
+        Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.place.clone()))
+    }
+
+    fn entity(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError> {
+        Ok(entity(&self.medium.disk(), kind, id).cloned())
+    }
+
+    fn entity_lookup(
+        &mut self,
+        kind: EntityKind,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        Ok(lookup(&self.medium.disk(), kind, hash, now))
+    }
+
+    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
+        Ok(keys_of(&self.medium.disk(), owner, id))
+    }
+
+    fn live_keys(&mut self, owner: PolicyOwner, id: &str, now: Timestamp) -> Result<u64, StoreError> {
+        let disk = self.medium.disk();
+        let is_live = |key: &KeyId| {
+            let account = &disk.accounts[&AccountId::Key(*key)];
+            account.revoked_at.is_none() && !account.is_expired(false, now)
+        };
+        Ok(keys_of(&disk, owner, id).iter().filter(|key| is_live(key)).count() as u64)
+    }
+
+    fn charged(&mut self, keys: &[KeyId], (first, after): (u64, u64)) -> Result<Units, StoreError> {
+        let disk = self.medium.disk();
+        let of_days =
+            |record: &&UsageRecord| keys.contains(&record.key) && (first..after).contains(&record.at.day());
+        let all = disk.usage.values().chain(&disk.usage_gone).filter(of_days);
+        Ok(all.fold(Units::default(), |sum, record| sum.zip(record.charged, u64::saturating_add)))
     }
 
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
@@ -172,6 +255,20 @@ impl Backend for MemoryBackend {
         let over = disk.claims.iter().filter(|(_, (_, claim))| claim.expires_at <= now);
         let over: Vec<ClaimId> = over.map(|(id, _)| *id).take(limit as usize).collect();
         disk.claims.retain(|id, _| !over.contains(id));
+        Ok(over.len() as u64)
+    }
+
+    fn sessions_delete(&mut self, now: Timestamp, _: u32) -> Result<u64, StoreError> {
+        let mut disk = self.medium.disk();
+        let is_over = |row: &EntityRow| {
+            let end =
+                serde_json::from_str::<crate::entity::Session>(&row.body).map(|session| session.expires_at);
+            row.kind == EntityKind::Session && (row.ended_at.is_some() || end.is_ok_and(|end| end <= now.0))
+        };
+        let over: Vec<String> =
+            disk.entities.iter().filter(|row| is_over(row)).map(|row| row.id.clone()).collect();
+        disk.entities.retain(|row| row.kind != EntityKind::Session || !over.contains(&row.id));
+        disk.lookups.retain(|(kind, _), (id, _)| *kind != EntityKind::Session || !over.contains(id));
         Ok(over.len() as u64)
     }
 
@@ -245,6 +342,7 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
     for (id, details) in &batch.details {
         let row = disk.keys.iter_mut().find(|row| row.key.id == *id).expect("a changed key has a row");
         (row.key.options, row.key.metadata) = (details.options, details.metadata.clone());
+        disk.versions.insert(*id, details.version);
         match &details.paused_reason {
             Some(reason) => drop(disk.reasons.insert(*id, reason.clone())),
             None => drop(disk.reasons.remove(id)),
@@ -279,8 +377,21 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
         disk.usage_last += 1;
         disk.usage.insert(disk.usage_last, UsageRecord::clone(record));
     }
-    for (token, at) in &batch.admin_tokens {
-        disk.tokens.insert(token.name.clone(), (token.clone(), *at));
+    for write in &batch.entities {
+        let (kind, id) = (write.row.kind, &write.row.id);
+        match disk.entities.iter_mut().find(|row| row.kind == kind && row.id == *id) {
+            Some(row) => *row = write.row.clone(),
+            None => disk.entities.push(write.row.clone()),
+        }
+        if let Some(lookups) = &write.lookups {
+            disk.lookups.retain(|(of, _), (leads_to, _)| *of != kind || leads_to != id);
+            disk.lookups.extend(lookups.iter().map(|one| ((kind, one.hash), (id.clone(), *one))));
+        }
+    }
+    for (kind, id, at) in &batch.uses {
+        if let Some(row) = disk.entities.iter_mut().find(|row| row.kind == *kind && row.id == *id) {
+            row.used_at = row.used_at.max(Some(*at));
+        }
     }
     if disk.index_key.is_none() {
         disk.index_key.clone_from(&batch.index_key);
@@ -308,6 +419,24 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
     disk.months.extend(batch.months.iter().copied());
 }
 
+fn entity<'a>(disk: &'a Disk, kind: EntityKind, id: &str) -> Option<&'a EntityRow> {
+    disk.entities.iter().find(|row| row.kind == kind && row.id == id)
+}
+
+fn lookup(disk: &Disk, kind: EntityKind, hash: [u8; 32], now: Timestamp) -> Option<String> {
+    let (id, lookup) = disk.lookups.get(&(kind, hash))?;
+    lookup.until.is_none_or(|until| until > now).then(|| id.clone())
+}
+
+fn keys_of(disk: &Disk, owner: PolicyOwner, id: &str) -> Vec<KeyId> {
+    let of = |place: &KeyPlace| match owner {
+        PolicyOwner::Project => place.project == id,
+        PolicyOwner::Maker => place.maker.as_deref() == Some(id),
+        PolicyOwner::Credential => place.credential.as_deref() == Some(id),
+    };
+    disk.keys.iter().filter(|row| of(&row.key.place)).map(|row| row.key.id).collect()
+}
+
 struct MemoryReader(Arc<Medium>);
 
 fn total(call: &UsageRecord) -> Option<(TotalKey<&str>, Total)> {
@@ -325,8 +454,10 @@ fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {
     let used = |dimension| u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
     KeyRecord {
         id: row.key.id,
+        place: row.key.place.clone(),
+        version: disk.versions.get(&row.key.id).copied().unwrap_or(1),
+        request: row.key.request,
         master_key: row.key.master_key,
-        project: row.project.into(),
         provider: row.key.provider.clone(),
         origin: row.key.origin.clone(),
         limits: account.limits(),
@@ -367,6 +498,9 @@ impl Reader for MemoryReader {
         };
         let matches = |key: &KeyRecord| {
             query.status.is_none_or(|status| key.status == status)
+                && query.project.as_ref().is_none_or(|project| key.place.project == *project)
+                && query.maker.as_ref().is_none_or(|maker| key.place.maker.as_ref() == Some(maker))
+                && query.credential.as_ref().is_none_or(|name| key.place.credential.as_ref() == Some(name))
                 && query.master_key.is_none_or(|id| key.master_key == Some(id))
                 && query.provider.as_ref().is_none_or(|provider| key.provider == *provider)
                 && query.created_before.is_none_or(|before| key.created_at < before)
@@ -405,6 +539,10 @@ impl Reader for MemoryReader {
 
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.0.disk().index_key.clone())
+    }
+
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        Ok(self.0.disk().accounts.get(&id).cloned())
     }
 
     fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError> {
@@ -451,18 +589,46 @@ impl Reader for MemoryReader {
         Ok(live.take(limit as usize).collect())
     }
 
-    fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {
-        let disk = self.0.disk();
-        let found = disk.tokens.values().find(|(token, _)| token.hash == hash);
-        Ok(found.map(|(token, at)| AdminToken {
-            name: token.name.clone(),
-            role: token.role.clone(),
-            created_at: *at,
-        }))
+    fn entity_fetch(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError> {
+        Ok(entity(&self.0.disk(), kind, id).cloned())
     }
 
-    fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError> {
-        Ok(self.0.disk().tokens.contains_key(name))
+    fn entity_find(
+        &mut self,
+        kind: EntityKind,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<EntityRow>, StoreError> {
+        let disk = self.0.disk();
+        let found = lookup(&disk, kind, hash, now).and_then(|id| entity(&disk, kind, &id));
+        Ok(found.filter(|row| row.ended_at.is_none()).cloned())
+    }
+
+    fn entity_lookups(&mut self, kind: EntityKind, id: &str) -> Result<Vec<Lookup>, StoreError> {
+        let disk = self.0.disk();
+        let of = disk.lookups.iter().filter(|((of, _), (leads_to, _))| *of == kind && leads_to == id);
+        let mut lookups: Vec<Lookup> = of.map(|(_, (_, lookup))| *lookup).collect();
+        lookups.sort_by_key(|lookup| (lookup.until.is_some(), lookup.until));
+        Ok(lookups)
+    }
+
+    fn entity_list(&mut self, kind: EntityKind, query: &EntityQuery) -> Result<Vec<EntityRow>, StoreError> {
+        let disk = self.0.disk();
+        let mut rows: Vec<&EntityRow> = disk.entities.iter().rev().filter(|row| row.kind == kind).collect();
+        if let Some(after) = &query.after {
+            let place = rows.iter().position(|row| row.id == *after);
+            rows.drain(..place.map_or(rows.len(), |place| place + 1));
+        }
+        let fits = |row: &&EntityRow| {
+            (query.with_ended || row.ended_at.is_none())
+                && query.project.as_ref().is_none_or(|project| row.project.as_ref() == Some(project))
+        };
+        let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
+        Ok(rows.into_iter().filter(fits).take(limit).cloned().collect())
+    }
+
+    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
+        Ok(keys_of(&self.0.disk(), owner, id))
     }
 
     fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
@@ -478,6 +644,7 @@ impl Reader for MemoryReader {
             query.before.is_none_or(|before| **seq < before)
                 && query.outcome.is_none_or(|outcome| record.outcome == outcome)
                 && filter.key.is_none_or(|key| record.key == key)
+                && filter.keys.as_ref().is_none_or(|keys| keys.contains(&record.key))
                 && filter.provider.as_ref().is_none_or(|provider| *record.provider == **provider)
                 && filter.model.as_ref().is_none_or(|model| record.model.as_ref() == Some(model))
                 && filter.since.is_none_or(|since| record.at >= since)

@@ -14,6 +14,7 @@ mod bytes;
 mod claims;
 mod column;
 pub(crate) mod copy;
+mod entities;
 mod fold;
 mod journal;
 mod master_keys;
@@ -35,19 +36,20 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use till_core::audit::{AuditEntry, ChainHead};
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::limit::Units;
+use till_core::policy::PolicyOwner;
 use till_core::scope::Scope;
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 use till_core::token::{ClaimId, MasterKeyId};
 
-use crate::admin_token::AdminToken;
 use crate::backend::{Backend, Batch, Instance, Reader};
 use crate::claim::Claim;
+use crate::entity::{EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
-use crate::key::{KeyDetails, KeyOptions, KeyQuery, KeyRecord};
+use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
-use crate::month::Month;
-use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
+use crate::usage_record::{DAY_MS, OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use fold::Fold;
 use journal::Entry;
 use migration::{Refused, migrate};
@@ -276,6 +278,46 @@ impl Backend for SqliteBackend {
         self.file.run("read", |connection| read::key_scope(connection, id))
     }
 
+    fn key_place(&mut self, id: KeyId) -> Result<Option<KeyPlace>, StoreError> {
+        self.file.run("read", |connection| read::key_place(connection, id))
+    }
+
+    fn entity(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError> {
+        self.file.run("read", |connection| entities::fetch(connection, kind, id))
+    }
+
+    fn entity_lookup(
+        &mut self,
+        kind: EntityKind,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        self.file.run("read", |connection| entities::lookup(connection, kind, hash, now))
+    }
+
+    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
+        self.file.run("read", |connection| entities::keys_of(connection, owner, id))
+    }
+
+    fn live_keys(&mut self, owner: PolicyOwner, id: &str, now: Timestamp) -> Result<u64, StoreError> {
+        self.fold_all()?;
+        self.file.run("read", |connection| entities::live_keys(connection, owner, id, now))
+    }
+
+    fn charged(&mut self, keys: &[KeyId], (first, after): (u64, u64)) -> Result<Units, StoreError> {
+        self.fold_all()?;
+        let filter = UsageFilter {
+            keys: Some(Arc::new(keys.iter().copied().collect())),
+            since: Some(Timestamp(first.saturating_mul(DAY_MS))),
+            until: Some(Timestamp(after.saturating_mul(DAY_MS))),
+            ..UsageFilter::default()
+        };
+        let sums = self.file.run("read", |connection| {
+            of_one_moment(connection, || sums::sum(connection, UsageGroup::default(), &filter))
+        })?;
+        Ok(sums.first().map_or(Units::default(), |sum| sum.charged))
+    }
+
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         self.file.run("read", read::index_key)
     }
@@ -298,6 +340,11 @@ impl Backend for SqliteBackend {
 
     fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.file.write(|connection| claims::delete(connection, now, limit))
+    }
+
+    fn sessions_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.file
+            .write(|connection| transaction(connection, || entities::sessions_delete(connection, now, limit)))
     }
 
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
@@ -434,6 +481,10 @@ impl Reader for SqliteReader {
         self.run(read::index_key)
     }
 
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.run(|connection| read::account(connection, id))
+    }
+
     fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError> {
         self.run(|connection| master_keys::list(connection, now))
     }
@@ -451,12 +502,32 @@ impl Reader for SqliteReader {
         self.run(|connection| master_keys::keys(connection, id, after, limit))
     }
 
-    fn admin_token_fetch(&mut self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {
-        self.run(|connection| read::admin_token_fetch(connection, hash))
+    fn entity_fetch(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError> {
+        self.run(|connection| entities::fetch(connection, kind, id))
     }
 
-    fn admin_token_exists(&mut self, name: &str) -> Result<bool, StoreError> {
-        self.run(|connection| read::admin_token_exists(connection, name))
+    fn entity_find(
+        &mut self,
+        kind: EntityKind,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<EntityRow>, StoreError> {
+        self.run(|connection| {
+            let Some(id) = entities::lookup(connection, kind, hash, now)? else { return Ok(None) };
+            Ok(entities::fetch(connection, kind, &id)?.filter(|row| row.ended_at.is_none()))
+        })
+    }
+
+    fn entity_lookups(&mut self, kind: EntityKind, id: &str) -> Result<Vec<Lookup>, StoreError> {
+        self.run(|connection| entities::lookups(connection, kind, id))
+    }
+
+    fn entity_list(&mut self, kind: EntityKind, query: &EntityQuery) -> Result<Vec<EntityRow>, StoreError> {
+        self.run(|connection| entities::list(connection, kind, query))
+    }
+
+    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
+        self.run(|connection| entities::keys_of(connection, owner, id))
     }
 
     fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {

@@ -10,13 +10,12 @@ use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
 use till_core::key::KeyId;
 use till_core::ledger::{AccountId, HoldId, HoldKind, Ledger, OpenHold};
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 
 use crate::backend::{Backend, Batch, Instance, Mark};
 use crate::clock::Clock;
 use crate::error::{OpenError, StoreError};
 use crate::fence::{Fence, Verdict, judge};
-use crate::month::Month;
 use crate::usage_record::{Outcome, TokenCounts, UsageRecord, hold_name};
 use crate::witness::{Record, Witness};
 
@@ -199,7 +198,7 @@ fn spend_orphans(backend: &mut dyn Backend, ledger: &mut Ledger, batch: &mut Bat
 fn lost(id: HoldId, hold: &OpenHold) -> UsageRecord {
     let key = match hold.accounts.key() {
         AccountId::Key(key) => key,
-        AccountId::Project(bytes) => KeyId(bytes),
+        AccountId::Ceiling(bytes) => KeyId(bytes),
     };
     UsageRecord {
         at: hold.at,

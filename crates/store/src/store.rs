@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use till_core::audit::{Actor, AuditEntry};
 use till_core::demand::Demand;
@@ -19,14 +19,15 @@ use till_core::denial::DenialCode;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{expired_denial, fenced_denial, shutting_down_denial, unknown_denial};
 use till_core::limit::Units;
-use till_core::time::Timestamp;
+use till_core::policy::PolicyOwner;
+use till_core::time::{Month, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::admin_token::{AdminToken, NewAdminToken};
 use crate::answer::answer;
 use crate::backend::{Backend, Reader};
 use crate::clock::Clock;
 use crate::command::{Action, Administration, Command, DoneReply, Shared};
+use crate::entity::EntityKind;
 use crate::error::{OpenError, StoreError};
 use crate::escrow::Exact;
 use crate::fence::Fence;
@@ -35,7 +36,6 @@ use crate::hold::{Hold, HoldRefusal, Pending};
 use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
-use crate::month::Month;
 use crate::restore;
 use crate::sqlite::{FILE_NAME, SqliteBackend};
 use crate::start::start;
@@ -293,6 +293,15 @@ impl Store {
         self.administer(Action::KeyRevoke(ids), actor).await.map(drop)
     }
 
+    /// The keys of a project.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn project_keys(&self, project: &str) -> Result<Vec<KeyId>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |reader| reader.keys_of(PolicyOwner::Project, &project)).await
+    }
+
     /// Ends a key for ever; `None` when there is no such key. A second time changes nothing.
     ///
     /// Answers after the change is durable and after [`crate::KeyEnded`] of every hold of the key resolves.
@@ -321,31 +330,6 @@ impl Store {
             })
         })
         .await
-    }
-
-    /// Keeps an admin token, in place of one of the same name.
-    ///
-    /// # Errors
-    /// The store can't be written.
-    pub async fn admin_token_put(&self, token: NewAdminToken, actor: &Actor) -> Result<(), StoreError> {
-        self.administer(Action::AdminTokenPut(token), actor).await.map(drop)
-    }
-
-    /// The admin token with this SHA-256.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    pub async fn admin_token_fetch(&self, hash: [u8; 32]) -> Result<Option<AdminToken>, StoreError> {
-        self.read(move |reader| reader.admin_token_fetch(hash)).await
-    }
-
-    /// Whether there is an admin token of this name.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    pub async fn admin_token_exists(&self, name: &str) -> Result<bool, StoreError> {
-        let name = name.to_owned();
-        self.read(move |reader| reader.admin_token_exists(&name)).await
     }
 
     /// Why every key is refused, if it is.
@@ -445,6 +429,7 @@ impl Store {
         if let Some(hold) = terms.escrow.draw(shared, &demand) {
             return Ok(hold);
         }
+        let asked = Instant::now();
         let (reply, answer) = answer();
         let command = Command::Hold { terms: Arc::clone(terms), demand, reply };
         shared.queue.push(command).map_err(HoldRefusal::Unavailable)?;
@@ -459,6 +444,7 @@ impl Store {
         let Some(answer) = answer else {
             return Err(HoldRefusal::Unavailable(StoreError::Closed));
         };
+        shared.counters.held(asked);
         let hold = answer.map(Pending::arrive)?;
         if hold.is_over() {
             hold.void();
@@ -545,7 +531,12 @@ impl Store {
     /// Counters for metrics.
     pub fn stats(&self) -> StoreStats {
         let shared = &self.inner.shared;
-        shared.counters.read(shared.queue.len())
+        shared.counters.read(shared.queue.len(), shared.escrows.len())
+    }
+
+    /// Whether nothing is granted any more because the process stops.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.shared.is_stopping()
     }
 
     /// Denies further holds with `shutting_down`; open ones can still be settled. Idempotent.
@@ -580,6 +571,12 @@ impl Store {
         };
         *closed = Some(result.clone());
         result
+    }
+
+    /// Notes that something was used.
+    pub(crate) fn note_use(&self, kind: EntityKind, id: String) {
+        // If too much waits there it is noted another time.
+        let _ = self.inner.shared.queue.push(Command::Used { kind, id });
     }
 
     pub(crate) async fn administer(&self, action: Action, actor: &Actor) -> Result<bool, StoreError> {

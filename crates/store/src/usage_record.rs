@@ -1,6 +1,7 @@
 //! Records of calls, and sums over them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -122,6 +123,27 @@ impl TokenCounts {
         }
     }
 
+    /// The counts of both, which stop at their ends.
+    #[must_use]
+    pub fn plus(self, other: &Self) -> Self {
+        let (mine, theirs) = (self.to_array(), other.to_array());
+        Self::from_array(std::array::from_fn(|kind| mine[kind].saturating_add(theirs[kind])))
+    }
+
+    /// The words of the kinds, in the order of the fields.
+    pub const WORDS: [&'static str; Self::KINDS] = [
+        "input",
+        "cache_read",
+        "cache_write",
+        "output",
+        "reasoning",
+        "audio_input",
+        "audio_output",
+        "image_input",
+        "image_output",
+        "tool_calls",
+    ];
+
     /// Input and output together.
     pub fn total(&self) -> u64 {
         self.input.saturating_add(self.output)
@@ -206,6 +228,8 @@ impl Default for UsageQuery {
 pub struct UsageFilter {
     /// Only those of this key.
     pub key: Option<KeyId>,
+    /// Only those of these keys.
+    pub keys: Option<Arc<HashSet<KeyId>>>,
     /// Only those of this provider.
     pub provider: Option<String>,
     /// Only those of this model.

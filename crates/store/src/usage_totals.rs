@@ -104,6 +104,7 @@ pub(crate) fn sums<S: AsRef<str> + Into<String>>(
 
 fn fits<S: AsRef<str>>(key: &TotalKey<S>, filter: &UsageFilter) -> bool {
     filter.key.is_none_or(|wanted| wanted == key.key)
+        && filter.keys.as_ref().is_none_or(|keys| keys.contains(&key.key))
         && filter.provider.as_ref().is_none_or(|wanted| wanted == key.provider.as_ref())
         && filter.model.as_ref().is_none_or(|wanted| wanted == key.model.as_ref())
         && filter.since.is_none_or(|since| key.day >= since.0 / DAY_MS)

@@ -8,9 +8,11 @@
 //! - an account is evicted only between batches, when no open hold and no listener needs it.
 
 mod administer;
+mod ceilings;
 mod claims;
 mod closing;
 mod ending;
+mod entities;
 mod escrow;
 mod kill;
 mod master_keys;
@@ -19,7 +21,7 @@ mod retention;
 mod update;
 pub(crate) mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,25 +33,27 @@ use till_core::id_map::{IdMap, IdSet};
 use till_core::key::KeyId;
 use till_core::ledger::{self, AccountChain, AccountId, HoldId, Ledger, Verdict};
 use till_core::limit::{Limits, Units};
+use till_core::policy::Policy;
 use till_core::rate::{RateState, Rates};
 use till_core::scope::Scope;
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::answer::Others;
 use crate::backend::{Backend, Batch, Instance};
 use crate::command::{Closing, Command, DoneReply, HoldReply, Shared, TermsReply};
+use crate::entity::EntityKind;
 use crate::error::StoreError;
 use crate::escrow::remaining;
 use crate::hold::{Hold, HoldRefusal, Pending};
-use crate::key::KeyOptions;
-use crate::month::Month;
+use crate::key::{KeyOptions, KeyPlace};
 use crate::queue::Taken;
 use crate::start::{Started, raise};
 use crate::stats::count;
 use crate::terms::KeyTerms;
 use crate::usage_record::UsageRecord;
 use crate::witness::Witness;
+use ceilings::{CeilingList, limits_of};
 use ending::{Ending, Ends};
 use escrow::{Extension, Pace};
 use retention::Retention;
@@ -81,6 +85,10 @@ struct Live {
     /// Number of the batch that last used it.
     touched: u64,
     terms: Arc<KeyTerms>,
+    /// Where it belongs.
+    place: Arc<KeyPlace>,
+    /// What is above it.
+    ceilings: CeilingList,
     /// When its time is over.
     expires_at: Option<Timestamp>,
     /// What is left of its rates.
@@ -111,6 +119,10 @@ pub(crate) struct Writer {
     ledger: Ledger,
     head: ChainHead,
     live: IdMap<KeyId, Live>,
+    /// Rules that were asked for since they were last changed.
+    policies: HashMap<(EntityKind, Box<str>), Arc<Policy>>,
+    /// What messages call the loaded accounts of ceilings.
+    ceiling_names: HashMap<AccountId, String>,
     /// Totals of the months that were written to since they were last read.
     months: BTreeMap<Month, u128>,
     /// Beyond so many loaded accounts idle ones are evicted.
@@ -149,6 +161,7 @@ pub(crate) struct Writer {
     escrows_left: bool,
     // Of the current batch:
     number: u64,
+    operations: usize,
     now: Timestamp,
     batch: Batch,
     dirty: IdSet<AccountId>,
@@ -193,6 +206,8 @@ impl Writer {
             ledger,
             head,
             live: IdMap::default(),
+            policies: HashMap::new(),
+            ceiling_names: HashMap::new(),
             months: BTreeMap::new(),
             evict_above: loaded_max,
             loaded_max,
@@ -218,6 +233,7 @@ impl Writer {
             escrows_unsure: false,
             escrows_left: false,
             number: 0,
+            operations: 0,
             now,
             batch: Batch::default(),
             dirty: IdSet::default(),
@@ -276,7 +292,8 @@ impl Writer {
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
         self.number += 1;
         self.now = self.shared.clock.now();
-        count(&self.shared.counters.operations, commands.len());
+        self.operations = commands.len();
+        count(&self.shared.counters.operations, self.operations);
         if let Err(error) = self.recover() {
             self.cut_what_is_over();
             return self.refuse_all(commands, &error);
@@ -300,6 +317,7 @@ impl Writer {
         }
         self.escrow_for_the_busy();
         self.retry_due = (!self.retry.is_empty()).then(|| Instant::now() + RETRY_WAIT);
+        self.shared.counters.waiting.set(self.waiters as u64);
         match self.commit() {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
@@ -331,6 +349,7 @@ impl Writer {
                 Ok(found) => self.answers.push(Answer::Done(reply, found)),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Command::Used { kind, id } => self.batch.uses.push((kind, id, self.now)),
             Command::Seen { reply } => {
                 self.batch.time_seen = Some(self.now);
                 self.answers.push(Answer::Done(reply, true));
@@ -374,15 +393,19 @@ impl Writer {
             }
             live => live.map_or(Rates::default(), |live| live.terms.options.rates),
         };
-        let id = AccountId::Key(key);
-        let mut asked = self.ask_ledger(key, &rates, demand, contended);
+        let chain = if self.ledger.is_fenced() {
+            AccountChain::of_key(AccountId::Key(key))
+        } else {
+            self.chain(key)?
+        };
+        let mut asked = self.ask_ledger(chain.clone(), &rates, demand, contended);
         let is_whole = matches!(&asked, Verdict::Granted(grant) if grant.steps == demand.steps_wanted);
-        if !is_whole && self.recall(key) {
+        if !is_whole && (self.recall(key) | self.recall_beside(&chain)) {
             // What was counted out ahead is free again.
             if let Verdict::Granted(grant) = &asked {
                 self.ledger.void(grant.id).expect("a hold that was just taken can be given back");
             }
-            asked = self.ask_ledger(key, &rates, demand, contended);
+            asked = self.ask_ledger(chain.clone(), &rates, demand, contended);
         }
         let mut grant = match asked {
             Verdict::Granted(grant) => grant,
@@ -394,7 +417,7 @@ impl Writer {
                 return denied(denial);
             }
         };
-        self.dirty.insert(id);
+        self.dirty.extend(chain.iter());
         self.batch.holds_opened.push(grant.id);
         self.count_month(self.now, grant.units.activations, 0);
         let live = self.live.get_mut(&key).expect("a loaded key is live");
@@ -413,11 +436,17 @@ impl Writer {
     }
 
     /// Asks the ledger, and the rates of the key if it has any.
-    fn ask_ledger(&mut self, key: KeyId, rates: &Rates, demand: &Demand, contended: bool) -> Verdict {
-        let chain = AccountChain::of_key(AccountId::Key(key));
+    fn ask_ledger(
+        &mut self,
+        chain: AccountChain,
+        rates: &Rates,
+        demand: &Demand,
+        contended: bool,
+    ) -> Verdict {
         if *rates == Rates::default() {
             return self.ledger.ask(chain, demand, contended, self.now);
         }
+        let key = key_of(chain.key()).expect("a chain begins with a key");
         let live = self.live.get_mut(&key).expect("a key with rates is live");
         let now = self.shared.clock.steady();
         let demand = within_a_minute(demand, rates);
@@ -437,9 +466,14 @@ impl Writer {
         if !self.live.contains_key(&key) {
             let options = self.backend.key_options(key)?.unwrap_or_default();
             let scope = self.backend.key_scope(key)?.unwrap_or_default();
-            self.enliven(key, options, scope);
+            let place = self.backend.key_place(key)?.unwrap_or_default();
+            let ceilings = self.ceilings_of(&place)?;
+            self.enliven(key, options, scope, place, ceilings);
         } else if !self.unsure.is_empty() && self.unsure.contains(&key) {
             let options = self.backend.key_options(key)?.unwrap_or_default();
+            let place = Arc::clone(&self.live[&key].place);
+            let ceilings = self.ceilings_of(&place)?;
+            self.live.get_mut(&key).expect("just seen").ceilings = ceilings;
             self.unsure.remove(&key);
             self.renew(key, options);
             self.begin_anew(key);
@@ -448,12 +482,22 @@ impl Writer {
     }
 
     /// Makes the terms of a loaded key known.
-    fn enliven(&mut self, key: KeyId, options: KeyOptions, scope: Scope) {
-        let (terms, expires_at) = self.terms(key, options, (!scope.is_empty()).then(|| Arc::new(scope)));
+    fn enliven(
+        &mut self,
+        key: KeyId,
+        options: KeyOptions,
+        scope: Scope,
+        place: KeyPlace,
+        ceilings: CeilingList,
+    ) {
+        let scope = (!scope.is_empty()).then(|| Arc::new(scope));
+        let (terms, expires_at) = self.terms(key, options, scope, limits_of(&ceilings));
         let live = Live {
             ended: watch::Sender::new(None),
             touched: self.number,
             terms,
+            place: Arc::new(place),
+            ceilings,
             expires_at,
             rate: RateState::default(),
             pace: Pace::default(),
@@ -464,8 +508,9 @@ impl Writer {
     /// Makes the changed terms of a live key known: whoever holds under the old ones is asked to read them again.
     fn renew(&mut self, key: KeyId, options: KeyOptions) {
         // A scope does not change.
-        let scope = self.live.get(&key).expect("a loaded key is live").terms.scope.clone();
-        let (terms, expires_at) = self.terms(key, options, scope);
+        let live = self.live.get(&key).expect("a loaded key is live");
+        let (scope, above) = (live.terms.scope.clone(), limits_of(&live.ceilings));
+        let (terms, expires_at) = self.terms(key, options, scope, above);
         let live = self.live.get_mut(&key).expect("a loaded key is live");
         (live.terms, live.expires_at) = (terms, expires_at);
         self.renewed.push(key);
@@ -476,9 +521,10 @@ impl Writer {
         key: KeyId,
         options: KeyOptions,
         scope: Option<Arc<Scope>>,
+        above: Limits,
     ) -> (Arc<KeyTerms>, Option<Timestamp>) {
         let account = self.ledger.account(AccountId::Key(key)).expect("loaded before");
-        let (limits, expires_at) = (account.limits(), account.lifetime.expires_at);
+        let (limits, expires_at) = (account.limits().with(above), account.lifetime.expires_at);
         self.terms_version += 1;
         let terms = Arc::new(KeyTerms {
             key,
@@ -538,12 +584,17 @@ impl Writer {
         if self.time_kept_at.is_none_or(|at| at.elapsed() >= KEEP_TIME_EVERY) {
             self.batch.time_seen = Some(self.now);
         }
+        let begun = Instant::now();
         self.backend.commit(&self.batch, &self.ledger)?;
         if self.batch.time_seen.is_some() {
             self.time_kept_at = Some(Instant::now());
         }
-        count(&self.shared.counters.batches, 1);
-        self.written_at = Some(Instant::now());
+        let written = Instant::now();
+        let counters = &self.shared.counters;
+        counters.committed(self.operations, begun, written);
+        counters.settled(&self.closings, written);
+        counters.used(&self.batch.usage);
+        self.written_at = Some(written);
         self.used_since_raise |= !self.batch.accounts.is_empty();
         Ok(())
     }
@@ -636,6 +687,7 @@ impl Writer {
             self.unsure.remove(&key);
             self.shared.terms.remove(key);
         }
+        self.evict_ceilings();
         // When most are needed, do not look again at every batch.
         self.evict_above = self.loaded_max.max(self.ledger.accounts_loaded().saturating_mul(2));
     }
@@ -677,7 +729,7 @@ impl Writer {
 fn key_of(account: AccountId) -> Option<KeyId> {
     match account {
         AccountId::Key(key) => Some(key),
-        AccountId::Project(_) => None,
+        AccountId::Ceiling(_) => None,
     }
 }
 

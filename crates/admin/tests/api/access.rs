@@ -4,9 +4,7 @@ use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::http::{Request, header};
-use till_core::audit::Actor;
-use till_core::token::{admin_token_hash, mint_admin_token};
-use till_store::NewAdminToken;
+use till_core::token::mint_admin_token;
 
 use crate::harness::Instance;
 
@@ -65,22 +63,6 @@ async fn admin_needs_the_token() {
     let refused = NEEDS_TOKEN.len() * credentials.len();
     let metrics = instance.get("/metrics").await.text;
     assert!(metrics.contains(&format!("\ntill_admin_unauthorized_total {refused}\n")), "{metrics}");
-}
-
-#[tokio::test]
-async fn unknown_roles_may_nothing() {
-    let instance = Instance::start().await;
-    let token = mint_admin_token([5; 32]).reveal_str().unwrap().to_owned();
-    let row = NewAdminToken { name: "new".into(), role: "viewer".into(), hash: admin_token_hash(&token) };
-    // A store that knows only the roles of this version may refuse it itself; that is as good.
-    if instance.store.admin_token_put(row, &Actor::system()).await.is_err() {
-        return;
-    }
-    for (method, path) in NEEDS_TOKEN {
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        instance.send(request.body(Body::empty()).unwrap()).await.assert_error(403, "forbidden");
-    }
 }
 
 #[tokio::test]
@@ -180,12 +162,21 @@ async fn a_panic_is_an_answer() {
 }
 
 #[tokio::test]
+async fn an_instance_that_stops_is_not_ready() {
+    let instance = Instance::start().await;
+    assert_eq!(instance.get_anonymously("/readyz").await.status, 200);
+    instance.store.stop_granting();
+    instance.get_anonymously("/readyz").await.assert_not_ready(&["shutting_down"]);
+    assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_closed_store_is_503_and_alive() {
     let instance = Instance::start().await;
     instance.store.close().await.unwrap();
     for (method, path) in [("GET", "/admin/keys"), ("POST", "/admin/keys"), ("GET", "/admin/account")] {
         instance.call(method, path, Body::empty()).await.assert_error(503, "ledger_unavailable");
     }
-    instance.get_anonymously("/readyz").await.assert_error(503, "ledger_unavailable");
+    instance.get_anonymously("/readyz").await.assert_not_ready(&["shutting_down", "ledger_unavailable"]);
     assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
 }

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use till_admin::{AdminSettings, AdminState, MakeMasterKey, MasterKeys, PeerAddr, RequestId};
 use till_core::audit::Actor;
+use till_core::role::Role;
 use till_core::time::Timestamp;
 use till_core::token::{IndexKey, KeyRing, MasterKey, admin_token_hash, mint_admin_token};
 use till_providers::Registry;
-use till_store::{NewAdminToken, OpenOptions, Store};
+use till_store::{AdminToken, Lookup, OpenOptions, Put, Store};
 use tower::ServiceExt as _;
 
 pub(crate) const STARTED: Timestamp = Timestamp(1_769_846_400_000);
@@ -52,6 +53,22 @@ pub(crate) fn open(dir: &Path) -> Store {
     Store::open(&OpenOptions::new(dir, "0.0.0-test")).expect("a fresh directory opens")
 }
 
+/// Keeps an admin token with this text.
+pub(crate) async fn put_token(store: &Store, id: &str, text: &str, role: Role, project: Option<&str>) {
+    let is = AdminToken {
+        name: id.to_owned(),
+        role,
+        project: project.map(str::to_owned),
+        member: None,
+        policy: Default::default(),
+        networks: None,
+        expires_at: None,
+    };
+    let lookups = Some(vec![Lookup { hash: admin_token_hash(text), until: None }]);
+    let put = Put { id: id.to_owned(), version: None, is, lookups, ends: false };
+    store.entity_put(put, "token.create", json!({}), &Actor::system()).await.unwrap();
+}
+
 impl Instance {
     pub(crate) async fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), true).await
@@ -64,9 +81,9 @@ impl Instance {
     pub(crate) async fn start_with(dir: TempDir, loopback: bool, key_lifetime_max: Option<Duration>) -> Self {
         let store = open(dir.path());
         let token = mint_admin_token([3; 32]).reveal_str().unwrap().to_owned();
-        let owner =
-            NewAdminToken { name: "owner".into(), role: "owner".into(), hash: admin_token_hash(&token) };
-        store.admin_token_put(owner, &Actor::system()).await.unwrap();
+        if store.entity_fetch::<AdminToken>("owner").await.unwrap().is_none() {
+            put_token(&store, "owner", &token, Role::Owner, None).await;
+        }
         let keys = Arc::new(keyring(&store));
         store.index_key_put(keys.wrap_index_key(&MasterKey::from_bytes([7; 32]))).await.unwrap();
         let broken = Arc::new(AtomicBool::new(false));
@@ -160,13 +177,28 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// Asserts that the instance is not ready, for exactly these reasons.
+    pub(crate) fn assert_not_ready(&self, codes: &[&str]) {
+        assert_eq!(self.status.as_u16(), 503, "{}", self.text);
+        let body = self.json();
+        let reasons = body["reasons"].as_array().expect("reasons");
+        let found: Vec<_> = reasons.iter().map(|reason| reason["code"].as_str().expect("a code")).collect();
+        assert_eq!(found, codes, "{}", self.text);
+        assert_eq!(body, json!({"status": "unavailable", "error": reasons[0], "reasons": reasons}));
+    }
+
     /// Asserts that this is an error of the documented shape and nothing else.
     pub(crate) fn assert_error(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         let body = self.json();
         assert_eq!(body["error"]["code"], code, "{}", self.text);
         let message = body["error"]["message"].as_str().expect("a message").to_owned();
-        assert_eq!(body, json!({"error": {"code": code, "message": message}}));
+        let title = body["title"].as_str().expect("a title");
+        let expected = json!({
+            "error": {"code": code, "message": message},
+            "type": format!("urn:till:error:{code}"), "title": title, "status": status, "detail": message,
+        });
+        assert_eq!(body, expected);
         message
     }
 }

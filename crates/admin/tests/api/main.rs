@@ -11,6 +11,8 @@ mod harness;
 mod instance;
 mod keys;
 mod life;
+mod login;
 mod master_keys;
+mod roles;
 mod secrets;
 mod usage;

@@ -6,10 +6,12 @@
 use std::io;
 
 use anyhow::{Context, anyhow};
+use serde_json::json;
 use till_core::audit::Actor;
+use till_core::role::Role;
 use till_core::secret::Secret;
 use till_core::token::{admin_token_hash, mint_admin_token};
-use till_store::{NewAdminToken, Store};
+use till_store::{AdminToken, Kept, Lookup, Put, Store, StoreError};
 
 use super::master_key::random;
 
@@ -36,14 +38,14 @@ pub(super) async fn ensure(
 ) -> anyhow::Result<OwnerKey> {
     let context = "can't set up the owner key";
     if let Some(key) = preset {
-        let known = store.admin_token_fetch(hash(&key)).await.context(context)?;
-        if known.is_none_or(|token| token.name != OWNER) {
+        let known: Option<Kept<AdminToken>> = store.entity_find(hash(&key)).await.context(context)?;
+        if known.is_none_or(|token| token.id != OWNER) {
             put(store, &key, &Actor::system()).await?;
             tracing::info!("the owner key is the preset one from now on");
         }
         return Ok(OwnerKey::Preset);
     }
-    if store.admin_token_exists(OWNER).await.context(context)? {
+    if exists(store).await.context(context)? {
         return Ok(OwnerKey::Kept);
     }
     let key = mint_admin_token(random()?);
@@ -67,8 +69,27 @@ pub(crate) async fn replace(store: &Store, actor: &Actor) -> anyhow::Result<Secr
 }
 
 async fn put(store: &Store, key: &Secret, actor: &Actor) -> anyhow::Result<()> {
-    let token = NewAdminToken { name: OWNER.to_owned(), role: OWNER.to_owned(), hash: hash(key) };
-    store.admin_token_put(token, actor).await.context("can't store the owner key")
+    let context = "can't store the owner key";
+    let before: Option<Kept<AdminToken>> = store.entity_fetch(OWNER).await.context(context)?;
+    let is = AdminToken {
+        name: OWNER.to_owned(),
+        role: Role::Owner,
+        project: None,
+        member: None,
+        policy: Default::default(),
+        networks: None,
+        expires_at: None,
+    };
+    let lookups = Some(vec![Lookup { hash: hash(key), until: None }]);
+    let version = before.map(|before| before.version);
+    let put = Put { id: OWNER.to_owned(), version, is, lookups, ends: false };
+    let detail = json!({"name": OWNER, "role": OWNER});
+    store.entity_put(put, "token.put", detail, actor).await.map(drop).context(context)
+}
+
+/// Whether there is an owner key.
+async fn exists(store: &Store) -> Result<bool, StoreError> {
+    Ok(store.entity_fetch::<AdminToken>(OWNER).await?.is_some())
 }
 
 fn hash(key: &Secret) -> [u8; 32] {
@@ -80,9 +101,9 @@ mod tests {
     use std::io;
 
     use till_core::secret::Secret;
-    use till_store::{OpenOptions, Store};
+    use till_store::{AdminToken, OpenOptions, Store};
 
-    use super::{OWNER, OwnerKey, ensure, hash};
+    use super::{OwnerKey, ensure, hash};
 
     fn store(dir: &tempfile::TempDir) -> Store {
         let options = OpenOptions {
@@ -105,7 +126,7 @@ mod tests {
         // What a crash before the end of showing leaves.
         let broken = ensure(&store, None, |_| Err(io::ErrorKind::BrokenPipe.into())).await;
         assert!(!broken.unwrap_err().is::<io::Error>(), "it would end as if all were well");
-        assert!(!store.admin_token_exists(OWNER).await.unwrap());
+        assert!(!super::exists(&store).await.unwrap());
         // The next start makes one and shows it; after that it is kept.
         let mut shown = None;
         let made = ensure(&store, None, |key| {
@@ -114,7 +135,7 @@ mod tests {
         });
         assert_eq!(made.await.unwrap(), OwnerKey::Made);
         let shown = shown.expect("it was shown");
-        assert!(store.admin_token_fetch(hash(&shown)).await.unwrap().is_some());
+        assert!(store.entity_find::<AdminToken>(hash(&shown)).await.unwrap().is_some());
         assert_eq!(ensure(&store, None, never).await.unwrap(), OwnerKey::Kept);
         let preset = Secret::new(format!("till_admin_{}", "a".repeat(40)));
         assert_eq!(ensure(&store, Some(preset), never).await.unwrap(), OwnerKey::Preset);

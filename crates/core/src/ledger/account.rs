@@ -14,15 +14,15 @@ use crate::time::Timestamp;
 pub enum AccountId {
     /// A scoped key, or a block that narrows one.
     Key(KeyId),
-    /// A project.
-    Project([u8; 16]),
+    /// What many keys may use together within a window of time: see [`crate::policy::Window::account`].
+    Ceiling([u8; 16]),
 }
 
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(id) => id.fmt(f),
-            Self::Project(_) => f.write_str("the project"),
+            Self::Ceiling(_) => f.write_str("a ceiling of its project or of whoever minted it"),
         }
     }
 }

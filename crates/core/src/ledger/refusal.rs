@@ -122,20 +122,17 @@ pub(super) fn exhausted(
 fn what_is_left(dimension: Dimension, balance: &Balance, asked: u64) -> String {
     let parts = balance.parts();
     let Some(limit) = parts.limit.map(u128::from) else {
-        return format!(
-            "has used {}, which is as much as can be counted.",
-            amount(dimension, balance.used())
-        );
+        return format!("has used {}, which is as much as can be counted.", dimension.amount(balance.used()));
     };
-    let whole = amount(dimension, limit);
+    let whole = dimension.amount(limit);
     if parts.overrun > 0 {
-        return format!("has used {} although its limit is {whole}.", amount(dimension, balance.used()));
+        return format!("has used {} although its limit is {whole}.", dimension.amount(balance.used()));
     }
     if balance.free() != Some(0) {
-        let free = amount(dimension, balance.free().unwrap_or(0));
+        let free = dimension.amount(balance.free().unwrap_or(0));
         return format!(
             "has {free} of its {whole} left, and this request needs at least {}.",
-            amount(dimension, asked.into())
+            dimension.amount(asked.into())
         );
     }
     let in_flight = match parts.held {
@@ -147,15 +144,6 @@ fn what_is_left(dimension: Dimension, balance: &Balance, asked: u64) -> String {
         (Dimension::Spend, _) => format!("has used all of its {whole}{in_flight}."),
         (_, 1) => format!("has used its only {}{in_flight}.", singular(dimension)),
         (_, limit) => format!("has used all {limit} of its {dimension}{in_flight}."),
-    }
-}
-
-/// An amount with its unit: `50 activations`, `$1.25`.
-fn amount(dimension: Dimension, units: u128) -> String {
-    match dimension {
-        Dimension::Spend => format!("${}", Dollars(units)),
-        _ if units == 1 => format!("1 {}", singular(dimension)),
-        _ => format!("{units} {dimension}"),
     }
 }
 

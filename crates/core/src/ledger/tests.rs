@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 
 const KEY: AccountId = AccountId::Key(KeyId([1; 16]));
 const PARENT: AccountId = AccountId::Key(KeyId([2; 16]));
-const PROJECT: AccountId = AccountId::Project([3; 16]);
+const PROJECT: AccountId = AccountId::Ceiling([3; 16]);
 const NOW: Timestamp = Timestamp(1_000);
 
 fn limits(activations: Option<u64>, tokens: Option<u64>, spend_nanos: Option<u64>) -> Limits {
@@ -267,7 +267,7 @@ fn a_chain_is_debited_whole_or_not_at_all() {
         hold(&mut ledger, chain, Units::ONE_ACTIVATION, NOW).expect_err("children die with their parent");
     assert_eq!(denial.code, DenialCode::KeyRevoked);
     assert_eq!(parts(&ledger, KEY, Dimension::Activations).held, 0);
-    let missing = AccountChain::new(KEY, &[AccountId::Project([9; 16])]);
+    let missing = AccountChain::new(KEY, &[AccountId::Ceiling([9; 16])]);
     assert_eq!(
         hold(&mut ledger, missing, Units::ONE_ACTIVATION, NOW).expect_err("unknown").code,
         DenialCode::InvalidKey

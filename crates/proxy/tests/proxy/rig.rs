@@ -115,6 +115,7 @@ impl Rig {
             head_limits: till_proxy::HeadLimits::default(),
             in_flight_max: options.in_flight_max,
             log_requests: true,
+            tracing: None,
             trusted_proxies: options.trusted_proxies,
             proxy_protocol: options.proxy_protocol,
             clock: options.clock,
@@ -232,6 +233,8 @@ impl Rig {
             Err(error) => panic!("a bad upstream key: {error}"),
         };
         let new = NewKey {
+            place: Default::default(),
+            request: None,
             id: minted.id,
             master_key: None,
             provider: provider.id().to_owned(),

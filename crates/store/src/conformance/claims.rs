@@ -24,6 +24,8 @@ const ID: ClaimId = ClaimId([3; 16]);
 
 fn new_key(n: u64) -> NewKey {
     NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),

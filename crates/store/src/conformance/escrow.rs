@@ -56,6 +56,8 @@ async fn create_with(store: &Store, key: NewKey) -> KeyId {
 
 fn busy_key(n: u64) -> NewKey {
     NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),

@@ -142,6 +142,8 @@ async fn a_full_disk_names_the_file_and_goes_away() {
     let mut made = 0;
     let error = loop {
         let key = crate::NewKey {
+            place: Default::default(),
+            request: None,
             id: super::key_id(made),
             master_key: None,
             provider: "openai".into(),

@@ -48,6 +48,8 @@ fn expiring(millis: u64) -> Lifetime {
 
 async fn create_for(store: &Store, n: u64, limits: Limits, lifetime: Lifetime) -> KeyId {
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),
@@ -360,6 +362,8 @@ async fn a_change_that_contradicts_itself_changes_nothing(place: &impl Place) {
 
 fn new_key(lifetime: Lifetime) -> NewKey {
     NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(1),
         master_key: None,
         provider: "openai".into(),

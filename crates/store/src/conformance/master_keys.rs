@@ -25,6 +25,8 @@ fn wrapped(byte: u8) -> Vec<u8> {
 
 async fn create_under(store: &Store, n: u64, master_key: MasterKeyId) -> Result<KeyId, StoreError> {
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: Some(master_key),
         provider: "openai".into(),

@@ -26,6 +26,8 @@ const BEGIN: u64 = 1_800_000_000_000;
 
 async fn create_rated(store: &Store, n: u64, rates: Rates) -> KeyId {
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),

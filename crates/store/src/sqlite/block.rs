@@ -410,6 +410,7 @@ impl<'a> BlockReader<'a> {
         let (filter, kind, at) = (&query.filter, &self.kinds[self.row.kind], self.at());
         query.before.is_none_or(|before| self.row.seq < before)
             && filter.key.is_none_or(|key| key == self.keys[self.row.key])
+            && filter.keys.as_ref().is_none_or(|keys| keys.contains(&self.keys[self.row.key]))
             && query.outcome.is_none_or(|outcome| outcome == kind.outcome)
             && filter.provider.as_ref().is_none_or(|provider| provider == kind.provider)
             && filter.model.as_ref().is_none_or(|model| Some(model.as_str()) == kind.model)

@@ -65,7 +65,7 @@ impl FromSql for Time {
 pub(super) fn account_parts(id: &AccountId) -> (&'static str, &[u8; 16]) {
     match id {
         AccountId::Key(KeyId(bytes)) => ("key", bytes),
-        AccountId::Project(bytes) => ("project", bytes),
+        AccountId::Ceiling(bytes) => ("project", bytes),
     }
 }
 
@@ -76,7 +76,7 @@ const CHAIN_STEP: usize = 17;
 pub(super) fn chain_bytes(chain: &AccountChain, to: &mut Vec<u8>) {
     to.clear();
     for account in chain.iter() {
-        to.push(u8::from(matches!(account, AccountId::Project(_))));
+        to.push(u8::from(matches!(account, AccountId::Ceiling(_))));
         to.extend_from_slice(account_parts(&account).1);
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn chain_from_bytes(bytes: &[u8]) -> Option<AccountChain> {
         let id: [u8; 16] = id.try_into().ok()?;
         accounts.push(match kind {
             0 => AccountId::Key(KeyId(id)),
-            1 => AccountId::Project(id),
+            1 => AccountId::Ceiling(id),
             _ => return None,
         });
     }
@@ -124,7 +124,7 @@ mod tests {
         let key = |n| AccountId::Key(KeyId([n; 16]));
         let mut bytes = Vec::new();
         for chain in
-            [AccountChain::of_key(key(1)), AccountChain::new(key(1), &[key(2), AccountId::Project([3; 16])])]
+            [AccountChain::of_key(key(1)), AccountChain::new(key(1), &[key(2), AccountId::Ceiling([3; 16])])]
         {
             chain_bytes(&chain, &mut bytes);
             assert_eq!(chain_from_bytes(&bytes), Some(chain));

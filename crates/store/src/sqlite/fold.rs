@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Result};
 use till_core::ledger::AccountId;
+use till_core::time::Month;
 
 use super::journal::{self, AccountImage, Entry, Mark};
 use super::pending::Pending;
 use super::sums::CatchUp;
 use super::{records, write};
-use crate::month::Month;
 use crate::spare_records::SPARE_MAX;
 use crate::usage_record::UsageRecord;
 

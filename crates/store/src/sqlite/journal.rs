@@ -14,7 +14,7 @@ use till_core::ledger::{
     Account, AccountId, Balance, BalanceParts, HoldId, HoldKind, Ledger, OpenHold, Unbalanced,
 };
 use till_core::limit::Units;
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 
 use super::block::{self, BlockWriter, denial_of};
 use super::bytes::{
@@ -22,7 +22,6 @@ use super::bytes::{
 };
 use super::column::{account_parts, chain_bytes, chain_from_bytes};
 use crate::backend::{Batch, DenialCount};
-use crate::month::Month;
 use crate::usage_record::UsageRecord;
 
 /// First byte of an entry. Another layout gets another one.
@@ -317,14 +316,14 @@ fn take_list<'a, T>(
 }
 
 fn put_account_id(to: &mut Vec<u8>, id: &AccountId) {
-    to.push(u8::from(matches!(id, AccountId::Project(_))));
+    to.push(u8::from(matches!(id, AccountId::Ceiling(_))));
     to.extend_from_slice(account_parts(id).1);
 }
 
 fn take_account_id(from: &mut Bytes<'_>) -> std::result::Result<AccountId, Damaged> {
     match from.byte()? {
         0 => Ok(AccountId::Key(KeyId(from.array()?))),
-        1 => Ok(AccountId::Project(from.array()?)),
+        1 => Ok(AccountId::Ceiling(from.array()?)),
         _ => Err(Damaged::Content),
     }
 }
@@ -415,12 +414,11 @@ mod tests {
     use till_core::denial::DenialCode;
     use till_core::ledger::{AccountChain, AccountId, BalanceParts, HoldId, HoldKind, OpenHold};
     use till_core::limit::Units;
-    use till_core::time::Timestamp;
+    use till_core::time::{Month, Timestamp};
 
     use super::{AccountImage, AccountImages, Entry, HoldImage, STATUSES};
     use crate::backend::DenialCount;
     use crate::conformance::waiting::Random;
-    use crate::month::Month;
     use crate::sqlite::block::tests::{key, number, record};
     use crate::sqlite::bytes::{Damaged, seal, with_flipped_bits};
 
@@ -440,7 +438,7 @@ mod tests {
 
     fn account(random: &mut Random) -> AccountId {
         match random.below(4) {
-            0 => AccountId::Project(key(random).0),
+            0 => AccountId::Ceiling(key(random).0),
             _ => AccountId::Key(key(random)),
         }
     }

@@ -7,13 +7,12 @@ use till_core::denial::DenialCode;
 use till_core::id_map::IdMap;
 use till_core::key::KeyId;
 use till_core::ledger::HoldId;
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 
 use super::column::{Amount, Time};
 use super::journal::{Entry, HoldImage, NewestImages};
 use super::write;
 use crate::backend::DenialCount;
-use crate::month::Month;
 
 /// Several entries together, but for their records.
 #[derive(Debug, Default)]

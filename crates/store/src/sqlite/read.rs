@@ -10,17 +10,15 @@ use till_core::lifetime::Lifetime;
 use till_core::limit::{Dimension, Units};
 use till_core::rate::Rates;
 use till_core::scope::Scope;
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 use till_core::token::MasterKeyId;
 
 use super::column::{Amount, Time, account_parts};
 use super::usage::hold_from;
-use crate::admin_token::AdminToken;
 use crate::backend::{Instance, Mark};
 use crate::fence::Fence;
-use crate::key::{Durability, KeyDetails, KeyOptions, KeyQuery, KeyRecord};
+use crate::key::{Durability, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
 use crate::kill_switch::KillSwitch;
-use crate::month::Month;
 
 /// Columns of `accounts` in the order that [`account_from`] reads them.
 macro_rules! account_columns {
@@ -143,7 +141,7 @@ const KEY_SELECT: &str = concat!(
     "SELECT ",
     account_columns!(),
     ", keys.id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, paused_reason, \
-     requests_per_minute, tokens_per_minute, concurrent, durability, ",
+     requests_per_minute, tokens_per_minute, concurrent, durability, maker, credential, version, request, ",
     status_at!(),
     ", master_key FROM keys JOIN accounts USING (id)"
 );
@@ -155,13 +153,19 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
     let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(column(4))?.as_str()?) else {
         return Err(damaged(column(4), "the metadata of a key is no JSON object"));
     };
-    let word = row.get_ref(column(14))?.as_str()?;
+    let word = row.get_ref(column(18))?.as_str()?;
     let status = KeyStatus::ALL.into_iter().find(|status| status.as_str() == word);
-    let status = status.ok_or_else(|| damaged(column(14), "unknown state of a key"))?;
+    let status = status.ok_or_else(|| damaged(column(18), "unknown state of a key"))?;
     Ok(KeyRecord {
         id: KeyId(row.get(column(0))?),
-        master_key: row.get::<_, Option<[u8; 4]>>(column(15))?.map(MasterKeyId),
-        project: row.get(column(1))?,
+        place: KeyPlace {
+            project: row.get(column(1))?,
+            maker: row.get(column(14))?,
+            credential: row.get(column(15))?,
+        },
+        version: row.get(column(16))?,
+        request: row.get(column(17))?,
+        master_key: row.get::<_, Option<[u8; 4]>>(column(19))?.map(MasterKeyId),
         provider: row.get(column(2))?,
         origin: row.get(column(3))?,
         limits: account.limits(),
@@ -218,7 +222,8 @@ pub(super) fn key_options(connection: &Connection, id: KeyId) -> Result<Option<K
 
 pub(super) fn key_details(connection: &Connection, id: KeyId) -> Result<Option<KeyDetails>> {
     let sql = "SELECT clamp, allow_unbounded, metadata, paused_reason, requests_per_minute, tokens_per_minute, \
-                 concurrent, durability FROM keys WHERE id = ?1";
+                 concurrent, durability, version, project, maker, credential, provider, created_at FROM keys \
+               WHERE id = ?1";
     let read = |row: &Row<'_>| {
         let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(2)?.as_str()?) else {
             return Err(damaged(2, "the metadata of a key is no JSON object"));
@@ -229,8 +234,23 @@ pub(super) fn key_details(connection: &Connection, id: KeyId) -> Result<Option<K
             rates: rates(row, 4)?,
             durability: durability(row, 7)?,
         };
-        Ok(KeyDetails { options, metadata, paused_reason: row.get(3)? })
+        Ok(KeyDetails {
+            version: row.get(8)?,
+            place: KeyPlace { project: row.get(9)?, maker: row.get(10)?, credential: row.get(11)? },
+            provider: row.get(12)?,
+            created_at: row.get::<_, Time>(13)?.0,
+            options,
+            metadata,
+            paused_reason: row.get(3)?,
+        })
     };
+    connection.prepare_cached(sql)?.query_row([id.0], read).optional()
+}
+
+pub(super) fn key_place(connection: &Connection, id: KeyId) -> Result<Option<KeyPlace>> {
+    let sql = "SELECT project, maker, credential FROM keys WHERE id = ?1";
+    let read =
+        |row: &Row<'_>| Ok(KeyPlace { project: row.get(0)?, maker: row.get(1)?, credential: row.get(2)? });
     connection.prepare_cached(sql)?.query_row([id.0], read).optional()
 }
 
@@ -262,7 +282,8 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
          AND (?7 IS NULL OR coalesce(last_used_at, created_at) < ?7) \
          AND (?8 IS NULL OR EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
               WHERE entry.key = ?8 AND entry.type = 'text' AND entry.value = ?9)) \
-         AND (?10 IS NULL OR master_key = ?10) \
+         AND (?10 IS NULL OR project = ?10) AND (?11 IS NULL OR maker = ?11) AND (?12 IS NULL OR credential = ?12) \
+         AND (?13 IS NULL OR master_key = ?13) \
          ORDER BY keys.row DESC LIMIT ?5",
         status_at!()
     );
@@ -279,6 +300,9 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
         query.last_used_before.map(Time),
         metadata.map(|(name, _)| name),
         metadata.map(|(_, value)| value),
+        query.project,
+        query.maker,
+        query.credential,
         query.master_key.map(|id| id.0),
     ];
     connection.prepare_cached(&sql)?.query_map(parameters, key_from)?.collect()
@@ -286,19 +310,6 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
 
 pub(super) fn key_count(connection: &Connection) -> Result<u64> {
     connection.prepare_cached("SELECT count(*) FROM keys")?.query_row([], |row| row.get(0))
-}
-
-pub(super) fn admin_token_fetch(connection: &Connection, hash: [u8; 32]) -> Result<Option<AdminToken>> {
-    let sql = "SELECT name, role, created_at FROM admin_tokens WHERE hash = ?1";
-    let read = |row: &Row<'_>| {
-        Ok(AdminToken { name: row.get(0)?, role: row.get(1)?, created_at: row.get::<_, Time>(2)?.0 })
-    };
-    connection.prepare_cached(sql)?.query_row([hash], read).optional()
-}
-
-pub(super) fn admin_token_exists(connection: &Connection, name: &str) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM admin_tokens WHERE name = ?1)";
-    connection.prepare_cached(sql)?.query_row([name], |row| row.get(0))
 }
 
 pub(super) fn audit_list(connection: &Connection, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>> {

@@ -2,6 +2,7 @@
 //!
 //! The newest block is filled up before there is another one. Numbers of records only grow and are never used again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
@@ -148,7 +149,10 @@ fn find(mut blocks: Rows<'_>, query: &UsageQuery, found: &mut Vec<(u64, UsageRec
 fn matches(block: &[u8], query: &UsageQuery) -> std::result::Result<Vec<(u64, UsageRecord)>, Damaged> {
     let mut reader = BlockReader::new(block)?;
     let mut found = Vec::new();
-    if query.filter.key.is_some_and(|key| !reader.keys().contains(&key)) {
+    let is_of_others = |keys: &Arc<HashSet<KeyId>>| !reader.keys().iter().any(|key| keys.contains(key));
+    if query.filter.key.is_some_and(|key| !reader.keys().contains(&key))
+        || query.filter.keys.as_ref().is_some_and(is_of_others)
+    {
         return Ok(found);
     }
     while reader.advance()? {

@@ -2,6 +2,56 @@
 
 -- The version of a key: 1 when it is made, one more with every change by an administrator.
 ALTER TABLE keys ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+-- The member or admin token that made it, if that is known.
+ALTER TABLE keys ADD COLUMN maker TEXT;
+-- Name of the upstream credential that it uses; NULL for a key that has its own.
+ALTER TABLE keys ADD COLUMN credential TEXT;
+-- What it was asked for with, if the request can be repeated: a hash.
+ALTER TABLE keys ADD COLUMN request BLOB;
+
+CREATE INDEX keys_by_project ON keys (project, row);
+CREATE INDEX keys_by_maker ON keys (maker, row) WHERE maker IS NOT NULL;
+
+-- What administrators keep besides keys: projects, members, admin tokens, upstream credentials, sessions.
+CREATE TABLE entities (
+    -- Order of creation.
+    row INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    -- The project that it belongs to; NULL for the whole instance.
+    project TEXT,
+    version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    -- It is not deleted, so that its id is not used again.
+    ended_at INTEGER,
+    used_at INTEGER,
+    -- A JSON object as `entity.rs` has it. Secrets are in it only hashed, or sealed by the master key.
+    body TEXT NOT NULL,
+    UNIQUE (kind, id)
+) STRICT;
+
+-- Other ways to find them: the hash of a token, of a login name.
+CREATE TABLE entity_lookups (
+    kind TEXT NOT NULL,
+    hash BLOB NOT NULL CHECK (length(hash) = 32),
+    id TEXT NOT NULL,
+    -- It does not lead there any more from then on.
+    until INTEGER,
+    PRIMARY KEY (kind, hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX entity_lookups_by_id ON entity_lookups (kind, id);
+
+INSERT INTO entities (kind, id, project, version, created_at, updated_at, body)
+VALUES ('project', 'default', NULL, 1, 0, 0, '{"name":"default","policy":{}}');
+
+INSERT INTO entities (kind, id, project, version, created_at, updated_at, body)
+SELECT 'token', name, NULL, 1, created_at, created_at, json_object('name', name, 'role', role) FROM admin_tokens;
+
+INSERT INTO entity_lookups (kind, hash, id) SELECT 'token', hash, name FROM admin_tokens;
+
+DROP TABLE admin_tokens;
 
 -- Master keys. Until now there was one, and the wrapped index key says which: a version byte, then its id.
 CREATE TABLE master_keys (

@@ -13,7 +13,7 @@ use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountChain, AccountId, HoldId, Ledger, Verdict};
 use till_core::limit::{Limits, Units};
-use till_core::time::Timestamp;
+use till_core::time::{Month, Timestamp};
 
 use super::block::tests::record;
 use super::{FILE_NAME, SqliteBackend, block};
@@ -21,8 +21,7 @@ use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Mark};
 use crate::clock::Clock;
 use crate::conformance::waiting::Random;
 use crate::error::OpenError;
-use crate::key::{DEFAULT_PROJECT, NewKey};
-use crate::month::Month;
+use crate::key::NewKey;
 use crate::store::{Bounds, Store};
 use crate::usage_record::{UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use crate::usage_totals::{TotalKey, amounts, sums};
@@ -36,6 +35,8 @@ fn key_id(n: u64) -> KeyId {
 
 fn new_key(n: u64) -> NewKey {
     NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),
@@ -67,7 +68,7 @@ impl Calls {
             batch.accounts.push(id);
             batch.lifetimes.push(id);
             let key = NewKey { limits, ..new_key(n) };
-            batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: Timestamp(1) });
+            batch.keys.push(KeyRow { key, created_at: Timestamp(1) });
         }
         (Self { random: Random(seed), ledger, open: Vec::new(), month: 0 }, batch)
     }
@@ -328,15 +329,45 @@ fn a_journal_that_was_left_behind_is_folded_once() {
     }
 }
 
+/// What is in a database, as version 4 would have it: rows of the tables that it knew, in the columns that it knew.
+fn as_version_4(newer: &Path) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let old = connection(dir.path());
+    for sql in [
+        include_str!("schema-1.sql"),
+        include_str!("schema-2.sql"),
+        include_str!("schema-3.sql"),
+        include_str!("schema-4.sql"),
+        "DROP TABLE usage_records; PRAGMA application_id = 0x74696c6c; PRAGMA user_version = 4",
+    ] {
+        old.execute_batch(sql).unwrap();
+    }
+    let newer = newer.join(FILE_NAME);
+    old.execute("ATTACH ?1 AS newer", [newer.to_str().unwrap()]).unwrap();
+    let columns = "SELECT old.name, group_concat(c.name) FROM main.sqlite_schema AS old \
+                   JOIN newer.sqlite_schema AS new ON new.name = old.name JOIN pragma_table_info(old.name) AS c \
+                   WHERE old.type = 'table' AND old.name NOT IN ('usage_block_keys', 'sqlite_sequence') \
+                   GROUP BY old.name";
+    let mut tables = old.prepare(columns).unwrap();
+    let tables =
+        tables.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).unwrap();
+    for (table, columns) in tables.map(Result::unwrap) {
+        let copy = format!(
+            "DELETE FROM {table}; INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}"
+        );
+        // The audit log is append-only, and empty.
+        let copy = if table == "audit" { copy.replace("DELETE FROM audit; ", "") } else { copy };
+        old.execute_batch(&copy).unwrap();
+    }
+    dir
+}
+
 /// Schema version 4 knew no mark: its journal began anew after each fold.
 #[test]
 fn a_journal_of_version_4_is_folded() {
     let dir = tempfile::tempdir().unwrap();
     let records = left_behind(dir.path());
-    let sql = "DROP TABLE journal_mark; ALTER TABLE usage_numbers DROP COLUMN listed; \
-               ALTER TABLE usage_numbers DROP COLUMN summing; ALTER TABLE usage_numbers DROP COLUMN summing_key; \
-               PRAGMA user_version = 4";
-    connection(dir.path()).execute_batch(sql).unwrap();
+    let dir = as_version_4(dir.path());
     let backend = SqliteBackend::open(dir.path()).unwrap();
     assert_eq!(list(&backend, None).len(), records);
     assert_eq!(journal_rows(dir.path()), 0);

@@ -77,7 +77,7 @@ pub(super) fn orphans(
     let holds = statement.query_map(parameters, hold_from)?;
     let orphan = |(id, hold): (HoldId, OpenHold)| match hold.accounts.key() {
         AccountId::Key(key) => Some(OrphanHold::new(id, key, &hold)),
-        AccountId::Project(_) => None,
+        AccountId::Ceiling(_) => None,
     };
     holds.filter_map(|hold| hold.map(orphan).transpose()).collect()
 }

@@ -8,8 +8,7 @@ use till_core::ledger::{Account, AccountId, BalanceParts, HoldId, HoldKind, Ledg
 use super::column::{Amount, Time, account_parts, chain_bytes};
 use super::fold::Fold;
 use super::journal::AccountImage;
-use super::{claims, master_keys, usage};
-use crate::admin_token::NewAdminToken;
+use super::{claims, entities, master_keys, usage};
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 use crate::key::KeyDetails;
 
@@ -37,8 +36,11 @@ pub(super) fn batch(connection: &Connection, fold: &mut Fold, batch: &Batch, led
     for id in &batch.holds_forgiven {
         usage::forgive(connection, *id)?;
     }
-    for (token, created_at) in &batch.admin_tokens {
-        admin_token_put(connection, token, &Time(*created_at))?;
+    for write in &batch.entities {
+        entities::put(connection, write)?;
+    }
+    for (kind, id, at) in &batch.uses {
+        entities::used(connection, *kind, id, *at)?;
     }
     if let Some(wrapped) = &batch.index_key {
         let sql = "UPDATE instance SET index_key = ?1 WHERE index_key IS NULL";
@@ -175,7 +177,8 @@ fn lifetime_put(connection: &Connection, id: &AccountId, account: &Account) -> R
 
 fn details_put(connection: &Connection, id: KeyId, details: &KeyDetails) -> Result<()> {
     let sql = "UPDATE keys SET clamp = ?2, allow_unbounded = ?3, metadata = ?4, paused_reason = ?5, \
-                 requests_per_minute = ?6, tokens_per_minute = ?7, concurrent = ?8, durability = ?9 WHERE id = ?1";
+                 requests_per_minute = ?6, tokens_per_minute = ?7, concurrent = ?8, durability = ?9, version = ?10 \
+               WHERE id = ?1";
     let metadata = serde_json::to_string(&details.metadata).expect("a JSON map is JSON");
     connection.prepare_cached(sql)?.execute(params![
         id.0,
@@ -187,21 +190,26 @@ fn details_put(connection: &Connection, id: KeyId, details: &KeyDetails) -> Resu
         details.options.rates.tokens_per_minute,
         details.options.rates.concurrent,
         details.options.durability.as_str(),
+        details.version,
     ])?;
     Ok(())
 }
 
 fn key_insert(connection: &Connection, row: &KeyRow) -> Result<()> {
     let sql = "INSERT INTO keys (id, project, provider, origin, metadata, created_at, clamp, allow_unbounded, scope, \
-                 requests_per_minute, tokens_per_minute, concurrent, durability, master_key) \
+                 requests_per_minute, tokens_per_minute, concurrent, durability, maker, credential, request, \
+                 master_key) \
                VALUES (:id, :project, :provider, :origin, :metadata, :created_at, :clamp, :allow_unbounded, :scope, \
-                 :requests, :tokens, :concurrent, :durability, :master_key)";
+                 :requests, :tokens, :concurrent, :durability, :maker, :credential, :request, :master_key)";
     let scope = (!row.key.scope.is_empty())
         .then(|| serde_json::to_string(&row.key.scope).expect("a scope is lists, numbers and texts"));
     let metadata = serde_json::Value::Object(row.key.metadata.clone()).to_string();
     connection.prepare_cached(sql)?.execute(named_params! {
         ":id": row.key.id.0,
-        ":project": row.project,
+        ":project": row.key.place.project,
+        ":maker": row.key.place.maker,
+        ":credential": row.key.place.credential,
+        ":request": row.key.request,
         ":provider": row.key.provider,
         ":origin": row.key.origin,
         ":metadata": metadata,
@@ -244,13 +252,6 @@ pub(super) fn hold_put(
         kind,
         settled,
     ])?;
-    Ok(())
-}
-
-fn admin_token_put(connection: &Connection, token: &NewAdminToken, created_at: &Time) -> Result<()> {
-    let sql = "INSERT INTO admin_tokens (name, role, hash, created_at) VALUES (?1, ?2, ?3, ?4) \
-               ON CONFLICT (name) DO UPDATE SET role = ?2, hash = ?3, created_at = ?4";
-    connection.prepare_cached(sql)?.execute(params![token.name, token.role, token.hash, created_at])?;
     Ok(())
 }
 

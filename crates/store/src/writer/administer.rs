@@ -5,17 +5,19 @@ use till_core::audit::Actor;
 use till_core::key::KeyId;
 use till_core::ledger::{self, Account, AccountId, HoldId};
 use till_core::limit::{Dimension, LIMIT_MAX};
+use till_core::policy::{NotAllowed, Proposed};
+use till_core::time::Month;
 
+use super::ceilings::owners;
 use super::update::{lifetime_json, limits_json};
 use super::{Writer, key_of, units_json};
-use crate::admin_token::NewAdminToken;
 use crate::backend::{Instance, KeyRow};
 use crate::claim::NewClaim;
 use crate::command::{Action, Administration};
+use crate::entity::EntityKind;
 use crate::error::StoreError;
-use crate::key::{DEFAULT_PROJECT, NewKey};
-use crate::month::Month;
-use crate::start::{contradiction, detail, next_mark, record};
+use crate::key::NewKey;
+use crate::start::{contradiction, detail, load, next_mark, record};
 use crate::usage_record::hold_name;
 
 impl Writer {
@@ -28,7 +30,7 @@ impl Writer {
             Action::ClaimExpire(id) => self.claim_expire(id),
             Action::KeyRevoke(keys) => self.keys_revoke(&keys, &actor),
             Action::KeyUpdate(key, change) => self.key_update(key, *change, &actor),
-            Action::AdminTokenPut(token) => Ok(self.admin_token_put(token, &actor)),
+            Action::EntityPut(change) => self.entity_put(*change, &actor),
             Action::IndexKeyPut(wrapped) => {
                 self.index_key_put(wrapped);
                 Ok(true)
@@ -46,7 +48,7 @@ impl Writer {
 
     fn key_create(
         &mut self,
-        key: NewKey,
+        mut key: NewKey,
         claim: Option<NewClaim>,
         actor: &Actor,
     ) -> Result<bool, StoreError> {
@@ -68,12 +70,18 @@ impl Writer {
         key.lifetime
             .check(false, self.now)
             .map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
+        self.check_rules(&mut key)?;
+        let ceilings = self.ceilings_of(&key.place)?;
         self.ledger.load(id, Account::new(key.limits));
         self.ledger.set_lifetime(id, key.lifetime, self.now);
         self.batch.lifetimes.push(id);
-        self.enliven(key.id, key.options, key.scope.clone());
+        self.enliven(key.id, key.options, key.scope.clone(), key.place.clone(), ceilings);
         self.dirty.insert(id);
         let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "durability": key.options.durability.as_str(), "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime), "rate": key.options.rates});
+        detail["project"] = json!(key.place.project);
+        if let Some(credential) = &key.place.credential {
+            detail["upstream"] = json!(credential);
+        }
         if !key.scope.is_empty() {
             detail["scope"] = json!(key.scope);
         }
@@ -83,8 +91,37 @@ impl Writer {
             self.batch.claims.push((key.id, claim));
         }
         self.audit(actor, "key.create", &key.id.to_string(), detail.to_string());
-        self.batch.keys.push(KeyRow { key, project: DEFAULT_PROJECT, created_at: self.now });
+        self.batch.keys.push(KeyRow { key, created_at: self.now });
         Ok(true)
+    }
+
+    /// Whether all who have a say allow the key; where they name models and it does not, it gets those.
+    fn check_rules(&mut self, key: &mut NewKey) -> Result<(), StoreError> {
+        let no = |error: NotAllowed| StoreError::NotAllowed { reason: error.to_string() };
+        self.check_project(&key.place.project)?;
+        for (owner, kind, id) in owners(&key.place.clone()) {
+            if kind == EntityKind::Credential
+                && self.entity(kind, id)?.is_none_or(|row| row.ended_at.is_some())
+            {
+                return Err(no_such_credential());
+            }
+            let policy = self.policy(kind, id)?;
+            policy.narrow(&mut key.scope);
+            let proposed = Proposed {
+                provider: &key.provider,
+                limits: key.limits,
+                lifetime: &key.lifetime,
+                scope: &key.scope,
+            };
+            policy.allows(owner, proposed, self.now).map_err(no)?;
+            if policy.live_keys.is_some() {
+                let new = self.batch.keys.iter();
+                let new = new.filter(|row| owners(&row.key.place).any(|(of, _, by)| (of, by) == (owner, id)));
+                let live = new.count() as u64 + self.backend.live_keys(owner, id, self.now)?;
+                policy.allows_one_more(owner, live).map_err(no)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether any of them exists.
@@ -96,7 +133,7 @@ impl Writer {
         Ok(any)
     }
 
-    fn key_revoke(&mut self, key: KeyId, actor: &Actor) -> Result<bool, StoreError> {
+    pub(super) fn key_revoke(&mut self, key: KeyId, actor: &Actor) -> Result<bool, StoreError> {
         if !self.ensure_loaded(key)? {
             return Ok(false);
         }
@@ -125,6 +162,8 @@ impl Writer {
                 self.ensure_loaded(key)?;
                 self.recall(key);
                 self.changed.insert(key);
+            } else if self.ledger.account(account).is_none() {
+                load(self.backend.as_mut(), &mut self.ledger, account)?;
             }
         }
         if !self.ledger.forgive(&hold.accounts, hold.units) {
@@ -137,13 +176,6 @@ impl Writer {
         let detail = json!({"key": hold.accounts.key().to_string(), "units": units_json(hold.units)});
         self.audit(actor, "hold.forgive", &hold_name(id), detail.to_string());
         Ok(true)
-    }
-
-    fn admin_token_put(&mut self, token: NewAdminToken, actor: &Actor) -> bool {
-        let detail = json!({"role": token.role}).to_string();
-        self.audit(actor, "admin_token.put", &token.name, detail);
-        self.batch.admin_tokens.push((token, self.now));
-        true
     }
 
     /// Accepts that the store may be an older one. The witness is written first: a crash in between
@@ -181,4 +213,8 @@ impl Writer {
         self.shared.show_kill_switch(instance.kill_switch.clone());
         self.instance = instance;
     }
+}
+
+fn no_such_credential() -> StoreError {
+    StoreError::NotAllowed { reason: "`upstream` is no credential that there is".to_owned() }
 }

@@ -5,10 +5,10 @@ use till_core::audit::Actor;
 use till_core::ledger::{AccountId, Closed, HoldId};
 use till_core::limit::Dimension;
 use till_core::rate::Rates;
+use till_core::time::Month;
 
 use super::{Writer, key_of, units_json};
 use crate::command::Closing;
-use crate::month::Month;
 use crate::stats::count;
 use crate::usage_record::hold_name;
 
@@ -57,7 +57,7 @@ impl Writer {
         }
         self.forget_end(accounts.key());
         self.dirty.extend(accounts.iter());
-        self.changed.extend(accounts.iter().filter_map(key_of));
+        self.note_changed(&accounts);
         self.batch.hold_changed(id);
         self.batch.usage.extend(closings.iter().filter_map(|closing| closing.record.clone()));
         self.closings.append(&mut closings);
@@ -91,7 +91,7 @@ impl Writer {
         self.dirty.extend(closed.hold.accounts.iter());
         // What a hold of its own gives back is seen by whoever comes later; only those who wait have to be told.
         if closing.part.is_some() || !self.waiting.is_empty() {
-            self.changed.extend(closed.hold.accounts.iter().filter_map(key_of));
+            self.note_changed(&closed.hold.accounts);
         }
         if closing.part.is_some() {
             self.batch.hold_changed(closing.id);
@@ -153,8 +153,8 @@ impl Writer {
         }
         for account in &closed.overrun {
             count(&self.shared.counters.overruns, 1);
-            tracing::error!(key = %account, %detail, "more was used than a limit allows; the key is stopped");
-            let account = account.to_string();
+            let account = self.ceiling_names.get(account).cloned().unwrap_or_else(|| account.to_string());
+            tracing::error!(%account, %detail, "more was used than a limit allows; what depends on it is stopped");
             self.audit(&Actor::system(), "ledger.overrun", &account, detail.clone());
         }
     }

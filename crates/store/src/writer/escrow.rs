@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use till_core::key::{KeyId, KeyStatus};
-use till_core::ledger::{AccountChain, AccountId, HoldId, HoldKind, OpenHold};
+use till_core::ledger::{AccountId, HoldId, HoldKind, OpenHold};
 use till_core::limit::{Dimension, Limits, Units};
 use till_core::rate::Rates;
 use till_core::time::Timestamp;
@@ -157,14 +157,20 @@ impl Writer {
         let escrow = Arc::clone(&live.terms.escrow);
         let sight = escrow.sight();
         let each = units.zip(sight.largest, u64::max);
-        let free = self.ledger.account(id).map(|account| account.remaining()).expect("a live key is loaded");
+        let Ok(chain) = self.chain(key) else { return false };
+        let free = self.ledger.remaining(&chain).expect("the accounts of a chain are loaded");
+        let live = self.live.get_mut(&key).expect("seen above");
         let calls = live.pace.calls().min(affordable(free, sight.free, each));
         let Some(wanted) = times(each, calls).filter(|_| calls >= CALLS_MIN) else { return false };
         let more = wanted.zip(sight.free, u64::saturating_sub);
         match escrow.hold() {
+            // What was counted out before is in other windows: it is given back first.
+            Some(hold) if self.ledger.open_hold(hold).is_none_or(|hold| hold.accounts != chain) => {
+                return false;
+            }
             Some(hold) if self.ledger.escrow_extend(hold, more) => self.batch.hold_changed(hold),
             None if self.shared.escrows.len() < ESCROWS_MAX => {
-                let Some(hold) = self.ledger.escrow(AccountChain::of_key(id), more, self.now) else {
+                let Some(hold) = self.ledger.escrow(chain.clone(), more, self.now) else {
                     return false;
                 };
                 escrow.begin(hold);
@@ -173,7 +179,7 @@ impl Writer {
             }
             _ => return false,
         }
-        self.dirty.insert(id);
+        self.dirty.extend(chain.iter());
         if let Some(at) = self.live.get(&key).and_then(|live| live.expires_at) {
             self.ends.await_end(at, key);
         }
@@ -191,9 +197,13 @@ impl Writer {
             };
             let idle = account.lifetime.idle_expiry_seconds;
             let idle = idle.map(|seconds| Timestamp(self.now.0.saturating_add(seconds.saturating_mul(1000))));
-            let until = [live.expires_at, idle].into_iter().flatten().min();
+            let window = Self::window_ends(&live.ceilings, self.now);
+            let until = [live.expires_at, idle, window].into_iter().flatten().min();
             let (ended, expires_at) = (live.ended.clone(), live.expires_at);
-            let outside = account.remaining();
+            let outside = escrow
+                .hold()
+                .and_then(|hold| self.ledger.remaining(&self.ledger.open_hold(hold)?.accounts))
+                .unwrap_or_else(|| account.remaining());
             escrow.open(more, DrawTerms { low, outside, until, expires_at, ended });
         }
         if self.shared.escrows.len() == 0 {
@@ -228,9 +238,9 @@ impl Writer {
         let Some(id) = escrow.hold() else { return false };
         let came_back = back != Units::default() && self.ledger.escrow_return(id, back);
         if came_back && let Some(hold) = self.ledger.open_hold(id) {
-            let account = hold.accounts.key();
-            self.dirty.insert(account);
-            self.changed.extend(key_of(account));
+            let accounts = hold.accounts.clone();
+            self.dirty.extend(accounts.iter());
+            self.note_changed(&accounts);
             self.batch.hold_changed(id);
         }
         self.close_if_done(escrow);
@@ -250,7 +260,7 @@ impl Writer {
         let is_empty = self.ledger.open_hold(id).is_some_and(|hold| hold.units == Units::default());
         if is_empty && let Ok(Some(closed)) = self.ledger.void(id) {
             self.forget_end(closed.hold.accounts.key());
-            self.dirty.insert(closed.hold.accounts.key());
+            self.dirty.extend(closed.hold.accounts.iter());
             self.batch.holds_closed.push(id);
             self.ending_escrows.push(id);
         }
@@ -342,13 +352,13 @@ impl Writer {
                 self.ending_escrows.push(id);
                 continue;
             };
-            let account = hold.accounts.key();
+            let accounts = hold.accounts.clone();
             let Some(back) = self.beyond_what_was_drawn(hold, id, &escrow) else {
                 tracing::error!(hold = ?id, "an escrow covers less than what was drawn from it");
                 continue;
             };
             if back != Units::default() && self.ledger.escrow_return(id, back) {
-                self.dirty.insert(account);
+                self.dirty.extend(accounts.iter());
                 self.batch.hold_changed(id);
             }
         }

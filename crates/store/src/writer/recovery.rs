@@ -21,6 +21,7 @@ impl Writer {
         count(&self.shared.counters.commit_failures, 1);
         self.stale = true;
         self.ledger.forget_all();
+        self.policies.clear();
         self.shut_escrows();
         self.months.clear();
         self.retry.append(&mut self.closings);
@@ -64,8 +65,8 @@ impl Writer {
                 | Command::Exact { reply }
                 | Command::Probe { reply }
                 | Command::Seen { reply } => drop(reply.send(Err(error.clone()))),
-                // What ended is kept where it is.
-                Command::Extend(_) | Command::Drain(_) => {}
+                // What ended is kept where it is, and when something was used is not worth waiting for.
+                Command::Extend(_) | Command::Drain(_) | Command::Used { .. } => {}
                 Command::Stop { reply } => {
                     self.stop.push(reply);
                     self.shared.queue.close();

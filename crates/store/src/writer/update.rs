@@ -6,9 +6,11 @@ use till_core::key::KeyId;
 use till_core::ledger::{self, AccountId};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Dimension, LIMIT_MAX, Limits, Units};
+use till_core::policy::NotAllowed;
 use till_core::time::Timestamp;
 
 use super::Writer;
+use super::ceilings::owners;
 use crate::error::StoreError;
 use crate::key::{KeyChange, KeyDetails, LimitChange};
 
@@ -25,6 +27,9 @@ impl Writer {
         let Some(details_before) = self.details(key)? else {
             return Ok(false);
         };
+        if change.version.is_some_and(|version| version != details_before.version) {
+            return Err(StoreError::Changed);
+        }
         self.recall(key);
         let id = AccountId::Key(key);
         let account = self.ledger.account(id).expect("loaded above");
@@ -41,6 +46,11 @@ impl Writer {
         if lifetime_changes {
             lifetime.check(is_used, self.now).map_err(|error| invalid(&error.to_string()))?;
         }
+        self.check_change(
+            &details_before,
+            (limits != limits_before).then_some(limits),
+            lifetime_changes.then_some(&lifetime),
+        )?;
         let paused = change.paused.unwrap_or(paused_before);
         if change.paused_reason.is_some() && !paused {
             return Err(invalid("`paused_reason` is for a key that is paused"));
@@ -69,11 +79,9 @@ impl Writer {
             self.batch.lifetimes.push(id);
         }
         self.dirty.insert(id);
-        self.audit(actor, "key.update", &key.to_string(), log.into_detail());
+        self.audit(actor, "key.update", &key.to_string(), log.into_detail(&details_before.place.project));
         let options = details.options;
-        if details != details_before {
-            self.batch.details.push((key, details));
-        }
+        self.batch.details.push((key, details));
         self.renew(key, options);
         self.changed.insert(key);
         self.tell_or_begin_anew(key, paused, lifetime_changes);
@@ -97,6 +105,27 @@ impl Writer {
         }
     }
 
+    /// Whether all who have a say allow what changes. A rule that became stricter since the key was made is of interest
+    /// only for that.
+    fn check_change(
+        &mut self,
+        key: &KeyDetails,
+        limits: Option<Limits>,
+        lifetime: Option<&Lifetime>,
+    ) -> Result<(), StoreError> {
+        let no = |error: NotAllowed| StoreError::NotAllowed { reason: error.to_string() };
+        for (owner, kind, id) in owners(&key.place) {
+            let policy = self.policy(kind, id)?;
+            if let Some(limits) = limits {
+                policy.allows_limits(owner, limits).map_err(no)?;
+            }
+            if let Some(lifetime) = lifetime {
+                policy.allows_lifetime(owner, lifetime, key.created_at).map_err(no)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What of a key can be changed, with the changes of this batch.
     fn details(&mut self, key: KeyId) -> Result<Option<KeyDetails>, StoreError> {
         if let Some((_, details)) = self.batch.details.iter().rev().find(|(changed, _)| *changed == key) {
@@ -104,6 +133,10 @@ impl Writer {
         }
         if let Some(row) = self.batch.keys.iter().find(|row| row.key.id == key) {
             let details = KeyDetails {
+                version: 1,
+                place: row.key.place.clone(),
+                provider: row.key.provider.clone(),
+                created_at: row.created_at,
                 options: row.key.options,
                 metadata: row.key.metadata.clone(),
                 paused_reason: None,
@@ -116,6 +149,7 @@ impl Writer {
 
 fn details_after(before: &KeyDetails, change: &KeyChange, paused: bool) -> KeyDetails {
     let mut details = before.clone();
+    details.version += 1;
     if let Some(metadata) = &change.metadata {
         details.metadata.clone_from(metadata);
     }
@@ -197,8 +231,8 @@ impl Changes {
         }
     }
 
-    fn into_detail(self) -> String {
-        json!({"before": self.before, "after": self.after}).to_string()
+    fn into_detail(self, project: &str) -> String {
+        json!({"project": project, "before": self.before, "after": self.after}).to_string()
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) fn activations(limit: u64) -> Limits {
 
 pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),

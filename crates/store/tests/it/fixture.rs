@@ -9,8 +9,9 @@ use till_core::audit::{Actor, verify_chain};
 use till_core::denial::DenialCode;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::{Limits, Units};
+use till_core::role::Role;
 use till_core::time::Timestamp;
-use till_store::{Outcome, Store, TokenCounts, UsageFilter, UsageQuery, UsageRecord};
+use till_store::{AdminToken, Outcome, Store, TokenCounts, UsageFilter, UsageQuery, UsageRecord};
 
 use crate::common::{copy_directory, denied, hold, open};
 
@@ -127,7 +128,8 @@ async fn opens_with_everything_in_it(name: &str, alarms: &[&str]) {
 
     check_keys(&store).await;
     assert_eq!(store.index_key_fetch().await.unwrap().as_deref(), Some(b"wrapped index key".as_slice()));
-    assert_eq!(store.admin_token_fetch([42; 32]).await.unwrap().expect("kept").name, "owner");
+    let token = store.entity_find::<AdminToken>([42; 32]).await.unwrap().expect("kept");
+    assert_eq!((token.id.as_str(), token.is.role), ("owner", Role::Owner));
     assert_eq!(store.account_summary().await.unwrap().keys, 4);
     let log = store.audit_list(0, 100).await.unwrap();
     verify_chain(&log).unwrap();
@@ -162,7 +164,7 @@ async fn check_keys(store: &Store) {
         let key = store.key_fetch(KeyId([n; 16])).await.unwrap().expect("exists");
         assert_eq!((key.limits, key.used, key.status), (limits, used, status), "key {n}");
         assert_eq!(key.metadata["agent"], format!("agent {n}"));
-        assert_eq!((key.provider.as_str(), key.project.as_str()), ("openai", "default"));
+        assert_eq!((key.provider.as_str(), key.place.project.as_str()), ("openai", "default"));
         assert!(key.last_used_at.is_some());
         assert_eq!(key.revoked_at.is_some(), status == KeyStatus::Revoked);
         // What came later bounds nothing of what was there before.

@@ -55,6 +55,8 @@ async fn call(store: Store, caller: u64) {
 
 async fn create(store: Store, n: u64) {
     let key = NewKey {
+        place: Default::default(),
+        request: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),

@@ -19,7 +19,7 @@ const ACCOUNTS: usize = 3;
 /// Keys 0 and 1, of which 1 is also an ancestor of 0; and a project.
 fn id(account: usize) -> AccountId {
     match account {
-        2 => AccountId::Project([2; 16]),
+        2 => AccountId::Ceiling([2; 16]),
         0 => AccountId::Key(KeyId([10; 16])),
         _ => AccountId::Key(KeyId([11; 16])),
     }

@@ -93,7 +93,7 @@ const ACCOUNTS: usize = 3;
 
 fn id(account: u8) -> AccountId {
     match account {
-        2 => AccountId::Project([2; 16]),
+        2 => AccountId::Ceiling([2; 16]),
         n => AccountId::Key(KeyId([n; 16])),
     }
 }

@@ -1,0 +1,370 @@
+//! Every operation with every role, and everything of one project from another.
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use serde_json::{Value, json};
+use till_core::role::Role;
+use till_core::token::mint_admin_token;
+
+use crate::harness::{Answer, CANARY, Instance, put_token};
+
+/// Answers with these are no answers of a handler that was let in.
+const REFUSED: u16 = 403;
+
+async fn call(instance: &Instance, token: &str, method: &str, path: &str, body: &str) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::CONTENT_TYPE, "application/json");
+    instance.send(request.body(Body::from(body.to_owned())).unwrap()).await
+}
+
+fn token_text(n: u8) -> String {
+    mint_admin_token([n; 32]).reveal_str().unwrap().to_owned()
+}
+
+/// Method, path and permission of every operation that needs a token, from the document.
+fn operations() -> Vec<(String, String, String)> {
+    let document: Value = serde_json::from_str(&till_admin::openapi_text()).unwrap();
+    let mut found = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            if let Some(permission) = operation["x-till-permission"].as_str() {
+                found.push((method.to_uppercase(), path.clone(), permission.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+/// Whether the documented table gives a permission to a role.
+fn table_says(permission: &str, role: Role, bound: bool) -> bool {
+    let table = till_admin::permission_table();
+    let line = table.lines().find(|line| line.starts_with(&format!("| `{permission}` |"))).expect(permission);
+    let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    let place = Role::ALL.iter().position(|one| *one == role).unwrap();
+    cells[2 + place] == "yes" && (!bound || cells[7] == "yes")
+}
+
+#[tokio::test]
+async fn every_operation_is_open_to_the_roles_of_the_table_and_no_others() {
+    // What an allowed call does must not spoil the next: each role has an instance of its own.
+    let operations = operations();
+    assert!(operations.len() > 20, "{operations:?}");
+    for role in Role::ALL {
+        for bound in [false, true] {
+            // Not on loopback, where pages are open.
+            let instance = Instance::start_in(tempfile::tempdir().unwrap(), false).await;
+            instance.call("POST", "/admin/projects", r#"{"id":"a"}"#).await;
+            let token = token_text(20);
+            put_token(&instance.store, "tok_x", &token, role, bound.then_some("a")).await;
+            for (method, path, permission) in &operations {
+                // Ids that do not exist: whoever is let in gets 400 or 404.
+                let path = path
+                    .replace("{id}", "key_0000000000000000000000")
+                    .replace("{seq}", "999999")
+                    .replace("{name}", "nothing");
+                let answer = call(&instance, &token, method, &path, "{}").await;
+                let may = table_says(permission, role, bound);
+                assert_eq!(
+                    answer.status != REFUSED,
+                    may,
+                    "{method} {path} as {role}, bound: {bound}: {} {}",
+                    answer.status,
+                    answer.text
+                );
+            }
+        }
+    }
+}
+
+/// Two projects with one thing of each kind.
+async fn two_projects() -> (Instance, [Value; 2]) {
+    let instance = Instance::start().await;
+    let mut made = Vec::new();
+    for (n, project) in [(30, "a"), (31, "b")] {
+        assert_eq!(
+            instance.call("POST", "/admin/projects", json!({"id": project}).to_string()).await.status,
+            201
+        );
+        let admin = token_text(n);
+        put_token(&instance.store, &format!("tok_{project}"), &admin, Role::Admin, Some(project)).await;
+        let body =
+            json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5, "project": project});
+        let key = instance.create(&body).await;
+        assert_eq!(key.status, 201, "{}", key.text);
+        let body = json!({"login": format!("one-of-{project}"), "role": "viewer", "project": project});
+        let member =
+            instance.call("POST", "/admin/members", body.to_string()).await.json()["member"]["id"].clone();
+        made.push(json!({"project": project, "member": member, "admin": admin, "token": format!("tok_{project}"), "key": key.json()["key"]["id"]}));
+    }
+    (instance, made.try_into().unwrap())
+}
+
+#[tokio::test]
+async fn nothing_of_another_project_is_there() {
+    let (instance, [own, foreign]) = two_projects().await;
+    let admin = own["admin"].as_str().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (key, token, member) = (text(&foreign["key"]), text(&foreign["token"]), text(&foreign["member"]));
+    let before = instance.get(&format!("/admin/keys/{key}")).await.text;
+    for (method, path, body) in [
+        ("GET", format!("/admin/keys/{key}"), ""),
+        ("PATCH", format!("/admin/keys/{key}"), r#"{"max_activations":9}"#),
+        ("DELETE", format!("/admin/keys/{key}"), ""),
+        ("POST", format!("/admin/keys/{key}/explain"), r#"{"method":"GET","path":"/v1/models"}"#),
+        ("GET", "/admin/projects/b".to_owned(), ""),
+        ("GET", format!("/admin/tokens/{token}"), ""),
+        ("PATCH", format!("/admin/tokens/{token}"), r#"{"name":"mine"}"#),
+        ("POST", format!("/admin/tokens/{token}/rotate"), "{}"),
+        ("DELETE", format!("/admin/tokens/{token}"), ""),
+        ("GET", format!("/admin/members/{member}"), ""),
+        ("PATCH", format!("/admin/members/{member}"), r#"{"name":"mine"}"#),
+        ("DELETE", format!("/admin/members/{member}"), ""),
+        ("GET", "/admin/tokens/owner".to_owned(), ""),
+        ("DELETE", "/admin/tokens/owner".to_owned(), ""),
+    ] {
+        let answer = call(&instance, admin, method, &path, body).await;
+        answer.assert_error(404, "not_found");
+        // Word for word what something gets that does not exist.
+        let nowhere = path
+            .replace(&key, "key_0000000000000000000000")
+            .replace(&token, "tok_none")
+            .replace(&member, "mem_none")
+            .replace("/b", "/none")
+            .replace("owner", "none");
+        assert_eq!(call(&instance, admin, method, &nowhere, body).await.text, answer.text, "{method} {path}");
+    }
+    for path in [
+        "/admin/keys",
+        "/admin/tokens",
+        "/admin/projects",
+        "/admin/members",
+        "/admin/usage",
+        "/admin/keys?project=b",
+        "/admin/usage/summary?project=b",
+    ] {
+        let answer = call(&instance, admin, "GET", path, "").await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        assert!(
+            ![&key, &token, &member].into_iter().any(|id| answer.text.contains(id.as_str())),
+            "{path}: {}",
+            answer.text
+        );
+    }
+    let account = call(&instance, admin, "GET", "/admin/account", "").await.json();
+    assert_eq!(
+        (&account["account"]["scope"], &account["account"]["tenant"]["id"]),
+        (&json!("tenant"), &json!("a"))
+    );
+    assert_eq!(account["account"]["keysUsed"], 1);
+    // Nothing can be put there either.
+    let body = json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5, "project": "b"});
+    let refused = call(&instance, admin, "POST", "/admin/keys", &body.to_string()).await;
+    refused.assert_error(403, "not_allowed");
+    let unknown =
+        call(&instance, admin, "POST", "/admin/keys", &body.to_string().replace("\"b\"", "\"none\"")).await;
+    assert_eq!(unknown.text, refused.text, "a project that is not theirs is as one that does not exist");
+    let body = json!({"name": "x", "role": "viewer", "project": "b"});
+    call(&instance, admin, "POST", "/admin/tokens", &body.to_string()).await.assert_error(403, "not_allowed");
+    // A revocation of everything reaches what is theirs.
+    let all = call(&instance, admin, "POST", "/admin/keys/revoke", r#"{"provider":"openai"}"#).await.json();
+    assert_eq!(all["ids"], json!([own["key"]]));
+    assert_eq!(instance.get(&format!("/admin/keys/{key}")).await.text, before);
+}
+
+#[tokio::test]
+async fn nobody_gets_above_their_own_role() {
+    let instance = Instance::start().await;
+    let admin = token_text(20);
+    put_token(&instance.store, "tok_admin", &admin, Role::Admin, None).await;
+    let make = |role: &str| json!({"name": "x", "role": role}).to_string();
+    call(&instance, &admin, "POST", "/admin/tokens", &make("owner")).await.assert_error(403, "forbidden");
+    let made = call(&instance, &admin, "POST", "/admin/tokens", &make("admin")).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let id = made.json()["token"]["id"].as_str().unwrap().to_owned();
+    let change = |role: &str| json!({"role": role}).to_string();
+    let path = format!("/admin/tokens/{id}");
+    call(&instance, &admin, "PATCH", &path, &change("owner")).await.assert_error(403, "forbidden");
+    for (method, path) in [
+        ("PATCH", "/admin/tokens/owner"),
+        ("POST", "/admin/tokens/owner/rotate"),
+        ("DELETE", "/admin/tokens/owner"),
+    ] {
+        call(&instance, &admin, method, path, "{}").await.assert_error(403, "forbidden");
+    }
+    // Not even the owner takes the last one away.
+    instance.call("DELETE", "/admin/tokens/owner", "").await.assert_error(400, "invalid_id");
+    instance.call("PATCH", "/admin/tokens/owner", change("viewer")).await.assert_error(400, "invalid_field");
+}
+
+#[tokio::test]
+async fn a_minter_changes_what_it_made_and_no_more() {
+    let instance = Instance::start().await;
+    let minter = token_text(20);
+    put_token(&instance.store, "tok_minter", &minter, Role::Minter, None).await;
+    let body = json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5});
+    let own = call(&instance, &minter, "POST", "/admin/keys", &body.to_string()).await.json()["key"].clone();
+    assert_eq!(own["createdBy"], "tok_minter");
+    let other = instance.minted(5).await;
+    let path = |key: &Value| format!("/admin/keys/{}", key["id"].as_str().unwrap());
+    assert_eq!(call(&instance, &minter, "GET", &path(&other), "").await.status, 200);
+    call(&instance, &minter, "PATCH", &path(&other), r#"{"paused":true}"#)
+        .await
+        .assert_error(403, "forbidden");
+    call(&instance, &minter, "DELETE", &path(&other), "").await.assert_error(403, "forbidden");
+    let all = call(&instance, &minter, "POST", "/admin/keys/revoke", r#"{"provider":"openai"}"#).await.json();
+    assert_eq!(all["ids"], json!([own["id"]]));
+    assert_eq!(instance.get(&path(&other)).await.json()["key"]["status"], "active");
+}
+
+#[tokio::test]
+async fn admin_tokens_have_bounds() {
+    let instance = Instance::start().await;
+    let make = async |body: Value| instance.call("POST", "/admin/tokens", body.to_string()).await;
+    for (body, code, part) in [
+        (json!({"role": "viewer"}), "missing_field", "`name`"),
+        (json!({"name": "x"}), "missing_field", "`role`"),
+        (json!({"name": "x", "role": "root"}), "invalid_field", "`role`"),
+        (json!({"name": "", "role": "viewer"}), "invalid_field", "`name`"),
+        (json!({"name": "x", "role": "viewer", "networks": ["10.0.0.1/8"]}), "invalid_field", "`networks`"),
+        (json!({"name": "x", "role": "viewer", "member": "mem_none"}), "invalid_field", "`member`"),
+        (json!({"name": "x", "role": "viewer", "project": "none"}), "not_allowed", "`project`"),
+        (
+            json!({"name": "x", "role": "viewer", "expires_at": "2020-01-01T00:00:00Z"}),
+            "invalid_field",
+            "`expires_at`",
+        ),
+        (json!({"name": "x", "role": "viewer", "ttl_seconds": 0}), "invalid_field", "`ttl_seconds`"),
+        (json!({"name": "x", "role": "viewer", "till": 1}), "unknown_field", "known are"),
+        (json!({"name": "x", "role": "viewer", "policy": {"ceiling": {}}}), "unknown_field", "`policy`"),
+    ] {
+        let answer = make(body.clone()).await;
+        assert_eq!(answer.json()["error"]["code"], code, "{body}: {}", answer.text);
+        assert!(answer.text.contains(part), "{body}: {}", answer.text);
+    }
+    let elsewhere = make(json!({"name": "x", "role": "viewer", "networks": ["192.0.2.0/24"]})).await.json();
+    let text = elsewhere["adminToken"].as_str().unwrap();
+    call(&instance, text, "GET", "/admin/keys", "").await.assert_error(403, "forbidden");
+    let here = make(json!({"name": "x", "role": "viewer", "networks": ["127.0.0.0/8"]})).await.json();
+    let text = here["adminToken"].as_str().unwrap().to_owned();
+    assert_eq!(call(&instance, &text, "GET", "/admin/keys", "").await.status, 200);
+    let who = call(&instance, &text, "GET", "/admin/self", "").await.json();
+    assert_eq!((&who["self"]["role"], &who["self"]["id"]), (&json!("viewer"), &here["token"]["id"]));
+    // Rotation: the old text goes on for a while, if somebody says so.
+    let path = format!("/admin/tokens/{}", here["token"]["id"].as_str().unwrap());
+    let with_overlap =
+        instance.call("POST", &format!("{path}/rotate"), r#"{"overlap_seconds":3600}"#).await.json();
+    let second = with_overlap["adminToken"].as_str().unwrap().to_owned();
+    for text in [&text, &second] {
+        assert_eq!(call(&instance, text, "GET", "/admin/keys", "").await.status, 200);
+    }
+    let at_once = instance.call("POST", &format!("{path}/rotate"), "{}").await.json();
+    let third = at_once["adminToken"].as_str().unwrap().to_owned();
+    for text in [&text, &second] {
+        call(&instance, text, "GET", "/admin/keys", "").await.assert_error(401, "unauthorized");
+    }
+    assert_eq!(call(&instance, &third, "GET", "/admin/keys", "").await.status, 200);
+    let shown = instance.get(&path).await;
+    assert!(shown.json()["token"]["lastUsedAt"].is_string(), "{}", shown.text);
+    assert!(!shown.text.contains("till_admin_"), "{}", shown.text);
+    assert_eq!(instance.call("DELETE", &path, "").await.status, 200);
+    call(&instance, &third, "GET", "/admin/keys", "").await.assert_error(401, "unauthorized");
+    instance.call("DELETE", &path, "").await.assert_error(404, "not_found");
+    let log = serde_json::to_string(&instance.audit().await).unwrap();
+    for text in [&text, &second, &third] {
+        assert!(!log.contains(text.as_str()), "a token is in the audit log");
+    }
+    for action in ["token.create", "token.rotate", "token.revoke"] {
+        assert!(log.contains(action), "{action}");
+    }
+}
+
+#[tokio::test]
+async fn changes_that_cross_are_noticed() {
+    let instance = Instance::start().await;
+    let made = instance
+        .call("POST", "/admin/projects", r#"{"id":"a","policy":{"ceilings":{"day":{"max_spend_usd":"5"}}}}"#)
+        .await;
+    assert_eq!((made.status.as_u16(), made.headers["etag"].to_str().unwrap()), (201, "\"1\""));
+    assert_eq!(made.json()["project"]["policy"]["ceilings"]["day"]["maxSpendUsd"], "5.00");
+    assert_eq!(made.json()["ceilingsUsed"][0]["window"], "day");
+    instance.call("POST", "/admin/projects", r#"{"id":"a"}"#).await.assert_error(409, "conflict");
+    let patch = async |etag: Option<&str>, name: &str| {
+        let request = Request::builder().method("PATCH").uri("/admin/projects/a");
+        let request = request
+            .header(header::AUTHORIZATION, format!("Bearer {}", instance.token))
+            .header(header::CONTENT_TYPE, "application/json");
+        let request = match etag {
+            None => request,
+            Some(etag) => request.header(header::IF_MATCH, etag),
+        };
+        instance.send(request.body(Body::from(json!({"name": name}).to_string())).unwrap()).await
+    };
+    assert_eq!(patch(Some("\"1\""), "one").await.headers["etag"], "\"2\"");
+    patch(Some("\"1\""), "two").await.assert_error(412, "changed");
+    patch(Some("1"), "two").await.assert_error(400, "invalid_field");
+    assert_eq!(patch(None, "three").await.json()["project"]["version"], 3);
+    assert_eq!(patch(Some("*"), "four").await.json()["project"]["name"], "four");
+    let entry = instance.audit().await.pop().unwrap();
+    assert_eq!(entry["action"], "project.update");
+    assert_eq!(entry["detail"], r#"{"after":{"name":"four"},"before":{"name":"three"}}"#);
+    // Keys have versions as well.
+    let key = instance.minted(5).await;
+    let path = format!("/admin/keys/{}", key["id"].as_str().unwrap());
+    let shown = instance.get(&path).await;
+    assert_eq!(
+        (shown.headers["etag"].to_str().unwrap(), &shown.json()["key"]["version"]),
+        ("\"1\"", &json!(1))
+    );
+    assert_eq!(instance.call("PATCH", &path, r#"{"name":"x"}"#).await.headers["etag"], "\"2\"");
+    let request = Request::builder().method("PATCH").uri(&path).header(header::IF_MATCH, "\"1\"");
+    let request = request
+        .header(header::AUTHORIZATION, format!("Bearer {}", instance.token))
+        .header(header::CONTENT_TYPE, "application/json");
+    instance.send(request.body(Body::from(r#"{"name":"y"}"#)).unwrap()).await.assert_error(412, "changed");
+    // The default project stays.
+    instance.call("DELETE", "/admin/projects/default", "").await.assert_error(400, "invalid_id");
+    assert!(instance.call("DELETE", "/admin/projects/a", "").await.json()["project"]["endedAt"].is_string());
+    instance.call("POST", "/admin/projects", r#"{"id":"a"}"#).await.assert_error(409, "conflict");
+}
+
+#[tokio::test]
+async fn a_key_is_made_once_however_often_it_is_asked_for() {
+    let instance = Instance::start().await;
+    let send = async |repeat: &str, body: &Value| {
+        let request = Request::builder().method("POST").uri("/admin/keys").header("idempotency-key", repeat);
+        let request = request
+            .header(header::AUTHORIZATION, format!("Bearer {}", instance.token))
+            .header(header::CONTENT_TYPE, "application/json");
+        instance.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    let body = json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5});
+    let first = send("one", &body).await;
+    let again = send("one", &body).await;
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201), "{}", again.text);
+    assert_eq!(first.json()["key"]["scopedKey"], again.json()["key"]["scopedKey"]);
+    assert_ne!(send("two", &body).await.json()["key"]["id"], first.json()["key"]["id"]);
+    let mut other = body.clone();
+    other["max_activations"] = json!(6);
+    send("one", &other).await.assert_error(409, "idempotency_mismatch");
+    other = body.clone();
+    other["upstream_key"] = json!("sk-proj-another-key-than-that");
+    send("one", &other).await.assert_error(409, "idempotency_mismatch");
+    send("", &body).await.assert_error(400, "invalid_field");
+    send(&"x".repeat(256), &body).await.assert_error(400, "invalid_field");
+    other = body.clone();
+    other["claim_ttl_seconds"] = json!(60);
+    send("three", &other).await.assert_error(400, "invalid_field");
+    assert_eq!(instance.get("/admin/keys").await.json()["keys"].as_array().unwrap().len(), 2);
+    // Somebody else's word is another one.
+    let admin = token_text(20);
+    put_token(&instance.store, "tok_admin", &admin, Role::Admin, None).await;
+    let request = Request::builder().method("POST").uri("/admin/keys").header("idempotency-key", "one");
+    let request = request
+        .header(header::AUTHORIZATION, format!("Bearer {admin}"))
+        .header(header::CONTENT_TYPE, "application/json");
+    let theirs = instance.send(request.body(Body::from(body.to_string())).unwrap()).await;
+    assert_ne!(theirs.json()["key"]["id"], first.json()["key"]["id"]);
+}

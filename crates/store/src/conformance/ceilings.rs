@@ -1,0 +1,381 @@
+//! What many keys may use together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use till_core::demand::Demand;
+use till_core::denial::DenialCode;
+use till_core::key::KeyId;
+use till_core::lifetime::Lifetime;
+use till_core::limit::{Limits, Units};
+use till_core::policy::{Ceilings, Policy};
+use till_core::scope::{Glob, Scope};
+use till_core::time::Timestamp;
+use tokio::task::JoinSet;
+
+use super::entities::project_put;
+use super::place::{MemoryPlace, Place, SqlitePlace};
+use super::{activations, actor, code, fetch, key_id, settled};
+use crate::clock::FakeTime;
+use crate::{
+    HoldRefusal, KeyChange, KeyPlace, KeyRecord, LifetimeChange, LimitChange, NewKey, Store, StoreError,
+};
+
+on_every_backend! {
+    many_keys_stay_below_their_ceiling,
+    many_busy_keys_stay_below_their_ceiling_and_reach_it,
+    a_ceiling_counts_through_restarts_and_crashes,
+    a_window_ends_and_the_next_begins,
+    a_ceiling_that_is_set_later_counts_what_was_used,
+    a_ceiling_that_was_away_counts_what_was_used_meanwhile,
+    a_raised_ceiling_lets_go_on,
+    every_owner_has_a_say,
+    what_a_key_gives_back_serves_who_waits_for_another,
+    a_ceiling_in_money_makes_a_key_metered,
+    rules_are_kept_when_keys_are_made_and_changed,
+}
+
+/// Noon of a day.
+const NOON: u64 = 20_000 * DAY + DAY / 2;
+const DAY: u64 = 86_400_000;
+
+fn spend(nanos: u64) -> Limits {
+    Limits { spend_nanos: Some(nanos), ..Limits::default() }
+}
+
+fn dollars(nanos: u64) -> Units {
+    Units { activations: 1, tokens: 0, spend_nanos: nanos }
+}
+
+fn lifetime(limits: Limits) -> Policy {
+    Policy { ceilings: Ceilings { lifetime: limits, ..Ceilings::default() }, ..Policy::default() }
+}
+
+fn per_day(limits: Limits) -> Policy {
+    Policy { ceilings: Ceilings { day: limits, ..Ceilings::default() }, ..Policy::default() }
+}
+
+fn new_key(n: u64, limits: Limits) -> NewKey {
+    NewKey {
+        place: KeyPlace { project: "a".into(), maker: None, credential: None },
+        request: None,
+        master_key: None,
+        id: key_id(n),
+        provider: "openai".into(),
+        origin: "https://api.example.com".into(),
+        limits,
+        options: Default::default(),
+        lifetime: Default::default(),
+        scope: Default::default(),
+        metadata: Default::default(),
+    }
+}
+
+async fn make(store: &Store, n: u64, limits: Limits) -> KeyId {
+    store.key_create(new_key(n, limits), &actor()).await.unwrap().id
+}
+
+async fn many_keys_stay_below_their_ceiling(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(spend(5_000))).await.unwrap();
+    let mut keys = Vec::new();
+    for n in 1..=50 {
+        keys.push(make(&store, n, spend(1_000)).await);
+    }
+    let mut callers = JoinSet::new();
+    for n in 0..200 {
+        let (store, key) = (store.clone(), keys[n % keys.len()]);
+        callers.spawn(async move {
+            let mut sent = 0;
+            loop {
+                match store.hold_exactly(key, dollars(90)).await {
+                    Ok(hold) => {
+                        tokio::task::yield_now().await;
+                        hold.settle(dollars(70));
+                        sent += 70;
+                    }
+                    Err(HoldRefusal::Denied(denial)) => {
+                        assert_eq!(denial.code, DenialCode::ProjectExhausted, "{denial:?}");
+                        assert!(denial.message.contains("a ceiling of its project"), "{denial:?}");
+                        return sent;
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        });
+    }
+    let sent: u64 = callers.join_all().await.iter().sum();
+    // What is left is less than a call holds.
+    assert!(sent <= 5_000 && sent > 5_000 - 90, "{sent}");
+    let mut used = 0;
+    for key in keys {
+        used += fetch(&store, key).await.used.spend_nanos;
+    }
+    assert_eq!(used, sent);
+}
+
+/// Keys with units counted out ahead: what one does not use is there for the others.
+async fn many_busy_keys_stay_below_their_ceiling_and_reach_it(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(activations(20_000))).await.unwrap();
+    let mut keys = Vec::new();
+    for n in 1..=4 {
+        keys.push(make(&store, n, activations(1_000_000)).await);
+    }
+    let mut callers = JoinSet::new();
+    for n in 0..32 {
+        let (store, key) = (store.clone(), keys[n % keys.len()]);
+        callers.spawn(async move {
+            let mut sent = 0_u64;
+            loop {
+                match store.hold_exactly(key, Units::ONE_ACTIVATION).await {
+                    Ok(hold) => {
+                        hold.settle(Units::ONE_ACTIVATION);
+                        sent += 1;
+                    }
+                    Err(HoldRefusal::Denied(denial)) => {
+                        assert_eq!(denial.code, DenialCode::ProjectExhausted, "{denial:?}");
+                        return sent;
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        });
+    }
+    let sent: u64 = callers.join_all().await.iter().sum();
+    assert_eq!(sent, 20_000, "exactly as many as there are");
+}
+
+async fn a_ceiling_counts_through_restarts_and_crashes(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(activations(5))).await.unwrap();
+    let (one, two) = (make(&store, 1, activations(9)).await, make(&store, 2, activations(9)).await);
+    for key in [one, two] {
+        store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    }
+    store.close().await.unwrap();
+    let store = place.start();
+    let hold = store.hold_exactly(one, Units::ONE_ACTIVATION).await.unwrap();
+    assert_eq!(hold.remaining().activations, Some(2), "the least of what is left counts");
+    // As a crash leaves it.
+    std::mem::forget(hold);
+    store.close().await.unwrap();
+    let store = place.start();
+    for key in [two, one] {
+        store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    }
+    assert_eq!(code(&store, one).await, DenialCode::ProjectExhausted);
+    assert_eq!(code(&store, two).await, DenialCode::ProjectExhausted);
+    // The orphan is found not to have been used: it is free again, above the key too.
+    let orphan = store.orphan_list(None, 9).await.unwrap().remove(0);
+    assert!(store.orphan_forgive(orphan.id, &actor()).await.unwrap());
+    store.hold_exactly(two, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    assert_eq!(code(&store, one).await, DenialCode::ProjectExhausted);
+}
+
+async fn a_window_ends_and_the_next_begins(place: &impl Place) {
+    let time = FakeTime::at(NOON);
+    let store = place.start_at(&time);
+    project_put(&store, "a", None, per_day(activations(2))).await.unwrap();
+    let key = make(&store, 1, activations(100)).await;
+    let before = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+    store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    assert_eq!(code(&store, key).await, DenialCode::ProjectExhausted);
+    time.pass(DAY / 2);
+    let held = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+    // A call that began yesterday was yesterday's.
+    before.settle(Units::ONE_ACTIVATION);
+    store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    held.settle(Units::ONE_ACTIVATION);
+    assert_eq!(code(&store, key).await, DenialCode::ProjectExhausted);
+    assert_eq!(fetch(&store, key).await.used.activations, 4);
+    store.close().await.unwrap();
+    let store = place.start_at(&time);
+    assert_eq!(code(&store, key).await, DenialCode::ProjectExhausted);
+    time.pass(DAY);
+    store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().void();
+}
+
+async fn a_ceiling_that_is_set_later_counts_what_was_used(place: &impl Place) {
+    let time = FakeTime::at(NOON);
+    let store = place.start_at(&time);
+    project_put(&store, "a", None, Policy::default()).await.unwrap();
+    let (one, two) = (make(&store, 1, activations(100)).await, make(&store, 2, activations(100)).await);
+    for key in [one, one, two] {
+        store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    }
+    let open = store.hold_exactly(two, Units::ONE_ACTIVATION).await.unwrap();
+    let ceilings = Ceilings { lifetime: activations(6), day: Limits::default(), month: Limits::default() };
+    project_put(&store, "a", Some(1), Policy { ceilings, ..Policy::default() }).await.unwrap();
+    // Three were used and one may be: two are left.
+    store.hold_exactly(one, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    open.settle(Units::ONE_ACTIVATION);
+    store.hold_exactly(two, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    for key in [one, two] {
+        assert_eq!(code(&store, key).await, DenialCode::ProjectExhausted);
+    }
+    // What was used before by keys that are not in memory counts as well.
+    store.close().await.unwrap();
+    let store = place.start_at(&time);
+    project_put(&store, "a", Some(2), lifetime(activations(7))).await.unwrap();
+    store.hold_exactly(one, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    assert_eq!(code(&store, two).await, DenialCode::ProjectExhausted);
+}
+
+async fn a_ceiling_that_was_away_counts_what_was_used_meanwhile(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(activations(5))).await.unwrap();
+    let key = make(&store, 1, activations(100)).await;
+    let once = async || {
+        store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    };
+    once().await;
+    project_put(&store, "a", Some(1), Policy::default()).await.unwrap();
+    for _ in 0..3 {
+        once().await;
+    }
+    project_put(&store, "a", Some(2), lifetime(activations(5))).await.unwrap();
+    once().await;
+    assert_eq!(code(&store, key).await, DenialCode::ProjectExhausted);
+}
+
+async fn a_raised_ceiling_lets_go_on(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(activations(1))).await.unwrap();
+    let key = make(&store, 1, activations(100)).await;
+    store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    assert_eq!(code(&store, key).await, DenialCode::ProjectExhausted);
+    project_put(&store, "a", Some(1), lifetime(activations(2))).await.unwrap();
+    store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    project_put(&store, "a", Some(2), lifetime(activations(1))).await.unwrap();
+    assert_eq!(code(&store, key).await, DenialCode::ProjectExhausted);
+    project_put(&store, "a", Some(3), Policy::default()).await.unwrap();
+    store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+}
+
+async fn every_owner_has_a_say(place: &impl Place) {
+    use crate::entity::{AdminToken, Put};
+    use till_core::role::Role;
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(activations(10))).await.unwrap();
+    let is = AdminToken { policy: lifetime(activations(2)), ..super::entities::token(Role::Minter) };
+    let put = Put { id: "tok_1".into(), version: None, is, lookups: None, ends: false };
+    store.entity_put(put, "token.put", serde_json::json!({}), &actor()).await.unwrap();
+    let made_by = |n, maker: Option<&str>| NewKey {
+        place: KeyPlace { project: "a".into(), maker: maker.map(str::to_owned), credential: None },
+        ..new_key(n, activations(100))
+    };
+    let by_token = store.key_create(made_by(1, Some("tok_1")), &actor()).await.unwrap().id;
+    let by_other = store.key_create(made_by(2, None), &actor()).await.unwrap().id;
+    for _ in 0..2 {
+        store.hold_exactly(by_token, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    }
+    assert_eq!(code(&store, by_token).await, DenialCode::ProjectExhausted);
+    for _ in 0..8 {
+        store.hold_exactly(by_other, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    }
+    assert_eq!(code(&store, by_other).await, DenialCode::ProjectExhausted);
+}
+
+async fn what_a_key_gives_back_serves_who_waits_for_another(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(spend(100))).await.unwrap();
+    let (one, two) = (make(&store, 1, spend(1_000)).await, make(&store, 2, spend(1_000)).await);
+    let hold = store.hold_exactly(one, dollars(80)).await.unwrap();
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.hold_exactly(two, dollars(50)).await.map(|hold| hold.settle(dollars(50))) }
+    });
+    // It is in the queue once something that was asked for later is answered.
+    settled(&store).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    hold.settle(dollars(10));
+    waiting.await.unwrap().unwrap();
+    settled(&store).await;
+    let refused = store.hold_exactly(one, dollars(41)).await.unwrap_err();
+    assert!(
+        matches!(&refused, HoldRefusal::Denied(denial) if denial.code == DenialCode::ProjectExhausted),
+        "{refused:?}"
+    );
+    store.hold_exactly(one, dollars(40)).await.unwrap().void();
+}
+
+async fn a_ceiling_in_money_makes_a_key_metered(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, Policy::default()).await.unwrap();
+    let key = make(&store, 1, activations(100)).await;
+    let old = store.key_terms(key).await.unwrap();
+    assert!(!old.is_metered());
+    project_put(&store, "a", Some(1), per_day(spend(700))).await.unwrap();
+    // Whoever acts by the old terms is sent to read the new ones.
+    let stale = store.hold(&old, Demand::exactly(Units::ONE_ACTIVATION), Duration::from_secs(1)).await;
+    assert!(matches!(stale, Err(HoldRefusal::TermsChanged)), "{stale:?}");
+    let new = store.key_terms(key).await.unwrap();
+    assert_eq!((new.is_metered(), new.limits().spend_nanos), (true, Some(700)));
+    assert!(!Arc::ptr_eq(&old, &new));
+    store.close().await.unwrap();
+    let store = place.start();
+    assert!(store.key_terms(key).await.unwrap().is_metered());
+}
+
+async fn rules_are_kept_when_keys_are_made_and_changed(place: &impl Place) {
+    let time = FakeTime::at(NOON);
+    let store = place.start_at(&time);
+    let glob = |text: &str| Glob::parse(text).unwrap();
+    let rules = Policy {
+        live_keys: Some(2),
+        providers: Some(vec!["openai".into()]),
+        models: Some(vec![glob("gpt-5*")]),
+        key_limits: activations(10),
+        key_lifetime_seconds: Some(60),
+        ..Policy::default()
+    };
+    project_put(&store, "a", None, rules).await.unwrap();
+    let until = |millis: u64| Lifetime { expires_at: Some(Timestamp(NOON + millis)), ..Lifetime::default() };
+    let good = |n| NewKey { lifetime: until(60_000), ..new_key(n, activations(10)) };
+    let refused = async |key: NewKey, part: &str| match store.key_create(key, &actor()).await {
+        Err(StoreError::NotAllowed { reason }) => assert!(reason.contains(part), "{reason}"),
+        other => panic!("{part}: {other:?}"),
+    };
+    refused(NewKey { provider: "anthropic".into(), ..good(1) }, "`provider`").await;
+    refused(NewKey { limits: activations(11), ..good(1) }, "at most 10 activations").await;
+    refused(NewKey { limits: spend(5), ..good(1) }, "at most 10 activations").await;
+    refused(NewKey { lifetime: until(60_001), ..good(1) }, "60 seconds").await;
+    let scope = Scope { models: Some(vec![glob("o3")]), ..Scope::default() };
+    refused(NewKey { scope, ..good(1) }, "`scope.models`").await;
+    let nowhere = KeyPlace { project: "b".into(), ..KeyPlace::default() };
+    refused(NewKey { place: nowhere, ..good(1) }, "`project`").await;
+    let no_credential = KeyPlace { credential: Some("gone".into()), ..good(1).place };
+    refused(NewKey { place: no_credential, ..good(1) }, "`upstream`").await;
+
+    let one = store.key_create(good(1), &actor()).await.unwrap();
+    assert_eq!(one.scope.models, Some(vec![glob("gpt-5*")]), "it gets the models that it may ask");
+    assert!(store.key_terms(one.id).await.unwrap().scope().is_some());
+    let two = store.key_create(good(2), &actor()).await.unwrap();
+    refused(good(3), "2 live keys").await;
+    store.key_revoke(two.id, &actor()).await.unwrap();
+    store.key_create(good(3), &actor()).await.unwrap();
+    // Two made at once where one may be.
+    time.pass(60_000);
+    let late = |n| NewKey { lifetime: until(120_000), ..good(n) };
+    store.key_create(late(4), &actor()).await.unwrap();
+    let actor = actor();
+    let both = tokio::join!(store.key_create(late(5), &actor), store.key_create(late(6), &actor));
+    assert!(both.0.is_ok() != both.1.is_ok(), "{both:?}");
+
+    let change = async |change: KeyChange| store.key_update(key_id(4), change, &actor).await;
+    let more = LimitChange { activations: Some(Some(11)), ..LimitChange::default() };
+    let refused = change(KeyChange { limits: more, ..KeyChange::default() }).await;
+    assert!(matches!(refused, Err(StoreError::NotAllowed { .. })), "{refused:?}");
+    let longer =
+        LifetimeChange { expires_at: Some(Some(Timestamp(NOON + 120_001))), ..LifetimeChange::default() };
+    let refused = change(KeyChange { lifetime: longer, ..KeyChange::default() }).await;
+    assert!(matches!(refused, Err(StoreError::NotAllowed { .. })), "{refused:?}");
+    // A rule that became stricter is of interest for what it is about.
+    let strict = Policy { key_limits: activations(1), ..Policy::default() };
+    project_put(&store, "a", Some(1), strict).await.unwrap();
+    let name = KeyChange { name: Some(Some("x".into())), version: Some(1), ..KeyChange::default() };
+    let named: KeyRecord = change(name.clone()).await.unwrap().unwrap();
+    assert_eq!(named.version, 2);
+    assert_eq!(change(name).await, Err(StoreError::Changed));
+}

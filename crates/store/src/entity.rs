@@ -1,0 +1,426 @@
+//! What administrators keep besides keys: projects, members, admin tokens, upstream credentials, sessions.
+//!
+//! Each is a JSON object with an id, a version and a time. They are few and rarely changed, so they share one table, one
+//! way of being written and one of being listed. Invariants:
+//! - a change names the version that it was made from, and is refused if that is not the newest any more;
+//! - one that has ended stays, so that its id is never used again, and is never changed again;
+//! - secrets are in it only as hashes, or sealed by the master key.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use till_core::audit::Actor;
+use till_core::limit::{Dimension, Units};
+use till_core::policy::{Policy, PolicyOwner, Window};
+use till_core::role::Role;
+use till_core::scope::Network;
+use till_core::time::Timestamp;
+
+use crate::command::Action;
+use crate::error::StoreError;
+use crate::store::Store;
+
+/// What kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EntityKind {
+    /// A [`Project`].
+    Project,
+    /// A [`Member`].
+    Member,
+    /// An [`AdminToken`].
+    Token,
+    /// A [`Credential`].
+    Credential,
+    /// A [`Session`].
+    Session,
+}
+
+impl EntityKind {
+    /// The word in the database and in the audit log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Project => "project",
+            Self::Member => "member",
+            Self::Token => "token",
+            Self::Credential => "credential",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// Something that is kept.
+pub trait Entity: Serialize + DeserializeOwned + Send + 'static {
+    /// Its kind.
+    const KIND: EntityKind;
+
+    /// The project that it belongs to; `None` is the whole instance.
+    fn project(&self) -> Option<&str>;
+}
+
+/// A tenant: keys, members and what they spend belong to one. Its id is chosen by whoever makes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Project {
+    /// A name for people.
+    pub name: String,
+    /// What may be minted in it, and what its keys may use together.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
+}
+
+impl Entity for Project {
+    const KIND: EntityKind = EntityKind::Project;
+
+    fn project(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// Somebody who administers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Member {
+    /// What they sign in with, in lower case; its hash finds them.
+    pub login: String,
+    /// A name for people.
+    #[serde(default)]
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// Where; `None` is everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// What they may mint, and what their keys may use together.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
+    /// Argon2id hash in the PHC string format; without one nobody can sign in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+impl Entity for Member {
+    const KIND: EntityKind = EntityKind::Member;
+
+    fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+}
+
+/// An admin token. Its text is not kept; the SHA-256 of it finds the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdminToken {
+    /// A name for people.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Where; `None` is everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Id of the member that it stands for, whose rules then count, and who may do no less than it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// What may be minted with it, and what those keys may use together.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
+    /// Where it may be used from; `None` is everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<Vec<Network>>,
+    /// It does not work any more from then on, in milliseconds since 1970-01-01 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+}
+
+impl Entity for AdminToken {
+    const KIND: EntityKind = EntityKind::Token;
+
+    fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+}
+
+/// An upstream key that keys are minted from by name. Its id is its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credential {
+    /// Id of the provider that it is for.
+    pub provider: String,
+    /// Base64 of what the master key has sealed.
+    pub sealed: String,
+    /// The project that it belongs to; `None` is the whole instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Projects that may mint from one of the whole instance; `None` is all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projects: Option<Vec<String>>,
+    /// What may be minted from it, and what those keys may use together.
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
+}
+
+impl Entity for Credential {
+    const KIND: EntityKind = EntityKind::Credential;
+
+    fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+}
+
+/// Somebody who is signed in. The SHA-256 of what the browser holds finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Session {
+    /// Id of the member or of the admin token.
+    pub subject: String,
+    /// SHA-256 of the password hash at that time, in hexadecimal: with another password it is over. Empty for a token.
+    #[serde(default)]
+    pub stamp: String,
+    /// SHA-256 of the word that changes have to carry, in hexadecimal.
+    pub csrf: String,
+    /// It is over from then on, in milliseconds since 1970-01-01 UTC.
+    pub expires_at: u64,
+}
+
+impl Entity for Session {
+    const KIND: EntityKind = EntityKind::Session;
+
+    fn project(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// Something that is kept, with what the store knows about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept<T> {
+    /// Its id, unlike those of all others of its kind.
+    pub id: String,
+    /// 1 when it is made, one more with every change.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// When it was ended, if it was.
+    pub ended_at: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    pub used_at: Option<Timestamp>,
+    /// What it is.
+    pub is: T,
+}
+
+/// Another way to find something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// SHA-256 of what finds it.
+    pub hash: [u8; 32],
+    /// It finds nothing any more from then on.
+    pub until: Option<Timestamp>,
+}
+
+/// What is to become of something.
+#[derive(Clone, Debug)]
+pub struct Put<T> {
+    /// Its id.
+    pub id: String,
+    /// The version that the change was made from; `None` makes it.
+    pub version: Option<u64>,
+    /// What it is from now on.
+    pub is: T,
+    /// The other ways to find it from now on; `None` leaves them.
+    pub lookups: Option<Vec<Lookup>>,
+    /// Whether this ends it.
+    pub ends: bool,
+}
+
+/// Which to list, newest first. The default is all that have not ended.
+#[derive(Clone, Debug, Default)]
+pub struct EntityQuery {
+    /// Only those that come after this one in the list.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: Option<u32>,
+    /// Only those of this project, none of the whole instance.
+    pub project: Option<String>,
+    /// Those that have ended as well.
+    pub with_ended: bool,
+}
+
+/// Something as a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EntityRow {
+    pub(crate) kind: EntityKind,
+    pub(crate) id: String,
+    pub(crate) project: Option<String>,
+    pub(crate) version: u64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) used_at: Option<Timestamp>,
+    pub(crate) body: String,
+}
+
+/// A row to be written, and the other ways to find it, if they change.
+#[derive(Clone, Debug)]
+pub(crate) struct EntityWrite {
+    pub(crate) row: EntityRow,
+    pub(crate) lookups: Option<Vec<Lookup>>,
+}
+
+impl EntityRow {
+    /// What it is.
+    pub(crate) fn kept<T: Entity>(self) -> Result<Kept<T>, StoreError> {
+        let is = serde_json::from_str(&self.body).map_err(|error| StoreError::Invalid {
+            reason: format!("the {} {} can't be read: {error}", self.kind.as_str(), self.id),
+        })?;
+        Ok(Kept {
+            id: self.id,
+            version: self.version,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            ended_at: self.ended_at,
+            used_at: self.used_at,
+            is,
+        })
+    }
+
+    /// The rules in it, if its kind has any.
+    pub(crate) fn policy(&self) -> Result<Policy, StoreError> {
+        #[derive(Deserialize)]
+        struct Ruled {
+            #[serde(default)]
+            policy: Policy,
+        }
+        serde_json::from_str::<Ruled>(&self.body).map(|ruled| ruled.policy).map_err(|error| {
+            StoreError::Invalid {
+                reason: format!("the {} {} can't be read: {error}", self.kind.as_str(), self.id),
+            }
+        })
+    }
+}
+
+/// A change as the writer gets it.
+#[derive(Debug)]
+pub(crate) struct EntityChange {
+    pub(crate) kind: EntityKind,
+    pub(crate) id: String,
+    pub(crate) version: Option<u64>,
+    pub(crate) project: Option<String>,
+    pub(crate) body: String,
+    pub(crate) lookups: Option<Vec<Lookup>>,
+    pub(crate) ends: bool,
+    pub(crate) action: String,
+    pub(crate) detail: String,
+}
+
+impl Store {
+    /// Makes, changes or ends something, with an audit entry `action` and `detail` about it, which must have no secrets.
+    ///
+    /// Rules in it take effect on the next request. Ending a project revokes its keys, before this answers.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]: the id, or another way to find it, is taken. [`StoreError::Changed`]: the version is not
+    /// the newest. [`StoreError::Missing`]: it does not exist or has ended. Or the store can't be written.
+    pub async fn entity_put<T: Entity>(
+        &self,
+        put: Put<T>,
+        action: &str,
+        detail: serde_json::Value,
+        actor: &Actor,
+    ) -> Result<Kept<T>, StoreError> {
+        let id = put.id.clone();
+        let change = EntityChange {
+            kind: T::KIND,
+            id: put.id,
+            version: put.version,
+            project: put.is.project().map(str::to_owned),
+            body: serde_json::to_string(&put.is)
+                .map_err(|error| StoreError::Invalid { reason: error.to_string() })?,
+            lookups: put.lookups,
+            ends: put.ends,
+            action: action.to_owned(),
+            detail: detail.to_string(),
+        };
+        self.administer(Action::EntityPut(Box::new(change)), actor).await?;
+        self.entity_fetch(&id).await?.ok_or(StoreError::Missing)
+    }
+
+    /// Something by its id, also if it has ended.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn entity_fetch<T: Entity>(&self, id: &str) -> Result<Option<Kept<T>>, StoreError> {
+        let id = id.to_owned();
+        let row = self.read(move |reader| reader.entity_fetch(T::KIND, &id)).await?;
+        row.map(EntityRow::kept).transpose()
+    }
+
+    /// Something that has not ended, by another way to find it.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn entity_find<T: Entity>(&self, hash: [u8; 32]) -> Result<Option<Kept<T>>, StoreError> {
+        let now = self.now();
+        let row = self.read(move |reader| reader.entity_find(T::KIND, hash, now)).await?;
+        row.map(EntityRow::kept).transpose()
+    }
+
+    /// The other ways to find something, those that end last.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn entity_lookups(&self, kind: EntityKind, id: &str) -> Result<Vec<Lookup>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |reader| reader.entity_lookups(kind, &id)).await
+    }
+
+    /// All of a kind, newest first.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn entity_list<T: Entity>(&self, query: EntityQuery) -> Result<Vec<Kept<T>>, StoreError> {
+        let rows = self.read(move |reader| reader.entity_list(T::KIND, &query)).await?;
+        rows.into_iter().map(EntityRow::kept).collect()
+    }
+
+    /// What the keys of an owner have used in the current windows of those ceilings that it has: spent, held, escrowed and
+    /// burnt together.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn ceilings_used(
+        &self,
+        owner: PolicyOwner,
+        id: &str,
+        policy: &Policy,
+    ) -> Result<Vec<(Window, Units)>, StoreError> {
+        let now = self.now();
+        let windows: Vec<Window> = policy.ceilings.set().map(|(window, _)| window).collect();
+        if windows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let id = id.to_owned();
+        self.read_exact(move |reader| {
+            let used = |window: Window| {
+                let account = reader.account(window.account(owner, &id, now))?;
+                let used = |dimension| {
+                    let account = account.as_ref();
+                    account.map_or(0, |account| {
+                        u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX)
+                    })
+                };
+                let units = Units {
+                    activations: used(Dimension::Activations),
+                    tokens: used(Dimension::Tokens),
+                    spend_nanos: used(Dimension::Spend),
+                };
+                Ok((window, units))
+            };
+            windows.into_iter().map(used).collect()
+        })
+        .await
+    }
+
+    /// Notes that something was used. Written with the next batch, without an audit entry; nobody waits for it.
+    pub fn entity_used(&self, kind: EntityKind, id: &str) {
+        self.note_use(kind, id.to_owned());
+    }
+}

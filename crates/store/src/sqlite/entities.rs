@@ -1,0 +1,146 @@
+//! What administrators keep, as rows.
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use till_core::key::KeyId;
+use till_core::policy::PolicyOwner;
+use till_core::time::Timestamp;
+
+use super::column::Time;
+use crate::entity::{EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
+
+macro_rules! columns {
+    () => {
+        "id, project, version, created_at, updated_at, ended_at, used_at, body"
+    };
+}
+
+fn row_of(kind: EntityKind, row: &Row<'_>) -> Result<EntityRow> {
+    let time = |index: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<Time>>(index)?.map(|time| time.0));
+    Ok(EntityRow {
+        kind,
+        id: row.get(0)?,
+        project: row.get(1)?,
+        version: row.get(2)?,
+        created_at: row.get::<_, Time>(3)?.0,
+        updated_at: row.get::<_, Time>(4)?.0,
+        ended_at: time(5)?,
+        used_at: time(6)?,
+        body: row.get(7)?,
+    })
+}
+
+pub(super) fn fetch(connection: &Connection, kind: EntityKind, id: &str) -> Result<Option<EntityRow>> {
+    let sql = concat!("SELECT ", columns!(), " FROM entities WHERE kind = ?1 AND id = ?2");
+    connection.prepare_cached(sql)?.query_row(params![kind.as_str(), id], |row| row_of(kind, row)).optional()
+}
+
+/// The id that a hash leads to.
+pub(super) fn lookup(
+    connection: &Connection,
+    kind: EntityKind,
+    hash: [u8; 32],
+    now: Timestamp,
+) -> Result<Option<String>> {
+    let sql = "SELECT id FROM entity_lookups WHERE kind = ?1 AND hash = ?2 AND (until IS NULL OR until > ?3)";
+    let found = params![kind.as_str(), hash, Time(now)];
+    connection.prepare_cached(sql)?.query_row(found, |row| row.get(0)).optional()
+}
+
+/// The ways to find something.
+pub(super) fn lookups(connection: &Connection, kind: EntityKind, id: &str) -> Result<Vec<Lookup>> {
+    let sql = "SELECT hash, until FROM entity_lookups WHERE kind = ?1 AND id = ?2 ORDER BY until IS NOT NULL, until";
+    let read = |row: &Row<'_>| {
+        Ok(Lookup { hash: row.get(0)?, until: row.get::<_, Option<Time>>(1)?.map(|time| time.0) })
+    };
+    connection.prepare_cached(sql)?.query_map(params![kind.as_str(), id], read)?.collect()
+}
+
+pub(super) fn list(connection: &Connection, kind: EntityKind, query: &EntityQuery) -> Result<Vec<EntityRow>> {
+    // After something that is not there nothing comes: its row is NULL, and no row is below NULL.
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM entities WHERE kind = ?1 \
+           AND (?2 IS NULL OR row < (SELECT row FROM entities WHERE kind = ?1 AND id = ?2)) \
+           AND (?3 IS NULL OR project = ?3) AND (?4 OR ended_at IS NULL) ORDER BY row DESC LIMIT ?5"
+    );
+    // A negative limit is none.
+    let limit = query.limit.map_or(-1, i64::from);
+    let wanted = params![kind.as_str(), query.after, query.project, query.with_ended, limit];
+    connection.prepare_cached(sql)?.query_map(wanted, |row| row_of(kind, row))?.collect()
+}
+
+pub(super) fn put(connection: &Connection, write: &EntityWrite) -> Result<()> {
+    let EntityWrite { row, lookups } = write;
+    let kind = row.kind.as_str();
+    let sql = "INSERT INTO entities (kind, id, project, version, created_at, updated_at, ended_at, used_at, body) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+               ON CONFLICT (kind, id) DO UPDATE SET project = ?3, version = ?4, updated_at = ?6, ended_at = ?7, body = ?9";
+    connection.prepare_cached(sql)?.execute(params![
+        kind,
+        row.id,
+        row.project,
+        row.version,
+        Time(row.created_at),
+        Time(row.updated_at),
+        row.ended_at.map(Time),
+        row.used_at.map(Time),
+        row.body,
+    ])?;
+    let Some(lookups) = lookups else { return Ok(()) };
+    let sql = "DELETE FROM entity_lookups WHERE kind = ?1 AND id = ?2";
+    connection.prepare_cached(sql)?.execute(params![kind, row.id])?;
+    for lookup in lookups {
+        let sql = "INSERT INTO entity_lookups (kind, hash, id, until) VALUES (?1, ?2, ?3, ?4) \
+                   ON CONFLICT (kind, hash) DO UPDATE SET id = ?3, until = ?4";
+        let values = params![kind, lookup.hash, row.id, lookup.until.map(Time)];
+        connection.prepare_cached(sql)?.execute(values)?;
+    }
+    Ok(())
+}
+
+pub(super) fn used(connection: &Connection, kind: EntityKind, id: &str, at: Timestamp) -> Result<()> {
+    let sql = "UPDATE entities SET used_at = max(coalesce(used_at, 0), ?3) WHERE kind = ?1 AND id = ?2";
+    connection.prepare_cached(sql)?.execute(params![kind.as_str(), id, Time(at)])?;
+    Ok(())
+}
+
+pub(super) fn sessions_delete(connection: &Connection, now: Timestamp, limit: u32) -> Result<u64> {
+    let sql = "DELETE FROM entities WHERE kind = 'session' AND row IN (SELECT row FROM entities WHERE kind = 'session' \
+               AND (ended_at IS NOT NULL OR json_extract(body, '$.expiresAt') <= ?1) LIMIT ?2)";
+    let deleted = connection.prepare_cached(sql)?.execute(params![Time(now), limit])?;
+    if deleted > 0 {
+        let sql = "DELETE FROM entity_lookups WHERE kind = 'session' \
+                   AND id NOT IN (SELECT id FROM entities WHERE kind = 'session')";
+        connection.prepare_cached(sql)?.execute([])?;
+    }
+    Ok(deleted as u64)
+}
+
+/// The column of `keys` that names an owner.
+fn owner_column(owner: PolicyOwner) -> &'static str {
+    match owner {
+        PolicyOwner::Project => "project",
+        PolicyOwner::Maker => "maker",
+        PolicyOwner::Credential => "credential",
+    }
+}
+
+pub(super) fn keys_of(connection: &Connection, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>> {
+    let sql = format!("SELECT id FROM keys WHERE {} = ?1", owner_column(owner));
+    connection.prepare_cached(&sql)?.query_map([id], |row| row.get(0).map(KeyId))?.collect()
+}
+
+pub(super) fn live_keys(
+    connection: &Connection,
+    owner: PolicyOwner,
+    id: &str,
+    now: Timestamp,
+) -> Result<u64> {
+    let sql = format!(
+        "SELECT count(*) FROM keys JOIN accounts USING (id) WHERE {} = ?1 AND status <> 'revoked' \
+         AND (ends_at IS NULL OR ends_at > ?2)",
+        owner_column(owner)
+    );
+    connection.prepare_cached(&sql)?.query_row(params![id, Time(now)], |row| row.get(0))
+}

@@ -1,0 +1,276 @@
+//! What many keys may use together: the accounts above a key.
+//!
+//! A key belongs to a project, was made by somebody, and may use an upstream credential. Each of them may have ceilings
+//! per day, month and lifetime. Every window of a ceiling is an account, made when a key first needs it. Invariants:
+//! - a hold debits the windows that it is granted in, and is settled in them whenever it ends;
+//! - a ceiling that is set while its window is under way is charged at once with what its keys have used in it and with all
+//!   that they hold or have counted out: never less than what they may have used. A window that begins later begins with
+//!   nothing, because every hold in it debits it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use till_core::key::KeyId;
+use till_core::ledger::{Account, AccountChain, AccountId};
+use till_core::limit::{Dimension, Limits, Units};
+use till_core::policy::{Policy, PolicyOwner, Window};
+use till_core::time::Timestamp;
+
+use super::{Writer, key_of};
+use crate::entity::EntityKind;
+use crate::error::StoreError;
+use crate::key::KeyPlace;
+
+/// A ceiling above a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ceiling {
+    owner: PolicyOwner,
+    id: Arc<str>,
+    window: Window,
+    limits: Limits,
+}
+
+/// What is above a key. Empty for one without ceilings, and then it costs nothing.
+pub(super) type CeilingList = Arc<[Ceiling]>;
+
+/// The owners of a place, with the kind of thing that each is.
+pub(super) fn owners(place: &KeyPlace) -> impl Iterator<Item = (PolicyOwner, EntityKind, &str)> {
+    let maker = place.maker.as_deref().map(|id| {
+        let kind = if id.starts_with("mem_") { EntityKind::Member } else { EntityKind::Token };
+        (PolicyOwner::Maker, kind, id)
+    });
+    let credential = place.credential.as_deref();
+    let credential = credential.map(|id| (PolicyOwner::Credential, EntityKind::Credential, id));
+    let project = (PolicyOwner::Project, EntityKind::Project, place.project.as_str());
+    [maker, credential, Some(project)].into_iter().flatten()
+}
+
+fn owner_of(kind: EntityKind) -> Option<PolicyOwner> {
+    match kind {
+        EntityKind::Project => Some(PolicyOwner::Project),
+        EntityKind::Member | EntityKind::Token => Some(PolicyOwner::Maker),
+        EntityKind::Credential => Some(PolicyOwner::Credential),
+        EntityKind::Session => None,
+    }
+}
+
+/// The least over all of them.
+pub(super) fn limits_of(ceilings: &[Ceiling]) -> Limits {
+    ceilings.iter().fold(Limits::default(), |limits, ceiling| limits.with(ceiling.limits))
+}
+
+impl Writer {
+    /// The rules of an owner. One that is not known has none: keys of before projects name no maker.
+    pub(super) fn policy(&mut self, kind: EntityKind, id: &str) -> Result<Arc<Policy>, StoreError> {
+        if let Some(policy) = self.policies.get(&(kind, id.into())) {
+            return Ok(Arc::clone(policy));
+        }
+        let row = self.entity(kind, id)?;
+        let policy = row.map_or_else(|| Ok(Policy::default()), |row| row.policy()).map(Arc::new)?;
+        self.policies.insert((kind, id.into()), Arc::clone(&policy));
+        Ok(policy)
+    }
+
+    /// What is above a key of this place.
+    pub(super) fn ceilings_of(&mut self, place: &KeyPlace) -> Result<CeilingList, StoreError> {
+        let mut ceilings = Vec::new();
+        for (owner, kind, id) in owners(place) {
+            let policy = self.policy(kind, id)?;
+            let id: Arc<str> = id.into();
+            let of_owner = policy.ceilings.set();
+            ceilings.extend(of_owner.map(|(window, limits)| Ceiling {
+                owner,
+                id: Arc::clone(&id),
+                window,
+                limits,
+            }));
+        }
+        Ok(ceilings.into())
+    }
+
+    /// The accounts that a hold of a loaded key debits now. They are loaded when this returns.
+    pub(super) fn chain(&mut self, key: KeyId) -> Result<AccountChain, StoreError> {
+        let id = AccountId::Key(key);
+        let ceilings = match self.live.get(&key) {
+            Some(live) if !live.ceilings.is_empty() => Arc::clone(&live.ceilings),
+            _ => return Ok(AccountChain::of_key(id)),
+        };
+        let mut above = Vec::with_capacity(ceilings.len());
+        for ceiling in ceilings.iter() {
+            above.push(self.ensure_ceiling(ceiling)?);
+        }
+        Ok(AccountChain::new(id, &above))
+    }
+
+    /// Puts the account of a ceiling's window into memory, and makes it if this is the first time.
+    fn ensure_ceiling(&mut self, ceiling: &Ceiling) -> Result<AccountId, StoreError> {
+        let Ceiling { owner, id, window, limits } = ceiling;
+        let account = window.account(*owner, id, self.now);
+        if self.ledger.account(account).is_none() {
+            let found = self.backend.account(account)?;
+            if found.is_none() {
+                self.dirty.insert(account);
+            }
+            self.ledger.load(account, found.unwrap_or_else(|| Account::new(*limits)));
+        }
+        // Set anew while nobody had loaded it.
+        if self.ledger.account(account).is_some_and(|found| found.limits() != *limits) {
+            self.ledger.adjust(account, *limits);
+            self.dirty.insert(account);
+        }
+        self.ceiling_names
+            .entry(account)
+            .or_insert_with(|| format!("the ceiling per {} of {} {id}", window.as_str(), owner.as_str()));
+        Ok(account)
+    }
+
+    /// What an owner's keys may have used in the window of now: what was charged for calls that ended, and all that is
+    /// held or counted out.
+    fn used_in(&mut self, owner: PolicyOwner, id: &str, window: Window) -> Result<Units, StoreError> {
+        let mut keys: HashSet<KeyId> = self.backend.keys_of(owner, id)?.into_iter().collect();
+        let new = self
+            .batch
+            .keys
+            .iter()
+            .filter(|row| owners(&row.key.place).any(|(of, _, by)| (of, by) == (owner, id)));
+        keys.extend(new.map(|row| row.key.id));
+        let Some(days) = window.days(self.now) else {
+            return self.used_ever(&keys);
+        };
+        let keys: Vec<KeyId> = keys.into_iter().collect();
+        let mut used = self.backend.charged(&keys, days)?;
+        let of_batch = self.batch.usage.iter().filter(|record| keys.contains(&record.key));
+        used = of_batch.fold(used, |sum, record| sum.zip(record.charged, u64::saturating_add));
+        for key in keys {
+            let Some(account) = self.ledger.account(AccountId::Key(key)) else { continue };
+            for dimension in Dimension::ALL {
+                let parts = account.balance(dimension).parts();
+                let open = u64::try_from(parts.held.saturating_add(parts.escrowed)).unwrap_or(u64::MAX);
+                let sum = used.of_mut(dimension);
+                *sum = sum.saturating_add(open);
+            }
+        }
+        Ok(used)
+    }
+
+    fn used_ever(&mut self, keys: &HashSet<KeyId>) -> Result<Units, StoreError> {
+        let mut used = Units::default();
+        for key in keys {
+            let id = AccountId::Key(*key);
+            let account = match self.ledger.account(id) {
+                Some(account) => account.clone(),
+                None => match self.backend.account(id)? {
+                    Some(account) => account,
+                    None => continue,
+                },
+            };
+            for dimension in Dimension::ALL {
+                let of_key = u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
+                let sum = used.of_mut(dimension);
+                *sum = sum.saturating_add(of_key);
+            }
+        }
+        Ok(used)
+    }
+
+    /// The rules of something were set: its keys have other ceilings from now on.
+    pub(super) fn policy_set(
+        &mut self,
+        kind: EntityKind,
+        id: &str,
+        before: &Policy,
+        after: Policy,
+    ) -> Result<(), StoreError> {
+        let Some(owner) = owner_of(kind) else { return Ok(()) };
+        let (old, new) = (before.ceilings, after.ceilings);
+        self.policies.insert((kind, id.into()), Arc::new(after));
+        if old == new {
+            return Ok(());
+        }
+        // What is counted out ahead is under the old ceilings.
+        let of_owner = |(_, live): &(&KeyId, &super::Live)| {
+            owners(&live.place).any(|(of, _, by)| (of, by) == (owner, id))
+        };
+        let keys: Vec<KeyId> = self.live.iter().filter(of_owner).map(|(key, _)| *key).collect();
+        for key in &keys {
+            self.recall(*key);
+        }
+        for (window, limits) in new.set() {
+            let account = self.ensure_ceiling(&Ceiling { owner, id: id.into(), window, limits })?;
+            if old.of(window) == Limits::default() {
+                self.charge_what_was_used(owner, id, window, account)?;
+            }
+        }
+        for key in keys {
+            let place = Arc::clone(&self.live.get(&key).expect("seen above").place);
+            let ceilings = self.ceilings_of(&place)?;
+            let live = self.live.get_mut(&key).expect("seen above");
+            live.ceilings = ceilings;
+            let options = live.terms.options;
+            self.renew(key, options);
+            self.changed.insert(key);
+        }
+        Ok(())
+    }
+
+    /// A ceiling is set while its window is under way: what its keys may have used in it so far is charged, but for what the
+    /// account knows from a ceiling that was there earlier.
+    fn charge_what_was_used(
+        &mut self,
+        owner: PolicyOwner,
+        id: &str,
+        window: Window,
+        account: AccountId,
+    ) -> Result<(), StoreError> {
+        let used = self.used_in(owner, id, window)?;
+        let found = self.ledger.account(account).expect("the caller has loaded it");
+        let mut missing = Units::default();
+        for dimension in Dimension::ALL {
+            let known = u64::try_from(found.balance(dimension).used()).unwrap_or(u64::MAX);
+            *missing.of_mut(dimension) = used.of(dimension).saturating_sub(known);
+        }
+        self.ledger
+            .charge(account, missing)
+            .map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
+        self.dirty.insert(account);
+        Ok(())
+    }
+
+    /// Takes back what is counted out for other keys under the same ceilings: it is free again for this one. `true` when
+    /// something came back.
+    pub(super) fn recall_beside(&mut self, chain: &AccountChain) -> bool {
+        if !chain.has_ancestors() {
+            return false;
+        }
+        let mut any = false;
+        for (id, _) in self.shared.escrows.all() {
+            let Some(hold) = self.ledger.open_hold(id) else { continue };
+            let shares = hold.accounts.ancestors().iter().any(|one| chain.ancestors().contains(one));
+            if shares && let Some(key) = key_of(hold.accounts.key()) {
+                any |= self.recall(key);
+            }
+        }
+        any
+    }
+
+    /// The accounts changed: whoever waits for units of them is to be served. Under a shared one that may be any key.
+    pub(super) fn note_changed(&mut self, chain: &AccountChain) {
+        self.changed.extend(key_of(chain.key()));
+        if chain.has_ancestors() && !self.waiting.is_empty() {
+            self.look_at_all_waiting();
+        }
+    }
+
+    /// When the shortest window of these ceilings is over.
+    pub(super) fn window_ends(ceilings: &[Ceiling], now: Timestamp) -> Option<Timestamp> {
+        const DAY: u64 = 24 * 60 * 60 * 1000;
+        let ends = ceilings.iter().filter_map(|ceiling| ceiling.window.days(now));
+        ends.map(|(_, after)| Timestamp(after.saturating_mul(DAY))).min()
+    }
+
+    /// Forgets the ceilings whose windows no open hold is in. They are loaded again when they are needed.
+    pub(super) fn evict_ceilings(&mut self) {
+        let ledger = &mut self.ledger;
+        self.ceiling_names.retain(|account, _| !ledger.evict(*account));
+    }
+}

@@ -1,0 +1,105 @@
+//! What administrators keep besides keys: written in one step with its audit entry.
+
+use till_core::audit::Actor;
+use till_core::key::KeyId;
+use till_core::policy::PolicyOwner;
+
+use super::Writer;
+use crate::entity::{EntityChange, EntityKind, EntityRow, EntityWrite, Lookup};
+use crate::error::StoreError;
+
+impl Writer {
+    /// Something as it is with the changes of this batch.
+    pub(super) fn entity(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError> {
+        let in_batch =
+            self.batch.entities.iter().rev().find(|write| write.row.kind == kind && write.row.id == id);
+        match in_batch {
+            Some(write) => Ok(Some(write.row.clone())),
+            None => self.backend.entity(kind, id),
+        }
+    }
+
+    pub(super) fn entity_put(&mut self, change: EntityChange, actor: &Actor) -> Result<bool, StoreError> {
+        let EntityChange { kind, id, version, project, body, lookups, ends, action, detail } = change;
+        let before = self.entity(kind, &id)?;
+        let row = match (&before, version) {
+            (None, None) => EntityRow {
+                kind,
+                id: id.clone(),
+                project,
+                version: 1,
+                created_at: self.now,
+                updated_at: self.now,
+                ended_at: ends.then_some(self.now),
+                used_at: None,
+                body,
+            },
+            (Some(_), None) => return Err(StoreError::Conflict { what: format!("{} {id}", kind.as_str()) }),
+            (None, Some(_)) => return Err(StoreError::Missing),
+            (Some(row), Some(_)) if row.ended_at.is_some() => return Err(StoreError::Missing),
+            (Some(row), Some(version)) if row.version != version => return Err(StoreError::Changed),
+            (Some(row), Some(version)) => EntityRow {
+                version: version + 1,
+                updated_at: self.now,
+                ended_at: ends.then_some(self.now),
+                project,
+                body,
+                ..row.clone()
+            },
+        };
+        let after = row.policy()?;
+        after.check().map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
+        if let Some(project) = row.project.as_deref().filter(|_| !ends) {
+            self.check_project(project)?;
+        }
+        for lookup in lookups.iter().flatten() {
+            self.check_lookup(kind, &id, lookup)?;
+        }
+        let policy_before = before.map_or_else(|| Ok(Default::default()), |row| row.policy())?;
+        // What has ended is found by nothing any more.
+        let lookups = if ends { Some(Vec::new()) } else { lookups };
+        self.batch.entities.push(EntityWrite { row, lookups });
+        self.policy_set(kind, &id, &policy_before, after)?;
+        if ends && kind == EntityKind::Project {
+            for key in self.keys_of(PolicyOwner::Project, &id)? {
+                self.key_revoke(key, actor)?;
+            }
+        }
+        self.audit(actor, &action, &id, detail);
+        Ok(true)
+    }
+
+    /// Whether something may be made in a project.
+    pub(super) fn check_project(&mut self, id: &str) -> Result<(), StoreError> {
+        match self.entity(EntityKind::Project, id)? {
+            Some(row) if row.ended_at.is_none() => Ok(()),
+            _ => Err(StoreError::NotAllowed { reason: "`project` is none that there is".to_owned() }),
+        }
+    }
+
+    /// A way to find something leads to one thing only.
+    fn check_lookup(&mut self, kind: EntityKind, id: &str, lookup: &Lookup) -> Result<(), StoreError> {
+        let of_batch = |write: &&EntityWrite| {
+            write.row.kind == kind && write.lookups.iter().flatten().any(|one| one.hash == lookup.hash)
+        };
+        let in_batch = self.batch.entities.iter().rev().find(of_batch).map(|write| write.row.id.clone());
+        let taken = match in_batch {
+            Some(taken) => Some(taken),
+            None => self.backend.entity_lookup(kind, lookup.hash, self.now)?,
+        };
+        match taken {
+            Some(taken) if taken != id => {
+                Err(StoreError::Conflict { what: format!("a {} of this name", kind.as_str()) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The keys of an owner, those of this batch included.
+    pub(super) fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
+        let mut keys = self.backend.keys_of(owner, id)?;
+        let is_of = |place| super::ceilings::owners(place).any(|(of, _, by)| (of, by) == (owner, id));
+        keys.extend(self.batch.keys.iter().filter(|row| is_of(&row.key.place)).map(|row| row.key.id));
+        Ok(keys)
+    }
+}
