@@ -31,7 +31,7 @@ const FIELDS: [&str; 5] = ["method", "path", "model", "body", "client_address"];
 /// A request that nobody has sent.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = KeyExplain)]
+#[schema(as = KeyExplain, example = json!({"method": "POST", "path": "/v1/chat/completions", "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `Wanted::parse` reads it")]
 pub(crate) struct KeyExplainBody {
     /// Its method.

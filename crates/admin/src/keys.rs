@@ -251,7 +251,8 @@ fn status_of(word: &str) -> Result<KeyStatus, ApiError> {
 #[utoipa::path(get, path = "/admin/keys/{id}",
     params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
     responses(
-        (status = 200, description = "The key", body = KeyAnswer),
+        (status = 200, description = "The key", body = KeyAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "The path does not hold a key id", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
     ))]
@@ -289,7 +290,8 @@ fn answer(key: KeyRecord) -> Response {
         ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
     ),
     responses(
-        (status = 200, description = "The key as it is now", body = KeyAnswer),
+        (status = 200, description = "The key as it is now", body = KeyAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
         (status = 400, description = "A field or the body breaks a rule, or the path does not hold a key id", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
@@ -335,7 +337,8 @@ pub(crate) async fn key_update(
 #[utoipa::path(delete, path = "/admin/keys/{id}",
     params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
     responses(
-        (status = 200, description = "The key, revoked", body = KeyAnswer),
+        (status = 200, description = "The key, revoked", body = KeyAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "The path does not hold a key id", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
     ))]

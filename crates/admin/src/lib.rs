@@ -19,6 +19,7 @@ mod claim;
 mod docs_page;
 mod entity_json;
 mod error;
+mod example;
 mod field_name;
 mod health;
 mod holds;

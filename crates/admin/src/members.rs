@@ -33,7 +33,7 @@ const LOGIN_MAX: usize = 254;
 /// A member to make.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = MemberCreate)]
+#[schema(as = MemberCreate, example = json!({"login": "ada@example.com", "role": "admin", "name": "Ada", "password": "correct horse battery staple"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `member_create` reads it")]
 pub(crate) struct MemberCreateBody {
     /// What they sign in with: 1 to 254 visible characters, upper and lower case alike. Nobody else has it.
@@ -58,7 +58,7 @@ pub(crate) struct MemberCreateBody {
 /// What to change of a member.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = MemberUpdate)]
+#[schema(as = MemberUpdate, example = json!({"role": "viewer"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `member_update` reads it")]
 pub(crate) struct MemberUpdateBody {
     /// A name for people.
@@ -181,7 +181,8 @@ async fn answer(shared: &Shared, status: StatusCode, kept: &Kept<Member>) -> Res
 /// Make a member
 #[utoipa::path(post, path = "/admin/members", request_body = MemberCreateBody,
     responses(
-        (status = 201, description = "The member", body = MemberAnswer),
+        (status = 201, description = "The member", body = MemberAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 409, description = "Somebody has this login", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
@@ -255,7 +256,8 @@ pub(crate) async fn member_list(
 #[utoipa::path(get, path = "/admin/members/{id}",
     params(("id" = String, Path, description = "Id of the member", example = "mem_0a1b2c3d4e5f60718293")),
     responses(
-        (status = 200, description = "The member", body = MemberAnswer),
+        (status = 200, description = "The member", body = MemberAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 404, description = "There is no such member", body = ErrorBody),
     ))]
 pub(crate) async fn member_show(
@@ -289,7 +291,8 @@ fn check(caller: &Caller, found: &Kept<Member>) -> Result<(), ApiError> {
         ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
     ),
     responses(
-        (status = 200, description = "The member as they are now", body = MemberAnswer),
+        (status = 200, description = "The member as they are now", body = MemberAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 404, description = "There is no such member, or they were removed", body = ErrorBody),
         (status = 412, description = "They were changed since the version that `If-Match` names", body = ErrorBody),
@@ -356,7 +359,8 @@ pub(crate) async fn member_update(
         ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be removed"),
     ),
     responses(
-        (status = 200, description = "The member, removed", body = MemberAnswer),
+        (status = 200, description = "The member, removed", body = MemberAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "There are query parameters, or it is oneself", body = ErrorBody),
         (status = 404, description = "There is no such member, or they were removed", body = ErrorBody),
         (status = 412, description = "They were changed since the version that `If-Match` names", body = ErrorBody),

@@ -39,7 +39,7 @@ const OVERLAP_MAX: u64 = 30 * 24 * 3600;
 /// An admin token to make.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = TokenCreate)]
+#[schema(as = TokenCreate, example = json!({"name": "ci", "role": "minter", "ttl_seconds": 7776000, "policy": {"providers": ["openai"], "max_live_keys": 100}}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `token_create` reads it")]
 pub(crate) struct TokenCreateBody {
     /// A name for people.
@@ -70,7 +70,7 @@ pub(crate) struct TokenCreateBody {
 /// What to change of an admin token. Null takes a bound away.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = TokenUpdate)]
+#[schema(as = TokenUpdate, example = json!({"role": "viewer", "networks": ["10.0.0.0/8", "127.0.0.0/8"]}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `token_update` reads it")]
 pub(crate) struct TokenUpdateBody {
     /// A name for people.
@@ -92,7 +92,7 @@ pub(crate) struct TokenUpdateBody {
 /// How to rotate an admin token. The body may be absent.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = TokenRotate)]
+#[schema(as = TokenRotate, example = json!({"overlap_seconds": 3600}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `token_rotate` reads it")]
 pub(crate) struct TokenRotateBody {
     /// Seconds for which the old text goes on working: at most 30 days; 0 if absent.
@@ -205,7 +205,8 @@ pub(crate) struct TokenListAnswer {
 /// Its text is in this answer and nowhere else.
 #[utoipa::path(post, path = "/admin/tokens", request_body = TokenCreateBody,
     responses(
-        (status = 201, description = "The token", body = TokenSecretAnswer),
+        (status = 201, description = "The token", body = TokenSecretAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
@@ -335,7 +336,8 @@ pub(crate) async fn token_list(
 #[utoipa::path(get, path = "/admin/tokens/{id}",
     params(("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293")),
     responses(
-        (status = 200, description = "The token, without its text", body = TokenAnswer),
+        (status = 200, description = "The token, without its text", body = TokenAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 404, description = "There is no such token", body = ErrorBody),
     ))]
 pub(crate) async fn token_show(
@@ -363,7 +365,8 @@ pub(crate) async fn token_show(
         ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
     ),
     responses(
-        (status = 200, description = "The token as it is now", body = TokenAnswer),
+        (status = 200, description = "The token as it is now", body = TokenAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 404, description = "There is no such token, or it was revoked", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
@@ -448,7 +451,8 @@ fn check(caller: &Caller, found: &Kept<AdminToken>) -> Result<(), ApiError> {
         ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be rotated"),
     ),
     responses(
-        (status = 200, description = "The token and its new text", body = TokenSecretAnswer),
+        (status = 200, description = "The token and its new text", body = TokenSecretAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 404, description = "There is no such token, or it was revoked", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
@@ -514,7 +518,8 @@ pub(crate) async fn token_rotate(
         ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be revoked"),
     ),
     responses(
-        (status = 200, description = "The token, revoked", body = TokenAnswer),
+        (status = 200, description = "The token, revoked", body = TokenAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "There are query parameters, or it is the first owner's token", body = ErrorBody),
         (status = 404, description = "There is no such token, or it was revoked", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
