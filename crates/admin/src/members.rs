@@ -288,7 +288,7 @@ fn check(caller: &Caller, found: &Kept<Member>) -> Result<(), ApiError> {
 #[utoipa::path(patch, path = "/admin/members/{id}", request_body = MemberUpdateBody,
     params(
         ("id" = String, Path, description = "Id of the member", example = "mem_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
         (status = 200, description = "The member as they are now", body = MemberAnswer,
@@ -356,7 +356,7 @@ pub(crate) async fn member_update(
 #[utoipa::path(delete, path = "/admin/members/{id}",
     params(
         ("id" = String, Path, description = "Id of the member", example = "mem_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be removed"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be removed, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
         (status = 200, description = "The member, removed", body = MemberAnswer,

@@ -7,10 +7,11 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use crate::authenticate::{CSRF_HEADER, SESSION_COOKIE};
@@ -147,10 +148,25 @@ pub(crate) fn complete(operation: &mut Operation, access: Access, is_read: bool)
             add_error(operation, code);
         }
     }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
+            not_null(&mut schema.schema_type);
+        }
+    }
     if matches!(access, Access::Token(_)) && !operation.responses.responses.contains_key("400") {
         add_error(operation, ErrorCode::InvalidQuery);
     }
     add_error(operation, ErrorCode::InternalError);
+}
+
+/// A parameter can be absent, but there is no way to write null in a header or a query.
+fn not_null(schema_type: &mut SchemaType) {
+    if let SchemaType::Array(types) = schema_type {
+        types.retain(|one| *one != Type::Null);
+        if let [one] = types.as_slice() {
+            *schema_type = SchemaType::Type(one.clone());
+        }
+    }
 }
 
 fn add_error(operation: &mut Operation, code: ErrorCode) {

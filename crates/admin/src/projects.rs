@@ -268,7 +268,7 @@ pub(crate) async fn project_show(
 #[utoipa::path(patch, path = "/admin/projects/{id}", request_body = ProjectUpdateBody,
     params(
         ("id" = String, Path, description = "Id of the project", example = "search-team"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
         (status = 200, description = "The project as it is now", body = ProjectAnswer,
@@ -318,7 +318,7 @@ pub(crate) async fn project_update(
 #[utoipa::path(delete, path = "/admin/projects/{id}",
     params(
         ("id" = String, Path, description = "Id of the project", example = "search-team"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be ended"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be ended, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
         (status = 200, description = "The project, ended", body = ProjectAnswer,

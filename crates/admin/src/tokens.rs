@@ -362,7 +362,7 @@ pub(crate) async fn token_show(
 #[utoipa::path(patch, path = "/admin/tokens/{id}", request_body = TokenUpdateBody,
     params(
         ("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
         (status = 200, description = "The token as it is now", body = TokenAnswer,
@@ -448,7 +448,7 @@ fn check(caller: &Caller, found: &Kept<AdminToken>) -> Result<(), ApiError> {
 #[utoipa::path(post, path = "/admin/tokens/{id}/rotate", request_body(content = TokenRotateBody),
     params(
         ("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be rotated"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be rotated, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
         (status = 200, description = "The token and its new text", body = TokenSecretAnswer,
@@ -515,7 +515,7 @@ pub(crate) async fn token_rotate(
 #[utoipa::path(delete, path = "/admin/tokens/{id}",
     params(
         ("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be revoked"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be revoked, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
         (status = 200, description = "The token, revoked", body = TokenAnswer,
