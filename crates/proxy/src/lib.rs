@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use till_core::time::Timestamp;
-use till_core::token::KeyRing;
+use till_core::token::{CredentialKeys, KeyRing};
 use till_providers::Registry;
 use till_providers::price::PriceTable;
 use till_store::Store;
@@ -109,6 +109,8 @@ pub struct ProxyConfig {
     pub prices: Arc<PriceTable>,
     /// Opens tokens.
     pub keys: Arc<KeyRing>,
+    /// The stored upstream keys that tokens name.
+    pub credentials: Arc<CredentialKeys>,
     /// Decides what is left.
     pub store: Store,
     /// Roots and settings for TLS to providers.
@@ -185,7 +187,12 @@ impl Proxy {
         let pool = Pool::new(connector);
         let (stop, stage) = watch::channel(Stage::Serving);
         let inner = Inner {
-            authenticator: Authenticator::new(config.keys, Arc::clone(&config.registry), Arc::clone(&pool)),
+            authenticator: Authenticator::new(
+                config.keys,
+                config.credentials,
+                Arc::clone(&config.registry),
+                Arc::clone(&pool),
+            ),
             registry: config.registry,
             prices: config.prices,
             store: config.store,

@@ -14,6 +14,7 @@ mod backup;
 mod claim;
 mod clock;
 mod command;
+mod credential;
 #[cfg(test)]
 mod conformance;
 mod denial_counts;
@@ -47,6 +48,7 @@ mod writer;
 
 pub use backup::{BackupError, BackupInfo, Step, backup_make, backup_verify};
 pub use claim::{Claim, NewClaim};
+pub use credential::CredentialListener;
 pub use entity::{
     AdminToken, Credential, Entity, EntityKind, EntityQuery, Kept, Lookup, Member, Project, Put, Session,
 };
