@@ -36,8 +36,8 @@ use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, backups, claim, docs_page, health, holds, instance, key_explain, keys, keys_revoke,
-    kill_switch, master_key_api, metrics, projects, providers, tokens, usage, who,
+    account, audit, backups, claim, credentials, docs_page, health, holds, instance, key_explain, keys,
+    keys_revoke, kill_switch, master_key_api, metrics, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -186,9 +186,9 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
-        AccountRead, AuditRead, BackupsWrite, HoldsForgive, HoldsRead, InstanceRead, InstanceWrite,
-        KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite, MetricsRead, ProjectsRead,
-        ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
+        AccountRead, AuditRead, BackupsWrite, CredentialsRead, CredentialsWrite, HoldsForgive, HoldsRead,
+        InstanceRead, InstanceWrite, KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite,
+        MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
     };
 
     plane
@@ -225,6 +225,27 @@ fn plane(plane: Plane) -> Plane {
         .serve::<tokens::__path_token_update, _, _>(Token(TokensWrite), tokens::token_update)
         .serve::<tokens::__path_token_rotate, _, _>(Token(TokensWrite), tokens::token_rotate)
         .serve::<tokens::__path_token_revoke, _, _>(Token(TokensWrite), tokens::token_revoke)
+        .under("Upstream credentials")
+        .serve::<credentials::__path_credential_create, _, _>(
+            Token(CredentialsWrite),
+            credentials::credential_create,
+        )
+        .serve::<credentials::__path_credential_list, _, _>(
+            Token(CredentialsRead),
+            credentials::credential_list,
+        )
+        .serve::<credentials::__path_credential_show, _, _>(
+            Token(CredentialsRead),
+            credentials::credential_show,
+        )
+        .serve::<credentials::__path_credential_update, _, _>(
+            Token(CredentialsWrite),
+            credentials::credential_update,
+        )
+        .serve::<credentials::__path_credential_remove, _, _>(
+            Token(CredentialsWrite),
+            credentials::credential_remove,
+        )
         .under("Account")
         .serve::<who::__path_who, _, _>(Token(SelfRead), who::who)
         .serve::<account::__path_account_show, _, _>(Token(AccountRead), account::account_show)

@@ -7,6 +7,7 @@
 
 mod address;
 mod control;
+mod credentials;
 mod master_key;
 mod open_files;
 mod owner;
@@ -22,6 +23,7 @@ use serde_json::json;
 use till_admin::{AdminSettings, AdminState, MasterKeys};
 use till_core::audit::Actor;
 use till_core::time::Timestamp;
+use till_core::token::CredentialKeys;
 use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, TrustedProxies};
 use till_store::{OpenOptions, Store};
 use tokio::net::TcpListener;
@@ -62,11 +64,14 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     let store = open_store(settings)?;
     local_file::make_private_dir(&settings.key_dir)?;
     let keys = master_key::open(settings, inputs.master_keys, &store).await?;
+    let credentials = credentials::follow(&store, &keys.ring).await?;
     let listener = listen(settings.listen()).await?;
     let bound = listener.local_addr().context("can't tell the address of the listener")?;
     let url = address::public_url(bound, listener_tls.is_some());
     let owner = owner::ensure(&store, inputs.owner_key, screen::show_owner_key).await?;
-    let instance = Instance { settings, store: store.clone(), keys, upstream_tls, url: url.clone(), bound };
+    let store_of = store.clone();
+    let instance =
+        Instance { settings, store: store_of, keys, credentials, upstream_tls, url: url.clone(), bound };
     let proxy = instance.proxy(surroundings)?;
 
     store
@@ -142,6 +147,7 @@ struct Instance<'a> {
     settings: &'a Settings,
     store: Store,
     keys: Keys,
+    credentials: Arc<CredentialKeys>,
     upstream_tls: Arc<rustls::ClientConfig>,
     url: String,
     bound: SocketAddr,
@@ -176,6 +182,7 @@ impl Instance<'_> {
             registry,
             prices,
             keys: self.keys.ring,
+            credentials: self.credentials,
             store: self.store,
             upstream_tls: self.upstream_tls,
             outbound_proxy: OutboundProxy {

@@ -108,8 +108,7 @@ impl Store {
                 };
                 let detail = json!({"masterKey": credential_sealed_by(&sealed).map(|id| id.to_string())});
                 let is = Credential { sealed: Credential::text_of(&sealed), ..kept.is };
-                let put =
-                    Put { id: kept.id, version: Some(kept.version), is, lookups: None, ends: false };
+                let put = Put { id: kept.id, version: Some(kept.version), is, lookups: None, ends: false };
                 match self.entity_put(put, "credential.reseal", detail, actor).await {
                     Ok(_) => resealed += 1,
                     // Somebody changed or removed it meanwhile.

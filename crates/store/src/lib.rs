@@ -14,9 +14,9 @@ mod backup;
 mod claim;
 mod clock;
 mod command;
-mod credential;
 #[cfg(test)]
 mod conformance;
+mod credential;
 mod denial_counts;
 mod denied_records;
 mod entity;

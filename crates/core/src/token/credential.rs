@@ -174,7 +174,8 @@ mod tests {
         let (old, new) = (ring.master_key_id(), MasterKey::from_bytes([5; 32]));
         let id = new.id();
         ring.rotate(new);
-        let second = ring.reseal_credential(of, &first).expect("the old one is here").expect("it is sealed anew");
+        let second =
+            ring.reseal_credential(of, &first).expect("the old one is here").expect("it is sealed anew");
         assert_eq!(credential_sealed_by(&second), Some(id));
         ring.retire(old).expect("it is not the current one");
         assert_eq!(unseal(&ring, ("prod", "openai"), &second), Ok(KEY.to_owned()));

@@ -19,8 +19,8 @@ use till_providers::Registry;
 use till_providers::price::PriceTable;
 use till_proxy::{DrainReport, OutboundProxy, OwnPaths, Proxy, ProxyConfig, Timeouts, TrustedProxies};
 use till_store::{
-    Credential, Kept, KeyOptions, KeyPlace, KeyRecord, NewKey, OpenOptions, Put, Store, UsageFilter, UsageQuery,
-    UsageRecord,
+    Credential, Kept, KeyOptions, KeyPlace, KeyRecord, NewKey, OpenOptions, Put, Store, UsageFilter,
+    UsageQuery, UsageRecord,
 };
 use till_testkit::client::{Answer, Client};
 use till_testkit::upstream::Upstream as ScriptedUpstream;

@@ -12,9 +12,10 @@ use crate::key::NewKey;
 impl Writer {
     /// Whether a key may be minted from it, there and for that.
     pub(super) fn check_credential(&mut self, id: &str, key: &NewKey) -> Result<(), StoreError> {
-        let found = self.entity(EntityKind::Credential, id)?.map(EntityRow::kept::<Credential>).transpose()?;
-        let usable = found
-            .filter(|found| found.ended_at.is_none() && found.is.may_mint_in(&key.place.project));
+        let found =
+            self.entity(EntityKind::Credential, id)?.map(EntityRow::kept::<Credential>).transpose()?;
+        let usable =
+            found.filter(|found| found.ended_at.is_none() && found.is.may_mint_in(&key.place.project));
         match usable {
             None => Err(not_allowed("`upstream` is no credential that there is")),
             Some(found) if found.is.provider != key.provider => {
