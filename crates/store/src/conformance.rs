@@ -32,6 +32,7 @@ macro_rules! on_every_backend {
 // After the macro, which they use.
 mod ceilings;
 mod claims;
+mod credentials;
 mod entities;
 mod escrow;
 mod life;

@@ -94,6 +94,8 @@ async fn two_projects() -> (Instance, [Value; 2]) {
             json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5, "project": project});
         let key = instance.create(&body).await;
         assert_eq!(key.status, 201, "{}", key.text);
+        let stored = json!({"name": format!("cred-{project}"), "provider": "openai", "upstream_key": CANARY, "project": project});
+        assert_eq!(instance.call("POST", "/admin/credentials", stored.to_string()).await.status, 201);
         made.push(json!({"project": project, "admin": admin, "token": format!("tok_{project}"), "key": key.json()["key"]["id"]}));
     }
     (instance, made.try_into().unwrap())
@@ -116,6 +118,9 @@ async fn nothing_of_another_project_is_there() {
         ("PATCH", format!("/admin/tokens/{token}"), r#"{"name":"mine"}"#),
         ("POST", format!("/admin/tokens/{token}/rotate"), "{}"),
         ("DELETE", format!("/admin/tokens/{token}"), ""),
+        ("GET", "/admin/credentials/cred-b".to_owned(), ""),
+        ("PATCH", "/admin/credentials/cred-b".to_owned(), r#"{"upstream_key":"sk-another-one-of-mine"}"#),
+        ("DELETE", "/admin/credentials/cred-b".to_owned(), ""),
         ("GET", "/admin/tokens/owner".to_owned(), ""),
         ("DELETE", "/admin/tokens/owner".to_owned(), ""),
     ] {
@@ -126,6 +131,7 @@ async fn nothing_of_another_project_is_there() {
             .replace(&key, "key_0000000000000000000000")
             .replace(&token, "tok_none")
             .replace("/b", "/none")
+            .replace("cred-b", "none")
             .replace("owner", "none");
         assert_eq!(call(&instance, admin, method, &nowhere, body).await.text, answer.text, "{method} {path}");
     }
@@ -133,13 +139,18 @@ async fn nothing_of_another_project_is_there() {
         "/admin/keys",
         "/admin/tokens",
         "/admin/projects",
+        "/admin/credentials",
         "/admin/usage",
         "/admin/keys?project=b",
         "/admin/usage/summary?project=b",
     ] {
         let answer = call(&instance, admin, "GET", path, "").await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-        assert!(!answer.text.contains(&key) && !answer.text.contains(&token), "{path}: {}", answer.text);
+        assert!(
+            !answer.text.contains(&key) && !answer.text.contains(&token) && !answer.text.contains("cred-b"),
+            "{path}: {}",
+            answer.text
+        );
     }
     let account = call(&instance, admin, "GET", "/admin/account", "").await.json();
     assert_eq!(

@@ -285,9 +285,27 @@ impl Rig {
 
     /// Stores an upstream key by name; `None` removes it.
     pub(super) async fn store_upstream_key(&self, provider: &str, name: &str, key: Option<&str>) {
-        let found = self.store.entity_fetch::<Credential>(name).await.expect("readable");
         let label = CredentialLabel { name, provider };
         let sealed = key.map(|key| self.keys.seal_credential(label, &Secret::new(key)));
+        self.store_sealed(provider, name, sealed).await;
+    }
+
+    /// Stores an upstream key for one provider as if it were for another.
+    pub(super) async fn store_upstream_key_as(
+        &self,
+        provider: &str,
+        name: &str,
+        sealed_for: &str,
+        key: &str,
+    ) {
+        let label = CredentialLabel { name, provider: sealed_for };
+        let sealed = self.keys.seal_credential(label, &Secret::new(key));
+        self.store_sealed(provider, name, Some(sealed)).await;
+    }
+
+    async fn store_sealed(&self, provider: &str, name: &str, sealed: Option<Vec<u8>>) {
+        let found = self.store.entity_fetch::<Credential>(name).await.expect("readable");
+        let ends = sealed.is_none();
         let is = Credential {
             provider: provider.to_owned(),
             sealed: Credential::text_of(&sealed.unwrap_or_default()),
@@ -296,7 +314,7 @@ impl Rig {
             policy: Default::default(),
         };
         let version = found.map(|found| found.version);
-        let put = Put { id: name.to_owned(), version, is, lookups: None, ends: key.is_none() };
+        let put = Put { id: name.to_owned(), version, is, lookups: None, ends };
         let detail = serde_json::json!({});
         self.store.entity_put(put, "credential.put", detail, &actor()).await.expect("it is written");
     }
