@@ -12,6 +12,7 @@ use super::entities::project_put;
 use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{activations, actor, fetch, key_id};
 use crate::entity::{Credential, EntityQuery, Kept, Put};
+use crate::memory::Fault;
 use crate::{KeyPlace, NewKey, Store, StoreError};
 
 on_every_backend! {
@@ -198,4 +199,24 @@ async fn they_end_with_their_project(place: &impl Place) {
     assert_eq!(left.iter().map(|kept| kept.id.as_str()).collect::<Vec<_>>(), ["all"]);
     let own = store.entity_fetch::<Credential>("own").await.unwrap().unwrap();
     assert!(own.ended_at.is_some() && own.is.sealed.is_empty());
+}
+
+/// Whether a write that failed has reached the disk or not, what is told in the end is what is there.
+#[tokio::test]
+async fn after_a_failed_write_is_told_what_is_there() {
+    for (fault, version) in [(Fault::Fail, 1), (Fault::WriteAndFail, 2)] {
+        let place = MemoryPlace::new();
+        let store = place.start();
+        let ring = ring(&store, 1);
+        let kept = put(&store, "prod", None, sealed(&ring, "prod")).await.unwrap();
+        let told = Arc::<Mutex<Vec<u64>>>::default();
+        let list = Arc::clone(&told);
+        let listener = move |kept: &Kept<Credential>| list.lock().unwrap().push(kept.version);
+        store.credentials_follow(Arc::new(listener)).await.unwrap();
+        place.medium.script([fault]);
+        let failed = put(&store, "prod", Some(1), kept.is).await;
+        assert!(matches!(failed, Err(StoreError::Failed { .. })), "{failed:?}");
+        store.flush().await.unwrap();
+        assert_eq!(told.lock().unwrap().last(), Some(&version), "{fault:?}");
+    }
 }
