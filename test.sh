@@ -13,7 +13,7 @@ readonly VENV="$ENV_DIR/venv"
 readonly VENV_LANGCHAIN="$ENV_DIR/venv-langchain"
 readonly VENV_NODE="$ENV_DIR/venv-node"
 readonly APT_RUST=(build-essential)
-readonly APT_SUITES=(python3 python3-venv)
+readonly APT_SUITES=(python3 python3-venv prometheus)
 readonly NODE_MAJOR_MIN=20
 CARGO_TARGET="${CARGO_TARGET_DIR:-$PWD/target}"
 export TILL_BIN="${TILL_BIN:-$CARGO_TARGET/debug/till}"
@@ -44,6 +44,7 @@ present() {
     case "$1" in
         python3) command -v "$1" >/dev/null ;;
         build-essential) command -v cc >/dev/null && command -v make >/dev/null ;;
+        prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         *) installed "$1" ;;
     esac

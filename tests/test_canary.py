@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.collector import Collector
 from harness.raw_http import RawAnswer, exchange, one, post
 from harness.open_stream import open_stream
 from harness.scripted_upstream import Answer, Request, ScriptedUpstream
@@ -85,6 +86,41 @@ def test_no_file_no_log_no_answer(till: Till, upstream: ScriptedUpstream, tmp_pa
         assert leaks(UPSTREAM_KEY, path.read_bytes()) == [], path
         assert token.encode() not in path.read_bytes(), path
     assert token.encode() not in till.all_output()
+
+
+def test_no_trace_and_no_log_of_any_form(new_till, upstream: ScriptedUpstream) -> None:
+    """Keys in every place where a client could put one, and an upstream that says them: none is in what is told of it."""
+    collector = Collector()
+    try:
+        for form in ("json", "human"):
+            till = new_till({name: upstream.url for name in ("openai", "anthropic", "google")}, flags=(
+                "--otlp-endpoint", collector.url, "--log-format", form, "--log-level", "trace"),
+                environment={"TILL_OTLP_PROPAGATE": "on"}).start()
+            key, metered = till.mint(max_activations=20), till.mint(max_activations=None, max_spend_usd="1")
+            upstream.on("/v1/echo", Answer(status=500, headers=[("x-debug", UPSTREAM_KEY), ("content-type", "application/json")],
+                                           pieces=[f'{{"model":"{UPSTREAM_KEY}","usage":{{"prompt_tokens":1}}}}'.encode()]))
+            answer = json.dumps({"model": UPSTREAM_KEY, "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+            upstream.on(PATH, Answer(pieces=[answer.encode()]))
+            for secret in (UPSTREAM_KEY, key.token):
+                for token in (key, metered):
+                    till.call(token, headers={"traceparent": secret, "tracestate": f"a={secret}", "user-agent": secret})
+                    till.call(token, body={"model": secret, "messages": [{"role": "user", "content": secret}]})
+                till.call(key, f"/v1/echo?q={secret}")
+                till.call(key, f"/v1/{secret.replace('/', '')}")
+            one(till.url, post(key.token).replace(b"POST", key.token.encode(), 1))
+            upstream.on(PATH, Answer(raw=f"{UPSTREAM_KEY} is not HTTP\r\n\r\n".encode()))
+            till.call(key)
+            till.stop()
+            assert leaks(UPSTREAM_KEY, till.all_output()) == []
+            assert key.token.encode() not in till.all_output()
+            spans = b"".join(collector.bodies)
+            assert spans.count(b'"kind":2') >= 12
+            assert leaks(UPSTREAM_KEY, spans) == []
+            for secret in (key.token, metered.token, till.admin_key):
+                assert secret.encode() not in spans
+            collector.bodies.clear()
+    finally:
+        collector.close()
 
 
 def test_files_of_a_killed_process(till: Till, upstream: ScriptedUpstream) -> None:

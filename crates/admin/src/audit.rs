@@ -1,26 +1,28 @@
-//! `/admin/audit`: the log of admin actions, read only.
+//! `/admin/audit`: the log of admin actions and denials, read only.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::Uri;
 use serde::Serialize;
-use till_core::audit::{AuditEntry, AuditHash};
+use till_core::audit::{AuditEntry, to_hex};
+use till_core::time::Timestamp;
+use till_store::{AuditAction, AuditQuery};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
-use crate::error::{ApiError, ErrorBody};
-use crate::query::Parameters;
+use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::query::{self, Parameters};
 use crate::router::Shared;
-use crate::time_text::rfc3339;
+use crate::time_text::{parse_rfc3339, rfc3339};
 
 /// Longest page.
-const PAGE_MAX: u32 = 1000;
+pub(crate) const PAGE_MAX: u32 = 1000;
 
 /// Length of a page that was not asked for.
-const PAGE_DEFAULT: u32 = 100;
+pub(crate) const PAGE_DEFAULT: u32 = 100;
 
 /// One entry. The hashes chain the log: each covers every field and the hash before it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,20 +85,13 @@ impl From<AuditEntry> for AuditEntryJson {
             action: entry.action,
             target: entry.target,
             detail: entry.detail,
-            prev_hash: hexadecimal(&entry.prev_hash),
-            hash: hexadecimal(&entry.hash),
+            prev_hash: to_hex(&entry.prev_hash),
+            hash: to_hex(&entry.hash),
         }
     }
 }
 
-fn hexadecimal(hash: &AuditHash) -> String {
-    hash.iter().fold(String::with_capacity(2 * hash.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
-}
-
-/// Entries, oldest first.
+/// Entries in the order that was asked for.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditAnswer)]
@@ -108,14 +103,31 @@ pub(crate) struct AuditAnswer {
     next_after: u64,
 }
 
+/// One entry.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AuditEntryAnswer)]
+pub(crate) struct AuditEntryAnswer {
+    /// The entry.
+    entry: AuditEntryJson,
+}
+
 /// Read the audit log
 ///
-/// Every change that an admin made, and every start and stop. To follow the log, call again with `after` set to
-/// `nextAfter`; an empty page means that there is nothing new yet.
+/// Every change that an admin made, every start and stop, and what was denied, counted per key, code and minute. To follow
+/// the log, call again with `after` set to `nextAfter`; an empty page means that there is nothing new yet. Entries that are
+/// deleted by age are not there any more: `GET /admin/audit/checkpoints` says where the log starts.
 #[utoipa::path(get, path = "/admin/audit",
     params(
-        ("after" = Option<u64>, Query, description = "Only entries with a greater `seq`; 0 starts at the first"),
+        ("after" = Option<u64>, Query, description = "Only entries behind this `seq`, in the order of the answer; 0 starts at the first"),
         ("limit" = Option<u32>, Query, description = "Entries per page; 100 when absent", minimum = 1, maximum = 1000),
+        ("actor" = Option<String>, Query, description = "Only entries of the actor with this `id`"),
+        ("action" = Option<String>, Query, description = "Only entries of this action; with `*` at the end of all that start like it: `key.*`"),
+        ("target" = Option<String>, Query, description = "Only entries about this, such as a key id"),
+        ("project" = Option<String>, Query, description = "Only entries about this project and what belongs to it"),
+        ("from" = Option<String>, Query, description = "Only entries from this time on, RFC 3339"),
+        ("to" = Option<String>, Query, description = "Only entries before this time, RFC 3339"),
+        ("order" = Option<String>, Query, description = "`asc`, oldest first, when absent, or `desc`"),
     ),
     responses(
         (status = 200, description = "The entries", body = AuditAnswer),
@@ -123,14 +135,77 @@ pub(crate) struct AuditAnswer {
     ))]
 pub(crate) async fn audit_list(
     State(shared): State<Arc<Shared>>,
-    _caller: Caller,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Json<AuditAnswer>, ApiError> {
-    let mut parameters = Parameters::parse(&uri)?;
-    let after = parameters.take_number("after")?.unwrap_or(0);
-    let limit = parameters.take_count("limit", PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
-    parameters.finish(&["after", "limit"])?;
-    let entries = shared.state.store.audit_list(after, limit).await?;
+    let mut wanted = list_query(&uri)?;
+    if let Some(own) = caller.project() {
+        if wanted.project.as_deref().is_some_and(|project| project != own) {
+            return Ok(Json(AuditAnswer { entries: Vec::new(), next_after: wanted.after.unwrap_or(0) }));
+        }
+        wanted.project = Some(own.to_owned());
+    }
+    let after = wanted.after.unwrap_or(0);
+    let entries = shared.state.store.audit_page(wanted).await?;
     let next_after = entries.last().map_or(after, |entry| entry.seq);
     Ok(Json(AuditAnswer { entries: entries.into_iter().map(AuditEntryJson::from).collect(), next_after }))
+}
+
+fn list_query(uri: &Uri) -> Result<AuditQuery, ApiError> {
+    let mut parameters = Parameters::parse(uri)?;
+    let after = parameters.take_number("after")?;
+    let limit = parameters.take_count("limit", PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
+    let actor = parameters.take("actor")?;
+    let action = parameters.take("action")?.map(action).transpose()?;
+    let target = parameters.take("target")?;
+    let from = time(&mut parameters, "from")?;
+    let to = time(&mut parameters, "to")?;
+    let newest_first = match parameters.take("order")?.as_deref() {
+        None | Some("asc") => false,
+        Some("desc") => true,
+        Some(_) => return Err(query::invalid("order", "must be `asc` or `desc`")),
+    };
+    let project = parameters.take("project")?;
+    parameters.finish(&["after", "limit", "actor", "action", "target", "project", "from", "to", "order"])?;
+    Ok(AuditQuery { after, limit, newest_first, actor, action, target, from, to, mentions: None, project })
+}
+
+fn action(text: String) -> Result<AuditAction, ApiError> {
+    match text.strip_suffix('*') {
+        None if !text.contains('*') => Ok(AuditAction::Is(text)),
+        Some(start) if !start.contains('*') => Ok(AuditAction::StartsWith(start.to_owned())),
+        _ => Err(query::invalid("action", "has a `*` at its end or none")),
+    }
+}
+
+fn time(parameters: &mut Parameters, name: &str) -> Result<Option<Timestamp>, ApiError> {
+    let Some(text) = parameters.take(name)? else { return Ok(None) };
+    let rule = "must be a time as in RFC 3339, such as 2026-01-31T08:00:00Z";
+    parse_rfc3339(&text).map(Some).ok_or_else(|| query::invalid(name, rule))
+}
+
+/// Show an entry of the audit log
+#[utoipa::path(get, path = "/admin/audit/{seq}",
+    params(("seq" = u64, Path, description = "Number of the entry", example = 7)),
+    responses(
+        (status = 200, description = "The entry", body = AuditEntryAnswer),
+        (status = 404, description = "There is no such entry, or not any more", body = ErrorBody),
+    ))]
+pub(crate) async fn audit_show(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    uri: Uri,
+    seq: Result<Path<String>, PathRejection>,
+) -> Result<Json<AuditEntryAnswer>, ApiError> {
+    query::none(&uri)?;
+    let none =
+        || ApiError::new(ErrorCode::NotFound, "there is no such entry in the audit log, or not any more");
+    let digits = |text: &String| text.bytes().all(|byte| byte.is_ascii_digit());
+    let seq = seq.ok().map(|Path(text)| text).filter(digits).and_then(|text| text.parse::<u64>().ok());
+    let before = seq.and_then(|seq| seq.checked_sub(1)).ok_or_else(none)?;
+    let project = caller.project().map(str::to_owned);
+    let wanted = AuditQuery { after: Some(before), limit: 1, project, ..AuditQuery::default() };
+    let found = shared.state.store.audit_page(wanted).await?;
+    let entry = found.into_iter().next().filter(|entry| Some(entry.seq) == seq).ok_or_else(none)?;
+    Ok(Json(AuditEntryAnswer { entry: entry.into() }))
 }

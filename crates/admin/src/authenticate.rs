@@ -14,13 +14,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use till_core::audit::{Actor, ActorKind};
+use sha2::{Digest, Sha256};
+use till_core::audit::{Actor, ActorKind, to_hex};
 use till_core::role::Role;
 use till_core::scope::Network;
 use till_core::token::admin_token_hash;
-use till_store::{AdminToken, EntityKind, Kept, KeyRecord, Member, Project};
+use till_store::{AdminToken, EntityKind, Kept, KeyRecord, Member, Project, Session};
 
 use crate::error::{ApiError, ErrorCode};
+use crate::password;
 use crate::permission::{Access, Permission, role_may};
 use crate::router::Shared;
 
@@ -55,9 +57,15 @@ struct Identity {
     /// Whose rules count for the keys that they make.
     maker: String,
     name: String,
+    session: Option<String>,
 }
 
 impl Caller {
+    /// The session by which they came, if they are signed in.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.0.session.as_deref()
+    }
+
     /// As the audit log knows them.
     pub(crate) fn actor(&self) -> &Actor {
         &self.0.actor
@@ -139,12 +147,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// Whoever sent a request that needs no token, as the audit log knows them.
 #[derive(Clone)]
-pub(crate) struct Visitor(Actor);
+pub(crate) struct Visitor(Actor, Option<IpAddr>);
 
 impl Visitor {
     /// As the audit log knows them: not by name, but by address.
     pub(crate) fn actor(&self) -> &Actor {
         &self.0
+    }
+
+    /// Their address, where that can be told.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.1
     }
 }
 
@@ -161,12 +174,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
     let needed = match access(&shared, &request) {
         Access::Open => {
-            let visitor = Visitor(Actor {
+            let actor = Actor {
                 kind: ActorKind::System,
                 id: "anonymous".into(),
                 address: address(&request),
                 request_id: request_id(&request),
-            });
+            };
+            let visitor = Visitor(actor, client_ip(&request));
             request.extensions_mut().insert(visitor);
             return next.run(request).await;
         }
@@ -206,6 +220,10 @@ fn access(shared: &Shared, request: &Request) -> Access {
 struct Credentials {
     /// Made also for an absent or malformed token, so that all refusals take the same time.
     token_hash: [u8; 32],
+    /// Of the session cookie, where there is one and no token.
+    session_hash: Option<[u8; 32]>,
+    /// Of the word that a session has to carry where it changes something; `None` where it reads.
+    csrf_hash: Option<[u8; 32]>,
     address: Option<String>,
     ip: Option<IpAddr>,
     request_id: Option<String>,
@@ -213,8 +231,14 @@ struct Credentials {
 
 impl Credentials {
     fn of(request: &Request) -> Self {
+        let headers = request.headers();
+        let cookie = session_cookie(headers).filter(|_| !headers.contains_key(header::AUTHORIZATION));
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let csrf = headers.get(CSRF_HEADER).map_or(&b""[..], |value| value.as_bytes());
         Self {
-            token_hash: admin_token_hash(bearer(request.headers()).unwrap_or_default()),
+            token_hash: admin_token_hash(bearer(headers).unwrap_or_default()),
+            session_hash: cookie.map(session_hash),
+            csrf_hash: (!is_read).then(|| csrf_hash(csrf)),
             address: address(request),
             ip: client_ip(request),
             request_id: request_id(request),
@@ -241,17 +265,54 @@ fn address(request: &Request) -> Option<String> {
 
 /// Who is asking.
 async fn authenticate(shared: &Shared, credentials: Credentials) -> Result<Caller, ApiError> {
-    let unknown = || {
-        shared.metrics.unauthorized();
-        ApiError::plain(ErrorCode::Unauthorized)
-    };
     let store = &shared.state.store;
-    let found: Option<Kept<AdminToken>> = store.entity_find(credentials.token_hash).await?;
-    let found = found.filter(|found| found.is.expires_at.is_none_or(|end| end > store.now().0));
-    let token = found.ok_or_else(unknown)?;
-    let comes_from = |networks: &Vec<Network>| {
-        credentials.ip.is_some_and(|ip| networks.iter().any(|network| network.contains(ip)))
+    let who = match credentials.session_hash {
+        None => {
+            let token: Option<Kept<AdminToken>> = store.entity_find(credentials.token_hash).await?;
+            of_token(shared, token, credentials.ip).await?
+        }
+        Some(hash) => of_session(shared, hash, &credentials).await?,
     };
+    let Some(Subject { id, name, role, project, maker, session }) = who else {
+        shared.metrics.unauthorized();
+        return Err(ApiError::plain(ErrorCode::Unauthorized));
+    };
+    let actor = Actor {
+        kind: ActorKind::Admin,
+        id,
+        address: credentials.address,
+        request_id: credentials.request_id,
+    };
+    Ok(Caller(Arc::new(Identity { actor, role, project, maker, name, session })))
+}
+
+/// Somebody who is known.
+pub(crate) struct Subject {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) project: Option<String>,
+    pub(crate) maker: String,
+    /// The session by which they came.
+    pub(crate) session: Option<String>,
+}
+
+/// Who an admin token stands for; `None` when it may do nothing (any more).
+///
+/// # Errors
+/// It may not be used from there, or the store can't be read.
+pub(crate) async fn of_token(
+    shared: &Shared,
+    token: Option<Kept<AdminToken>>,
+    ip: Option<IpAddr>,
+) -> Result<Option<Subject>, ApiError> {
+    let store = &shared.state.store;
+    let is_alive = |token: &Kept<AdminToken>| {
+        token.ended_at.is_none() && token.is.expires_at.is_none_or(|end| end > store.now().0)
+    };
+    let Some(token) = token.filter(is_alive) else { return Ok(None) };
+    let comes_from =
+        |networks: &Vec<Network>| ip.is_some_and(|ip| networks.iter().any(|network| network.contains(ip)));
     if !token.is.networks.as_ref().is_none_or(comes_from) {
         // It is told what is wrong: whoever has it should know, and a thief learns nothing that helps.
         shared.metrics.forbidden();
@@ -263,28 +324,116 @@ async fn authenticate(shared: &Shared, credentials: Credentials) -> Result<Calle
     if let Some(id) = member {
         // Nobody can do more by a token than by themselves.
         let member: Option<Kept<Member>> = store.entity_fetch(&id).await?;
-        let member = member.filter(|member| member.ended_at.is_none()).ok_or_else(unknown)?;
+        let Some(member) = member.filter(|member| member.ended_at.is_none()) else { return Ok(None) };
         role = role.min(member.is.role);
         if member.is.project.is_some() && project != member.is.project {
             if project.is_some() {
-                return Err(unknown());
+                return Ok(None);
             }
             project = member.is.project;
         }
         maker = id;
     }
-    if let Some(id) = &project {
-        let project: Option<Kept<Project>> = store.entity_fetch(id).await?;
-        project.filter(|project| project.ended_at.is_none()).ok_or_else(unknown)?;
+    if !is_project_alive(shared, project.as_deref()).await? {
+        return Ok(None);
     }
     shared.note_use(EntityKind::Token, &token.id, token.used_at);
-    let actor = Actor {
-        kind: ActorKind::Admin,
-        id: token.id,
-        address: credentials.address,
-        request_id: credentials.request_id,
+    Ok(Some(Subject { id: token.id, name, role, project, maker, session: None }))
+}
+
+/// Who a member is; `None` when they may do nothing (any more).
+pub(crate) async fn of_member(
+    shared: &Shared,
+    member: Option<Kept<Member>>,
+) -> Result<Option<Subject>, ApiError> {
+    let Some(member) = member.filter(|member| member.ended_at.is_none()) else { return Ok(None) };
+    let Member { login, name, role, project, .. } = member.is;
+    if !is_project_alive(shared, project.as_deref()).await? {
+        return Ok(None);
+    }
+    shared.note_use(EntityKind::Member, &member.id, member.used_at);
+    let name = if name.is_empty() { login } else { name };
+    Ok(Some(Subject { maker: member.id.clone(), id: member.id, name, role, project, session: None }))
+}
+
+async fn is_project_alive(shared: &Shared, project: Option<&str>) -> Result<bool, ApiError> {
+    let Some(id) = project else { return Ok(true) };
+    let project: Option<Kept<Project>> = shared.state.store.entity_fetch(id).await?;
+    Ok(project.is_some_and(|project| project.ended_at.is_none()))
+}
+
+/// Who is signed in. What changes something has to carry the word that only the page knows.
+async fn of_session(
+    shared: &Shared,
+    hash: [u8; 32],
+    credentials: &Credentials,
+) -> Result<Option<Subject>, ApiError> {
+    let store = &shared.state.store;
+    let session: Option<Kept<Session>> = store.entity_find(hash).await?;
+    let Some(session) = session.filter(|session| session.is.expires_at > store.now().0) else {
+        return Ok(None);
     };
-    Ok(Caller(Arc::new(Identity { actor, role, project, maker, name })))
+    let who = if session.is.subject.starts_with(MEMBER_PREFIX) {
+        let member: Option<Kept<Member>> = store.entity_fetch(&session.is.subject).await?;
+        let is_of_password = |member: &Kept<Member>| password::stamp(&member.is) == session.is.stamp;
+        of_member(shared, member.filter(is_of_password)).await?
+    } else {
+        let token = store.entity_fetch(&session.is.subject).await?;
+        of_token(shared, token, credentials.ip).await?
+    };
+    let Some(who) = who else { return Ok(None) };
+    if credentials.csrf_hash.is_some_and(|hash| to_hex(&hash) != session.is.csrf) {
+        shared.metrics.forbidden();
+        let message = "a change by somebody who is signed in needs the header `x-till-csrf` with the word that signing in \
+                       answered";
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
+    }
+    Ok(Some(Subject { session: Some(session.id), ..who }))
+}
+
+/// What ids of members begin with.
+pub(crate) const MEMBER_PREFIX: &str = "mem_";
+
+/// Name of the cookie of a session.
+pub(crate) const SESSION_COOKIE: &str = "till_session";
+
+/// The header that a change by somebody who is signed in has to carry.
+const CSRF_HEADER: &str = "x-till-csrf";
+
+/// What finds a session.
+pub(crate) fn session_hash(secret: &str) -> [u8; 32] {
+    domain_hash(b"till/v1/session", secret.as_bytes())
+}
+
+/// What is kept of the word that changes have to carry.
+pub(crate) fn csrf_hash(word: &[u8]) -> [u8; 32] {
+    domain_hash(b"till/v1/csrf", word)
+}
+
+/// SHA-256 of a text, told apart from other uses of it.
+pub(crate) fn domain_hash(domain: &[u8], text: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(domain);
+    hash.update([0]);
+    hash.update(text);
+    hash.finalize().into()
+}
+
+/// The one session cookie of a request (RFC 6265 section 5.4), if there is exactly one.
+fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut found = pairs.filter(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value);
+    match (found.next(), found.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// Where it goes in clear text, a browser would not send a `Secure` cookie: on this machine alone that may be.
+pub(crate) fn needs_secure_cookie(shared: &Shared, headers: &HeaderMap, uri_host: Option<&str>) -> bool {
+    let settings = &shared.state.settings;
+    !(settings.loopback && settings.public_url.starts_with("http://") && is_local(headers, uri_host))
 }
 
 /// Whether they may do what they ask for.

@@ -36,10 +36,13 @@ pub(crate) enum ErrorCode {
     NotAllowed,
     Changed,
     IdempotencyMismatch,
+    LoginFailed,
+    TooManyAttempts,
+    ShuttingDown,
 }
 
 impl ErrorCode {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::InvalidField,
@@ -62,6 +65,9 @@ impl ErrorCode {
         Self::NotAllowed,
         Self::Changed,
         Self::IdempotencyMismatch,
+        Self::LoginFailed,
+        Self::TooManyAttempts,
+        Self::ShuttingDown,
     ];
 
     /// The stable code.
@@ -164,6 +170,16 @@ impl ErrorCode {
                 StatusCode::PRECONDITION_FAILED,
                 "It was changed since the version that `If-Match` names. Nothing was done: read it again.",
             ),
+            Self::LoginFailed => (
+                "login_failed",
+                StatusCode::UNAUTHORIZED,
+                "The login or the password is wrong, or nobody may sign in by it.",
+            ),
+            Self::TooManyAttempts => (
+                "too_many_attempts",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Signing in failed too often, for this login or from this address. Wait some minutes.",
+            ),
             Self::IdempotencyMismatch => (
                 "idempotency_mismatch",
                 StatusCode::CONFLICT,
@@ -178,6 +194,11 @@ impl ErrorCode {
                 "instance_fenced",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The store was put back from an older copy; all keys are refused until an admin accepts that.",
+            ),
+            Self::ShuttingDown => (
+                "shutting_down",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The process stops: calls under way may end, nothing new begins.",
             ),
         }
     }
@@ -248,6 +269,32 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// An instance that can't serve, with every reason. There is at least one.
+#[derive(Debug)]
+pub(crate) struct NotReady(pub(crate) Vec<ApiError>);
+
+impl IntoResponse for NotReady {
+    fn into_response(self) -> Response<Body> {
+        let reasons: Vec<ErrorJson> = self.0.into_iter().map(ErrorJson::from).collect();
+        let error = reasons.first().cloned().expect("there is a reason");
+        let body = NotReadyBody { status: "unavailable".to_owned(), error, reasons };
+        (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
+    }
+}
+
+/// Why an instance can't serve.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotReady)]
+pub(crate) struct NotReadyBody {
+    /// Always `unavailable`.
+    #[schema(example = "unavailable")]
+    status: String,
+    /// The first of the reasons, where all errors have theirs.
+    error: ErrorJson,
+    /// All of them.
+    reasons: Vec<ErrorJson>,
+}
+
 /// What every answer with a status of 400 and above looks like.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Error)]
@@ -269,7 +316,7 @@ pub(crate) struct ErrorBody {
 }
 
 /// A stable code and a sentence for people.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ErrorDetail)]
 struct ErrorJson {
     /// One of the codes listed in this documentation.
@@ -278,6 +325,12 @@ struct ErrorJson {
     /// What is wrong and what to do. It never repeats a value that was sent.
     #[schema(example = "`scope` is not enforced by this version of till, so it is refused")]
     message: String,
+}
+
+impl From<ApiError> for ErrorJson {
+    fn from(error: ApiError) -> Self {
+        Self { code: error.code.as_str().to_owned(), message: error.message }
+    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use till_store::StoreError;
 use utoipa::ToSchema;
 
-use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::error::{ApiError, ErrorCode, NotReady, NotReadyBody};
 use crate::router::Shared;
 
 /// All is well.
@@ -36,16 +37,34 @@ pub(crate) async fn healthz() -> Json<HealthAnswer> {
 
 /// Can it serve?
 ///
-/// 200 when the store can be written and no fence is up. Don't send it requests while this fails.
+/// 200 when the store can be written, no fence is up and the process does not stop. Don't send it requests while this
+/// fails. The kill switch does not count: its answers are to reach whoever asks.
 #[utoipa::path(get, path = "/readyz", security(()),
     responses(
         (status = 200, description = "Keys can be used", body = HealthAnswer),
-        (status = 503, description = "The store can't be written, or the instance is fenced", body = ErrorBody),
+        (status = 503, description = "The store can't be written, the instance is fenced, or the process stops",
+            body = NotReadyBody),
     ))]
-pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Json<HealthAnswer>, ApiError> {
-    if shared.state.store.fenced().is_some() {
-        return Err(ApiError::plain(ErrorCode::InstanceFenced));
+pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Json<HealthAnswer>, NotReady> {
+    let store = &shared.state.store;
+    let mut reasons = Vec::new();
+    if store.is_stopping() {
+        reasons.push(ApiError::plain(ErrorCode::ShuttingDown));
     }
-    shared.state.store.writable().await?;
-    Ok(HealthAnswer::ok())
+    if store.fenced().is_some() {
+        reasons.push(ApiError::plain(ErrorCode::InstanceFenced));
+    }
+    if let Err(error) = store.writable().await {
+        reasons.push(unwritable(&error));
+    }
+    if reasons.is_empty() { Ok(HealthAnswer::ok()) } else { Err(NotReady(reasons)) }
+}
+
+/// What the database or the operating system said, but not of which file.
+fn unwritable(error: &StoreError) -> ApiError {
+    let reason = match error {
+        StoreError::Failed { action, reason, .. } => format!("the store could not {action}: {reason}"),
+        other => other.to_string(),
+    };
+    ApiError::new(ErrorCode::LedgerUnavailable, reason)
 }

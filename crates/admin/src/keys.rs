@@ -12,7 +12,7 @@ use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::Limits;
 use till_core::rate::Rates;
 use till_core::scope::Scope;
-use till_core::token::Minted;
+use till_core::token::{Minted, token_fingerprint};
 use till_providers::Provider;
 use till_providers::request::endpoints;
 use till_store::{DEFAULT_PROJECT, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey, StoreError};
@@ -79,6 +79,7 @@ pub(crate) async fn key_create(
         request,
         id: minted.id,
         master_key: Some(minted.master_key),
+        fingerprint: minted.scoped_key.reveal_str().map(token_fingerprint),
         provider: from.provider.id().to_owned(),
         origin: from.origin,
         limits: wanted.limits,

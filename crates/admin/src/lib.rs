@@ -10,6 +10,9 @@
 
 mod account;
 mod audit;
+mod audit_checkpoints;
+mod audit_export;
+mod audit_find;
 mod authenticate;
 mod backups;
 mod claim;
@@ -33,11 +36,14 @@ mod key_upstream;
 mod keys;
 mod keys_revoke;
 mod kill_switch;
+mod login;
 mod master_key_api;
 mod master_keys;
+mod members;
 mod metrics;
 mod money_text;
 mod openapi;
+mod password;
 mod permission;
 mod policy_json;
 mod projects;
@@ -51,6 +57,7 @@ mod usage;
 mod who;
 
 pub use authenticate::{ClientAddr, PeerAddr, RequestId};
+pub use master_key_api::master_keys_json;
 pub use master_keys::{MakeMasterKey, MasterKeyState, MasterKeyStatus, MasterKeys, MasterKeysError};
 pub use permission::permission_table;
 pub use router::{AdminSettings, AdminState, openapi, openapi_text, router};

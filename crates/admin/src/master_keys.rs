@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use till_core::audit::Actor;
-use till_core::token::{KeyRing, MasterKey, MasterKeyId};
+use till_core::token::{KeyRing, MasterKey, MasterKeyId, RetireError};
 use till_store::{MasterKeyRecord, Store, StoreError};
 use tokio::sync::Mutex;
 
@@ -147,6 +147,9 @@ impl MasterKeys {
         let records = self.store.master_key_list().await?;
         let record =
             records.into_iter().find(|record| record.id == id).ok_or(MasterKeysError::Unknown(id))?;
+        if self.ring.master_key_id() == id {
+            return Err(MasterKeysError::Refused(RetireError(id).to_string()));
+        }
         // Stored upstream keys outlive the master key; the store refuses if one is still sealed by it.
         self.store.credentials_reseal(&self.ring, actor).await?;
         if !self.store.master_key_retire(id, actor).await? {

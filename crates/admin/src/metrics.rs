@@ -2,14 +2,13 @@
 //!
 //! No label carries anything that a caller chose, so the number of series is bounded.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use till_store::StoreStats;
+use till_core::metric::{Counter, Kind, NUMBERS, Page, SHORT, Unit};
+use till_store::{ProviderUsage, StoreStats, TokenCounts};
 
 use crate::router::Shared;
 
@@ -17,105 +16,200 @@ use crate::router::Shared;
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the control plane counts about itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AdminMetrics {
-    /// Answers by first digit of the status: 2xx, 3xx, 4xx, 5xx.
-    answers: [AtomicU64; 4],
-    unauthorized: AtomicU64,
-    forbidden: AtomicU64,
-    panics: AtomicU64,
+    /// By group of the route table.
+    operations: Vec<Operation>,
+    /// What no route is for.
+    other: Answers,
+    unauthorized: Counter,
+    forbidden: Counter,
+    panics: Counter,
 }
+
+#[derive(Debug)]
+struct Operation {
+    tag: &'static str,
+    /// The same for the page.
+    word: String,
+    answers: Answers,
+}
+
+/// Answers by first digit of the status.
+type Answers = [Counter; CLASSES.len()];
 
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
+/// What is no operation.
+const OTHER: &str = "other";
+
 impl AdminMetrics {
-    pub(crate) fn answered(&self, status: StatusCode) {
+    /// For operations in these groups.
+    pub(crate) fn new(tags: impl Iterator<Item = &'static str>) -> Self {
+        let mut tags: Vec<_> = tags.collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let operation = |tag: &'static str| Operation {
+            tag,
+            word: tag.to_lowercase().replace(' ', "_"),
+            answers: Answers::default(),
+        };
+        Self {
+            operations: tags.into_iter().map(operation).collect(),
+            other: Answers::default(),
+            unauthorized: Counter::default(),
+            forbidden: Counter::default(),
+            panics: Counter::default(),
+        }
+    }
+
+    /// A request was answered; `tag` is the group of its route, if there is one.
+    pub(crate) fn answered(&self, tag: Option<&'static str>, status: StatusCode) {
         let class = match status.as_u16() {
             0..300 => 0,
             300..400 => 1,
             400..500 => 2,
             500.. => 3,
         };
-        self.answers[class].fetch_add(1, Ordering::Relaxed);
+        let operation = tag.and_then(|tag| self.operations.iter().find(|operation| operation.tag == tag));
+        operation.map_or(&self.other, |operation| &operation.answers)[class].add(1);
     }
 
     pub(crate) fn unauthorized(&self) {
-        self.unauthorized.fetch_add(1, Ordering::Relaxed);
+        self.unauthorized.add(1);
     }
 
     pub(crate) fn forbidden(&self) {
-        self.forbidden.fetch_add(1, Ordering::Relaxed);
+        self.forbidden.add(1);
     }
 
     pub(crate) fn panicked(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
+        self.panics.add(1);
     }
 
-    fn render(&self, text: &mut String) {
-        family(
-            text,
+    fn render(&self, page: &mut Page) {
+        let mut family = page.family(
             "till_admin_requests_total",
-            "counter",
-            "Requests answered by the control plane, by status class.",
+            Kind::Counter,
+            Unit::Number,
+            "Requests answered by the control plane, by group of operations and status class.",
         );
-        for (class, count) in CLASSES.iter().zip(&self.answers) {
-            line(
-                text,
-                &format!("till_admin_requests_total{{status=\"{class}\"}}"),
-                count.load(Ordering::Relaxed),
-            );
+        let operations =
+            self.operations.iter().map(|operation| (operation.word.as_str(), &operation.answers));
+        for (word, answers) in operations.chain([(OTHER, &self.other)]) {
+            for (class, count) in CLASSES.iter().zip(answers) {
+                family.series(&[("operation", word), ("status", class)], count.read());
+            }
         }
         for (name, help, count) in [
             ("till_admin_unauthorized_total", "Requests without a valid admin token.", &self.unauthorized),
             ("till_admin_forbidden_total", "Requests whose admin token may not do that.", &self.forbidden),
             ("till_admin_panics_total", "Requests that met a defect in till.", &self.panics),
         ] {
-            single(text, name, "counter", help, count.load(Ordering::Relaxed));
+            page.counter(name, help, count.read());
         }
     }
 }
 
-fn render_store(text: &mut String, stats: StoreStats, fenced: bool, stopped: bool) {
-    for (name, kind, help, value) in [
-        ("till_store_batches_total", "counter", "Transactions committed.", stats.batches),
-        ("till_store_operations_total", "counter", "Operations taken from the queue.", stats.operations),
-        ("till_store_commit_failures_total", "counter", "Transactions that failed.", stats.commit_failures),
+fn render_store(page: &mut Page, stats: &StoreStats, fenced: bool, stopped: bool) {
+    for (name, help, value) in [
+        ("till_store_batches_total", "Transactions committed.", stats.batches),
+        ("till_store_operations_total", "Operations taken from the queue.", stats.operations),
+        ("till_store_commit_failures_total", "Transactions that failed.", stats.commit_failures),
         (
             "till_store_holds_exceeded_total",
-            "counter",
             "Requests that used more than was set aside for them.",
             stats.holds_exceeded,
         ),
         (
             "till_store_overruns_total",
-            "counter",
             "Requests that used more than a limit allows; their keys are stopped.",
             stats.overruns,
         ),
-        ("till_store_queue_length", "gauge", "Operations that wait for the writer.", stats.queue_length),
-        ("till_store_fenced", "gauge", "1 while all keys are refused after a roll-back.", u64::from(fenced)),
+    ] {
+        page.counter(name, help, value);
+    }
+    let mut settles = page.family(
+        "till_store_settles_total",
+        Kind::Counter,
+        Unit::Number,
+        "Ends of calls on disk: of calls with a hold of their own, or granted from units counted out ahead.",
+    );
+    settles.series(&[("hold", "own")], stats.settles_own);
+    settles.series(&[("hold", "ahead")], stats.settles_ahead);
+    for (name, help, value) in [
+        ("till_store_queue_length", "Operations that wait for the writer.", stats.queue_length),
         (
-            "till_kill_switch",
-            "gauge",
-            "1 while the kill switch is on and all keys are refused.",
-            u64::from(stopped),
+            "till_store_escrows_open",
+            "Keys for which units are counted out ahead of their calls.",
+            stats.escrows_open,
+        ),
+        ("till_store_waiting_requests", "Requests that wait until others settle.", stats.waiting),
+        ("till_store_fenced", "1 while all keys are refused after a roll-back.", u64::from(fenced)),
+        ("till_kill_switch", "1 while the kill switch is on and all keys are refused.", u64::from(stopped)),
+    ] {
+        page.gauge(name, help, value);
+    }
+    for (name, help, reading) in [
+        (
+            "till_store_hold_duration_seconds",
+            "From asking the writer for a hold until it was on disk, waiting for units included. Calls that are granted \
+             from units counted out ahead don't ask.",
+            &stats.hold,
+        ),
+        (
+            "till_store_settle_duration_seconds",
+            "From the end of a call until its end was on disk. Nobody waits for that.",
+            &stats.settle,
+        ),
+        (
+            "till_store_commit_duration_seconds",
+            "One transaction of the store, nearly all of it the fsync.",
+            &stats.commit,
         ),
     ] {
-        single(text, name, kind, help, value);
+        page.family(name, Kind::Histogram, Unit::Nano, help).histogram(&[], &SHORT, reading);
     }
+    page.family(
+        "till_store_batch_operations",
+        Kind::Histogram,
+        Unit::Number,
+        "Operations that shared one transaction.",
+    )
+    .histogram(&[], &NUMBERS, &stats.batch);
+    render_usage(page, &stats.usage);
 }
 
-fn single(text: &mut String, name: &str, kind: &str, help: &str, value: u64) {
-    family(text, name, kind, help);
-    line(text, name, value);
-}
-
-fn family(text: &mut String, name: &str, kind: &str, help: &str) {
-    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a String takes everything");
-}
-
-fn line(text: &mut String, series: &str, value: u64) {
-    writeln!(text, "{series} {value}").expect("a String takes everything");
+fn render_usage(page: &mut Page, usage: &[ProviderUsage]) {
+    let mut family = page.family(
+        "till_spend_dollars_total",
+        Kind::Counter,
+        Unit::Nano,
+        "What keys were charged in US dollars, for calls whose end is on disk.",
+    );
+    for one in usage {
+        family.series(&[("provider", &one.provider)], one.spend_nanos);
+    }
+    let mut family = page.family(
+        "till_tokens_charged_total",
+        Kind::Counter,
+        Unit::Number,
+        "What keys were charged in tokens, for calls whose end is on disk.",
+    );
+    for one in usage {
+        family.series(&[("provider", &one.provider)], one.tokens_charged);
+    }
+    let mut family = page.family(
+        "till_tokens_used_total",
+        Kind::Counter,
+        Unit::Number,
+        "What answers of providers say was used, by kind: the kinds overlap, those of docs/metering.md. tool_calls are calls.",
+    );
+    for one in usage {
+        for (kind, count) in TokenCounts::WORDS.iter().zip(one.tokens.to_array()) {
+            family.series(&[("provider", &one.provider), ("kind", kind)], count);
+        }
+    }
 }
 
 /// Counters
@@ -129,7 +223,9 @@ pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoRespo
         text.push('\n');
     }
     let store = &shared.state.store;
-    render_store(&mut text, store.stats(), store.fenced().is_some(), store.kill_switch().is_some());
-    shared.metrics.render(&mut text);
+    let mut page = Page::new();
+    render_store(&mut page, &store.stats(), store.fenced().is_some(), store.kill_switch().is_some());
+    shared.metrics.render(&mut page);
+    text.push_str(&page.into_text());
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::handler::Handler;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -31,13 +31,15 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 
 use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
 use crate::error::{ApiError, ErrorCode};
+use crate::login::Doors;
 use crate::master_keys::MasterKeys;
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, backups, claim, credentials, docs_page, health, holds, instance, key_explain, keys,
-    keys_revoke, kill_switch, master_key_api, metrics, projects, providers, tokens, usage, who,
+    account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, credentials, docs_page,
+    health, holds, instance, key_explain, keys, keys_revoke, kill_switch, login, master_key_api, members,
+    metrics, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -92,8 +94,12 @@ pub(crate) struct Shared {
     openapi_json: OnceLock<Bytes>,
     docs_html: OnceLock<Bytes>,
     access: HashMap<(Method, String), Access>,
+    /// Who may try to sign in.
+    pub(crate) doors: Doors,
     /// When uses were last noted.
     uses: Mutex<HashMap<(EntityKind, String), u64>>,
+    /// The group of each path template.
+    tags: HashMap<String, &'static str>,
 }
 
 impl Shared {
@@ -137,6 +143,7 @@ struct Plane {
     /// The operations of the document, if it is wanted.
     paths: Option<Paths>,
     access: HashMap<(Method, String), Access>,
+    tags: HashMap<String, &'static str>,
 }
 
 impl Plane {
@@ -153,6 +160,7 @@ impl Plane {
         T: 'static,
     {
         let path = P::path();
+        self.tags.insert(path.clone(), self.tag);
         for method in P::methods() {
             let (method, filter) = http_method(&method);
             self.access.insert((method, path.clone()), access);
@@ -186,9 +194,10 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
-        AccountRead, AuditRead, BackupsWrite, CredentialsRead, CredentialsWrite, HoldsForgive, HoldsRead,
-        InstanceRead, InstanceWrite, KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite,
-        MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
+        AccountRead, AuditExport, AuditRead, BackupsWrite, CredentialsRead, CredentialsWrite, HoldsForgive,
+        HoldsRead, InstanceRead, InstanceWrite, KeysCreate, KeysRead, KeysWrite, MasterKeysRead,
+        MasterKeysWrite, MembersRead, MembersWrite, MetricsRead, ProjectsRead, ProjectsWrite, SelfRead,
+        TokensRead, TokensWrite, UsageRead,
     };
 
     plane
@@ -246,7 +255,16 @@ fn plane(plane: Plane) -> Plane {
             Token(CredentialsWrite),
             credentials::credential_remove,
         )
+        .under("Members")
+        .serve::<members::__path_member_create, _, _>(Token(MembersWrite), members::member_create)
+        .serve::<members::__path_member_list, _, _>(Token(MembersRead), members::member_list)
+        .serve::<members::__path_member_show, _, _>(Token(MembersRead), members::member_show)
+        .serve::<members::__path_member_update, _, _>(Token(MembersWrite), members::member_update)
+        .serve::<members::__path_member_remove, _, _>(Token(MembersWrite), members::member_remove)
         .under("Account")
+        .serve::<login::__path_login, _, _>(Open, login::login)
+        .serve::<login::__path_logout, _, _>(Token(SelfRead), login::logout)
+        .serve::<login::__path_password_change, _, _>(Token(SelfRead), login::password_change)
         .serve::<who::__path_who, _, _>(Token(SelfRead), who::who)
         .serve::<account::__path_account_show, _, _>(Token(AccountRead), account::account_show)
         .under("Instance")
@@ -274,6 +292,13 @@ fn plane(plane: Plane) -> Plane {
         )
         .serve::<backups::__path_backup_note, _, _>(Token(BackupsWrite), backups::backup_note)
         .serve::<audit::__path_audit_list, _, _>(Token(AuditRead), audit::audit_list)
+        .serve::<audit::__path_audit_show, _, _>(Token(AuditRead), audit::audit_show)
+        .serve::<audit_checkpoints::__path_audit_checkpoints, _, _>(
+            Token(AuditExport),
+            audit_checkpoints::audit_checkpoints,
+        )
+        .serve::<audit_export::__path_audit_export, _, _>(Token(AuditExport), audit_export::audit_export)
+        .serve::<audit_find::__path_audit_find, _, _>(Token(AuditExport), audit_find::audit_find)
         .under("Watching")
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)
         .serve::<health::__path_readyz, _, _>(Open, health::readyz)
@@ -307,11 +332,13 @@ pub fn router(state: AdminState) -> Router {
     let plane = plane(Plane::default());
     let shared = Arc::new(Shared {
         state,
-        metrics: AdminMetrics::default(),
+        metrics: AdminMetrics::new(plane.tags.values().copied()),
         openapi_json: OnceLock::new(),
         docs_html: OnceLock::new(),
         access: plane.access,
+        doors: Doors::default(),
         uses: Mutex::default(),
+        tags: plane.tags,
     });
     let routes =
         plane.routes.into_iter().fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
@@ -332,6 +359,8 @@ pub fn router(state: AdminState) -> Router {
 /// panic ends the task and becomes a 500; the process and other requests go on.
 async fn answer(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
+    let path = request.extensions().get::<MatchedPath>();
+    let tag = path.and_then(|path| shared.tags.get(path.as_str()).copied());
     let mut response = match tokio::spawn(next.run(request).in_current_span()).await {
         Ok(response) => response,
         Err(error) => {
@@ -341,7 +370,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request, next: Next)
             ApiError::plain(ErrorCode::InternalError).into_response()
         }
     };
-    shared.metrics.answered(response.status());
+    shared.metrics.answered(tag, response.status());
     complete_headers(response.headers_mut(), id.as_deref());
     response
 }

@@ -1,13 +1,17 @@
 //! The command line: what can be asked for. What is done about it is in `commands`.
 
+pub(crate) mod audit;
 pub(crate) mod credentials;
+pub(crate) mod keep;
 pub(crate) mod life;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use audit::AuditCommand;
 use credentials::{CredentialsCommand, UpstreamKeyFlags};
+use keep::{BackupWanted, MasterKeyCommand, RestoreWanted};
 use life::{KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
 
 use crate::settings::{DirectoryFlags, SettingFlags};
@@ -87,6 +91,13 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till kill-switch on --reason 'a key leaked'\n  till kill-switch status\n  till kill-switch off"
     )]
     KillSwitch(KillSwitchCommand),
+    /// Read, export and verify the audit log
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till audit list --action 'key.*' --from 7d\n  till audit export audit.jsonl\n  till audit verify audit.jsonl --public-key audit.pub"
+    )]
+    Audit(AuditCommand),
     /// Show how the server is doing
     #[command(
         after_help = "Examples:\n  till status\n  till status --url https://till.example.com --output json"
@@ -118,6 +129,31 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till admin reset-owner --data /srv/till\n  till admin accept-rollback"
     )]
     Admin(AdminCommand),
+    /// Copy the database to a file while the server runs, or check such a file
+    ///
+    /// The file has everything of one moment but the master key and the witness, and says by itself whether it is whole. The
+    /// backup is noted in the audit log, so where a server runs an admin key is needed.
+    #[command(
+        after_help = "Examples:\n  till backup /backup/till-$(date +%F).db\n  till backup --replace /backup/till.db --output json\n  till backup --verify /backup/till.db"
+    )]
+    Backup(Box<BackupWanted>),
+    /// Put a backup in the place of the database; the server has to be stopped
+    ///
+    /// All keys are refused afterwards, until an admin accepts that what was used since the backup is not known: `till admin
+    /// accept-rollback`. The database that was there is kept beside the new one.
+    #[command(
+        after_help = "Examples:\n  till restore /backup/till.db --data /srv/till\n  till restore /backup/till.db --replace"
+    )]
+    Restore(RestoreWanted),
+    /// List, rotate and retire master keys
+    ///
+    /// A running server is asked, with the owner's admin key; where none runs it is done in the directories.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till master-key list\n  till master-key rotate\n  till master-key retire 5f0c3a9e"
+    )]
+    MasterKey(MasterKeyCommand),
     /// Write completions for a shell
     #[command(
         after_help = "Examples:\n  till completions bash > ~/.local/share/bash-completion/completions/till\n  till completions zsh > ~/.zfunc/_till\n  till completions fish > ~/.config/fish/completions/till.fish"

@@ -1,6 +1,7 @@
 //! The commands' way to a running server: its admin API over HTTP.
 
 use std::fmt::Write as _;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 use till_core::secret::Secret;
 use ureq::Agent;
+use ureq::http::request::Builder;
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
@@ -39,7 +41,7 @@ impl Client {
     pub(crate) fn new(connection: &Connection, surroundings: &Surroundings) -> anyhow::Result<Self> {
         let (base_url, told_by) = find_server(connection, surroundings)?;
         let admin_key = find_admin_key(connection, surroundings)?;
-        let agent = agent(&base_url, &connection.ca_file)?;
+        let agent = agent(&base_url, &connection.ca_file, TIMEOUT)?;
         Ok(Self { agent, base_url, told_by, admin_key })
     }
 
@@ -56,6 +58,25 @@ impl Client {
         self.call(&Method::POST, path, body)
     }
 
+    /// A long answer, to be read as it comes, and how many entries it says that it has.
+    pub(crate) fn download(&self, path: &str) -> anyhow::Result<(Option<u64>, impl Read + use<>)> {
+        let request = self.request(&Method::GET, path)?.body(()).map_err(|_| self.not_a_url())?;
+        let patient = self
+            .agent
+            .configure_request(request)
+            .timeout_global(None)
+            .timeout_recv_response(Some(TIMEOUT))
+            .build();
+        let answer = self.agent.run(patient).map_err(|error| self.unreachable(&error))?;
+        if !answer.status().is_success() {
+            let status = answer.status();
+            return Err(self.read(answer).err().unwrap_or_else(|| anyhow!("the server answered {status}")));
+        }
+        let entries = answer.headers().get("x-till-audit-entries");
+        let entries = entries.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok((entries, answer.into_body().into_reader()))
+    }
+
     pub(crate) fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.call(&Method::PUT, path, Some(body))
     }
@@ -68,16 +89,20 @@ impl Client {
         self.call(&Method::DELETE, path, None)
     }
 
-    fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    fn request(&self, method: &Method, path: &str) -> anyhow::Result<Builder> {
         let admin_key = self
             .admin_key
             .reveal_str()
             .ok_or_else(|| Usage("the admin key has strange characters".into()))?;
-        let request = Request::builder()
+        Ok(Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base_url))
             .header("authorization", format!("Bearer {admin_key}"))
-            .header("accept", "application/json");
+            .header("accept", "application/json"))
+    }
+
+    fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let request = self.request(method, path)?;
         let answer = match body {
             Some(body) => {
                 let request = request.header("content-type", "application/json").body(body.to_string());
@@ -189,13 +214,17 @@ fn find_admin_key(connection: &Connection, surroundings: &Surroundings) -> anyho
     bail!(Usage(how.into()))
 }
 
-fn agent(base_url: &str, ca_files: &[PathBuf]) -> anyhow::Result<Agent> {
+/// What speaks HTTP to one of our own servers; each exchange may take as long as `timeout`.
+///
+/// # Errors
+/// A file of certificates can't be read.
+pub(crate) fn agent(base_url: &str, ca_files: &[PathBuf], timeout: Duration) -> anyhow::Result<Agent> {
     // Proxies from the environment are for upstreams: an admin key does not travel through them.
     let config = Agent::config_builder()
         .proxy(None)
         .max_redirects(0)
         .http_status_as_error(false)
-        .timeout_global(Some(TIMEOUT))
+        .timeout_global(Some(timeout))
         .user_agent(concat!("till/", env!("CARGO_PKG_VERSION")));
     if !base_url.starts_with("https://") {
         return Ok(config.build().new_agent());

@@ -1,6 +1,10 @@
 //! What the commands do, one file per group.
 
 mod admin;
+mod audit;
+mod audit_export;
+mod audit_verify;
+mod backup;
 mod completions;
 mod config;
 mod credentials;
@@ -10,7 +14,9 @@ mod key_explain;
 mod key_update;
 mod keys;
 mod kill_switch;
+mod master_key;
 mod prices;
+mod progress;
 mod providers;
 mod status;
 mod upstream_key;
@@ -64,6 +70,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
             prices::update(&file, &directories, output, surroundings)
         }
         Command::KillSwitch(command) => kill_switch::run(&command, surroundings),
+        Command::Audit(command) => audit::run(&command, surroundings),
         Command::Status { connection, output } => status::run(&connection, output, surroundings),
         Command::Providers(ProvidersCommand::List { output }) => providers::list(output, surroundings),
         Command::Providers(ProvidersCommand::Show { id, output }) => {
@@ -81,6 +88,9 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         Command::Admin(AdminCommand::AcceptRollback { connection, output }) => {
             admin::accept_rollback(&connection, output, surroundings)
         }
+        Command::Backup(wanted) => backup::backup(&wanted, surroundings),
+        Command::Restore(wanted) => backup::put_back(&wanted, surroundings),
+        Command::MasterKey(command) => master_key::run(&command, surroundings),
         Command::Completions { shell } => completions::run(shell),
         Command::Version { output } => version::run(output),
     }

@@ -28,6 +28,7 @@ pub(crate) const CLIENT_HEADER_TIMEOUT: &str = "TILL_CLIENT_HEADER_TIMEOUT";
 pub(crate) const BUDGET_WAIT: &str = "TILL_BUDGET_WAIT";
 pub(crate) const KEY_LIFETIME_MAX: &str = "TILL_KEY_LIFETIME_MAX";
 pub(crate) const USAGE_RETENTION_DAYS: &str = "TILL_USAGE_RETENTION_DAYS";
+pub(crate) const AUDIT_RETENTION_DAYS: &str = "TILL_AUDIT_RETENTION_DAYS";
 pub(crate) const SHUTDOWN_GRACE: &str = "TILL_SHUTDOWN_GRACE";
 pub(crate) const HEADER_BYTES_MAX: &str = "TILL_HEADER_BYTES_MAX";
 pub(crate) const HEADER_COUNT_MAX: &str = "TILL_HEADER_COUNT_MAX";
@@ -36,6 +37,9 @@ pub(crate) const WORKER_THREADS: &str = "TILL_WORKER_THREADS";
 pub(crate) const LOG_FORMAT: &str = "TILL_LOG_FORMAT";
 pub(crate) const LOG_LEVEL: &str = "TILL_LOG_LEVEL";
 pub(crate) const LOG_REQUESTS: &str = "TILL_LOG_REQUESTS";
+pub(crate) const OTLP_ENDPOINT: &str = "TILL_OTLP_ENDPOINT";
+pub(crate) const OTLP_SAMPLE_RATIO: &str = "TILL_OTLP_SAMPLE_RATIO";
+pub(crate) const OTLP_PROPAGATE: &str = "TILL_OTLP_PROPAGATE";
 
 /// Prefix of every variable that is ours; one that is not known is a mistake worth reporting.
 pub(crate) const PREFIX: &str = "TILL_";

@@ -90,7 +90,7 @@ pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// A new name in a directory is durable when the directory is.
-fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => File::open(".")?.sync_all(),

@@ -9,6 +9,7 @@ mod inputs;
 mod local_file;
 mod logging;
 mod master_keys;
+mod otlp;
 mod output;
 mod prices;
 mod settings;

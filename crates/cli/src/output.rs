@@ -25,6 +25,12 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
+/// Writes a text of somebody else and a line break, cut to the width of the terminal if there is one.
+pub(crate) fn fitting_line(text: &str) -> io::Result<()> {
+    let text = plain(text);
+    line(&terminal_width().map_or(text.clone(), |width| cut(&text, width)))
+}
+
 /// Writes a row of comma-separated values, RFC 4180. A text that a spreadsheet would take for a formula gets an
 /// apostrophe in front.
 pub(crate) fn csv(cells: &[String]) -> io::Result<()> {

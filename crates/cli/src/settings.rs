@@ -27,12 +27,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use till_core::scope::Network;
-use till_providers::Registry;
 use till_providers::price::PriceFile;
-use till_proxy::AddressHeader;
+use till_providers::{BaseUrl, Registry};
+use till_proxy::{AddressHeader, SampleRatio};
 use tracing_subscriber::filter::LevelFilter;
 
-pub(crate) use flags::{DirectoryFlags, SettingFlags};
+pub(crate) use flags::{DirectoryFlags, KeyFlags, PlaceFlags, SettingFlags};
 pub(crate) use mistake::{Mistake, Mistakes};
 pub(crate) use table::{Setting, TABLE};
 pub(crate) use value::{LogFormat, ProviderUrl};
@@ -66,6 +66,7 @@ pub(crate) struct Settings {
     pub(crate) budget_wait: Duration,
     pub(crate) key_lifetime_max: Option<Duration>,
     pub(crate) usage_retention_days: usize,
+    pub(crate) audit_retention_days: usize,
     pub(crate) shutdown_grace: Duration,
     pub(crate) header_bytes_max: usize,
     pub(crate) header_count_max: usize,
@@ -74,6 +75,9 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: Level,
     pub(crate) log_requests: bool,
+    pub(crate) otlp_endpoint: Option<BaseUrl>,
+    pub(crate) otlp_sample_ratio: SampleRatio,
+    pub(crate) otlp_propagate: bool,
     /// The built-in providers, those of the configuration file, and where `provider_urls` points them.
     pub(crate) registry: Registry,
     /// Prices of the configuration file.
@@ -136,8 +140,12 @@ impl Settings {
 
     /// How long usage records are kept; `None` is for ever.
     pub(crate) fn usage_retention(&self) -> Option<Duration> {
-        let days = u64::try_from(self.usage_retention_days).expect("a small number");
-        (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
+        days(self.usage_retention_days)
+    }
+
+    /// How long entries of the audit log are kept; `None` is for ever.
+    pub(crate) fn audit_retention(&self) -> Option<Duration> {
+        days(self.audit_retention_days)
     }
 
     /// The address to listen on.
@@ -218,4 +226,10 @@ impl Settings {
             mistakes.extend(outcome.err().map(|error| Mistake::bare("provider-url", &error.to_string())));
         }
     }
+}
+
+/// So many days; none are for ever.
+fn days(count: usize) -> Option<Duration> {
+    let days = u64::try_from(count).expect("a small number");
+    (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
 }

@@ -6,11 +6,13 @@
 //! printed is true when it is printed.
 
 mod address;
+mod configuration;
 mod control;
 mod credentials;
 mod master_key;
 mod open_files;
 mod owner;
+mod process_metrics;
 mod screen;
 mod signals;
 
@@ -24,21 +26,25 @@ use till_admin::{AdminSettings, AdminState, MasterKeys};
 use till_core::audit::Actor;
 use till_core::time::Timestamp;
 use till_core::token::CredentialKeys;
-use till_proxy::{HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, TrustedProxies};
+use till_proxy::{
+    HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, Tracing, TrustedProxies, hexadecimal,
+};
 use till_store::{OpenOptions, Store};
 use tokio::net::TcpListener;
 
-pub(crate) use master_key::{Keys, open as open_keys};
+pub(crate) use master_key::{kept as master_keys_kept, open as open_keys};
 pub(crate) use owner::replace as replace_owner_key;
 
+use self::master_key::Keys;
 use self::owner::OwnerKey;
 use self::signals::Signals;
 use crate::env::Surroundings;
 use crate::inputs::{self, Inputs};
+use crate::otlp::{self, Exporter, Resource};
 use crate::prices;
 use crate::settings::{SettingFlags, Settings, Written};
 use crate::tls::{self, Roots};
-use crate::{local_file, logging};
+use crate::{client, local_file, logging};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -52,10 +58,15 @@ pub(crate) fn run(flags: &SettingFlags, surroundings: &Surroundings) -> anyhow::
         runtime.worker_threads(threads);
     }
     let runtime = runtime.enable_all().build().context("can't start the threads")?;
-    runtime.block_on(serve(&settings, inputs, surroundings))
+    runtime.block_on(serve(&settings, &written, inputs, surroundings))
 }
 
-async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings) -> anyhow::Result<()> {
+async fn serve(
+    settings: &Settings,
+    written: &Written,
+    inputs: Inputs,
+    surroundings: &Surroundings,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     open_files::raise_limit();
     let listener_tls = inputs.listener_tls.map(|config| Arc::new(ServerTls::new(config)));
@@ -64,23 +75,29 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     let store = open_store(settings)?;
     local_file::make_private_dir(&settings.key_dir)?;
     let keys = master_key::open(settings, inputs.master_keys, &store).await?;
+    // Before anything is entered that names a token.
+    let audit_keys = keys.ring.audit_keys();
+    store.audit_sign_with(audit_keys.clone()).await.context("can't write the audit log")?;
     let credentials = credentials::follow(&store, &keys.ring).await?;
     let listener = listen(settings.listen()).await?;
     let bound = listener.local_addr().context("can't tell the address of the listener")?;
     let url = address::public_url(bound, listener_tls.is_some());
     let owner = owner::ensure(&store, inputs.owner_key, screen::show_owner_key).await?;
-    let store_of = store.clone();
-    let instance =
-        Instance { settings, store: store_of, keys, credentials, upstream_tls, url: url.clone(), bound };
+    let exporter = exporter(settings, &store)?;
+    let instance = Instance {
+        settings,
+        store: store.clone(),
+        keys,
+        credentials,
+        upstream_tls,
+        exporter: exporter.clone(),
+        url: url.clone(),
+        bound,
+    };
     let proxy = instance.proxy(surroundings)?;
 
-    store
-        .audit_append(
-            "instance.start",
-            &url,
-            json!({"version": VERSION, "listen": bound.to_string()}),
-            &Actor::system(),
-        )
+    let started = json!({"version": VERSION, "listen": bound.to_string()});
+    configuration::enter_start(&store, &audit_keys, written, (settings, surroundings), &url, started)
         .await
         .context("can't write the audit log")?;
     address::write(&settings.data, &url)?;
@@ -88,10 +105,29 @@ async fn serve(settings: &Settings, inputs: Inputs, surroundings: &Surroundings)
     report_fence(&store);
     warn_about(settings, bound);
 
-    signals.reload_tls_on_hangup(settings, listener_tls.clone());
+    signals.reload_tls_on_hangup(settings, listener_tls.clone(), store.clone());
     let stop = signals.stop(store.clone());
     let report = proxy.serve(listener, listener_tls, stop, settings.shutdown_grace).await;
-    stop_cleanly(settings, &store, report.cut).await
+    let stopped = stop_cleanly(settings, &store, report.cut).await;
+    if let Some(exporter) = exporter {
+        // A panic in it would be one of its own, when nothing is left to lose.
+        let _ = tokio::task::spawn_blocking(move || exporter.finish()).await;
+    }
+    stopped
+}
+
+/// What sends traces, if that is wanted.
+fn exporter(settings: &Settings, store: &Store) -> anyhow::Result<Option<Exporter>> {
+    let Some(endpoint) = &settings.otlp_endpoint else { return Ok(None) };
+    let base = endpoint.as_str().trim_end_matches('/');
+    let url = if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") };
+    let agent = client::agent(&url, &settings.upstream_ca, otlp::SEND_TIME_MAX)?;
+    let resource = Resource {
+        version: VERSION,
+        instance: hexadecimal(&store.instance_id()),
+        has_tls: settings.tls_files().is_some(),
+    };
+    Ok(Some(Exporter::start(url, agent, resource).context("can't start the thread that sends traces")?))
 }
 
 async fn stop_cleanly(settings: &Settings, store: &Store, cut: usize) -> anyhow::Result<()> {
@@ -110,19 +146,24 @@ async fn stop_cleanly(settings: &Settings, store: &Store, cut: usize) -> anyhow:
 
 /// Opens the store, making it if it is not there. It blocks, which is fine while nothing is served.
 fn open_store(settings: &Settings) -> anyhow::Result<Store> {
-    let options = OpenOptions {
+    Ok(Store::open(&open_options(settings))?)
+}
+
+/// Where the store is.
+pub(crate) fn open_options(settings: &Settings) -> OpenOptions {
+    OpenOptions {
         data_dir: settings.data.clone(),
         witness: settings.key_dir.join("witness"),
         version: VERSION.to_owned(),
         usage_retention: settings.usage_retention(),
-    };
-    Ok(Store::open(&options)?)
+        audit_retention: settings.audit_retention(),
+    }
 }
 
 /// Opens the store of an instance that was started before.
 pub(crate) fn open_existing_store(settings: &Settings) -> anyhow::Result<Store> {
-    if !settings.data.is_dir() {
-        bail!("there is no data directory {}; give the right one with --data", settings.data.display());
+    if !till_store::database(&settings.data).exists() {
+        bail!("there is no database in {}; give the right one with --data", settings.data.display());
     }
     open_store(settings)
 }
@@ -149,6 +190,7 @@ struct Instance<'a> {
     keys: Keys,
     credentials: Arc<CredentialKeys>,
     upstream_tls: Arc<rustls::ClientConfig>,
+    exporter: Option<Exporter>,
     url: String,
     bound: SocketAddr,
 }
@@ -161,6 +203,8 @@ impl Instance<'_> {
         let proxy_cell: Arc<OnceLock<Proxy>> = Arc::default();
         let metrics_of = Arc::clone(&proxy_cell);
         let prices = Arc::new(prices::table(settings)?);
+        let started = now();
+        let counted = self.exporter.clone();
         let own = control::own_paths(AdminState {
             store: self.store.clone(),
             keys: Arc::clone(&self.keys.ring),
@@ -171,10 +215,14 @@ impl Instance<'_> {
                 loopback: self.bound.ip().is_loopback(),
                 public_url: self.url,
                 version: VERSION,
-                started: now(),
+                started,
                 key_lifetime_max: settings.key_lifetime_max,
             },
-            metrics: Arc::new(move || metrics_of.get().map(Proxy::metrics_text).unwrap_or_default()),
+            metrics: Arc::new(move || {
+                let mut text = process_metrics::text(VERSION, started, counted.as_ref());
+                text.push_str(&metrics_of.get().map(Proxy::metrics_text).unwrap_or_default());
+                text
+            }),
             clock: now,
         });
         let proxies = surroundings.proxies();
@@ -201,6 +249,11 @@ impl Instance<'_> {
             head_limits: HeadLimits { bytes: settings.header_bytes_max, count: settings.header_count_max },
             in_flight_max: settings.in_flight_max,
             log_requests: settings.log_requests,
+            tracing: self.exporter.map(|exporter| Tracing {
+                sample: settings.otlp_sample_ratio,
+                propagate: settings.otlp_propagate,
+                sink: Arc::new(move |trace| exporter.take(trace)),
+            }),
             trusted_proxies: TrustedProxies {
                 networks: settings.trusted_proxies.clone(),
                 header: settings.client_address_header,
@@ -241,7 +294,7 @@ fn warn_about(settings: &Settings, bound: SocketAddr) {
 }
 
 /// The time of the operating system.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

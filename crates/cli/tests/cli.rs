@@ -226,7 +226,7 @@ fn commands_say_what_they_need() {
     check(&home.run(&["status", "--url", "http://127.0.0.1:1"]), 2, "TILL_ADMIN_KEY");
     let mut command = home.command(&["status", "--url", "http://127.0.0.1:1"]);
     check(&command.env("TILL_ADMIN_KEY", "k").output().unwrap(), 1, "http://127.0.0.1:1 (--url)");
-    check(&home.run(&["admin", "reset-owner"]), 1, "there is no data directory");
+    check(&home.run(&["admin", "reset-owner"]), 1, "there is no database");
 }
 
 #[test]

@@ -2,14 +2,38 @@
 //!
 //! Invariant: the hash of an entry covers every one of its fields and the hash of its predecessor, so
 //! a changed, removed, added or moved entry breaks the chain from there on ([`verify_chain`]). What a
-//! chain alone can't show is a log cut off at its *end*; whoever needs that keeps the newest hash
-//! elsewhere.
+//! chain alone can't show is that somebody made all of it anew, or cut it off at its *end*: for that
+//! there are signed [`Checkpoint`]s, and whoever wants to be sure keeps the newest hash elsewhere.
+//!
+//! `checkpoint` is what is signed, `record` what stands in an exported file and `file` how, `verify`
+//! what such a file proves.
+
+mod checkpoint;
+mod file;
+mod record;
+mod verify;
+#[cfg(test)]
+mod verify_tests;
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
 use crate::time::Timestamp;
+
+pub use checkpoint::{AuditKeyId, AuditPublicKey, Checkpoint, from_hex, to_hex};
+pub use file::{CSV_HEADING, FileError, FileFormat, FileParser};
+pub use record::{LogRecord, RecordError};
+pub use verify::{Flaw, LogFault, Proof, Verifier};
+
+/// The action of the entry that makes a public key known.
+pub const ACTION_KEY: &str = "audit.key";
+
+/// The action of the entry that says that older ones were deleted.
+pub const ACTION_TRIM: &str = "audit.trim";
+
+/// The action of entries about denials of a key.
+pub const ACTION_DENIED: &str = "key.denied";
 
 /// What kind of somebody acted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

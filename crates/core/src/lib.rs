@@ -14,6 +14,7 @@ pub mod key;
 pub mod ledger;
 pub mod lifetime;
 pub mod limit;
+pub mod metric;
 pub mod money;
 pub mod path;
 pub mod policy;

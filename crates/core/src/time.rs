@@ -41,6 +41,31 @@ impl Timestamp {
     pub fn day(self) -> u64 {
         self.0 / MILLIS_PER_DAY
     }
+
+    /// As RFC 3339 in UTC with three digits after the seconds: `2026-01-31T08:00:00.250Z`.
+    pub fn to_millis_text(self) -> String {
+        let seconds = self.to_string();
+        format!("{}.{:03}Z", seconds.trim_end_matches('Z'), self.0 % 1000)
+    }
+
+    /// Undoes [`Timestamp::to_millis_text`]; `None` for every other spelling, and for years after 9999.
+    pub fn from_millis_text(text: &str) -> Option<Self> {
+        let number = |range: std::ops::Range<usize>| -> Option<u64> {
+            let digits = text.get(range)?;
+            digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
+        };
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second, millis) =
+            (number(11..13)?, number(14..16)?, number(17..19)?, number(20..23)?);
+        // The way back of `Display`, in years that begin in March.
+        let year = if month > 2 { year } else { year.checked_sub(1)? };
+        let (era, year) = (year / 400, year % 400);
+        let day = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+        let days = (era * 146_097 + year * 365 + year / 4 - year / 100 + day).checked_sub(719_468)?;
+        let at = Self((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis);
+        // Whatever can't be, such as a 31st of February, is another day when it is written again.
+        (at.to_millis_text() == text).then_some(at)
+    }
 }
 
 /// A calendar month, UTC: year × 12 + month, January being 0.
@@ -124,6 +149,36 @@ mod tests {
             assert_eq!(Month::of(Timestamp(day(first))), month, "{millis}");
             assert_eq!(Month::of(Timestamp(day(after) - 1)), month, "{millis}");
             assert_eq!(Month::of(Timestamp(day(after))), Month(month.0 + 1), "{millis}");
+        }
+    }
+
+    #[test]
+    fn the_exact_text_is_read_back_and_no_other() {
+        for millis in (0..400_000).map(|n| n * 633_713_377 + n % 1000).chain([0, 253_402_300_799_999]) {
+            let at = Timestamp(millis);
+            if millis <= 253_402_300_799_999 {
+                assert_eq!(Timestamp::from_millis_text(&at.to_millis_text()), Some(at));
+            }
+        }
+        for text in [
+            "",
+            "2026-01-31T08:00:00Z",
+            "2026-01-31T08:00:00.25Z",
+            "2026-01-31t08:00:00.250Z",
+            "2026-01-31T08:00:00.250+00:00",
+            "2026-02-29T08:00:00.250Z",
+            "2026-00-10T08:00:00.250Z",
+            "2026-13-10T08:00:00.250Z",
+            "2026-01-00T08:00:00.250Z",
+            "2026-01-31T24:00:00.250Z",
+            "2026-01-31T08:60:00.250Z",
+            "1969-12-31T23:59:59.999Z",
+            "0000-01-01T00:00:00.000Z",
+            "+026-01-31T08:00:00.250Z",
+            "2026-01-31T08:00:00.250Z ",
+            "é026-01-31T08:00:00.250Z",
+        ] {
+            assert_eq!(Timestamp::from_millis_text(text), None, "{text:?}");
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::secret::Secret;
 use crate::upstream::{SealedUpstream, UpstreamKeyError};
 
 mod admin;
+mod audit_keys;
 mod checked_text;
 mod claim;
 mod contents;
@@ -36,6 +37,7 @@ mod tests;
 mod vectors;
 
 pub use admin::{ADMIN_TOKEN_PREFIX, AdminTokenError, admin_token_hash, check_admin_token, mint_admin_token};
+pub use audit_keys::AuditKeys;
 pub use claim::{ClaimId, ClaimSecret, NotAClaimId};
 pub use credential::{CredentialError, CredentialLabel, credential_sealed_by};
 pub use credential_keys::{CredentialFound, CredentialKey, CredentialKeys};

@@ -21,6 +21,7 @@ use crate::head::Head;
 use crate::inspect::Body;
 use crate::record::{Record, millis};
 use crate::tighten::count_input;
+use crate::trace::Trace;
 
 /// Proof that one request may be sent: its hold is on disk.
 ///
@@ -34,11 +35,12 @@ pub(crate) struct Admission {
 pub(crate) struct Held {
     pub(crate) hold: Hold,
     pub(crate) measure: Measure,
+    pub(crate) trace: Option<Arc<Trace>>,
 }
 
 impl Admission {
-    fn new(hold: Hold, measure: Measure) -> Self {
-        Self { held: Some(Box::new(Held { hold, measure })), maybe_sent: false }
+    fn new(hold: Hold, measure: Measure, trace: Option<Arc<Trace>>) -> Self {
+        Self { held: Some(Box::new(Held { hold, measure, trace })), maybe_sent: false }
     }
 
     /// What is left of each limit after this request.
@@ -49,6 +51,11 @@ impl Admission {
     /// Whether the answer counts against a limit.
     pub(crate) fn is_metered(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.measure.is_metered)
+    }
+
+    /// What is to be told of the request, if it is traced.
+    pub(crate) fn trace(&self) -> Option<&Arc<Trace>> {
+        self.held.as_ref().and_then(|held| held.trace.as_ref())
     }
 
     /// Called right before the request is handed to a connection: bytes may go out at any moment from here on.
@@ -165,7 +172,12 @@ pub(crate) async fn admit(
             (Plan::counted(facts, till, record.at), Bytes::new())
         };
         record.asked_for(&plan.measure);
-        let mut hold = match till.store.hold_uncounted(&terms, plan.demand, till.timeouts.budget).await {
+        let asked = record.trace.as_ref().map(|_| Instant::now());
+        let answer = till.store.hold_uncounted(&terms, plan.demand, till.timeouts.budget).await;
+        if let (Some(trace), Some(asked)) = (&record.trace, asked) {
+            trace.held(asked);
+        }
+        let mut hold = match answer {
             Ok(hold) => hold,
             // Somebody changed the key's limits just now: ask under the new ones.
             Err(HoldRefusal::TermsChanged) => continue,
@@ -190,7 +202,13 @@ pub(crate) async fn admit(
         let (rewritten, clamped) = plan.rewrite(&bytes, hold.steps());
         let length = rewritten.as_ref().map(Bytes::len);
         let (body, room) = body.into_outbound(rewritten);
-        return Ok(Admitted { admission: Admission::new(hold, plan.measure), body, length, clamped, room });
+        return Ok(Admitted {
+            admission: Admission::new(hold, plan.measure, record.trace.clone()),
+            body,
+            length,
+            clamped,
+            room,
+        });
     }
 }
 

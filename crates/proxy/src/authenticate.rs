@@ -18,6 +18,7 @@ use till_core::upstream::{NamedUpstream, SealedUpstream, Upstream};
 use till_providers::{BaseUrl, Provider, Registry};
 
 use crate::destination::{Destination, Destinations};
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 
 /// How many opened tokens are remembered.
@@ -94,8 +95,9 @@ impl Authenticator {
         credentials: Arc<CredentialKeys>,
         registry: Arc<Registry>,
         pool: Arc<Pool>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        let (opened, destinations) = Default::default();
+        let (opened, destinations) = (Default::default(), Destinations::new(metrics));
         Self { keys, credentials, registry, pool, opened, destinations }
     }
 

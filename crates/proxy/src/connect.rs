@@ -12,6 +12,7 @@ use http_body_util::{Either, Full};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use rustls::pki_types::ServerName;
 use till_core::fields::write_line;
+use till_core::metric::Gauge;
 use till_providers::BaseUrl;
 use till_providers::base_url::Scheme;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,6 +63,8 @@ pub(crate) struct Connector {
     tls: TlsConnector,
     proxies: Matcher,
     timeout: Duration,
+    /// Connections that were made and not closed yet.
+    pub(crate) open: Arc<Gauge>,
 }
 
 impl Connector {
@@ -76,7 +79,7 @@ impl Connector {
         if let Some(no_proxy) = &proxies.no_proxy {
             matcher = matcher.no(no_proxy.clone());
         }
-        Self { tls: TlsConnector::from(tls), proxies: matcher.build(), timeout }
+        Self { tls: TlsConnector::from(tls), proxies: matcher.build(), timeout, open: Arc::default() }
     }
 
     /// Connects to a provider, within the configured time.
@@ -95,7 +98,7 @@ impl Connector {
             Some(proxy) => tunnel(&proxy, base, self.timeout).await?,
             None => tcp(base.host(), base.port(), self.timeout).await?,
         };
-        let tcp = Tcp::new(tcp);
+        let tcp = Tcp::new(tcp).counted_in(&self.open);
         if base.scheme() != Scheme::Https {
             return Ok(Wire::new(Socket::Plain(tcp)));
         }

@@ -14,6 +14,7 @@ use till_core::upstream::Upstream;
 use till_providers::{BaseUrl, Place, Provider};
 
 use crate::forward::KeyLine;
+use crate::metrics::{Metrics, ProviderMetrics};
 use crate::pool::{Bucket, Pool};
 
 /// How many places are remembered for a destination.
@@ -29,6 +30,7 @@ pub(crate) struct Destination {
     pub(crate) key_line: Option<KeyLine>,
     pub(crate) redactor: Arc<Redactor>,
     pub(crate) bucket: Arc<Bucket>,
+    pub(crate) metrics: Arc<ProviderMetrics>,
     /// What requests have asked for, the newest last.
     places: RwLock<Vec<Arc<Place>>>,
 }
@@ -57,14 +59,18 @@ impl Destination {
 }
 
 /// All destinations that a token in memory has.
-#[derive(Default)]
 pub(crate) struct Destinations {
+    metrics: Arc<Metrics>,
     known: Mutex<HashMap<u64, Weak<Destination>>>,
     /// One that nobody outside can aim at: upstream keys are secret, but that is no reason to rely on it.
     hashing: RandomState,
 }
 
 impl Destinations {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, known: Mutex::default(), hashing: RandomState::default() }
+    }
+
     /// The one of this upstream key, whose provider is at `base`: that follows from the configuration.
     pub(crate) fn find(
         &self,
@@ -84,6 +90,7 @@ impl Destinations {
             bucket: pool.bucket(base, provider.idle_timeout()),
             redactor: Arc::new(Redactor::new(&upstream)),
             key_line: KeyLine::of(&upstream),
+            metrics: self.metrics.provider(provider.shared_id()),
             provider: provider.clone(),
             upstream,
             places: RwLock::default(),
@@ -130,7 +137,7 @@ mod tests {
             .with_no_client_auth();
         let outbound = OutboundProxy::default();
         let pool = Pool::new(Connector::new(Arc::new(tls), &outbound, Duration::from_secs(1)));
-        let destinations = Destinations::default();
+        let destinations = Destinations::new(Arc::default());
         let find = |key: &str, placement| find(&destinations, &pool, key, placement);
         let first = find("sk-aaaaaaaa", Placement::Basic);
         assert!(Arc::ptr_eq(&first, &find("sk-aaaaaaaa", Placement::Basic)));

@@ -23,7 +23,6 @@ use crate::facts::Facts;
 use crate::head::{Head, named_by_connection};
 use crate::http1::{AnswerHead, Outbound, WireError};
 use crate::inspect::broken_body;
-use crate::metrics::Metrics;
 use crate::pool::{Lease, Pool};
 
 /// Headers of one hop, RFC 9110 section 7.6.1 and RFC 9112 section 6.1, and those that till answers itself.
@@ -77,6 +76,8 @@ pub(crate) struct Forwarded {
     pub(crate) held: Box<Held>,
     /// When the request came.
     pub(crate) started: Instant,
+    /// When it was handed to the connection.
+    pub(crate) sent: Instant,
 }
 
 /// Sends the request and waits for the head of the answer.
@@ -89,18 +90,23 @@ pub(crate) struct Forwarded {
 /// `upstream_unreachable`, `upstream_protocol` or `upstream_timeout`.
 pub(crate) async fn forward(
     pool: &Pool,
-    metrics: &Metrics,
     key: &VerifiedKey,
     request: Outbound,
     mut admission: Admission,
     first_byte: Duration,
     started: Instant,
 ) -> Result<Forwarded, Denial> {
-    let outcome = pin!(exchange(pool, metrics, key, request, &mut admission, first_byte)).await;
+    if let Some(trace) = admission.trace() {
+        trace.sending();
+    }
+    let outcome = pin!(exchange(pool, key, request, &mut admission, first_byte)).await;
     match outcome {
-        Ok((head, lease)) => Ok(Forwarded { head, lease, held: admission.into_held(), started }),
+        Ok((head, lease, sent)) => Ok(Forwarded { head, lease, held: admission.into_held(), started, sent }),
         Err(denial) => {
             admission.failed(&denial, started);
+            if let Some(trace) = admission.trace() {
+                trace.failed(denial.code.as_str());
+            }
             Err(denial)
         }
     }
@@ -108,20 +114,18 @@ pub(crate) async fn forward(
 
 async fn exchange(
     pool: &Pool,
-    metrics: &Metrics,
     key: &VerifiedKey,
     mut request: Outbound,
     admission: &mut Admission,
     first_byte: Duration,
-) -> Result<(AnswerHead, Lease), Denial> {
+) -> Result<(AnswerHead, Lease, Instant), Denial> {
     loop {
         let now = Instant::now();
-        let (mut lease, is_reused, sent) = match Pool::reuse(&key.bucket, now) {
+        let (mut lease, is_reused, sent) = match Pool::reuse(&key.bucket, &key.metrics, now) {
             Some(lease) => (lease, true, now),
             None => {
-                metrics.upstream_connects.add(1);
                 // In a box of its own, because it is large and seldom.
-                let fresh = Box::pin(pool.connect(&key.bucket)).await;
+                let fresh = Box::pin(pool.connect(&key.bucket, &key.metrics)).await;
                 (fresh.map_err(|error| unreachable(key, &error))?, false, Instant::now())
             }
         };
@@ -133,7 +137,7 @@ async fn exchange(
             Poll::Pending => lease.wire.poll_deadline(cx, deadline).map(|()| None),
         });
         let error = match answered.await {
-            Some(Ok(head)) => return Ok((head, lease)),
+            Some(Ok(head)) => return Ok((head, lease, sent)),
             Some(Err(error)) => error,
             None => return Err(too_late(key, first_byte)),
         };

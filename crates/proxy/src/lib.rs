@@ -31,6 +31,7 @@ mod self_check;
 mod server;
 mod socket;
 mod tighten;
+mod trace;
 mod watchdog;
 mod websocket;
 
@@ -55,10 +56,13 @@ pub use self::connect::OutboundProxy;
 pub use self::http1::HeadLimits;
 pub use self::request::OwnRequest;
 pub use self::server::{DrainReport, ServerTls};
+pub use self::trace::{
+    RequestTrace, SampleRatio, SpanId, StageTimes, TraceFacts, TraceId, Tracing, hexadecimal,
+};
 
 use self::authenticate::Authenticator;
 use self::connect::Connector;
-use self::metrics::Metrics;
+use self::metrics::{Metrics, Others};
 use self::pool::Pool;
 use self::tighten::Counting;
 
@@ -125,6 +129,8 @@ pub struct ProxyConfig {
     pub in_flight_max: usize,
     /// Whether there is a log line per request.
     pub log_requests: bool,
+    /// How requests are traced, if they are.
+    pub tracing: Option<Tracing>,
     /// Which proxies of one's own are believed when they say where a request comes from, and how they say it.
     pub trusted_proxies: TrustedProxies,
     /// Whether their connections begin with a header of the PROXY protocol.
@@ -158,7 +164,7 @@ pub(crate) struct Inner {
     pub(crate) prices: Arc<PriceTable>,
     pub(crate) store: Store,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) own: OwnPaths,
     pub(crate) timeouts: Timeouts,
     pub(crate) head_limits: HeadLimits,
@@ -166,6 +172,7 @@ pub(crate) struct Inner {
     pub(crate) room_for_bodies: Arc<Semaphore>,
     pub(crate) counting: Counting,
     pub(crate) log_requests: bool,
+    pub(crate) tracing: Option<Tracing>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) proxy_protocol: bool,
     pub(crate) clock: fn() -> Timestamp,
@@ -186,18 +193,21 @@ impl Proxy {
         let connector = Connector::new(config.upstream_tls, &config.outbound_proxy, config.timeouts.connect);
         let pool = Pool::new(connector);
         let (stop, stage) = watch::channel(Stage::Serving);
+        let metrics: Arc<Metrics> = Arc::default();
+        let authenticator = Authenticator::new(
+            config.keys,
+            config.credentials,
+            Arc::clone(&config.registry),
+            Arc::clone(&pool),
+            Arc::clone(&metrics),
+        );
         let inner = Inner {
-            authenticator: Authenticator::new(
-                config.keys,
-                config.credentials,
-                Arc::clone(&config.registry),
-                Arc::clone(&pool),
-            ),
+            authenticator,
             registry: config.registry,
             prices: config.prices,
             store: config.store,
             pool,
-            metrics: Metrics::default(),
+            metrics,
             own,
             timeouts: config.timeouts,
             head_limits: config.head_limits,
@@ -205,6 +215,7 @@ impl Proxy {
             room_for_bodies: Arc::new(inspect::room()),
             counting: Counting::default(),
             log_requests: config.log_requests,
+            tracing: config.tracing,
             trusted_proxies: config.trusted_proxies,
             proxy_protocol: config.proxy_protocol,
             clock: config.clock,
@@ -218,7 +229,12 @@ impl Proxy {
 
     /// Counters as Prometheus text.
     pub fn metrics_text(&self) -> String {
-        self.inner.metrics.render(self.inner.requests.len(), self.inner.pool.idle())
+        let Inner { metrics, requests, pool, .. } = &*self.inner;
+        metrics.render(&Others {
+            requests_in_flight: requests.len(),
+            connections_idle: pool.idle(),
+            connections_open: pool.open(),
+        })
     }
 }
 

@@ -24,7 +24,7 @@ use crate::admit::Held;
 use crate::authenticate::VerifiedKey;
 use crate::bounds::Measure;
 use crate::http1::AnswerHead;
-use crate::record::{millis, millis_between};
+use crate::record::millis_between;
 
 /// The most text that one token stands for, in bytes. The longest entries of the public vocabularies (o200k_base and
 /// cl100k_base: runs of 128 spaces and dashes) have 128 bytes; twice that for those that are not public.
@@ -75,15 +75,18 @@ struct Cost {
 }
 
 impl Meter {
-    /// `answer` is its head; `started` when the request came.
+    /// `answer` is its head; `started` when the request came, `sent` when it was handed to the connection.
     pub(crate) fn begin(
         mut held: Box<Held>,
         key: &Arc<VerifiedKey>,
         answer: &AnswerHead,
         started: Instant,
+        sent: Instant,
     ) -> Self {
-        let Held { hold, measure } = &mut *held;
-        let can_wait = !measure.is_metered && !measure.format.is_in_headers() && is_json(&answer.fields);
+        let Held { hold, measure, trace } = &mut *held;
+        let is_traced = trace.as_ref().is_some_and(|trace| trace.is_sampled());
+        let can_wait =
+            !is_traced && !measure.is_metered && !measure.format.is_in_headers() && is_json(&answer.fields);
         let reading = if can_wait {
             Progress::Idle
         } else {
@@ -95,9 +98,14 @@ impl Meter {
             let tokens = outputs.saturating_mul(hold.steps());
             OutputMax { tokens, text_bytes: tokens.saturating_mul(BYTES_PER_TOKEN_MAX) }
         });
+        let now = Instant::now();
+        key.metrics.first_byte(started, sent, now);
+        if let Some(trace) = trace {
+            trace.answered(answer.status.as_u16(), now, is_stream);
+        }
         if let Some(record) = hold.record_mut() {
             record.status = Some(answer.status.as_u16());
-            record.first_byte_ms = Some(millis(started));
+            record.first_byte_ms = Some(millis_between(started, now));
             record.streamed = is_stream;
         }
         Self { held, key: Arc::clone(key), status: answer.status, reading, filter, output_max, started }
@@ -179,10 +187,13 @@ impl Meter {
 
     fn settle(self, is_whole: bool, ended: Instant) {
         let Self { held, key, status, reading, started, .. } = self;
-        let Held { mut hold, measure } = *held;
+        let Held { mut hold, measure, trace } = *held;
+        key.metrics.ended(started, ended);
+        hold.over_at(ended);
         if let Some(record) = hold.record_mut() {
             record.latency_ms = millis_between(started, ended);
         }
+        let ended_at = ended;
         let ended = Ended { held: hold.units(), status, is_whole };
         let reader = match reading {
             Progress::Reads(reader) => *reader,
@@ -197,6 +208,10 @@ impl Meter {
             }
         };
         let used = conclude(&measure, &key.provider, &ended, reader.finish(), hold.record_mut());
+        if let (Some(trace), Some(record)) = (trace, hold.record_mut()) {
+            let model = record.model.as_deref();
+            trace.settled(ended_at, record.tokens, used.spend_nanos, model, &key.redactor);
+        }
         hold.settle(used);
     }
 }

@@ -12,6 +12,7 @@ use till_providers::BaseUrl;
 
 use crate::connect::{ConnectError, Connector};
 use crate::http1::Wire;
+use crate::metrics::ProviderMetrics;
 
 /// How many idle connections are kept for one destination.
 const IDLE_MAX: usize = 512;
@@ -106,16 +107,24 @@ impl Pool {
     }
 
     /// An idle connection, if there is a good one.
-    pub(crate) fn reuse(bucket: &Arc<Bucket>, now: Instant) -> Option<Lease> {
-        bucket.take(now).map(|wire| Lease { wire, bucket: Arc::clone(bucket) })
+    pub(crate) fn reuse(bucket: &Arc<Bucket>, metrics: &ProviderMetrics, now: Instant) -> Option<Lease> {
+        let wire = bucket.take(now)?;
+        metrics.reused();
+        Some(Lease { wire, bucket: Arc::clone(bucket) })
     }
 
     /// A new connection.
     ///
     /// # Errors
     /// Always before anything of a request was sent.
-    pub(crate) async fn connect(&self, bucket: &Arc<Bucket>) -> Result<Lease, ConnectError> {
-        let wire = self.connector.connect(bucket.base()).await?;
+    pub(crate) async fn connect(
+        &self,
+        bucket: &Arc<Bucket>,
+        metrics: &ProviderMetrics,
+    ) -> Result<Lease, ConnectError> {
+        metrics.connects.add(1);
+        let wire = self.connector.connect(bucket.base()).await;
+        let wire = wire.inspect_err(|_| metrics.connect_failures.add(1))?;
         Ok(Lease { wire: Box::new(wire), bucket: Arc::clone(bucket) })
     }
 
@@ -130,6 +139,11 @@ impl Pool {
                 pool.buckets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
             buckets.iter().for_each(|bucket| bucket.sweep());
         }
+    }
+
+    /// Connections that are there, for metrics.
+    pub(crate) fn open(&self) -> u64 {
+        self.connector.open.read()
     }
 
     /// Idle connections, for metrics.

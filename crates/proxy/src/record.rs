@@ -12,6 +12,7 @@ use till_core::limit::Units;
 use till_core::redact::Redactor;
 use till_core::time::Timestamp;
 use till_core::token::SCOPED_KEY_PREFIX;
+use till_providers::base_url::Scheme;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -19,12 +20,14 @@ use crate::authenticate::VerifiedKey;
 use crate::bounds::Measure;
 use crate::facts::Facts;
 use crate::request::Client;
+use crate::trace::{Trace, clean};
 use crate::{Inner, RequestId};
 
 macro_rules! log_request {
     ($level:ident, $record:expr) => {
         tracing::$level!(
             request = %$record.request_id,
+            trace_id = $record.trace.as_ref().map(|trace| trace.id()),
             peer = %$record.connection.peer,
             client = $record.client.map(tracing::field::display),
             method = %$record.method,
@@ -52,6 +55,8 @@ pub(crate) struct Record {
     /// The same as time of day.
     pub(crate) at: Timestamp,
     pub(crate) request_id: RequestId,
+    /// Present when requests are traced.
+    pub(crate) trace: Option<Arc<Trace>>,
     /// Where the request comes from; `None` when it can't be told.
     pub(crate) client: Option<IpAddr>,
     method: Method,
@@ -80,12 +85,18 @@ impl Record {
         method: Method,
         path: &str,
         started: Instant,
+        trace: Option<Arc<Trace>>,
     ) -> Box<Self> {
         let till = &connection.till;
         // Somebody may have put the key into the path: nothing to keep.
         let has_key = path.as_bytes().contains(&b'_') && path.contains(SCOPED_KEY_PREFIX);
         let path = if has_key { "[scoped key]" } else { path };
-        let is_logged = till.log_requests;
+        let method = if known_method(&method).is_none() && method.as_str().contains(SCOPED_KEY_PREFIX) {
+            Method::from_bytes(b"_OTHER").expect("a token")
+        } else {
+            method
+        };
+        let is_kept = till.log_requests || trace.is_some();
         let at = (till.clock)();
         Box::new(Self {
             in_flight: Arc::new(till.requests.token()),
@@ -93,10 +104,11 @@ impl Record {
             started,
             at,
             request_id,
+            trace,
             client,
             method,
             // HTTP/2 lets more through than a terminal should see.
-            path: if is_logged { path.escape_default().to_string() } else { String::new() },
+            path: if is_kept { path.escape_default().to_string() } else { String::new() },
             key: None,
             opened: None,
             endpoint: None,
@@ -183,16 +195,51 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Hands over what is known to the trace.
+    fn end_trace(&self, trace: &Trace) {
+        if !self.is_data {
+            return trace.forget();
+        }
+        let key = self.opened.as_ref();
+        let redactor = key.map(|key| &*key.redactor);
+        trace.ended(|facts| {
+            facts.request_id = self.request_id.to_string();
+            facts.method = known_method(&self.method).unwrap_or("_OTHER");
+            facts.path.clone_from(&self.path);
+            facts.peer = Some(self.peer());
+            facts.client = self.client;
+            facts.status = self.status.map(|status| status.as_u16());
+            facts.denial = self.denial.map(DenialCode::as_str);
+            facts.cut = self.cut;
+            facts.bytes = self.bytes;
+            facts.key = self.key.map(|key| key.to_string());
+            facts.provider = self.provider().map(str::to_owned);
+            facts.server = key.map(|key| {
+                let base = key.bucket.base();
+                (base.host().to_owned(), base.port(), base.scheme() == Scheme::Https)
+            });
+            facts.endpoint = self.endpoint;
+            facts.model = self.model.as_deref().map(|model| clean(model, redactor));
+        });
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
-        let Inner { metrics, log_requests, .. } = &*self.connection.till;
-        if self.bytes > 0 {
-            metrics.bytes_relayed.add(self.bytes);
+        if let Some(trace) = &self.trace {
+            self.end_trace(trace);
         }
-        match (self.denial, self.status) {
-            (Some(code), _) => metrics.refused(code),
-            (None, Some(status)) if self.is_data => metrics.answered(status),
-            (None, _) => {}
+        let Inner { metrics, log_requests, .. } = &*self.connection.till;
+        match (self.denial, self.status, &self.opened) {
+            (Some(code), _, opened) => {
+                metrics.refused(opened.as_ref().map(|key| &*key.metrics), code);
+                if code == DenialCode::InvalidKey && self.key.is_none() {
+                    metrics.unknown_tokens.add(1);
+                }
+            }
+            (None, Some(status), Some(key)) if self.is_data => key.metrics.answered(status, self.bytes),
+            (None, ..) => {}
         }
         if self.echoes > 0 {
             metrics.echoes_replaced.add(self.echoes);
@@ -217,12 +264,20 @@ impl Drop for Record {
 
 /// The name of a method, which is nearly always one that everybody knows.
 fn method_name(method: &Method) -> Cow<'static, str> {
-    for known in [&Method::POST, &Method::GET, &Method::PUT, &Method::DELETE, &Method::PATCH, &Method::HEAD] {
-        if method == known {
-            return known.as_str().into();
-        }
-    }
-    method.as_str().to_owned().into()
+    known_method(method).map_or_else(|| method.as_str().to_owned().into(), Cow::Borrowed)
+}
+
+fn known_method(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&Method; 7] = [
+        &Method::POST,
+        &Method::GET,
+        &Method::PUT,
+        &Method::DELETE,
+        &Method::PATCH,
+        &Method::HEAD,
+        &Method::OPTIONS,
+    ];
+    KNOWN.into_iter().find(|known| *known == method).map(Method::as_str)
 }
 
 /// Milliseconds since then.

@@ -104,14 +104,14 @@ pub(crate) async fn open(
     key: &Arc<VerifiedKey>,
     idle: Duration,
 ) -> Result<(AnswerHead, Live), Denial> {
-    let Forwarded { mut head, mut lease, held, started } = forwarded;
+    let Forwarded { mut head, mut lease, held, started, sent } = forwarded;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Denial::new(
             DenialCode::UpstreamProtocol,
             "The provider switched to another protocol, which was not asked for. The request is counted.",
         ));
     }
-    let meter = Meter::begin(held, key, &head, started);
+    let meter = Meter::begin(held, key, &head, started, sent);
     if let Some(denial) = meter.ended() {
         // It ended before the provider answered: nothing of the answer is passed on.
         return Err(denial);
@@ -142,6 +142,9 @@ pub(crate) fn relay(
     record.echoes += clean_answer(&mut fields, redactor);
     record.status = Some(status);
     let is_events = is_event_stream(&fields);
+    if is_events {
+        record.till().metrics.streams_open.enter();
+    }
     let size = match &live.source {
         // Masking keeps the length; a chunk that is taken out does not.
         Source::Plain if !live.meter.shortens() => live.lease.wire.answer_length(),
@@ -433,6 +436,9 @@ fn last_event(denial: &Denial, dialect: Dialect) -> Bytes {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        if self.events.is_some() {
+            self.record.till().metrics.streams_open.leave();
+        }
         let Some(live) = self.live.take() else { return };
         self.record.abandoned();
         Drains::new(self.record.till(), live.meter.key(), &self.record.in_flight).take_over(live);

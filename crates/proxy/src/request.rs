@@ -38,6 +38,7 @@ use crate::relay::{open, relay};
 use crate::respond;
 use crate::route::{Route, route};
 use crate::self_check::self_check;
+use crate::trace::Trace;
 use crate::websocket;
 
 /// The connection that a request came in on.
@@ -145,7 +146,8 @@ fn begin(
 ) -> Box<Record> {
     let till = &client.till;
     let address = client.origin.and_then(|origin| till.trusted_proxies.client(origin, fields));
-    Record::new(Arc::clone(client), till.request_ids.next(), address, method, path, received)
+    let trace = till.tracing.as_ref().and_then(|tracing| Trace::begin(tracing, fields, received));
+    Record::new(Arc::clone(client), till.request_ids.next(), address, method, path, received, trace)
 }
 
 /// The header that names a request.
@@ -186,6 +188,9 @@ async fn pass(
     };
     let Admitted { admission, body, length, clamped, room } = admitted;
     let remaining = admission.remaining();
+    if let Some(trace) = &record.trace {
+        trace.propagate(&mut head.fields);
+    }
     let request = match outbound(key.key(), &facts, &head, body, length) {
         Ok(request) => request,
         Err(denial) => return Err(Refusal { denial, dialect, record }),
@@ -227,13 +232,13 @@ async fn send(
     let first_byte = till.timeouts.first_byte;
     if !admission.is_metered() {
         let key = key.key();
-        return pin!(forward(&till.pool, &till.metrics, key, request, admission, first_byte, started)).await;
+        return pin!(forward(&till.pool, key, request, admission, first_byte, started)).await;
     }
     let drains = Drains::new(till, key.key(), &record.in_flight);
     let (till, key) = (Arc::clone(till), Arc::clone(key.key()));
     let forwarding = Box::pin(async move {
         let _room = room;
-        forward(&till.pool, &till.metrics, &key, request, admission, first_byte, started).await
+        forward(&till.pool, &key, request, admission, first_byte, started).await
     });
     drains.await_answer(forwarding).await
 }

@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use till_core::metric::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop;
@@ -39,13 +41,30 @@ where
 pub(crate) struct Tcp {
     stream: TcpStream,
     sent: u64,
+    counted: Option<Open>,
+}
+
+/// Counts a connection as open until it is dropped.
+struct Open(Arc<Gauge>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 impl Tcp {
     pub(crate) fn new(stream: TcpStream) -> Self {
         // Small writes must not wait for the answer to earlier ones.
         let _ = stream.set_nodelay(true);
-        Self { stream, sent: 0 }
+        Self { stream, sent: 0, counted: None }
+    }
+
+    /// Counts it as open for as long as it is.
+    pub(crate) fn counted_in(mut self, open: &Arc<Gauge>) -> Self {
+        open.enter();
+        self.counted = Some(Open(Arc::clone(open)));
+        self
     }
 
     fn counted(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

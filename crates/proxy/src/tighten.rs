@@ -122,9 +122,9 @@ async fn ask(till: &Inner, key: &Arc<VerifiedKey>, request: &Head, wanted: Count
     let facts = Facts { place, query: None, websocket: None };
     let body = Either::Right(Full::new(Bytes::from(wanted.body)));
     let request = outbound(key, &facts, &head, body, None).ok()?;
-    let mut lease = match Pool::reuse(&key.bucket, Instant::now()) {
+    let mut lease = match Pool::reuse(&key.bucket, &key.metrics, Instant::now()) {
         Some(lease) => lease,
-        None => till.pool.connect(&key.bucket).await.ok()?,
+        None => till.pool.connect(&key.bucket, &key.metrics).await.ok()?,
     };
     lease.wire.begin(request);
     let answer = poll_fn(|cx| lease.wire.poll_answer(cx)).await.ok()?;

@@ -6,7 +6,7 @@
 //! key (towards the client). Extensions are not negotiated: compressed messages could not be read.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -48,7 +48,10 @@ pub(crate) fn open(
     mut record: Box<Record>,
 ) -> Answer {
     let Forwarded { head, lease, held, .. } = forwarded;
-    let Held { mut hold, measure } = *held;
+    let Held { mut hold, measure, trace } = *held;
+    if let Some(trace) = trace {
+        trace.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), Instant::now(), true);
+    }
     if let Some(record) = hold.record_mut() {
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         record.streamed = true;
@@ -64,6 +67,7 @@ pub(crate) fn open(
     let mut stage = till.stage.clone();
     let (upgrade, client) = oneshot::channel();
     let session = async move {
+        let _open = Open::new(&till);
         let (Ok(client), Some(upstream)) = (client.await, lease.wire.into_rewound()) else { return };
         let config =
             WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
@@ -80,6 +84,22 @@ pub(crate) fn open(
         }
     });
     Answer { upgrade: Some(upgrade), ..Answer::ready(StatusCode::SWITCHING_PROTOCOLS, fields, Bytes::new()) }
+}
+
+/// Counts a session as open until it is dropped.
+struct Open(Arc<Inner>);
+
+impl Open {
+    fn new(till: &Arc<Inner>) -> Self {
+        till.metrics.websockets_open.enter();
+        Self(Arc::clone(till))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.websockets_open.leave();
+    }
 }
 
 struct Session {

@@ -62,6 +62,7 @@ async fn create(store: Store, n: u64) {
         request: None,
         id: key_id(n),
         master_key: None,
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits: Limits {

@@ -25,6 +25,7 @@ async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         request: None,
         id: KeyId([n; 16]),
         master_key: None,
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits,

@@ -17,6 +17,7 @@ use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
 use till_core::token::{ClaimId, MasterKeyId};
 
+use crate::audit_log::{AuditBackend, AuditReader, LogChange};
 use crate::claim::{Claim, NewClaim};
 use crate::entity::{EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
 use crate::error::StoreError;
@@ -113,6 +114,8 @@ pub(crate) struct Batch {
     /// Retired ones whose keys are all revoked.
     pub(crate) master_keys_ended: Vec<MasterKeyId>,
     pub(crate) audit: Vec<AuditEntry>,
+    /// What else changes about the log.
+    pub(crate) log: LogChange,
     pub(crate) denials: Vec<DenialCount>,
     /// Activations per month, after-images.
     pub(crate) months: Vec<(Month, u128)>,
@@ -139,6 +142,7 @@ impl Batch {
             && self.index_key.is_none()
             && !self.has_master_keys()
             && self.audit.is_empty()
+            && self.log.is_empty()
             && self.instance.is_none();
         let has_calls = !self.accounts.is_empty()
             || !self.holds_changed.is_empty()
@@ -166,6 +170,7 @@ impl Batch {
             && self.index_key.is_none()
             && !self.has_master_keys()
             && self.audit.is_empty()
+            && self.log.is_empty()
             && self.denials.is_empty()
             && self.months.is_empty()
             && self.instance.is_none()
@@ -209,6 +214,7 @@ impl Batch {
         self.master_keys_retired.clear();
         self.master_keys_ended.clear();
         self.audit.clear();
+        self.log = LogChange::default();
         self.denials.clear();
         self.months.clear();
         self.instance = None;
@@ -218,7 +224,7 @@ impl Batch {
 }
 
 /// A durable place, used by the writer thread only.
-pub(crate) trait Backend: Send + 'static {
+pub(crate) trait Backend: AuditBackend + Send + 'static {
     /// The row about the store; `None` when it is new.
     fn instance(&mut self) -> Result<Option<Instance>, StoreError>;
 
@@ -275,6 +281,10 @@ pub(crate) trait Backend: Send + 'static {
     /// unknown, as with [`Backend::commit`].
     fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
+    /// Deletes at most `limit` sessions that are over at `now`, and says how many. What an error leaves behind is unknown, as
+    /// with [`Backend::commit`].
+    fn sessions_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
     /// All open holds, orphans not among them, in the order of their ids.
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError>;
 
@@ -330,7 +340,7 @@ pub(crate) trait Backend: Send + 'static {
 }
 
 /// Reads for the admin side, each of one committed state.
-pub(crate) trait Reader: Send + 'static {
+pub(crate) trait Reader: AuditReader + Send + 'static {
     /// With the status as of `now`.
     fn key_fetch(&mut self, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError>;
     /// With the status as of `now`.
@@ -363,7 +373,6 @@ pub(crate) trait Reader: Send + 'static {
         after: Option<KeyId>,
         limit: u32,
     ) -> Result<Vec<KeyId>, StoreError>;
-    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError>;
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError>;
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError>;

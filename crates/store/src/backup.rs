@@ -233,7 +233,7 @@ impl Partial {
         let bytes = file.metadata().map_err(failed)?.len();
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
         let mut hash = Sha256::new();
-        hash_bytes(&mut file, bytes, &mut hash, &mut |_| Ok(())).map_err(failed)?;
+        hash_bytes((&mut file, &self.path), bytes, &mut hash, &mut |_| Ok(()))?;
         let content = format!(
             "{FIRST_LINE}\ndatabase-bytes {bytes}\ntaken-at {}\ntill {}\n",
             taken_at.0,
@@ -299,7 +299,7 @@ impl Trailer {
 }
 
 /// What is done with the bytes of a database while they are read; with how many there are.
-pub(crate) type Take<'a> = &'a mut dyn FnMut(&[u8], u64) -> io::Result<()>;
+pub(crate) type Take<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<(), BackupError>;
 
 /// Reads the file once and compares its SHA-256, giving the bytes of the database to `take`: they are only to be trusted
 /// when this returns.
@@ -320,8 +320,7 @@ pub(crate) fn verify_bytes(path: &Path, take: Take<'_>) -> Result<Trailer, Backu
     }
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut hash = Sha256::new();
-    hash_bytes(&mut file, database_bytes, &mut hash, &mut |chunk| take(chunk, database_bytes))
-        .map_err(failed)?;
+    hash_bytes((&mut file, path), database_bytes, &mut hash, &mut |chunk| take(chunk, database_bytes))?;
     let whole = hex(&hash.clone().chain_update(&bytes).finalize());
     if hex(&hash.chain_update(content).finalize()) != expected {
         return Err(damaged("its SHA-256 does not fit"));
@@ -351,18 +350,19 @@ fn parse_trailer(text: &str) -> Option<(&str, &str, Trailer)> {
 }
 
 fn hash_bytes(
-    file: &mut impl Read,
+    (file, path): (&mut impl Read, &Path),
     mut left: u64,
     hash: &mut Sha256,
-    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+    take: &mut dyn FnMut(&[u8]) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
     let mut chunk = vec![0; CHUNK_BYTES];
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        let read = file.read(&mut chunk[..wanted])?;
-        if read == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
+        let read = file.read(&mut chunk[..wanted]).and_then(|read| match read {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        });
+        let read = read.map_err(|error| failed("read", path, &error))?;
         hash.update(&chunk[..read]);
         take(&chunk[..read])?;
         left -= read as u64;

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use till_core::audit::Actor;
 use till_core::demand::Demand;
 use till_core::key::KeyId;
 use till_core::ledger::HoldId;
 use till_core::limit::Units;
-use till_core::token::ClaimId;
+use till_core::token::{AuditKeys, ClaimId};
 use tokio::sync::oneshot;
 
 use crate::answer::Reply;
@@ -52,6 +53,8 @@ pub(crate) struct Closing {
     pub(crate) record: Option<Arc<UsageRecord>>,
     /// What is left to be read about it: see [`Closing::read`].
     pub(crate) figures: Option<Figures>,
+    /// When the call ended, where somebody looked at the clock then.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// A part of an escrow.
@@ -132,6 +135,10 @@ pub(crate) enum Action {
         reason: Option<String>,
     },
     HoldForgive(HoldId),
+    /// From now on the log is signed with these keys.
+    AuditSignWith(Box<AuditKeys>),
+    /// Signs where the log stands.
+    AuditSeal,
     /// Only an entry in the audit log.
     Audit {
         action: String,

@@ -30,6 +30,7 @@ macro_rules! on_every_backend {
 }
 
 // After the macro, which they use.
+mod audit;
 mod ceilings;
 mod claims;
 mod credentials;
@@ -83,6 +84,7 @@ pub(super) async fn create(store: &Store, n: u64, limits: Limits) -> KeyId {
         request: None,
         id: key_id(n),
         master_key: None,
+        fingerprint: None,
         provider: if n.is_multiple_of(2) { "openai" } else { "anthropic" }.into(),
         origin: "https://api.example.com".into(),
         limits,
@@ -260,6 +262,7 @@ async fn an_unknown_key_is_denied_and_not_made(place: &impl Place) {
         request: None,
         id: key,
         master_key: None,
+        fingerprint: None,
         provider: "x".into(),
         origin: "y".into(),
         limits: Limits::default(),
@@ -293,6 +296,7 @@ async fn a_scope_is_kept_with_its_key(place: &impl Place) {
         request: None,
         id: key_id(2),
         master_key: None,
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(9),

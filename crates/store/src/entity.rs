@@ -165,12 +165,15 @@ impl Entity for Credential {
     }
 }
 
-/// A member who is signed in. The SHA-256 of what the browser holds finds it.
+/// Somebody who is signed in. The SHA-256 of what the browser holds finds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Session {
-    /// Id of the member.
-    pub member: String,
+    /// Id of the member or of the admin token.
+    pub subject: String,
+    /// SHA-256 of the password hash at that time, in hexadecimal: with another password it is over. Empty for a token.
+    #[serde(default)]
+    pub stamp: String,
     /// SHA-256 of the word that changes have to carry, in hexadecimal.
     pub csrf: String,
     /// It is over from then on, in milliseconds since 1970-01-01 UTC.

@@ -14,6 +14,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use till_core::demand::Demand;
 use till_core::denial::Denial;
@@ -82,6 +83,7 @@ struct Ended {
     used: Units,
     record: Option<Arc<UsageRecord>>,
     figures: Option<Figures>,
+    at: Option<Instant>,
 }
 
 /// What the writer finds when it comes.
@@ -138,7 +140,7 @@ impl Escrow {
         Some(Hold::new(Arc::clone(shared), grant, Some(Arc::clone(self)), ended, expires_at))
     }
 
-    /// Keeps the end of a call for the writer. What it did not use may be drawn again, as long as anything may.
+    /// Keeps the end of a call for the writer, with its time if it is known. What it did not use may be drawn again, as long as anything may.
     pub(crate) fn settle(
         &self,
         shared: &Shared,
@@ -146,6 +148,7 @@ impl Escrow {
         used: Units,
         record: Option<Arc<UsageRecord>>,
         figures: Option<Figures>,
+        at: Option<Instant>,
     ) {
         let mut state = self.lock();
         state.in_flight -= 1;
@@ -156,7 +159,7 @@ impl Escrow {
             part = drawn.checked_sub(back).expect("a part of it");
             state.free = state.free.checked_add(back).expect("a part of what the hold covers");
         }
-        state.settled.push(Ended { part, used, record, figures });
+        state.settled.push(Ended { part, used, record, figures, at });
         let calls = state.terms.is_none() && !state.is_called;
         state.is_called |= calls;
         let id = state.hold.expect("a hold is open as long as a call of it is");
@@ -219,6 +222,7 @@ impl Escrow {
             used: ended.used,
             record: ended.record,
             figures: ended.figures,
+            ended: ended.at,
         };
         (first..).zip(ended).map(closing).collect()
     }

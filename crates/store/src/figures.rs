@@ -64,6 +64,7 @@ mod tests {
             used: Units::ONE_ACTIVATION,
             record: Some(Arc::new(record)),
             figures: Some(Figures::new(read)),
+            ended: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use till_core::denial::Denial;
 use till_core::ledger::Grant;
@@ -41,6 +42,8 @@ pub struct Hold {
     /// When the time of the key is over.
     expires_at: Option<Timestamp>,
     record: Option<Arc<UsageRecord>>,
+    /// When the call ended, if somebody looked at the clock.
+    over_at: Option<Instant>,
     open: bool,
 }
 
@@ -52,7 +55,7 @@ impl Hold {
         ended: watch::Receiver<Option<Denial>>,
         expires_at: Option<Timestamp>,
     ) -> Self {
-        Self { shared, grant, escrow, ended, expires_at, record: None, open: true }
+        Self { shared, grant, escrow, ended, expires_at, record: None, over_at: None, open: true }
     }
 
     /// What is set aside.
@@ -89,6 +92,11 @@ impl Hold {
     /// The record, to be filled in.
     pub fn record_mut(&mut self) -> Option<&mut UsageRecord> {
         self.record.as_mut().and_then(Arc::get_mut)
+    }
+
+    /// The call ended then: how long its end takes to be on disk is told by the metrics.
+    pub fn over_at(&mut self, ended: Instant) {
+        self.over_at = Some(ended);
     }
 
     /// Tells when the key ends while the hold is open, and after.
@@ -137,9 +145,12 @@ impl Hold {
             }
             let record = self.record.take();
             match &self.escrow {
-                Some(escrow) => escrow.settle(&self.shared, self.grant.units, used, record, figures),
+                Some(escrow) => {
+                    escrow.settle(&self.shared, self.grant.units, used, record, figures, self.over_at);
+                }
                 None => {
-                    let closing = Closing { id: self.grant.id, part: None, used, record, figures };
+                    let closing =
+                        Closing { id: self.grant.id, part: None, used, record, figures, ended: self.over_at };
                     self.shared.queue.push_lazy(Command::Close(closing));
                 }
             }

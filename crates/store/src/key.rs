@@ -94,6 +94,8 @@ pub struct NewKey {
     pub request: Option<[u8; 32]>,
     /// Which master key the token was made under, if that is known.
     pub master_key: Option<MasterKeyId>,
+    /// SHA-256 of the token. It is not kept; the audit log has a keyed hash of it.
+    pub fingerprint: Option<[u8; 32]>,
     /// Id of the provider, such as `openai`.
     pub provider: String,
     /// Where its requests go. Shown to people; what counts is sealed in the token.

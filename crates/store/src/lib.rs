@@ -9,6 +9,7 @@
 //! happens before anything is granted.
 
 mod answer;
+mod audit_log;
 mod backend;
 mod backup;
 mod claim;
@@ -18,6 +19,7 @@ mod command;
 mod conformance;
 mod credential;
 mod denial_counts;
+mod denial_entries;
 mod denied_records;
 mod entity;
 mod error;
@@ -46,6 +48,7 @@ mod usage_totals;
 mod witness;
 mod writer;
 
+pub use audit_log::{AuditAction, AuditQuery, AuditState};
 pub use backup::{BackupError, BackupInfo, Step, backup_make, backup_verify};
 pub use claim::{Claim, NewClaim};
 pub use credential::CredentialListener;
@@ -62,8 +65,10 @@ pub use key::{
 pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};
 pub use restore::{Restored, restore};
+pub use sqlite::SCHEMA_VERSION;
+pub use stats::ProviderUsage;
 pub use stats::StoreStats;
-pub use store::{OpenOptions, Store};
+pub use store::{OpenOptions, Store, database, store_is_open};
 pub use terms::KeyTerms;
 pub use usage_record::{
     OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,

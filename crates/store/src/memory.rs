@@ -1,6 +1,9 @@
 //! A backend in memory, for tests: it can fail a write, or write and then say that it failed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod audit;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -59,6 +62,7 @@ pub(crate) struct Disk {
     entities: Vec<EntityRow>,
     lookups: BTreeMap<(EntityKind, [u8; 32]), (String, Lookup)>,
     audit: Vec<AuditEntry>,
+    log: audit::DiskLog,
     pub(crate) denials: Vec<DenialCount>,
     months: BTreeMap<Month, u128>,
     pub(crate) usage: BTreeMap<u64, UsageRecord>,
@@ -95,6 +99,7 @@ impl Default for Disk {
             master_keys: BTreeMap::new(),
             master_keys_ended: Default::default(),
             audit: Vec::new(),
+            log: Default::default(),
             denials: Vec::new(),
             months: BTreeMap::new(),
             usage: BTreeMap::new(),
@@ -258,6 +263,20 @@ impl Backend for MemoryBackend {
         Ok(over.len() as u64)
     }
 
+    fn sessions_delete(&mut self, now: Timestamp, _: u32) -> Result<u64, StoreError> {
+        let mut disk = self.medium.disk();
+        let is_over = |row: &EntityRow| {
+            let end =
+                serde_json::from_str::<crate::entity::Session>(&row.body).map(|session| session.expires_at);
+            row.kind == EntityKind::Session && (row.ended_at.is_some() || end.is_ok_and(|end| end <= now.0))
+        };
+        let over: Vec<String> =
+            disk.entities.iter().filter(|row| is_over(row)).map(|row| row.id.clone()).collect();
+        disk.entities.retain(|row| row.kind != EntityKind::Session || !over.contains(&row.id));
+        disk.lookups.retain(|(kind, _), (id, _)| *kind != EntityKind::Session || !over.contains(id));
+        Ok(over.len() as u64)
+    }
+
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         let disk = self.medium.disk();
         let open = disk.holds.iter().filter(|(_, (_, orphan))| !orphan);
@@ -393,6 +412,7 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
     }
     disk.master_keys_ended.extend(batch.master_keys_ended.iter().copied());
     disk.audit.extend(batch.audit.iter().cloned());
+    audit::change(disk, &batch.log);
     for denial in &batch.denials {
         let same = |row: &&mut DenialCount| {
             (row.key, row.code, row.minute) == (denial.key, denial.code, denial.minute)
@@ -615,12 +635,6 @@ impl Reader for MemoryReader {
 
     fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
         Ok(keys_of(&self.0.disk(), owner, id))
-    }
-
-    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        let disk = self.0.disk();
-        let after = disk.audit.iter().filter(|entry| entry.seq > after_seq);
-        Ok(after.take(limit as usize).cloned().collect())
     }
 
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {

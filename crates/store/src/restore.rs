@@ -129,7 +129,7 @@ impl Draft {
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path).map_err(failed)?;
         let mut done = 0;
         let trailer = verify_bytes(file, &mut |chunk, total| {
-            copied.write_all(chunk)?;
+            copied.write_all(chunk).map_err(failed)?;
             done += chunk.len() as u64;
             progress(Step::Copy { done, total });
             Ok(())

@@ -8,6 +8,7 @@
 //! it changed: in pieces when it is time or somebody is about to read, and at once with the first batch of another kind and
 //! whenever the file is opened. [`Fold`] is what is not in the tables yet. Everything else sees only the tables.
 
+mod audit;
 mod block;
 mod block_index;
 mod bytes;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use till_core::audit::{AuditEntry, ChainHead};
+use till_core::audit::ChainHead;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
 use till_core::limit::Units;
@@ -56,6 +57,9 @@ use migration::{Refused, migrate};
 
 /// Name of the database in the data directory.
 pub(crate) const FILE_NAME: &str = "till.db";
+
+/// The newest schema that this program knows, and writes.
+pub const SCHEMA_VERSION: u32 = migration::NEWEST;
 
 /// How long to wait for a lock on the database. Only a checkpoint or a person with `sqlite3` takes one.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -339,13 +343,18 @@ impl Backend for SqliteBackend {
         self.file.write(|connection| claims::delete(connection, now, limit))
     }
 
+    fn sessions_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.file
+            .write(|connection| transaction(connection, || entities::sessions_delete(connection, now, limit)))
+    }
+
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         self.fold_all()?;
         self.file.run("read", read::open_holds)
     }
 
     fn audit_head(&mut self) -> Result<ChainHead, StoreError> {
-        self.file.run("read", read::audit_head)
+        self.file.run("read", audit::head)
     }
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
@@ -520,10 +529,6 @@ impl Reader for SqliteReader {
 
     fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
         self.run(|connection| entities::keys_of(connection, owner, id))
-    }
-
-    fn audit_list(&mut self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.run(|connection| read::audit_list(connection, after_seq, limit))
     }
 
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {

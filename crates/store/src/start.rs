@@ -12,8 +12,10 @@ use till_core::key::KeyId;
 use till_core::ledger::{AccountId, HoldId, HoldKind, Ledger, OpenHold};
 use till_core::time::{Month, Timestamp};
 
+use crate::audit_log::LogState;
 use crate::backend::{Backend, Batch, Instance, Mark};
 use crate::clock::Clock;
+use crate::denial_entries;
 use crate::error::{OpenError, StoreError};
 use crate::fence::{Fence, Verdict, judge};
 use crate::usage_record::{Outcome, TokenCounts, UsageRecord, hold_name};
@@ -26,6 +28,7 @@ pub(crate) struct Started {
     pub(crate) instance: Instance,
     pub(crate) ledger: Ledger,
     pub(crate) head: ChainHead,
+    pub(crate) log: LogState,
 }
 
 /// How far behind a clock may be without a word: they are set by a little all the time.
@@ -79,9 +82,11 @@ pub(crate) fn start(
     if instance.fence.is_none() {
         raise(backend.as_mut(), &mut witness, &mut instance, false)?;
     }
+    denial_entries::enter_all(backend.as_mut(), &mut head, now)?;
+    let log = LogState::read(backend.as_mut())?;
     let mut ledger = Ledger::new(instance.mark.incarnation, instance.fence.is_some());
     ledger.set_stopped(instance.kill_switch.is_some());
-    Ok(Started { backend, witness, instance, ledger, head })
+    Ok(Started { backend, witness, instance, ledger, head, log })
 }
 
 fn new_instance() -> Result<Instance, StoreError> {

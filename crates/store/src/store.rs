@@ -11,9 +11,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use till_core::audit::{Actor, AuditEntry};
+use till_core::audit::Actor;
 use till_core::demand::Demand;
 use till_core::denial::DenialCode;
 use till_core::key::{KeyId, KeyStatus};
@@ -38,7 +38,7 @@ use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
 use crate::restore;
-use crate::sqlite::SqliteBackend;
+use crate::sqlite::{FILE_NAME, SqliteBackend};
 use crate::start::start;
 use crate::stats::StoreStats;
 use crate::terms::KeyTerms;
@@ -57,6 +57,8 @@ pub struct OpenOptions {
     pub version: String,
     /// How long usage records are kept; `None` is for ever.
     pub usage_retention: Option<Duration>,
+    /// How long entries of the audit log are kept; `None` is for ever.
+    pub audit_retention: Option<Duration>,
 }
 
 /// How long usage records are kept if nobody says otherwise.
@@ -67,7 +69,13 @@ impl OpenOptions {
     pub fn new(data_dir: impl AsRef<Path>, version: impl Into<String>) -> Self {
         let data_dir = data_dir.as_ref().to_path_buf();
         let witness = data_dir.join("keys").join("witness");
-        Self { data_dir, witness, version: version.into(), usage_retention: Some(USAGE_RETENTION) }
+        Self {
+            data_dir,
+            witness,
+            version: version.into(),
+            usage_retention: Some(USAGE_RETENTION),
+            audit_retention: None,
+        }
     }
 }
 
@@ -81,6 +89,8 @@ pub(crate) struct Bounds {
     pub(crate) loaded_max: usize,
     /// Age of usage records.
     pub(crate) usage_retention: Option<Duration>,
+    /// Age of entries of the audit log.
+    pub(crate) audit_retention: Option<Duration>,
 }
 
 /// A cheap handle to the open store. When the last one is dropped the store is closed as by
@@ -121,6 +131,23 @@ impl Drop for Inner {
     }
 }
 
+/// Whether some process has the store of this data directory open.
+///
+/// # Errors
+/// The directory can't be used.
+pub fn store_is_open(data_dir: &Path) -> Result<bool, OpenError> {
+    match DirectoryLock::acquire(data_dir) {
+        Ok(_) => Ok(false),
+        Err(OpenError::AlreadyRunning { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The database of a data directory.
+pub fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE_NAME)
+}
+
 impl Store {
     /// Opens the store of a data directory, which is made if it is absent (mode 0700). Blocks.
     ///
@@ -135,7 +162,11 @@ impl Store {
         let lock = DirectoryLock::acquire(&options.data_dir)?;
         restore::finish(&options.data_dir)?;
         let backend = SqliteBackend::open(&options.data_dir)?;
-        let bounds = Bounds { loaded_max: LOADED_MAX, usage_retention: options.usage_retention };
+        let bounds = Bounds {
+            loaded_max: LOADED_MAX,
+            usage_retention: options.usage_retention,
+            audit_retention: options.audit_retention,
+        };
         Self::start(Box::new(backend), &options.witness, &options.version, bounds, Clock::system(), lock)
     }
 
@@ -156,7 +187,7 @@ impl Store {
             clock,
         ));
         let reader = Arc::new(Mutex::new(Some(started.backend.reader())));
-        let writer = Writer::new(started, Arc::clone(&shared), bounds.loaded_max, bounds.usage_retention);
+        let writer = Writer::new(started, Arc::clone(&shared), &bounds);
         let abandon = AbandonOnPanic(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("till-store".into()).spawn(move || {
             let abandon = abandon;
@@ -413,6 +444,7 @@ impl Store {
         if let Some(hold) = terms.escrow.draw(shared, &demand) {
             return Ok(hold);
         }
+        let asked = Instant::now();
         let (reply, answer) = answer();
         let command = Command::Hold { terms: Arc::clone(terms), demand, reply };
         shared.queue.push(command).map_err(HoldRefusal::Unavailable)?;
@@ -427,6 +459,7 @@ impl Store {
         let Some(answer) = answer else {
             return Err(HoldRefusal::Unavailable(StoreError::Closed));
         };
+        shared.counters.held(asked);
         let hold = answer.map(Pending::arrive)?;
         if hold.is_over() {
             hold.void();
@@ -469,14 +502,6 @@ impl Store {
         }
     }
 
-    /// Audit entries after number `after_seq`, oldest first.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    pub async fn audit_list(&self, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read(move |reader| reader.audit_list(after_seq, limit)).await
-    }
-
     /// Adds an entry to the audit log: a start, a stop, a change of configuration. No secrets.
     ///
     /// # Errors
@@ -513,7 +538,12 @@ impl Store {
     /// Counters for metrics.
     pub fn stats(&self) -> StoreStats {
         let shared = &self.inner.shared;
-        shared.counters.read(shared.queue.len())
+        shared.counters.read(shared.queue.len(), shared.escrows.len())
+    }
+
+    /// Whether nothing is granted any more because the process stops.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.shared.is_stopping()
     }
 
     /// Denies further holds with `shutting_down`; open ones can still be settled. Idempotent.

@@ -123,6 +123,27 @@ impl TokenCounts {
         }
     }
 
+    /// The counts of both, which stop at their ends.
+    #[must_use]
+    pub fn plus(self, other: &Self) -> Self {
+        let (mine, theirs) = (self.to_array(), other.to_array());
+        Self::from_array(std::array::from_fn(|kind| mine[kind].saturating_add(theirs[kind])))
+    }
+
+    /// The words of the kinds, in the order of the fields.
+    pub const WORDS: [&'static str; Self::KINDS] = [
+        "input",
+        "cache_read",
+        "cache_write",
+        "output",
+        "reasoning",
+        "audio_input",
+        "audio_output",
+        "image_input",
+        "image_output",
+        "tool_calls",
+    ];
+
     /// Input and output together.
     pub fn total(&self) -> u64 {
         self.input.saturating_add(self.output)

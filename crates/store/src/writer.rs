@@ -16,6 +16,7 @@ mod ending;
 mod entities;
 mod escrow;
 mod kill;
+mod log;
 mod master_keys;
 mod recovery;
 mod retention;
@@ -51,12 +52,14 @@ use crate::key::{KeyOptions, KeyPlace};
 use crate::queue::Taken;
 use crate::start::{Started, raise};
 use crate::stats::count;
+use crate::store::Bounds;
 use crate::terms::KeyTerms;
 use crate::usage_record::UsageRecord;
 use crate::witness::Witness;
 use ceilings::{CeilingList, limits_of};
 use ending::{Ending, Ends};
 use escrow::{Extension, Pace};
+use log::Log;
 use retention::Retention;
 use waiting::Waiters;
 
@@ -149,6 +152,7 @@ pub(crate) struct Writer {
     /// Keys whose accounts changed, so that those who wait may be served.
     changed: IdSet<KeyId>,
     retention: Retention,
+    log: Log,
     ends: Ends,
     /// Keys whose change may or may not be on disk: their terms are read again.
     unsure: IdSet<KeyId>,
@@ -164,6 +168,7 @@ pub(crate) struct Writer {
     credentials_unsure: bool,
     // Of the current batch:
     number: u64,
+    operations: usize,
     now: Timestamp,
     batch: Batch,
     dirty: IdSet<AccountId>,
@@ -192,14 +197,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        started: Started,
-        shared: Arc<Shared>,
-        loaded_max: usize,
-        usage_retention: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn new(started: Started, shared: Arc<Shared>, bounds: &Bounds) -> Self {
+        let loaded_max = bounds.loaded_max;
         let now = shared.clock.now();
-        let Started { backend, witness, instance, ledger, head } = started;
+        let Started { backend, witness, instance, ledger, head, log } = started;
         Self {
             shared,
             backend,
@@ -226,7 +227,8 @@ impl Writer {
             waiters: 0,
             cleared: 0,
             changed: IdSet::default(),
-            retention: Retention::new(usage_retention),
+            retention: Retention::new(bounds.usage_retention),
+            log: Log::new(log, bounds.audit_retention),
             ends: Ends::default(),
             unsure: IdSet::default(),
             time_kept_at: None,
@@ -236,6 +238,7 @@ impl Writer {
             escrows_left: false,
             credentials_unsure: false,
             number: 0,
+            operations: 0,
             now,
             batch: Batch::default(),
             dirty: IdSet::default(),
@@ -288,13 +291,15 @@ impl Writer {
         let end = self.ends.due(self.shared.clock.now());
         let (fold, tend) = (self.backend.fold_due(), self.tend_due());
         let retention = Some(self.retention.due());
-        [self.denials_due, self.retry_due, raise, retention, end, fold, tend].into_iter().flatten().min()
+        let log = self.log_due();
+        [self.denials_due, self.retry_due, raise, retention, end, fold, tend, log].into_iter().flatten().min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
         self.number += 1;
         self.now = self.shared.clock.now();
-        count(&self.shared.counters.operations, commands.len());
+        self.operations = commands.len();
+        count(&self.shared.counters.operations, self.operations);
         if let Err(error) = self.recover() {
             self.cut_what_is_over();
             return self.refuse_all(commands, &error);
@@ -318,7 +323,8 @@ impl Writer {
         }
         self.escrow_for_the_busy();
         self.retry_due = (!self.retry.is_empty()).then(|| Instant::now() + RETRY_WAIT);
-        match self.commit() {
+        self.shared.counters.waiting.set(self.waiters as u64);
+        match self.tend_log().and_then(|()| self.commit()) {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
         }
@@ -575,6 +581,7 @@ impl Writer {
             return self.fold_alone();
         }
         self.shared.denials.take(&mut self.batch.denials);
+        self.log.note_denials(&mut self.batch.denials);
         self.shared.denied_records.take(&mut self.denied);
         self.batch.usage.extend(self.denied.iter().cloned());
         self.denials_due = None;
@@ -584,12 +591,17 @@ impl Writer {
         if self.time_kept_at.is_none_or(|at| at.elapsed() >= KEEP_TIME_EVERY) {
             self.batch.time_seen = Some(self.now);
         }
+        let begun = Instant::now();
         self.backend.commit(&self.batch, &self.ledger)?;
         if self.batch.time_seen.is_some() {
             self.time_kept_at = Some(Instant::now());
         }
-        count(&self.shared.counters.batches, 1);
-        self.written_at = Some(Instant::now());
+        let written = Instant::now();
+        let counters = &self.shared.counters;
+        counters.committed(self.operations, begun, written);
+        counters.settled(&self.closings, written);
+        counters.used(&self.batch.usage);
+        self.written_at = Some(written);
         self.used_since_raise |= !self.batch.accounts.is_empty();
         Ok(())
     }
@@ -708,6 +720,7 @@ impl Writer {
         if self.stale || !self.retry.is_empty() || self.denials_due.is_some() {
             self.run_batch(&mut Vec::new());
         }
+        self.end_log();
         self.recover()?;
         if !self.retry.is_empty() {
             return Err(StoreError::Invalid {

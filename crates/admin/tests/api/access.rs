@@ -8,7 +8,11 @@ use till_core::token::mint_admin_token;
 
 use crate::harness::Instance;
 
-const NEEDS_TOKEN: [(&str, &str); 12] = [
+const NEEDS_TOKEN: [(&str, &str); 20] = [
+    ("GET", "/admin/master-keys"),
+    ("POST", "/admin/master-keys/rotate"),
+    ("POST", "/admin/master-keys/00000000/retire"),
+    ("POST", "/admin/backups"),
     ("GET", "/admin/keys"),
     ("POST", "/admin/keys"),
     ("GET", "/admin/keys/key_0000000000000000000000"),
@@ -18,6 +22,10 @@ const NEEDS_TOKEN: [(&str, &str); 12] = [
     ("GET", "/admin/instance"),
     ("POST", "/admin/instance/accept-rollback"),
     ("GET", "/admin/audit"),
+    ("GET", "/admin/audit/1"),
+    ("GET", "/admin/audit/checkpoints"),
+    ("GET", "/admin/audit/export"),
+    ("POST", "/admin/audit/find"),
     ("GET", "/admin"),
     ("GET", "/admin/nothing"),
     ("PUT", "/admin/keys"),
@@ -158,12 +166,21 @@ async fn a_panic_is_an_answer() {
 }
 
 #[tokio::test]
+async fn an_instance_that_stops_is_not_ready() {
+    let instance = Instance::start().await;
+    assert_eq!(instance.get_anonymously("/readyz").await.status, 200);
+    instance.store.stop_granting();
+    instance.get_anonymously("/readyz").await.assert_not_ready(&["shutting_down"]);
+    assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_closed_store_is_503_and_alive() {
     let instance = Instance::start().await;
     instance.store.close().await.unwrap();
     for (method, path) in [("GET", "/admin/keys"), ("POST", "/admin/keys"), ("GET", "/admin/account")] {
         instance.call(method, path, Body::empty()).await.assert_error(503, "ledger_unavailable");
     }
-    instance.get_anonymously("/readyz").await.assert_error(503, "ledger_unavailable");
+    instance.get_anonymously("/readyz").await.assert_not_ready(&["shutting_down", "ledger_unavailable"]);
     assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
 }

@@ -381,6 +381,13 @@ async fn queries_are_known_and_stand_once() {
         ("/admin/audit?after=9223372036854775808", "`after`"),
         ("/admin/audit?limit=1001", "`limit`"),
         ("/admin/audit?cursor=1", "`cursor`"),
+        ("/admin/audit?order=up", "`order`"),
+        ("/admin/audit?action=k*y", "`action`"),
+        ("/admin/audit?action=**", "`action`"),
+        ("/admin/audit?from=yesterday", "`from`"),
+        ("/admin/audit?to=2026-01-31", "`to`"),
+        ("/admin/audit/checkpoints?limit=0", "`limit`"),
+        ("/admin/audit/export?format=xml", "`format`"),
     ] {
         let message = instance.get(path).await.assert_error(400, "invalid_query");
         assert!(message.contains(part), "{path}: {message}");

@@ -59,7 +59,7 @@ async fn the_router_serves_exactly_what_is_documented() {
             );
         }
     }
-    assert_eq!(ids.len(), 40, "{ids:?}");
+    assert_eq!(ids.len(), 61, "{ids:?}");
 }
 
 /// An operation is described, and its answer is one of those described.
@@ -86,6 +86,7 @@ async fn answers_have_exactly_the_documented_fields() {
         ("key", instance.get(&show).await.json()["key"].clone(), "Key"),
         ("account", instance.get("/admin/account").await.json()["account"].clone(), "Account"),
         ("instance", instance.get("/admin/instance").await.json()["instance"].clone(), "Instance"),
+        ("master key", instance.get("/admin/master-keys").await.json()["masterKeys"][0].clone(), "MasterKey"),
         ("provider", instance.get("/admin/providers").await.json()["providers"][0].clone(), "Provider"),
         ("entry", instance.audit().await.pop().unwrap(), "AuditEntry"),
         ("error", instance.get("/admin/x").await.json()["error"].clone(), "ErrorDetail"),

@@ -80,11 +80,12 @@ impl Instance {
 
     pub(crate) async fn start_with(dir: TempDir, loopback: bool, key_lifetime_max: Option<Duration>) -> Self {
         let store = open(dir.path());
+        let keys = Arc::new(keyring(&store));
+        store.audit_sign_with(keys.audit_keys()).await.unwrap();
         let token = mint_admin_token([3; 32]).reveal_str().unwrap().to_owned();
         if store.entity_fetch::<AdminToken>("owner").await.unwrap().is_none() {
             put_token(&store, "owner", &token, Role::Owner, None).await;
         }
-        let keys = Arc::new(keyring(&store));
         store.index_key_put(keys.wrap_index_key(&MasterKey::from_bytes([7; 32]))).await.unwrap();
         let broken = Arc::new(AtomicBool::new(false));
         let breaks = Arc::clone(&broken);
@@ -175,6 +176,16 @@ impl Answer {
 
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Asserts that the instance is not ready, for exactly these reasons.
+    pub(crate) fn assert_not_ready(&self, codes: &[&str]) {
+        assert_eq!(self.status.as_u16(), 503, "{}", self.text);
+        let body = self.json();
+        let reasons = body["reasons"].as_array().expect("reasons");
+        let found: Vec<_> = reasons.iter().map(|reason| reason["code"].as_str().expect("a code")).collect();
+        assert_eq!(found, codes, "{}", self.text);
+        assert_eq!(body, json!({"status": "unavailable", "error": reasons[0], "reasons": reasons}));
     }
 
     /// Asserts that this is an error of the documented shape and nothing else.

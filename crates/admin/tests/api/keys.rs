@@ -91,7 +91,7 @@ async fn till_ac_sends_and_reads_exactly_this() {
         assert!(scoped_key.as_str().unwrap().starts_with("till_sk_"));
         assert!(key["createdAt"].as_str().unwrap().ends_with('Z'));
         let expected = json!({
-            "id": key["id"], "tenantId": "default", "createdBy": "owner", "upstream": null, "version": 1, "provider": "openai", "origin": "https://api.openai.com",
+            "id": key["id"], "tenantId": "default", "createdBy": "owner", "upstream": null, "version": 1, "masterKey": instance.keys.master_key_id().to_string(), "provider": "openai", "origin": "https://api.openai.com",
             "status": "active", "maxActivations": 50, "usedActivations": 0, "maxTokens": null, "usedTokens": 0,
             "maxSpendCents": null, "usedSpendCents": 0, "maxSpendUsd": null, "usedSpendUsd": "0.00",
             "clamp": true, "dangerAllowUnbounded": false, "durability": "ahead", "scope": {}, "ipWhitelist": [], "createdAt": key["createdAt"], "lastUsedAt": null, "revokedAt": null,

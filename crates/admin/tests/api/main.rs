@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is a failure that says where it is")]
 
 mod access;
+mod audit;
 mod bad_input;
 mod claim;
 mod document;
@@ -11,6 +12,8 @@ mod harness;
 mod instance;
 mod keys;
 mod life;
+mod login;
+mod master_keys;
 mod roles;
 mod secrets;
 mod usage;

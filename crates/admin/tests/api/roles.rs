@@ -96,7 +96,10 @@ async fn two_projects() -> (Instance, [Value; 2]) {
         assert_eq!(key.status, 201, "{}", key.text);
         let stored = json!({"name": format!("cred-{project}"), "provider": "openai", "upstream_key": CANARY, "project": project});
         assert_eq!(instance.call("POST", "/admin/credentials", stored.to_string()).await.status, 201);
-        made.push(json!({"project": project, "admin": admin, "token": format!("tok_{project}"), "key": key.json()["key"]["id"]}));
+        let body = json!({"login": format!("one-of-{project}"), "role": "viewer", "project": project});
+        let member =
+            instance.call("POST", "/admin/members", body.to_string()).await.json()["member"]["id"].clone();
+        made.push(json!({"project": project, "member": member, "admin": admin, "token": format!("tok_{project}"), "key": key.json()["key"]["id"]}));
     }
     (instance, made.try_into().unwrap())
 }
@@ -106,7 +109,7 @@ async fn nothing_of_another_project_is_there() {
     let (instance, [own, foreign]) = two_projects().await;
     let admin = own["admin"].as_str().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let (key, token) = (text(&foreign["key"]), text(&foreign["token"]));
+    let (key, token, member) = (text(&foreign["key"]), text(&foreign["token"]), text(&foreign["member"]));
     let before = instance.get(&format!("/admin/keys/{key}")).await.text;
     for (method, path, body) in [
         ("GET", format!("/admin/keys/{key}"), ""),
@@ -121,6 +124,9 @@ async fn nothing_of_another_project_is_there() {
         ("GET", "/admin/credentials/cred-b".to_owned(), ""),
         ("PATCH", "/admin/credentials/cred-b".to_owned(), r#"{"upstream_key":"sk-another-one-of-mine"}"#),
         ("DELETE", "/admin/credentials/cred-b".to_owned(), ""),
+        ("GET", format!("/admin/members/{member}"), ""),
+        ("PATCH", format!("/admin/members/{member}"), r#"{"name":"mine"}"#),
+        ("DELETE", format!("/admin/members/{member}"), ""),
         ("GET", "/admin/tokens/owner".to_owned(), ""),
         ("DELETE", "/admin/tokens/owner".to_owned(), ""),
     ] {
@@ -130,6 +136,7 @@ async fn nothing_of_another_project_is_there() {
         let nowhere = path
             .replace(&key, "key_0000000000000000000000")
             .replace(&token, "tok_none")
+            .replace(&member, "mem_none")
             .replace("/b", "/none")
             .replace("cred-b", "none")
             .replace("owner", "none");
@@ -140,6 +147,7 @@ async fn nothing_of_another_project_is_there() {
         "/admin/tokens",
         "/admin/projects",
         "/admin/credentials",
+        "/admin/members",
         "/admin/usage",
         "/admin/keys?project=b",
         "/admin/usage/summary?project=b",
@@ -147,7 +155,8 @@ async fn nothing_of_another_project_is_there() {
         let answer = call(&instance, admin, "GET", path, "").await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
         assert!(
-            !answer.text.contains(&key) && !answer.text.contains(&token) && !answer.text.contains("cred-b"),
+            ![&key, &token, &member].into_iter().any(|id| answer.text.contains(id.as_str()))
+                && !answer.text.contains("cred-b"),
             "{path}: {}",
             answer.text
         );

@@ -106,10 +106,10 @@ pub(crate) enum Clear {
 
 /// Which keys to revoke.
 #[derive(Args)]
-#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["id", "where_", "provider", "status", "unused_for", "older_than"]))]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["id", "where_", "provider", "status", "unused_for", "older_than", "master_key"]))]
 pub(crate) struct KeysRevoke {
     /// Id of the key, `key_…`
-    #[arg(conflicts_with_all = ["where_", "provider", "status", "unused_for", "older_than", "yes", "dry_run"])]
+    #[arg(conflicts_with_all = ["where_", "provider", "status", "unused_for", "older_than", "master_key", "yes", "dry_run"])]
     pub(crate) id: Option<String>,
     /// All keys with this text in their metadata, such as team=search
     #[arg(long = "where", value_name = "NAME=VALUE", help_heading = "Many keys")]
@@ -126,6 +126,9 @@ pub(crate) struct KeysRevoke {
     /// All keys that were made longer ago
     #[arg(long, value_name = "SPAN", value_parser = span::seconds, help_heading = "Many keys")]
     pub(crate) older_than: Option<u64>,
+    /// All keys that were made under this master key, an id from `till master-key list`
+    #[arg(long, value_name = "ID", help_heading = "Many keys")]
+    pub(crate) master_key: Option<String>,
     /// Only show which keys these are
     #[arg(long, help_heading = "Many keys")]
     pub(crate) dry_run: bool,

@@ -182,6 +182,9 @@ fn filter(wanted: &KeysRevoke) -> anyhow::Result<Value> {
     if let Some(provider) = &wanted.provider {
         filter["provider"] = json!(provider);
     }
+    if let Some(master_key) = &wanted.master_key {
+        filter["master_key"] = json!(master_key);
+    }
     if let Some(status) = wanted.status {
         filter["status"] = json!(status.word());
     }

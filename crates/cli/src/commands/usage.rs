@@ -39,7 +39,7 @@ fn filter(wanted: &UsageWanted) -> anyhow::Result<String> {
 }
 
 /// A time as the server takes it: a date is its first moment, `7d` is so long ago.
-fn time(name: &str, text: &str) -> anyhow::Result<String> {
+pub(super) fn time(name: &str, text: &str) -> anyhow::Result<String> {
     if text.contains('T') {
         return Ok(text.to_owned());
     }

@@ -82,6 +82,7 @@ stops the key.
 | --- | --- |
 | `TILL_ADMIN_KEY` | The admin key that the commands use. Set for `till start`, it presets the owner's key: `till_admin_` and at least 32 letters, digits, `_` or `-`. |
 | `TILL_MASTER_KEY` | The master key, as till wrote it or as 64 hexadecimal digits. Neither `master.key` is read then, nor one written. |
+| `TILL_MASTER_KEY_OLD` | Older master keys, with commas in between. Scoped keys that were made under them go on working. |
 | `TILL_URL` | Where the commands find the server, instead of the file `address` in the data directory. |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY` | Proxies towards upstreams, also in lower case, which wins. The commands use none. |
 "#;

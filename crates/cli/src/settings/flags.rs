@@ -1,5 +1,7 @@
 //! The table as flags of a command.
 
+use std::path::Path;
+
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::written::{Entries, Entry, Source};
@@ -14,6 +16,19 @@ impl SettingFlags {
     pub(super) fn entries(&self) -> Entries {
         let entry = |text: &String| Entry { text: text.clone(), source: Source::Flag };
         self.0.iter().map(|(name, texts)| (*name, texts.iter().map(entry).collect())).collect()
+    }
+
+    /// Those of these settings.
+    fn only(mut self, settings: &[&str]) -> Self {
+        self.0.retain(|(name, _)| settings.contains(name));
+        self
+    }
+
+    /// With this data directory, if there is one.
+    fn at(&self, data: Option<&Path>) -> Self {
+        let mut flags = self.clone();
+        flags.0.extend(data.map(|data| ("data", vec![data.to_string_lossy().into_owned()])));
+        flags
     }
 
     /// For tests: exactly these flags.
@@ -64,11 +79,53 @@ impl FromArgMatches for SettingFlags {
     }
 }
 
-/// Only the settings that say where the instance lives on this machine.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct DirectoryFlags(SettingFlags);
+/// Flags of some settings only.
+macro_rules! some_flags {
+    ($(#[$meta:meta])* $name:ident, $settings:expr) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct $name(SettingFlags);
 
-const DIRECTORIES: [&str; 3] = ["config", "data", "key-dir"];
+        impl Args for $name {
+            fn augment_args(command: Command) -> Command {
+                command.args(TABLE.iter().filter(|setting| $settings.contains(&setting.name)).map(arg))
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                Self::augment_args(command)
+            }
+        }
+
+        impl FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                SettingFlags::from_arg_matches(matches).map(|flags| Self(flags.only(&$settings)))
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+some_flags!(
+    /// The settings that say where the instance lives on this machine.
+    DirectoryFlags,
+    ["config", "data", "key-dir"]
+);
+
+some_flags!(
+    /// The same for commands that have a flag `--data` of their own.
+    PlaceFlags,
+    ["config", "key-dir"]
+);
+
+some_flags!(
+    /// … and that need the master keys.
+    KeyFlags,
+    ["config", "key-dir", "master-key-file", "master-key-command"]
+);
 
 impl DirectoryFlags {
     /// As flags of every setting.
@@ -77,22 +134,16 @@ impl DirectoryFlags {
     }
 }
 
-impl Args for DirectoryFlags {
-    fn augment_args(command: Command) -> Command {
-        command.args(TABLE.iter().filter(|setting| DIRECTORIES.contains(&setting.name)).map(arg))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
+impl PlaceFlags {
+    /// As flags of every setting, with this data directory.
+    pub(crate) fn at(&self, data: Option<&Path>) -> SettingFlags {
+        self.0.at(data)
     }
 }
 
-impl FromArgMatches for DirectoryFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        SettingFlags::from_arg_matches(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0.update_from_arg_matches(matches)
+impl KeyFlags {
+    /// As flags of every setting, with this data directory.
+    pub(crate) fn at(&self, data: Option<&Path>) -> SettingFlags {
+        self.0.at(data)
     }
 }

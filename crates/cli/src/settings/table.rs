@@ -69,6 +69,7 @@ const FILES: &str = "Files";
 const NETWORK: &str = "Network";
 const LIMITS: &str = "Limits";
 const LOG: &str = "Log";
+const TRACES: &str = "Traces";
 
 /// All settings, in the order in which help and documentation show them.
 pub(crate) const TABLE: &[Setting] = &[
@@ -282,6 +283,17 @@ pub(crate) const TABLE: &[Setting] = &[
         },
     },
     Setting {
+        name: "audit-retention-days",
+        env: env::AUDIT_RETENTION_DAYS,
+        kind: Kind::Count { min: 0, max: 36_500 },
+        default: Fallback::Value("0"),
+        section: LIMITS,
+        help: "How many days entries of the audit log are kept; 0 keeps them for ever. What is older goes up to a signed checkpoint, so that the rest can still be verified.",
+        apply: |settings, text| {
+            value::count(text, 0, 36_500).map(|days| settings.audit_retention_days = days)
+        },
+    },
+    Setting {
         name: "shutdown-grace",
         env: env::SHUTDOWN_GRACE,
         kind: Kind::Duration,
@@ -341,7 +353,7 @@ pub(crate) const TABLE: &[Setting] = &[
             },
         },
         section: LOG,
-        help: "Form of the log on stderr.",
+        help: "Form of the log on stderr: lines for people, or a JSON object per line. `text` is another word for human.",
         apply: |settings, text| value::log_format(text).map(|format| settings.log_format = format),
     },
     Setting {
@@ -361,5 +373,32 @@ pub(crate) const TABLE: &[Setting] = &[
         section: LOG,
         help: "Whether every request is logged, in one line.",
         apply: |settings, text| value::switch(text).map(|on| settings.log_requests = on),
+    },
+    Setting {
+        name: "otlp-endpoint",
+        env: env::OTLP_ENDPOINT,
+        kind: Kind::Url,
+        default: Fallback::Unset("no traces"),
+        section: TRACES,
+        help: "Where a collector takes traces by OTLP over HTTP, in JSON; `/v1/traces` is added to it. With `https` the certificates of upstream-ca count too.",
+        apply: |settings, text| value::url(text).map(|url| settings.otlp_endpoint = Some(url)),
+    },
+    Setting {
+        name: "otlp-sample-ratio",
+        env: env::OTLP_SAMPLE_RATIO,
+        kind: Kind::Ratio,
+        default: Fallback::Value("1"),
+        section: TRACES,
+        help: "Which part of the requests is traced. A client that sends a `traceparent` decides for its own.",
+        apply: |settings, text| value::ratio(text).map(|ratio| settings.otlp_sample_ratio = ratio),
+    },
+    Setting {
+        name: "otlp-propagate",
+        env: env::OTLP_PROPAGATE,
+        kind: Kind::Switch,
+        default: Fallback::Value("off"),
+        section: TRACES,
+        help: "Whether a provider gets the span of till as the parent in `traceparent` when a request is traced. Off, it gets what the client sent, unchanged.",
+        apply: |settings, text| value::switch(text).map(|on| settings.otlp_propagate = on),
     },
 ];

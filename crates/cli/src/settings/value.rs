@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueHint;
 use till_core::scope::Network;
 use till_providers::BaseUrl;
-use till_proxy::AddressHeader;
+use till_proxy::{AddressHeader, SampleRatio};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::span;
@@ -44,6 +44,10 @@ pub(crate) enum Kind {
     },
     /// `on` or `off`.
     Switch,
+    /// A URL.
+    Url,
+    /// A part of everything.
+    Ratio,
     /// One of these words.
     Choice(&'static str),
 }
@@ -62,6 +66,8 @@ impl Kind {
             Self::Span => "SPAN",
             Self::Count { .. } => "N",
             Self::Switch => "on|off",
+            Self::Url => "URL",
+            Self::Ratio => "RATIO",
             Self::Choice(_) => "WORD",
         }
     }
@@ -85,6 +91,8 @@ impl Kind {
             Self::Span => span::RULE.to_owned(),
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
             Self::Switch => "`on` or `off`".to_owned(),
+            Self::Url => "a URL, such as `http://127.0.0.1:4318`".to_owned(),
+            Self::Ratio => "a number from 0 to 1 with at most nine decimals, such as `0.1`".to_owned(),
             Self::Choice(words) => words.to_owned(),
         }
     }
@@ -105,7 +113,7 @@ impl Kind {
             Self::ConfigFile | Self::File | Self::Files => ValueHint::FilePath,
             Self::Directory => ValueHint::DirPath,
             Self::Command => ValueHint::CommandString,
-            Self::ProviderUrls => ValueHint::Url,
+            Self::ProviderUrls | Self::Url => ValueHint::Url,
             _ => ValueHint::Other,
         }
     }
@@ -210,7 +218,7 @@ pub(super) fn address_header(text: &str) -> Result<AddressHeader, String> {
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
-        "human" => Ok(LogFormat::Human),
+        "human" | "text" => Ok(LogFormat::Human),
         "json" => Ok(LogFormat::Json),
         _ => Err(expected(text, "human or json")),
     }
@@ -242,6 +250,15 @@ pub(super) fn provider_url(text: &str) -> Result<ProviderUrl, String> {
     let parsed =
         url.parse::<BaseUrl>().map_err(|error| format!("the URL of `{provider}` is refused: {error}"))?;
     Ok(ProviderUrl { provider: provider.to_owned(), url: parsed, accept_sealed, bills_alike })
+}
+
+pub(super) fn url(text: &str) -> Result<BaseUrl, String> {
+    // The text is not repeated: it could have a password.
+    text.parse().map_err(|error| format!("is refused: {error}; expected {}", Kind::Url.rule()))
+}
+
+pub(super) fn ratio(text: &str) -> Result<SampleRatio, String> {
+    SampleRatio::parse(text).ok_or_else(|| expected(text, &Kind::Ratio.rule()))
 }
 
 fn expected(text: &str, rule: &str) -> String {

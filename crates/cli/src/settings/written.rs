@@ -86,6 +86,25 @@ impl Written {
         places.into_iter().filter_map(|place| place.get(setting.name)).map(Vec::as_slice).collect()
     }
 
+    /// The tables of the configuration file that are no settings: a name for each, and a text that differs when the table
+    /// means something else.
+    pub(crate) fn tables(&self) -> Vec<(String, String)> {
+        let mut tables: Vec<(String, String)> = self
+            .custom_providers
+            .iter()
+            .map(|written| (format!("providers.{}", written.provider.id), format!("{:?}", written.provider)))
+            .collect();
+        let prices = format!("{:?}", self.prices);
+        if prices != format!("{:?}", PriceFile::default()) {
+            tables.push(("prices".to_owned(), prices));
+        }
+        if !self.neutral.is_empty() {
+            let rows: Vec<_> = self.neutral.iter().map(|written| &written.row).collect();
+            tables.push(("neutral".to_owned(), format!("{rows:?}")));
+        }
+        tables
+    }
+
     /// Where the value of a setting stands that holds, if anybody wrote one.
     pub(crate) fn source_of(&self, name: &str) -> Option<&Source> {
         let places = [&self.flags, &self.environment, &self.file];

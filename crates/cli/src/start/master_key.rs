@@ -53,6 +53,14 @@ impl Keys {
     }
 }
 
+/// The master keys in a key directory, as far as they can be read.
+pub(crate) fn kept(key_dir: &Path) -> Vec<MasterKeyId> {
+    let current =
+        read(&key_dir.join(FILE)).into_iter().flat_map(|keys| [vec![keys.current], keys.old].concat());
+    let older = kept_beside(key_dir).into_iter().flatten();
+    current.chain(older).map(|master| master.id()).collect()
+}
+
 /// What mints and opens scoped keys, with the keys that this data directory was made with, or with new ones
 /// if it is new.
 pub(crate) async fn open(settings: &Settings, given: Given, store: &Store) -> anyhow::Result<Keys> {

@@ -111,6 +111,7 @@ mod tests {
             witness: dir.path().join("witness"),
             version: "0".to_owned(),
             usage_retention: None,
+            audit_retention: None,
         };
         Store::open(&options).expect("a new directory")
     }

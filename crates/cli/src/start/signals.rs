@@ -4,6 +4,8 @@ use std::process;
 use std::sync::Arc;
 
 use anyhow::Context;
+use serde_json::json;
+use till_core::audit::Actor;
 use till_proxy::ServerTls;
 use till_store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,8 +30,14 @@ impl Signals {
         })
     }
 
-    /// From now on SIGHUP replaces the certificate. One that can't be used leaves the old one in place.
-    pub(super) fn reload_tls_on_hangup(&mut self, settings: &Settings, listener_tls: Option<Arc<ServerTls>>) {
+    /// From now on SIGHUP replaces the certificate. One that can't be used leaves the old one in place, and so does an audit
+    /// log that can't be written.
+    pub(super) fn reload_tls_on_hangup(
+        &mut self,
+        settings: &Settings,
+        listener_tls: Option<Arc<ServerTls>>,
+        store: Store,
+    ) {
         let Some(mut hangup) = self.hangup.take() else { return };
         let files = settings.tls_files().map(|(certificate, key)| (certificate.to_owned(), key.to_owned()));
         tokio::spawn(async move {
@@ -39,6 +47,11 @@ impl Signals {
                 };
                 match tls::towards_clients(certificate, key) {
                     Ok(config) => {
+                        let noted = store.audit_append("tls.reload", "", json!({}), &Actor::system()).await;
+                        if let Err(error) = noted {
+                            tracing::error!(%error, "the audit log can't be written; the old certificate stays");
+                            continue;
+                        }
                         listener_tls.replace(config);
                         tracing::info!("read the certificate again");
                     }

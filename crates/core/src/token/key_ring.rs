@@ -15,8 +15,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::credential::{self, CredentialError, CredentialLabel};
 use super::payload::{self, Fingerprint, Header, Payload, TokenKeys};
 use super::{
-    IndexKey, MasterKey, MasterKeyId, MintError, Minted, Opened, SCOPED_KEY_LEN_MAX, SCOPED_KEY_PREFIX,
-    TokenError, checked_text, contents, hmac, wrap_index_key,
+    AuditKeys, IndexKey, MasterKey, MasterKeyId, MintError, Minted, Opened, SCOPED_KEY_LEN_MAX,
+    SCOPED_KEY_PREFIX, TokenError, checked_text, contents, hmac, wrap_index_key,
 };
 use crate::key::KeyId;
 use crate::secret::Secret;
@@ -89,6 +89,11 @@ impl KeyRing {
     /// The master key that new scoped keys are made under.
     pub fn master_key_id(&self) -> MasterKeyId {
         self.masters().current.id()
+    }
+
+    /// The keys of the audit log.
+    pub fn audit_keys(&self) -> AuditKeys {
+        AuditKeys::derive(&self.index_key)
     }
 
     /// The master keys whose scoped keys open, the current one last.

@@ -66,6 +66,7 @@ fn new_key(n: u64, project: &str, credential: &str) -> NewKey {
         request: None,
         id: key_id(n),
         master_key: None,
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(5),

@@ -60,6 +60,7 @@ fn busy_key(n: u64) -> NewKey {
         request: None,
         id: key_id(n),
         master_key: None,
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(1_000_000),

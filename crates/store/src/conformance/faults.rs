@@ -136,7 +136,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
     let mut backend = SqliteBackend::open(dir.path()).unwrap();
     backend.forbid_growth();
     let witness = dir.path().join("witness");
-    let bounds = Bounds { loaded_max: 8, usage_retention: None };
+    let bounds = Bounds { loaded_max: 8, usage_retention: None, audit_retention: None };
     let store =
         Store::start(Box::new(backend), &witness, "test", bounds, crate::clock::Clock::system(), ()).unwrap();
     let mut made = 0;
@@ -144,6 +144,7 @@ async fn a_full_disk_names_the_file_and_goes_away() {
         let key = crate::NewKey {
             place: Default::default(),
             request: None,
+            fingerprint: None,
             id: super::key_id(made),
             master_key: None,
             provider: "openai".into(),

@@ -25,12 +25,15 @@ pub(super) trait Place {
 
     /// Starts with a clock that the test sets.
     fn start_at(&self, time: &FakeTime) -> Store {
-        self.start_under(Bounds { loaded_max: LOADED_MAX, usage_retention: None }, time.clock())
+        self.start_under(
+            Bounds { loaded_max: LOADED_MAX, usage_retention: None, audit_retention: None },
+            time.clock(),
+        )
     }
 
     /// Starts with at most about so many accounts in memory; usage records stay for ever.
     fn start_with(&self, loaded_max: usize) -> Store {
-        self.start_within(Bounds { loaded_max, usage_retention: None })
+        self.start_within(Bounds { loaded_max, usage_retention: None, audit_retention: None })
     }
 
     fn start(&self) -> Store {

@@ -28,6 +28,7 @@ async fn create_rated(store: &Store, n: u64, rates: Rates) -> KeyId {
     let key = NewKey {
         place: Default::default(),
         request: None,
+        fingerprint: None,
         id: key_id(n),
         master_key: None,
         provider: "openai".into(),
@@ -142,7 +143,8 @@ async fn a_cap_that_no_minute_has_room_for_is_lowered(place: &impl Place) {
 
 async fn a_rate_is_not_refilled_by_being_forgotten(place: &impl Place) {
     let time = FakeTime::at(BEGIN);
-    let store = place.start_under(Bounds { loaded_max: 4, usage_retention: None }, time.clock());
+    let store = place
+        .start_under(Bounds { loaded_max: 4, usage_retention: None, audit_retention: None }, time.clock());
     let key = create_rated(&store, 1, Rates { requests_per_minute: Some(1), ..Rates::default() }).await;
     use_once(&store, key, 0).await;
     for n in 2..40 {

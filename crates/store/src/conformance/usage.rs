@@ -527,7 +527,7 @@ async fn old_records_go_and_their_sums_stay(place: &impl Place) {
     call_at(&store, key, Timestamp(now.0 - 3_600_000), "young").await;
     store.close().await.unwrap();
 
-    let bounds = Bounds { loaded_max: LOADED_MAX, usage_retention: Some(DAY) };
+    let bounds = Bounds { loaded_max: LOADED_MAX, usage_retention: Some(DAY), audit_retention: None };
     let store = place.start_within(bounds);
     let mut more = 0;
     let old_ones_go = async {

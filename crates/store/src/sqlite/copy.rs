@@ -149,7 +149,7 @@ fn contents(connection: &Connection) -> std::result::Result<Contents, Unsound> {
     Ok(Contents {
         schema,
         instance,
-        audit: read::audit_head(connection)?,
+        audit: super::audit::head(connection)?,
         keys: read::key_count(connection)?,
         master_key: index_key.as_deref().and_then(index_key_wrapped_by),
     })

@@ -105,6 +105,18 @@ pub(super) fn used(connection: &Connection, kind: EntityKind, id: &str, at: Time
     Ok(())
 }
 
+pub(super) fn sessions_delete(connection: &Connection, now: Timestamp, limit: u32) -> Result<u64> {
+    let sql = "DELETE FROM entities WHERE kind = 'session' AND row IN (SELECT row FROM entities WHERE kind = 'session' \
+               AND (ended_at IS NOT NULL OR json_extract(body, '$.expiresAt') <= ?1) LIMIT ?2)";
+    let deleted = connection.prepare_cached(sql)?.execute(params![Time(now), limit])?;
+    if deleted > 0 {
+        let sql = "DELETE FROM entity_lookups WHERE kind = 'session' \
+                   AND id NOT IN (SELECT id FROM entities WHERE kind = 'session')";
+        connection.prepare_cached(sql)?.execute([])?;
+    }
+    Ok(deleted as u64)
+}
+
 /// The column of `keys` that names an owner.
 fn owner_column(owner: PolicyOwner) -> &'static str {
     match owner {

@@ -3,7 +3,6 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
 use serde_json::Value;
-use till_core::audit::{Actor, ActorKind, AuditEntry, ChainHead};
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
 use till_core::lifetime::Lifetime;
@@ -108,12 +107,6 @@ pub(super) fn open_holds(connection: &Connection) -> Result<Vec<(HoldId, OpenHol
     let sql = "SELECT incarnation, number, at, activations, tokens, spend, accounts, kind, settled FROM holds \
                WHERE state = 'open' ORDER BY incarnation, number";
     connection.prepare_cached(sql)?.query_map([], hold_from)?.collect()
-}
-
-pub(super) fn audit_head(connection: &Connection) -> Result<ChainHead> {
-    let sql = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
-    let read = |row: &Row<'_>| Ok(ChainHead { seq: row.get(0)?, hash: row.get(1)? });
-    Ok(connection.prepare_cached(sql)?.query_row([], read).optional()?.unwrap_or(ChainHead::EMPTY))
 }
 
 pub(super) fn month_total(connection: &Connection, month: Month) -> Result<u128> {
@@ -310,24 +303,4 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
 
 pub(super) fn key_count(connection: &Connection) -> Result<u64> {
     connection.prepare_cached("SELECT count(*) FROM keys")?.query_row([], |row| row.get(0))
-}
-
-pub(super) fn audit_list(connection: &Connection, after_seq: u64, limit: u32) -> Result<Vec<AuditEntry>> {
-    let sql = "SELECT seq, at, actor_kind, actor_id, actor_address, actor_request_id, action, target, detail, \
-                 prev_hash, hash FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-    let read = |row: &Row<'_>| {
-        let kind =
-            ActorKind::parse(row.get_ref(2)?.as_str()?).ok_or_else(|| damaged(2, "unknown kind of actor"))?;
-        Ok(AuditEntry {
-            seq: row.get(0)?,
-            at: row.get::<_, Time>(1)?.0,
-            actor: Actor { kind, id: row.get(3)?, address: row.get(4)?, request_id: row.get(5)? },
-            action: row.get(6)?,
-            target: row.get(7)?,
-            detail: row.get(8)?,
-            prev_hash: row.get(9)?,
-            hash: row.get(10)?,
-        })
-    };
-    connection.prepare_cached(sql)?.query_map(params![Amount::from(after_seq), limit], read)?.collect()
 }

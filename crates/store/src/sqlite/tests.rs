@@ -39,6 +39,7 @@ fn new_key(n: u64) -> NewKey {
         request: None,
         id: key_id(n),
         master_key: None,
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: Limits::default(),
@@ -368,6 +369,14 @@ fn a_journal_of_version_4_is_folded() {
     let dir = tempfile::tempdir().unwrap();
     let records = left_behind(dir.path());
     let dir = as_version_4(dir.path());
+    let sql = "DROP TRIGGER audit_is_not_deleted; DROP TRIGGER audit_has_no_gaps; DROP TABLE audit_checkpoints; \
+               DROP TABLE audit_keys; DROP TABLE audit_marks; DROP INDEX audit_by_target; DROP INDEX audit_by_action; \
+               DROP INDEX audit_by_actor; CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN SELECT 1; END; \
+               ALTER TABLE keys DROP COLUMN version; \
+               DROP TABLE journal_mark; ALTER TABLE usage_numbers DROP COLUMN listed; \
+               ALTER TABLE usage_numbers DROP COLUMN summing; ALTER TABLE usage_numbers DROP COLUMN summing_key; \
+               PRAGMA user_version = 4";
+    connection(dir.path()).execute_batch(sql).unwrap();
     let backend = SqliteBackend::open(dir.path()).unwrap();
     assert_eq!(list(&backend, None).len(), records);
     assert_eq!(journal_rows(dir.path()), 0);
@@ -589,7 +598,7 @@ fn a_damaged_block_is_named_by_every_list() {
 async fn an_idle_store_has_an_empty_journal_and_whoever_reads_sees_everything() {
     let dir = tempfile::tempdir().unwrap();
     let backend = SqliteBackend::open(dir.path()).unwrap();
-    let bounds = Bounds { loaded_max: 99, usage_retention: None };
+    let bounds = Bounds { loaded_max: 99, usage_retention: None, audit_retention: None };
     let witness = dir.path().join("witness");
     let store = Store::start(Box::new(backend), &witness, "test", bounds, Clock::system(), ()).unwrap();
     let key = NewKey { limits: Limits { activations: Some(9), ..Limits::default() }, ..new_key(1) };

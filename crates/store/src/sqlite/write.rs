@@ -8,7 +8,7 @@ use till_core::ledger::{Account, AccountId, BalanceParts, HoldId, HoldKind, Ledg
 use super::column::{Amount, Time, account_parts, chain_bytes};
 use super::fold::Fold;
 use super::journal::AccountImage;
-use super::{claims, entities, master_keys, usage};
+use super::{audit, claims, entities, master_keys, usage};
 use crate::backend::{Batch, DenialCount, Instance, KeyRow};
 use crate::key::KeyDetails;
 
@@ -50,6 +50,7 @@ pub(super) fn batch(connection: &Connection, fold: &mut Fold, batch: &Batch, led
     for entry in &batch.audit {
         audit_insert(connection, entry)?;
     }
+    audit::change(connection, &batch.log)?;
     if batch.probe {
         // Touches a page, so that the commit really writes.
         connection.prepare_cached("UPDATE instance SET version = version")?.execute([])?;

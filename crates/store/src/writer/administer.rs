@@ -39,6 +39,14 @@ impl Writer {
             Action::FenceAccept => self.fence_accept(&actor),
             Action::KillSwitch { on, reason } => Ok(self.kill_switch(on, reason, &actor)),
             Action::HoldForgive(id) => self.hold_forgive(id, &actor),
+            Action::AuditSignWith(keys) => {
+                self.log.sign_with(*keys);
+                Ok(true)
+            }
+            Action::AuditSeal => {
+                self.log.want_seal();
+                Ok(true)
+            }
             Action::Audit { action, target, detail } => {
                 self.audit(&actor, &action, &target, detail);
                 Ok(true)
@@ -81,6 +89,9 @@ impl Writer {
         detail["project"] = json!(key.place.project);
         if let Some(credential) = &key.place.credential {
             detail["upstream"] = json!(credential);
+        }
+        if let Some(hash) = self.log.token_hash(key.fingerprint) {
+            detail["tokenHash"] = json!(hash);
         }
         if !key.scope.is_empty() {
             detail["scope"] = json!(key.scope);
@@ -139,7 +150,8 @@ impl Writer {
         let id = AccountId::Key(key);
         if self.ledger.revoke(id, self.now) == Some(true) {
             self.dirty.insert(id);
-            self.audit(actor, "key.revoke", &key.to_string(), "{}".into());
+            let project = self.live.get(&key).map(|live| live.place.project.clone());
+            self.audit(actor, "key.revoke", &key.to_string(), json!({"project": project}).to_string());
         }
         self.changed.insert(key);
         // Told again if it was revoked before: whoever asks must find every listener told.

@@ -86,7 +86,9 @@ impl Writer {
         self.batch.lifetimes.push(id);
         self.changed.insert(key);
         self.tell(key, ledger::expired_denial(key));
-        self.audit(&Actor::system(), "key.expire", &key.to_string(), json!({}).to_string());
+        let project = self.live.get(&key).map(|live| live.place.project.clone());
+        let detail = json!({"project": project}).to_string();
+        self.audit(&Actor::system(), "key.expire", &key.to_string(), detail);
     }
 
     /// Tells the holders of a key why it ended, once that is durable.

@@ -1,5 +1,6 @@
 //! What administrators keep besides keys: written in one step with its audit entry.
 
+use serde_json::{Value, json};
 use till_core::audit::Actor;
 use till_core::key::KeyId;
 use till_core::policy::PolicyOwner;
@@ -58,6 +59,7 @@ impl Writer {
         for lookup in lookups.iter().flatten() {
             self.check_lookup(kind, &id, lookup)?;
         }
+        let detail = self.with_token_hash(kind, lookups.as_deref(), detail);
         let policy_before = before.map_or_else(|| Ok(Default::default()), |row| row.policy())?;
         // What has ended is found by nothing any more.
         let lookups = if ends { Some(Vec::new()) } else { lookups };
@@ -78,6 +80,20 @@ impl Writer {
         }
         self.audit(actor, &action, &id, detail);
         Ok(true)
+    }
+
+    /// The detail of an audit entry with the hash by which a token that was found somewhere can be looked for.
+    fn with_token_hash(&self, kind: EntityKind, lookups: Option<&[Lookup]>, detail: String) -> String {
+        let newest = lookups.and_then(|all| all.iter().find(|lookup| lookup.until.is_none()));
+        let hash =
+            newest.filter(|_| kind == EntityKind::Token).and_then(|one| self.log.token_hash(Some(one.hash)));
+        match (hash, serde_json::from_str::<Value>(&detail)) {
+            (Some(hash), Ok(mut detail)) => {
+                detail["tokenHash"] = json!(hash);
+                detail.to_string()
+            }
+            _ => detail,
+        }
     }
 
     /// Whether something may be made in a project.

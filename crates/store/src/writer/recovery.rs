@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::{Answer, RETRY_WAIT, Writer};
 use crate::answer::Others;
+use crate::audit_log::LogState;
 use crate::command::Command;
 use crate::error::StoreError;
 use crate::hold::HoldRefusal;
@@ -87,6 +88,8 @@ impl Writer {
         self.backend.reopen()?;
         let instance = self.backend.instance()?.ok_or_else(contradiction)?;
         self.head = self.backend.audit_head()?;
+        let log = LogState::read(self.backend.as_mut())?;
+        self.log.reload(log);
         for (id, hold) in self.backend.open_holds()? {
             for account in hold.accounts.iter() {
                 if self.ledger.account(account).is_none() {

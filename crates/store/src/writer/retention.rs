@@ -1,4 +1,5 @@
-//! Deletes usage records that are older than they have to be kept, and claims whose time is over, in small pieces.
+//! Deletes usage records that are older than they have to be kept, and claims and sessions whose time is over, in small
+//! pieces.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,11 @@ impl Writer {
         if self.retention.next > Instant::now() {
             return;
         }
-        let deleted = self.delete_old_records().max(self.delete_old_claims());
+        let deleted = self
+            .delete_old_records()
+            .max(self.delete_old_claims())
+            .max(self.delete_old_sessions())
+            .max(self.delete_what_is_logged(PIECE));
         // A full piece means that there may be more.
         let wait = if deleted < u64::from(PIECE) { EVERY } else { Duration::from_millis(50) };
         self.retention.next = Instant::now() + wait;
@@ -47,6 +52,14 @@ impl Writer {
     fn delete_old_claims(&mut self) -> u64 {
         self.backend.claims_delete(self.now, PIECE).unwrap_or_else(|error| {
             tracing::warn!(%error, "claims whose time is over could not be deleted");
+            self.stale = true;
+            0
+        })
+    }
+
+    fn delete_old_sessions(&mut self) -> u64 {
+        self.backend.sessions_delete(self.now, PIECE).unwrap_or_else(|error| {
+            tracing::warn!(%error, "sessions that are over could not be deleted");
             self.stale = true;
             0
         })

@@ -15,11 +15,13 @@ use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
 use till_store::{
-    BackupError, BackupInfo, Outcome, Restored, Step, Store, UsageFilter, UsageGroup, UsageQuery,
+    BackupError, BackupInfo, KeyQuery, Outcome, Restored, Step, Store, UsageFilter, UsageGroup, UsageQuery,
     backup_make, backup_verify, restore,
 };
 
-use crate::common::{activations, create, denied, hold, key_id, open, options, record, spawn, used};
+use crate::common::{
+    activations, copy_directory, create, denied, hold, key_id, open, options, record, spawn, used,
+};
 
 const TAKEN: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -295,7 +297,7 @@ async fn a_backup_takes_no_other_place() {
             "{name}"
         );
     }
-    let taken = OpenOptions::new().create(true).write(true).open(root.path().join("backup.partial")).unwrap();
+    let taken = fs::File::create(root.path().join("backup.partial")).unwrap();
     taken.lock().unwrap();
     assert!(matches!(replacing(&file, Ok(())), Err(BackupError::Busy { .. })));
     drop(taken);
@@ -386,4 +388,30 @@ async fn a_killed_backup_is_none() {
         }
     }
     panic!("it never came to its end");
+}
+
+/// With a newer till, before it was ever started on that database.
+#[tokio::test]
+async fn databases_of_older_versions_are_copied_as_they_are_and_restored() {
+    for schema in 1..=5 {
+        let root = tempfile::tempdir().unwrap();
+        let (old, file) = (root.path().join("old"), root.path().join("backup"));
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/schema-{schema}"));
+        copy_directory(&fixture, &old);
+        assert_eq!(make(&old, &file).unwrap().schema, schema);
+        let version = |database: &Path| -> u32 {
+            let connection = Connection::open(database).unwrap();
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(version(&old.join("till.db")), schema, "a backup changes nothing");
+        let elsewhere = root.path().join("new");
+        put_back(&file, &elsewhere, false).unwrap();
+        let store = open(&elsewhere);
+        assert!(store.fenced().is_some());
+        assert!(!store.key_list(KeyQuery::default()).await.unwrap().is_empty());
+        let log = store.audit_list(0, 1000).await.unwrap();
+        verify_chain(&log).unwrap();
+        assert!(log.iter().any(|entry| entry.action == "backup.restore"));
+        store.close().await.unwrap();
+    }
 }

@@ -34,6 +34,7 @@ pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         request: None,
         id: key_id(n),
         master_key: None,
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.openai.com".into(),
         limits,

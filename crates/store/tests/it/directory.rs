@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::common::{activations, create, hold, open, options, used};
 use rusqlite::Connection;
+use till_core::token::{AuditKeys, IndexKey};
 use till_store::{OpenError, Store};
 
 #[track_caller]
@@ -111,10 +112,41 @@ async fn a_damaged_account_stops_that_key_only() {
 async fn the_audit_log_can_not_be_rewritten_by_accident() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
+    // Entries 1 to 3, a checkpoint, and one more with another checkpoint at the stop.
+    let keys = AuditKeys::derive(&IndexKey::from_bytes([1; 32]));
+    store.audit_sign_with(keys).await.unwrap();
     create(&store, 1, activations(5)).await;
+    create(&store, 2, activations(5)).await;
+    store.audit_seal().await.unwrap();
+    create(&store, 3, activations(5)).await;
     store.close().await.unwrap();
     let connection = Connection::open(dir.path().join("till.db")).unwrap();
-    for sql in ["UPDATE audit SET detail = '{}'", "DELETE FROM audit", "DELETE FROM keys"] {
+    for sql in [
+        "UPDATE audit SET detail = '{}'",
+        "DELETE FROM audit",
+        "DELETE FROM keys",
+        "REPLACE INTO audit SELECT seq, at, 'system', actor_id, NULL, NULL, action, target, detail, prev_hash, hash \
+           FROM audit WHERE seq = 1",
+        "INSERT INTO audit SELECT seq + 9, at, actor_kind, actor_id, NULL, NULL, action, target, detail, prev_hash, \
+           hash FROM audit WHERE seq = 1",
+        "UPDATE audit_marks SET anchor = 1",
+        "UPDATE audit_marks SET anchor = 2",
+        "UPDATE audit_marks SET anchor = 9",
+        "DELETE FROM audit_marks",
+        "REPLACE INTO audit_marks VALUES (1, 3, 0)",
+        "UPDATE audit_checkpoints SET at = 0",
+        "DELETE FROM audit_checkpoints",
+        "REPLACE INTO audit_checkpoints SELECT seq, hash, 0, key_id, signature FROM audit_checkpoints",
+        "UPDATE audit_keys SET public_key = zeroblob(32)",
+        "DELETE FROM audit_keys",
+        "REPLACE INTO audit_keys SELECT id, zeroblob(32) FROM audit_keys",
+    ] {
         assert!(connection.execute(sql, []).is_err(), "{sql}");
     }
+    // Deletion by age: behind a checkpoint, and no further.
+    connection.execute("UPDATE audit_marks SET anchor = 3", []).unwrap();
+    for sql in ["UPDATE audit_marks SET anchor = 0", "DELETE FROM audit", "DELETE FROM audit_checkpoints"] {
+        assert!(connection.execute(sql, []).is_err(), "{sql}");
+    }
+    assert_eq!(connection.execute("DELETE FROM audit WHERE seq <= 3", []), Ok(3));
 }

@@ -135,7 +135,9 @@ async fn opens_with_everything_in_it(name: &str, alarms: &[&str]) {
     verify_chain(&log).unwrap();
     let old: Vec<&str> = log.iter().map(|entry| entry.action.as_str()).collect();
     let actions = ["admin_token.put", "key.create", "key.create", "key.revoke", "key.create", "key.create"];
-    assert_eq!(old, [&actions, alarms, &["fence.raise", "fence.accept"]].concat());
+    // What was denied is under the chain from now on.
+    let entered = ["key.denied", "key.denied"];
+    assert_eq!(old, [&actions, alarms, &["fence.raise"], &entered, &["fence.accept"]].concat());
 
     // It goes on from there.
     drop(hold(&store, KeyId([1; 16])).await);
@@ -176,7 +178,12 @@ fn check_rows(dir: &Path) {
     let connection = Connection::open(dir.join("till.db")).unwrap();
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM holds WHERE state = 'orphan'"), 1);
-    assert_eq!(count("SELECT sum(count) FROM denials WHERE code = 'activations_exhausted'"), 2);
-    assert_eq!(count("SELECT sum(count) FROM denials WHERE code = 'endpoint_denied'"), 1);
+    let denied = |code: &str| {
+        count(&format!(
+            "SELECT sum(detail ->> 'count') FROM audit WHERE action = 'key.denied' AND detail ->> 'code' = '{code}'"
+        ))
+    };
+    assert_eq!(denied("activations_exhausted"), 2);
+    assert_eq!(denied("endpoint_denied"), 1);
     assert_eq!(count("SELECT sum(count) FROM activations_by_month"), 13);
 }
