@@ -53,7 +53,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys list --status active\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd"
     )]
     Keys(KeysCommand),
-    /// Store real keys by name, so that scoped keys can be made from them by who must not see them
+    /// Store real keys by name, to make scoped keys from
     #[command(
         subcommand,
         arg_required_else_help = true,
