@@ -1,6 +1,7 @@
 //! The command line: what can be asked for. What is done about it is in `commands`.
 
 pub(crate) mod audit;
+pub(crate) mod credentials;
 pub(crate) mod keep;
 pub(crate) mod life;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use audit::AuditCommand;
+use credentials::{CredentialsCommand, UpstreamKeyFlags};
 use keep::{BackupWanted, MasterKeyCommand, RestoreWanted};
 use life::{KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
 
@@ -51,6 +53,13 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys list --status active\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd"
     )]
     Keys(KeysCommand),
+    /// Store real keys by name, to make scoped keys from
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till credentials create openai-prod --provider openai\n  till keys create --upstream openai-prod --max-activations 50\n  till credentials rotate openai-prod"
+    )]
+    Credentials(CredentialsCommand),
     /// Show what was used: per key, model and day, or call by call
     ///
     /// Without `--by` and `--calls` it shows a sum per key.
@@ -167,9 +176,9 @@ pub(crate) enum KeysCommand {
     ///
     /// The real key is read from a file, from an environment variable or, on a terminal, from a hidden prompt;
     /// never from the command line, which other users and the shell's history can see. It is sealed into the
-    /// scoped key and stored nowhere.
+    /// scoped key and stored nowhere. With `--upstream` it is one that was stored by name.
     #[command(
-        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  till keys create --provider openai --max-spend-usd 5 --allow-endpoint chat --allow-model 'gpt-4o-mini*' --allow-network 10.0.0.0/8\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -\n  till keys create --provider openai --max-activations 50 --claim 1h"
+        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  till keys create --provider openai --max-spend-usd 5 --allow-endpoint chat --allow-model 'gpt-4o-mini*' --allow-network 10.0.0.0/8\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -\n  till keys create --provider openai --max-activations 50 --claim 1h\n  till keys create --upstream openai-prod --max-activations 50"
     )]
     Create(Box<KeyCreate>),
     /// List scoped keys, newest first
@@ -234,8 +243,8 @@ pub(crate) enum KeysCommand {
 #[derive(Args)]
 pub(crate) struct KeyCreate {
     /// Whose API it is for: an id from `till providers list`
-    #[arg(long, value_name = "ID")]
-    pub(crate) provider: String,
+    #[arg(long, value_name = "ID", required_unless_present = "upstream")]
+    pub(crate) provider: Option<String>,
     /// How many requests it is good for, over its whole life
     #[arg(long, value_name = "N", required_unless_present_any = ["max_tokens", "max_spend_usd", "max_spend_cents"])]
     pub(crate) max_activations: Option<u64>,
@@ -262,15 +271,11 @@ pub(crate) struct KeyCreate {
     pub(crate) life: LifeFlags,
     #[command(flatten)]
     pub(crate) rate: RateFlags,
-    /// File with the real key; `-` is standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "upstream")]
-    pub(crate) upstream_key_file: Option<PathBuf>,
-    /// Environment variable with the real key
-    #[arg(long, value_name = "VARIABLE", group = "upstream")]
-    pub(crate) upstream_key_env: Option<String>,
-    /// Refused: a command line is no place for a secret. It is defined so that the refusal can say why.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", allow_hyphen_values = true)]
-    pub(crate) upstream_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) upstream_key: UpstreamKeyFlags,
+    /// Name of a stored real key, from `till credentials list`
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["upstream_key_file", "upstream_key_env"])]
+    pub(crate) upstream: Option<String>,
     /// Answer a link that shows the key once, for so long at most, such as 1h or 7d, in place of the key itself
     #[arg(long, value_name = "SPAN", value_parser = span::seconds)]
     pub(crate) claim: Option<u64>,

@@ -7,6 +7,7 @@ mod audit_verify;
 mod backup;
 mod completions;
 mod config;
+mod credentials;
 mod holds;
 mod key_create;
 mod key_explain;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
             Some(id) => keys::revoke(id, &wanted.connection, wanted.output, surroundings),
             None => key_update::revoke_many(&wanted, surroundings),
         },
+        Command::Credentials(command) => credentials::run(&command, surroundings),
         Command::Usage(wanted) => usage::run(&wanted, surroundings),
         Command::Holds(HoldsCommand::List { connection, output }) => {
             holds::list(&connection, output, surroundings)

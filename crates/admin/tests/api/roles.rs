@@ -94,6 +94,8 @@ async fn two_projects() -> (Instance, [Value; 2]) {
             json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5, "project": project});
         let key = instance.create(&body).await;
         assert_eq!(key.status, 201, "{}", key.text);
+        let stored = json!({"name": format!("cred-{project}"), "provider": "openai", "upstream_key": CANARY, "project": project});
+        assert_eq!(instance.call("POST", "/admin/credentials", stored.to_string()).await.status, 201);
         let body = json!({"login": format!("one-of-{project}"), "role": "viewer", "project": project});
         let member =
             instance.call("POST", "/admin/members", body.to_string()).await.json()["member"]["id"].clone();
@@ -119,6 +121,9 @@ async fn nothing_of_another_project_is_there() {
         ("PATCH", format!("/admin/tokens/{token}"), r#"{"name":"mine"}"#),
         ("POST", format!("/admin/tokens/{token}/rotate"), "{}"),
         ("DELETE", format!("/admin/tokens/{token}"), ""),
+        ("GET", "/admin/credentials/cred-b".to_owned(), ""),
+        ("PATCH", "/admin/credentials/cred-b".to_owned(), r#"{"upstream_key":"sk-another-one-of-mine"}"#),
+        ("DELETE", "/admin/credentials/cred-b".to_owned(), ""),
         ("GET", format!("/admin/members/{member}"), ""),
         ("PATCH", format!("/admin/members/{member}"), r#"{"name":"mine"}"#),
         ("DELETE", format!("/admin/members/{member}"), ""),
@@ -133,6 +138,7 @@ async fn nothing_of_another_project_is_there() {
             .replace(&token, "tok_none")
             .replace(&member, "mem_none")
             .replace("/b", "/none")
+            .replace("cred-b", "none")
             .replace("owner", "none");
         assert_eq!(call(&instance, admin, method, &nowhere, body).await.text, answer.text, "{method} {path}");
     }
@@ -140,6 +146,7 @@ async fn nothing_of_another_project_is_there() {
         "/admin/keys",
         "/admin/tokens",
         "/admin/projects",
+        "/admin/credentials",
         "/admin/members",
         "/admin/usage",
         "/admin/keys?project=b",
@@ -148,7 +155,8 @@ async fn nothing_of_another_project_is_there() {
         let answer = call(&instance, admin, "GET", path, "").await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
         assert!(
-            ![&key, &token, &member].into_iter().any(|id| answer.text.contains(id.as_str())),
+            ![&key, &token, &member].into_iter().any(|id| answer.text.contains(id.as_str()))
+                && !answer.text.contains("cred-b"),
             "{path}: {}",
             answer.text
         );

@@ -102,6 +102,7 @@ pub(super) fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
         ("id", text(&key["id"])),
         ("provider", text(&key["provider"])),
         ("origin", text(&key["origin"])),
+        ("upstream credential", text(&key["upstream"])),
         ("status", state(key)),
         ("activations used", used(key, "Activations")),
         ("tokens used", used(key, "Tokens")),
