@@ -6,7 +6,7 @@ use till_core::secret::Secret;
 
 use super::status::text;
 use super::{key_update, upstream_key};
-use crate::args::{Form, KeyCreate, ScopeWanted};
+use crate::args::{KeyCreate, ScopeWanted, SecretForm};
 use crate::client::Client;
 use crate::env::Surroundings;
 use crate::exit::Usage;
@@ -40,8 +40,13 @@ pub(crate) fn run(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::Re
     };
     let answer = client.post("/admin/keys", Some(&body(wanted, upstream_key.as_ref(), metadata)?))?;
     match wanted.output.form {
-        Form::Json => output::json(&answer)?,
-        Form::Table => output::line(&hand_over(&answer["key"], &providers, client.base_url()))?,
+        SecretForm::Json => output::json(&answer)?,
+        SecretForm::Raw => {
+            let key = &answer["key"];
+            let secret = if key["claimUrl"].is_null() { &key["scopedKey"] } else { &key["claimUrl"] };
+            output::line(&output::plain(&text(secret)))?
+        }
+        SecretForm::Table => output::line(&hand_over(&answer["key"], &providers, client.base_url()))?,
     }
     Ok(())
 }
@@ -66,6 +71,7 @@ fn body(
         ("max_tokens", json!(wanted.max_tokens)),
         ("max_spend_usd", json!(wanted.max_spend_usd)),
         ("max_spend_cents", json!(wanted.max_spend_cents)),
+        ("project", json!(wanted.project)),
     ];
     for (name, limit) in limits.into_iter().filter(|(_, limit)| !limit.is_null()) {
         body[name] = limit;
