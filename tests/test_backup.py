@@ -86,7 +86,7 @@ def test_backup_under_load_and_restore_on_a_new_machine(till: Till, new_till, up
         for key, units in zip(keys, used):
             # What was counted out ahead or in flight at that moment is one record for all of it.
             assert 0 <= units - calls.get(key.id, 0) <= 30 + CLIENTS
-        assert all(0 <= units <= 1500 for units in used)
+            assert units <= 1500 + 30 + CLIENTS
         elsewhere.cli("admin", "accept-rollback")
         assert elsewhere.call(keys[0]).status_code == 200
         assert upstream.count == before + 1
@@ -210,11 +210,20 @@ def test_kill_9_at_any_moment(till: Till, upstream: ScriptedUpstream, tmp_path: 
             till.cli("backup", "--verify", str(other))
     till.stop()
     states = set()
-    for _ in range(16):
+    rounds = 16
+    began = time.monotonic()
+    put_back(till, file, "--replace")
+    whole = time.monotonic() - began
+    till.start()
+    till.cli("admin", "accept-rollback")
+    till.stop()
+    for n in range(rounds):
         victim = subprocess.Popen([str(BINARY), "restore", str(file), "--replace", "--data", str(till.data)], env=till.environment,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(dice.uniform(0, 0.12))
-        victim.kill()
+        # From the first moment to the end, however slow the machine is; the last one is not killed.
+        if n < rounds - 1:
+            time.sleep(whole * n / rounds)
+            victim.kill()
         victim.wait()
         till.start()
         fenced = till.admin("GET", "/admin/instance").json()["instance"]["fence"] is not None
@@ -227,5 +236,5 @@ def test_kill_9_at_any_moment(till: Till, upstream: ScriptedUpstream, tmp_path: 
         assert till.call(key).status_code == 200
         assert till.key(key.id)["usedActivations"] == used + 1
         till.stop()
-    assert states == {False, True}, "the moments were not spread over the whole restore"
+    assert states == {False, True}
 

@@ -65,6 +65,8 @@ def test_certificates_are_read_again_on_sighup(new_till, upstream: ScriptedUpstr
     till.signal(signal.SIGHUP)
     until(lambda: "cert.pem" in till.output(), "the complaint about the broken file")
     assert _certificate(till) == second
+    entries = till.admin("GET", "/admin/audit?action=tls.reload").json()["entries"]
+    assert len(entries) == 1, "the one that was taken"
 
 
 def test_clear_text_beyond_loopback_is_warned_about(new_till, upstream: ScriptedUpstream) -> None:

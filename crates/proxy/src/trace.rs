@@ -423,12 +423,12 @@ mod tests {
 
     #[test]
     fn a_ratio_takes_its_part_of_the_ids() {
-        for (text, expected) in [("0", 0), ("0.25", 250), ("1", 1000)] {
+        for (text, expected) in [("0", 0), ("0.25", 256), ("1", 1024)] {
             let ratio = SampleRatio::parse(text).expect("a ratio");
-            let taken = (0..1000_u64).filter(|number| {
+            let taken = (0..1024_u64).filter(|number| {
                 let mut id = [0xff; 16];
                 // Spread over all that there are.
-                id[9..].copy_from_slice(&(number * ((1 << 56) / 1000)).to_be_bytes()[1..]);
+                id[9..].copy_from_slice(&(number << 46).to_be_bytes()[1..]);
                 ratio.takes(&TraceId(id))
             });
             assert_eq!(taken.count(), expected, "{text}");

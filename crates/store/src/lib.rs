@@ -66,8 +66,7 @@ pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};
 pub use restore::{Restored, restore};
 pub use sqlite::SCHEMA_VERSION;
-pub use stats::ProviderUsage;
-pub use stats::StoreStats;
+pub use stats::{ProviderUsage, StoreStats};
 pub use store::{OpenOptions, Store, database, store_is_open};
 pub use terms::KeyTerms;
 pub use usage_record::{

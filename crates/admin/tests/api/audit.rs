@@ -131,7 +131,8 @@ async fn a_token_leads_to_its_entries_and_stands_in_none() {
     // Nobody's.
     let mut altered = token.to_owned();
     altered.replace_range(30..31, if &token[30..31] == "a" { "b" } else { "a" });
-    for strange in [&altered, "till_sk_", &mint_admin_token([77; 32]).reveal_str().unwrap().to_owned()] {
+    let nobodys = mint_admin_token([77; 32]);
+    for strange in [&altered, "till_sk_", nobodys.reveal_str().unwrap()] {
         assert_eq!(find(&instance, strange).await, json!({"subject": null, "entries": [], "complete": true}));
     }
     for body in [json!({}), json!({"token": 5}), json!({"token": CANARY}), json!({"token": "x", "note": 1})] {

@@ -339,6 +339,39 @@ async fn changes_that_cross_are_noticed() {
 }
 
 #[tokio::test]
+async fn other_things_are_made_once_as_well() {
+    let instance = Instance::start().await;
+    let send = async |path: &str, repeat: &str, body: &Value| {
+        let request = Request::builder().method("POST").uri(path).header("idempotency-key", repeat);
+        let request = request
+            .header(header::AUTHORIZATION, format!("Bearer {}", instance.token))
+            .header(header::CONTENT_TYPE, "application/json");
+        instance.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    for (path, body, other) in [
+        ("/admin/projects", json!({"id": "a"}), json!({"id": "a", "name": "A"})),
+        ("/admin/tokens", json!({"name": "x", "role": "viewer"}), json!({"name": "y", "role": "viewer"})),
+        (
+            "/admin/members",
+            json!({"login": "ada", "role": "viewer", "password": "correct horse battery"}),
+            json!({"login": "eve", "role": "viewer"}),
+        ),
+    ] {
+        let first = send(path, "one", &body).await;
+        assert_eq!(first.status, 201, "{path}: {}", first.text);
+        let again = send(path, "one", &body).await;
+        assert_eq!((again.status.as_u16(), &again.text), (201, &first.text), "{path}");
+        assert_eq!(send(path, "one", &other).await.status, 409, "{path}");
+    }
+    let text = send("/admin/tokens", "one", &json!({"name": "x", "role": "viewer"})).await.json();
+    let text = text["adminToken"].as_str().unwrap();
+    assert_eq!(call(&instance, text, "GET", "/admin/self", "").await.status, 200);
+    assert_eq!(instance.get("/admin/tokens").await.json()["tokens"].as_array().unwrap().len(), 2);
+    let made = instance.audit().await.iter().filter(|entry| entry["action"] == "token.create").count();
+    assert_eq!(made, 2, "the owner's and this one");
+}
+
+#[tokio::test]
 async fn a_key_is_made_once_however_often_it_is_asked_for() {
     let instance = Instance::start().await;
     let send = async |repeat: &str, body: &Value| {

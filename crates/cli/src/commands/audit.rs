@@ -92,21 +92,35 @@ fn entries(client: &Client, filter: &str, order: Order, limit: usize) -> anyhow:
     Ok(entries)
 }
 
+/// Columns, in the order in which they are left out where there is no room: the last one first.
+const HEADING: [&str; 7] = ["SEQ", "TIME", "ACTOR", "ACTION", "TARGET", "FROM", "DETAIL"];
+
 fn row(entry: &Value) -> [String; 7] {
     [
         text(&entry["seq"]),
         second(&entry["at"]),
         text(&entry["actor"]["id"]),
-        text(&entry["actor"]["address"]),
         text(&entry["action"]),
         text(&entry["target"]),
+        text(&entry["actor"]["address"]),
         text(&entry["detail"]),
     ]
 }
 
+/// How many columns there is room for: an id and an address are of no use in part.
+fn columns(width: Option<usize>) -> usize {
+    match width {
+        Some(..85) => 5,
+        Some(..120) => 6,
+        _ => 7,
+    }
+}
+
 fn table(entries: &[Value]) -> anyhow::Result<()> {
-    let mut table = Table::new(&["SEQ", "TIME", "ACTOR", "FROM", "ACTION", "TARGET", "DETAIL"], &[2, 6]);
-    entries.iter().for_each(|entry| table.row(row(entry)));
+    let columns = columns(output::terminal_width());
+    let cuttable: &[usize] = if columns == HEADING.len() { &[2, 3, 6] } else { &[2, 3] };
+    let mut table = Table::new(&HEADING[..columns], cuttable);
+    entries.iter().for_each(|entry| table.row(row(entry).into_iter().take(columns)));
     table.print()?;
     Ok(())
 }

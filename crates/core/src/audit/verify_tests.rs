@@ -1,16 +1,19 @@
 //! Every change of a whole log, in both forms of a file.
 
-use super::{
-    ACTION_KEY, ACTION_TRIM, Actor, ActorKind, AuditEntry, AuditPublicKey, ChainHead, Checkpoint, FileError,
-    FileFormat, FileParser, Flaw, LogFault, LogRecord, Proof, Verifier, to_hex,
-};
 use std::sync::OnceLock;
+
+use super::{
+    ACTION_KEY, ACTION_TRIM, Actor, ActorKind, AuditEntry, AuditPublicKey, CSV_HEADING, ChainHead,
+    Checkpoint, FileError, FileFormat, FileParser, Flaw, LogFault, LogRecord, Proof, Verifier, to_hex,
+};
+use proptest::prelude::*;
+use proptest::{collection, option};
 
 use crate::time::Timestamp;
 use crate::token::{AuditKeys, IndexKey};
 
 const INSTANCE: [u8; 16] = [5; 16];
-const ENTRIES: u64 = 230;
+const ENTRIES: u64 = 205;
 
 /// Behind each such entry stands a checkpoint.
 const EVERY: u64 = 50;
@@ -79,6 +82,8 @@ fn trusting() -> Verifier {
 /// How far reading the sound log has come, after each record of it: the same work is done once for all changes behind it.
 struct Prefix {
     records: Vec<LogRecord>,
+    /// What each is in a file.
+    lines: Vec<String>,
     /// After so many records: parser and verifiers: with the key, without, and with the head that is to be there.
     states: Vec<(FileParser, [Verifier; 3])>,
 }
@@ -93,12 +98,13 @@ fn prefix(format: FileFormat) -> &'static Prefix {
         );
         let mut states = Vec::new();
         state.0.push(format.heading().as_bytes(), |_| panic!("a heading is no record")).expect("sound");
-        for record in &records {
+        let lines: Vec<String> = records.iter().map(|record| format.write(record)).collect();
+        for line in &lines {
             states.push(state.clone());
-            push(&mut state, &format.write(record)).expect("sound");
+            push(&mut state, line).expect("sound");
         }
         states.push(state);
-        Prefix { records, states }
+        Prefix { records, lines, states }
     })
 }
 
@@ -113,11 +119,15 @@ fn check(records: &[LogRecord], expected: Result<(), (u64, &str)>) {
         let sound = prefix(format);
         let same = records.iter().zip(&sound.records).take_while(|(one, other)| one == other).count();
         let mut state = sound.states[same].clone();
-        for record in &records[same..] {
+        for (at, record) in records.iter().enumerate().skip(same) {
             if state.1.iter().take(2).all(Verifier::is_decided) {
                 break;
             }
-            push(&mut state, &format.write(record)).expect("it can be read");
+            // Most are one place further or before.
+            let known = [at.checked_sub(1), Some(at), Some(at + 1)].into_iter().flatten();
+            let known = known.filter_map(|at| Some((sound.records.get(at)?, &sound.lines[at])));
+            let line = known.filter(|(other, _)| *other == record).map(|(_, line)| line).next();
+            push(&mut state, &line.cloned().unwrap_or_else(|| format.write(record))).expect("it can be read");
         }
         for verifier in state.1.into_iter().take(2) {
             let found = verifier.finish();
@@ -165,7 +175,11 @@ fn a_sound_log_is_sound_in_both_forms() {
         parser.finish().expect("complete");
         assert_eq!(back, records, "every byte of every field");
         let proof = verify_file(text.as_bytes(), trusting()).expect("sound");
-        assert_eq!((proof.entries, proof.head.seq, proof.checkpoints), (ENTRIES, ENTRIES, 5));
+        assert_eq!(
+            (proof.entries, proof.head.seq, proof.checkpoints),
+            (ENTRIES, ENTRIES, 5),
+            "four and the end"
+        );
         assert_eq!(
             (proof.anchor, proof.keys, proof.instance_id),
             (None, vec![keys().public_key()], INSTANCE)
@@ -247,7 +261,7 @@ fn every_swap_duplicate_and_move_is_found() {
         check(&doubled, Err((seq, "added")));
         // Far in front or far behind.
         let to = if seq.is_multiple_of(2) { place_of(&records, 1) } else { records.len() - 1 };
-        if to.abs_diff(at) > 2 {
+        if seq % 8 < 2 && to.abs_diff(at) > 2 {
             let mut doubled = records.clone();
             doubled.insert(to, records[at].clone());
             check(&doubled, Err((seq, "added")));
@@ -444,4 +458,60 @@ fn other_spellings_and_fields_are_refused() {
     }
     // A tool that writes the file again leaves out what quotes are not needed.
     assert!(verify(&csv.replace("\"log\",\"1\"", "log,1").replace("\"entry\"", "entry")).is_ok());
+}
+
+fn any_record() -> impl Strategy<Value = LogRecord> {
+    // Whatever Unicode has, and often what the forms of a file are made of.
+    let text = || prop_oneof!["[\"',\r\n\\\\ =a\u{0}]{0,12}", any::<String>()];
+    let entry = (
+        (any::<u64>(), 0..=253_402_300_799_999_u64, 0..3_usize),
+        (text(), option::of(text()), option::of(text())),
+        (text(), text(), text()),
+        (any::<[u8; 32]>(), any::<[u8; 32]>()),
+    );
+    let entry = entry.prop_map(
+        |((seq, at, kind), (id, address, request_id), (action, target, detail), (prev_hash, hash))| {
+            let actor = Actor { kind: ActorKind::ALL[kind], id, address, request_id };
+            let at = Timestamp(at);
+            LogRecord::Entry(AuditEntry { seq, at, actor, action, target, detail, prev_hash, hash })
+        },
+    );
+    let checkpoint = (any::<u64>(), any::<[u8; 32]>(), any::<[u8; 16]>(), 0..=253_402_300_799_999_u64);
+    let checkpoint = checkpoint.prop_map(|(seq, hash, instance_id, at)| {
+        LogRecord::Checkpoint(keys().checkpoint(instance_id, ChainHead { seq, hash }, Timestamp(at)))
+    });
+    let key = any::<[u8; 32]>().prop_map(|key| LogRecord::Key(AuditPublicKey(key)));
+    let log = any::<[u8; 16]>().prop_map(|instance_id| LogRecord::Log { instance_id });
+    prop_oneof![6 => entry, 1 => checkpoint, 1 => key, 1 => log]
+}
+
+proptest! {
+    #[test]
+    fn every_record_comes_back_byte_for_byte(
+        records in collection::vec(any_record(), 0..6),
+        piece in 1_usize..40,
+    ) {
+        for format in FileFormat::ALL {
+            let (mut back, mut parser) = (Vec::new(), FileParser::default());
+            let text = text(format, &records);
+            for piece in text.as_bytes().chunks(piece) {
+                parser.push(piece, |record| back.push(record)).expect("as it was written");
+            }
+            parser.finish().expect("complete");
+            prop_assert_eq!(&back, &records);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_an_error_and_no_panic(text in any::<Vec<u8>>(), csv in any::<bool>()) {
+        let heading = if csv { CSV_HEADING } else { "{" };
+        let (mut parser, mut verifier) = (FileParser::default(), Verifier::new(Vec::new()));
+        let read = parser
+            .push(&[heading.as_bytes(), &text].concat(), |record| verifier.take(&record))
+            .and_then(|()| parser.finish());
+        if let Err(error) = read {
+            verifier.unreadable(error.to_string());
+        }
+        prop_assert!(verifier.finish().is_err());
+    }
 }

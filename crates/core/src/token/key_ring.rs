@@ -16,7 +16,7 @@ use super::credential::{self, CredentialError, CredentialLabel};
 use super::payload::{self, Fingerprint, Header, Payload, TokenKeys};
 use super::{
     AuditKeys, IndexKey, MasterKey, MasterKeyId, MintError, Minted, Opened, SCOPED_KEY_LEN_MAX,
-    SCOPED_KEY_PREFIX, TokenError, checked_text, contents, hmac, wrap_index_key,
+    SCOPED_KEY_PREFIX, TokenError, checked_text, contents, hmac, mint_admin_token, wrap_index_key,
 };
 use crate::key::KeyId;
 use crate::secret::Secret;
@@ -89,6 +89,11 @@ impl KeyRing {
     /// The master key that new scoped keys are made under.
     pub fn master_key_id(&self) -> MasterKeyId {
         self.masters().current.id()
+    }
+
+    /// An admin token that the same `seed` makes again, here and nowhere else: of a request that is sent twice.
+    pub fn derive_admin_token(&self, seed: &[u8; 32]) -> Secret {
+        mint_admin_token(hmac(self.index_key.reveal(), &[b"till/v1/admin-token", seed]))
     }
 
     /// The keys of the audit log.

@@ -10,12 +10,13 @@ use till_core::limit::Units;
 use till_core::time::Timestamp;
 use till_core::token::{AuditKeys, IndexKey};
 
+use super::entities::token_put;
 use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{activations, actor, code, create, key_id, settled};
 use crate::clock::FakeTime;
 use crate::store::Bounds;
 use crate::writer::LOADED_MAX;
-use crate::{AuditAction, AuditQuery, NewAdminToken, Store};
+use crate::{AuditAction, AuditQuery, Store};
 
 on_every_backend! {
     checkpoints_are_signed_when_they_are_wanted,
@@ -369,9 +370,8 @@ async fn entries_are_found_by_what_they_say(place: &impl Place) {
 async fn minted_tokens_stand_in_the_log_as_keyed_hashes(place: &impl Place) {
     let store = signed(place, &FakeTime::at(NOON)).await;
     let hash = [3; 32];
-    let token = NewAdminToken { name: "owner".into(), role: "owner".into(), hash };
-    store.admin_token_put(token, &actor()).await.unwrap();
-    let entry = entries(&store, "admin_token.put").await.remove(0);
+    token_put(&store, "owner", None, 3).await.unwrap();
+    let entry = entries(&store, "token.put").await.remove(0);
     let detail: Value = serde_json::from_str(&entry.detail).unwrap();
     assert_eq!(detail, json!({"role": "owner", "tokenHash": to_hex(&keys().hash_of(&hash))}));
     assert!(!entry.detail.contains(&to_hex(&hash)));

@@ -61,6 +61,7 @@ fn new_key(n: u64, limits: Limits) -> NewKey {
         request: None,
         master_key: None,
         id: key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits,
@@ -96,7 +97,7 @@ async fn many_keys_stay_below_their_ceiling(place: &impl Place) {
                     }
                     Err(HoldRefusal::Denied(denial)) => {
                         assert_eq!(denial.code, DenialCode::ProjectExhausted, "{denial:?}");
-                        assert!(denial.message.contains("a ceiling of its project"), "{denial:?}");
+                        assert!(denial.message.contains("a ceiling that it shares"), "{denial:?}");
                         return sent;
                     }
                     Err(error) => panic!("{error:?}"),

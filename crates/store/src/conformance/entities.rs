@@ -185,6 +185,7 @@ async fn ending_a_project_ends_its_keys(place: &impl Place) {
         request: Some([5; 32]),
         master_key: None,
         id: super::key_id(n),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(3),

@@ -29,6 +29,7 @@ async fn create_under(store: &Store, n: u64, master_key: MasterKeyId) -> Result<
         request: None,
         id: key_id(n),
         master_key: Some(master_key),
+        fingerprint: None,
         provider: "openai".into(),
         origin: "https://api.example.com".into(),
         limits: activations(5),
@@ -98,7 +99,8 @@ async fn a_retired_master_key_ends_its_keys(place: &impl Place) {
     assert_eq!(figures(store.master_key_list().await.unwrap(), one), (2, 0, true));
     assert_eq!(store.master_key_retire(one, &actor()).await, Ok(true), "again");
     assert!(store.master_key_rotate(one, wrapped(1), &actor()).await.is_err(), "it never comes back");
-    (held.void(), survivor.void());
+    held.void();
+    survivor.void();
     store.close().await.unwrap();
 
     let store = place.start();

@@ -369,14 +369,6 @@ fn a_journal_of_version_4_is_folded() {
     let dir = tempfile::tempdir().unwrap();
     let records = left_behind(dir.path());
     let dir = as_version_4(dir.path());
-    let sql = "DROP TRIGGER audit_is_not_deleted; DROP TRIGGER audit_has_no_gaps; DROP TABLE audit_checkpoints; \
-               DROP TABLE audit_keys; DROP TABLE audit_marks; DROP INDEX audit_by_target; DROP INDEX audit_by_action; \
-               DROP INDEX audit_by_actor; CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN SELECT 1; END; \
-               ALTER TABLE keys DROP COLUMN version; \
-               DROP TABLE journal_mark; ALTER TABLE usage_numbers DROP COLUMN listed; \
-               ALTER TABLE usage_numbers DROP COLUMN summing; ALTER TABLE usage_numbers DROP COLUMN summing_key; \
-               PRAGMA user_version = 4";
-    connection(dir.path()).execute_batch(sql).unwrap();
     let backend = SqliteBackend::open(dir.path()).unwrap();
     assert_eq!(list(&backend, None).len(), records);
     assert_eq!(journal_rows(dir.path()), 0);
