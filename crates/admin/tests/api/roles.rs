@@ -161,6 +161,16 @@ async fn nothing_of_another_project_is_there() {
             answer.text
         );
     }
+    // A cursor says nothing about what is not theirs.
+    for (path, id, none) in [
+        ("/admin/keys?limit=5", &key, "key_0000000000000000000000"),
+        ("/admin/tokens?limit=5", &token, "tok_none"),
+        ("/admin/members?limit=5", &member, "mem_none"),
+    ] {
+        let page =
+            async |cursor: &str| call(&instance, admin, "GET", &format!("{path}&cursor={cursor}"), "").await;
+        assert_eq!(page(id).await.text, page(none).await.text, "{path}");
+    }
     let account = call(&instance, admin, "GET", "/admin/account", "").await.json();
     assert_eq!(
         (&account["account"]["scope"], &account["account"]["tenant"]["id"]),
