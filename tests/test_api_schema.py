@@ -8,6 +8,7 @@ a `curl` command; with the seed and the role, the whole run can be done again.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -38,11 +39,12 @@ WITH_RULES_OF_THEIR_OWN = [
     "key_create", "key_list", "key_show", "key_update", "key_revoke", "key_explain", "keys_revoke",
     "project_create", "project_update", "project_end", "token_create", "token_update", "token_rotate", "token_revoke",
     "member_create", "member_update", "member_remove", "login", "audit_find", "audit_list", "usage_list", "usage_summary", "backup_note",
+    "hold_list", "hold_forgive", "credential_create", "credential_update", "credential_remove",
 ]
 
-# The phase that tries every boundary of every field is most of the time, so it runs once, and the rules that projects, members
-# and tokens share are tried with projects.
-SEEN_ELSEWHERE = ["token_create", "token_update", "member_create", "member_update"]
+# The phase that tries every boundary of every field is most of the time, so it runs once, and the rules that projects, members,
+# tokens and credentials share are tried with projects.
+SEEN_ELSEWHERE = ["token_create", "token_update", "member_create", "member_update", "credential_create", "credential_update"]
 
 OPERATORS = [
     ("owner", None), ("admin", None), ("minter", None), ("auditor", None), ("viewer", None),
@@ -73,6 +75,9 @@ def populate(till: Till) -> dict[str, list[str]]:
     claim = created(till, "/admin/keys", {"provider": "openai", "upstream_key": UPSTREAM_KEY, "max_activations": 1,
                                           "claim_ttl_seconds": 3600})
     ids["claims"] = [claim["key"]["claimUrl"].split("/claim/")[1].split("#")[0]]
+    ids["credentials"] = ["spare", "of-team"]
+    for name, bound in zip(ids["credentials"], [{}, {"project": "team"}], strict=True):
+        created(till, "/admin/credentials", {"name": name, "provider": "openai", "upstream_key": UPSTREAM_KEY, **bound})
     ids["master-keys"] = [key["id"] for key in till.admin("GET", "/admin/master-keys").json()["masterKeys"]]
     return {kind: values for kind, values in ids.items() if values}
 
@@ -85,10 +90,11 @@ def configuration(ids: dict[str, list[str]]) -> str:
              f"checks.positive_data_acceptance.expected-statuses = {json.dumps([*REFUSALS, 400])}",
              "[[operations]]", f"include-operation-id = {json.dumps(SEEN_ELSEWHERE)}", "phases.coverage.enabled = false"]
     for kind, values in ids.items():
-        path = "^/claim/[{]id" if kind == "claims" else f"^/admin/{kind}/[{{]id"
+        name = "name" if kind == "credentials" else "id"
+        path = "^/claim/[{]id" if kind == "claims" else f"^/admin/{kind}/[{{]{name}"
         lines += [f"[dictionaries.{kind}]", f"values = {json.dumps(values)}",
                   "[[operations]]", f"include-path-regex = {json.dumps(path)}",
-                  f'parameters = {{ "path.id" = {{ dictionary = "{kind}", probability = 0.7 }} }}']
+                  f'parameters = {{ "path.{name}" = {{ dictionary = "{kind}", probability = 0.7 }} }}']
     return "\n".join(lines) + "\n"
 
 
@@ -171,7 +177,7 @@ def test_example_bodies_are_accepted(till: Till) -> None:
             if body is None or operation["operationId"] == "kill_switch_set":
                 continue
             kind = "claims" if path.startswith("/claim") else path.split("/")[2]
-            answer = till.admin(method.upper(), path.replace("{id}", ids.get(kind, "")), body["example"])
+            answer = till.admin(method.upper(), re.sub("{.*}", ids.get(kind, ""), path), body["example"])
             expected = WITH_SECRETS.get(operation["operationId"], 200)
             assert answer.status_code in (expected, 201), f"{method} {path}: {answer.status_code} {answer.text}"
             seen += 1

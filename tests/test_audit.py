@@ -194,7 +194,7 @@ def test_no_secret_is_in_the_log_and_a_token_is_found(till: Till, tmp_path: Path
     assert len(json.loads(found["entries"][0]["detail"])["tokenHash"]) == 64
     owner = till.cli_json("audit", "find", "--token", "-", stdin=till.admin_key)
     assert owner["subject"] == "owner"
-    assert {"admin_token.put", "key.create", "key.revoke"} <= {entry["action"] for entry in owner["entries"]}
+    assert {"token.put", "key.create", "key.revoke"} <= {entry["action"] for entry in owner["entries"]}
     unknown = till.cli("audit", "find", "--token", "-", stdin="till_sk_unknown", check=False)
     assert (unknown.returncode, unknown.stdout) == (1, "The audit log knows nothing about this token.\n")
     said = b"".join(export(till, name).read_bytes() for name in ("a.jsonl", "a.csv"))

@@ -130,8 +130,9 @@ def contents_encode(upstream):
     else:
         header = placement["header"]
         encoded = b"\x01" + prefixed(header["name"].encode()) + prefixed(header["template"].encode())
-    texts = [upstream["provider"], upstream["origin"], upstream["key"]]
-    return b"\x01" + encoded + b"".join(prefixed(text.encode()) for text in texts)
+    version, last = (b"\x01", "key") if "key" in upstream else (b"\x03", "credential")
+    texts = [upstream["provider"], upstream["origin"], upstream[last]]
+    return version + encoded + b"".join(prefixed(text.encode()) for text in texts)
 
 
 def contents_decode(contents):
@@ -145,8 +146,9 @@ def contents_decode(contents):
         except UnicodeDecodeError:
             raise Refused(reason) from None
 
-    if contents[:1] != b"\x01":
+    if contents[:1] not in (b"\x01", b"\x03"):
         raise Refused(reason)
+    last = "key" if contents[:1] == b"\x01" else "credential"
     kind, rest = contents[1:2], contents[2:]
     if kind == b"\x01":
         placement = {"header": {"name": text(), "template": text()}}
@@ -156,7 +158,7 @@ def contents_decode(contents):
         placement = "basic"
     else:
         raise Refused(reason)
-    upstream = {"placement": placement, "provider": text(), "origin": text(), "key": text()}
+    upstream = {"placement": placement, "provider": text(), "origin": text(), last: text()}
     if rest:
         raise Refused(reason)
     return upstream
@@ -223,6 +225,28 @@ def unwrap_index_key(wrapped, master, instance_id):
         return AESGCMSIV(key).decrypt(ZERO_NONCE, wrapped[5:], wrapped[:5])
     except InvalidTag:
         raise Refused("wrapped") from None
+
+
+def credential_cipher(master, instance_id, name, provider):
+    key = hkdf(master, b"till/v1/credential" + instance_id + name.encode())
+    preamble = b"\x01" + master_key_id(master)
+    bound = preamble + instance_fingerprint(instance_id) + len(name).to_bytes(8, "big")
+    return AESGCMSIV(key), preamble, bound + (name + provider).encode()
+
+
+def seal_credential(key, master, instance_id, name, provider):
+    cipher, preamble, bound = credential_cipher(master, instance_id, name, provider)
+    return preamble + cipher.encrypt(ZERO_NONCE, key.encode(), bound)
+
+
+def unseal_credential(sealed, master, instance_id, name, provider):
+    cipher, preamble, bound = credential_cipher(master, instance_id, name, provider)
+    if sealed[:5] != preamble:
+        raise Refused("sealed")
+    try:
+        return cipher.decrypt(ZERO_NONCE, sealed[5:], bound).decode()
+    except InvalidTag:
+        raise Refused("sealed") from None
 
 
 def changed(change, token):
@@ -308,6 +332,14 @@ def check_surroundings(vectors, master, instance_id, index_key):
     equal("index key", unwrap_index_key(wrapped, master, instance_id), index_key)
     for blob in vectors["index_key"]["refused"]:
         refused(f"index key {blob}", unwrap_index_key, bytes.fromhex(blob), master, instance_id)
+    stored = vectors["credential"]
+    sealed = seal_credential(stored["key"], master, instance_id, stored["name"], stored["provider"])
+    equal("credential", sealed.hex(), stored["sealed"])
+    found = unseal_credential(sealed, master, instance_id, stored["name"], stored["provider"])
+    equal("credential unsealed", found, stored["key"])
+    for other in stored["refused"]:
+        blob, name, provider = bytes.fromhex(other["sealed"]), other["name"], other["provider"]
+        refused(f"credential: {other['why']}", unseal_credential, blob, master, instance_id, name, provider)
     admin = vectors["admin_token"]
     equal("admin token", text_encode("till_admin_", bytes.fromhex(admin["random"])), admin["token"])
     digest = hashlib.sha256(b"till/v1/admin-token" + admin["token"].encode()).hexdigest()

@@ -46,8 +46,9 @@ class Collector:
             def do_POST(self) -> None:  # noqa: N802
                 body = self.rfile.read(int(self.headers["content-length"]))
                 with collector._lock:
-                    collector.bodies.append(body)
+                    # Whoever sees a body finds its head.
                     collector.heads.append(f"{self.command} {self.path} {self.headers}")
+                    collector.bodies.append(body)
                 collector.gate.wait(60)
                 try:
                     self.send_response(collector.status)

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 # Pico-dollars per token of input and output, as public price lists have them.
 PRICES = {
+    "gpt-4o": (2_500_000, 10_000_000),
     "gpt-4o-mini": (150_000, 600_000),
     "claude-haiku-4-5": (1_000_000, 5_000_000),
     "gemini-2.5-flash": (300_000, 2_500_000),
 }
-# So many tokens cost about a tenth of a cent.
-OUTPUT_TOKENS = {"gpt-4o-mini": 1_600, "claude-haiku-4-5": 200, "gemini-2.5-flash": 400}
+# So many tokens cost about a tenth of a cent; of the dearest model a whole one.
+OUTPUT_TOKENS = {"gpt-4o": 1_000, "gpt-4o-mini": 1_600, "claude-haiku-4-5": 200, "gemini-2.5-flash": 400}
 
 
 @dataclass

@@ -131,14 +131,14 @@ async fn admin_token(shared: &Shared, token: &str) -> Result<Found, ApiError> {
     let about = |id: &str| AuditQuery { target: Some(id.to_owned()), ..all() };
     let begin = made(shared, token, AuditAction::StartsWith("token.".to_owned())).await?;
     let (id, begin) = match begin {
-        Some(entry) => (entry.target, entry.seq),
+        Some(entry) => (entry.target, Some(entry.seq)),
         // Made before there were hashes in the log, or while nobody had the keys for them.
         None => match store.entity_find::<AdminToken>(admin_token_hash(token)).await? {
-            Some(known) => (known.id, 1),
+            Some(known) => (known.id, None),
             None => return Ok((None, Vec::new())),
         },
     };
-    let after = Some(begin.saturating_sub(1));
+    let after = begin.map(|begin| begin.saturating_sub(1));
     let mut entries = store.audit_page(AuditQuery { after, ..about(&id) }).await?;
     entries.extend(store.audit_page(AuditQuery { after, actor: Some(id.clone()), ..all() }).await?);
     entries.sort_unstable_by_key(|entry| entry.seq);
@@ -146,9 +146,9 @@ async fn admin_token(shared: &Shared, token: &str) -> Result<Found, ApiError> {
     // With an overlap the old text went on for a while.
     let replaced = |entry: &AuditEntry| {
         let is_anew = matches!(entry.action.as_str(), "token.rotate" | "token.put");
-        is_anew && entry.target == id && entry.seq > begin && !overlaps(&entry.detail)
+        is_anew && entry.target == id && Some(entry.seq) > begin && !overlaps(&entry.detail)
     };
-    if begin > 1
+    if begin.is_some()
         && let Some(end) = entries.iter().position(replaced)
     {
         entries.truncate(end + 1);

@@ -1,15 +1,16 @@
-//! Requests that make a key and can be sent again: the same request answers the same key and makes no second one.
+//! Requests that make something and can be sent again: the same request answers the same thing and makes no second one.
 //!
-//! Nothing is kept for it but a hash in the row of the key. The random part of the token is derived from who asks and the
+//! Nothing is kept for it but a hash: of a key in its row, of other things as one more way to find them. The random part of the token is derived from who asks and the
 //! `Idempotency-Key`, and sealing is deterministic, so that the same request makes the same token again; what was asked
 //! for is compared by a hash over that token, which says nothing to who has no master key.
 
 use axum::http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use till_core::audit::{Actor, to_hex};
 use till_core::key::KeyId;
 use till_core::token::{Minted, token_fingerprint};
-use till_store::{KeyRecord, Store};
+use till_store::{Entity, Kept, KeyRecord, Lookup, Put, Store, StoreError};
 
 use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorCode};
@@ -43,6 +44,23 @@ impl Repeatable {
         Ok(Some(Self { actor: caller.actor().id.clone(), key: bytes.to_owned() }))
     }
 
+    /// An id for what is made, where ids are given here.
+    pub(crate) fn id(&self, prefix: &str, instance: &[u8; 16]) -> String {
+        format!("{prefix}{}", &to_hex(&self.seed(instance))[..20])
+    }
+
+    /// What an admin token is made from.
+    pub(crate) fn seed(&self, instance: &[u8; 16]) -> [u8; 32] {
+        hash(b"till/v1/idempotency-seed", &[instance, self.actor.as_bytes(), &self.key])
+    }
+
+    /// What finds the thing that the same request made. Secrets of the body are not in it: a hash of them could be guessed.
+    pub(crate) fn lookup(&self, body: &[u8]) -> Result<Lookup, ApiError> {
+        let body = without_secrets(body)?;
+        let parts: [&[u8]; 3] = [self.actor.as_bytes(), &self.key, body.as_bytes()];
+        Ok(Lookup { hash: hash(b"till/v1/idempotency-entity", &parts), until: None })
+    }
+
     /// What stands in the place of the random part of a token.
     pub(crate) fn random_id(&self, instance: &[u8; 16]) -> [u8; 16] {
         let digest = hash(b"till/v1/idempotency-id", &[instance, self.actor.as_bytes(), &self.key]);
@@ -53,14 +71,51 @@ impl Repeatable {
 
 /// What was asked for, as a hash: the body without the upstream key, which is in the token.
 pub(crate) fn fingerprint(body: &[u8], minted: &Minted) -> Result<[u8; 32], ApiError> {
+    let body = without_secrets(body)?;
+    let token = minted.scoped_key.reveal_str().expect("a scoped key is ASCII");
+    Ok(hash(b"till/v1/idempotency-request", &[&token_fingerprint(token), body.as_bytes()]))
+}
+
+/// A body as text of one spelling.
+fn without_secrets(body: &[u8]) -> Result<String, ApiError> {
     let mut body: Value =
         serde_json::from_slice(body).map_err(|_| ApiError::plain(ErrorCode::MalformedJson))?;
     if let Value::Object(fields) = &mut body {
-        fields.retain(|name, _| name != "upstream_key" && name != "upstreamKey");
+        fields.retain(|name, _| !SECRETS.contains(&name.as_str()));
     }
-    let token = minted.scoped_key.reveal_str().expect("a scoped key is ASCII");
-    let (token, body) = (token_fingerprint(token), body.to_string());
-    Ok(hash(b"till/v1/idempotency-request", &[&token, body.as_bytes()]))
+    Ok(body.to_string())
+}
+
+/// Fields that are secrets.
+const SECRETS: [&str; 3] = ["upstream_key", "upstreamKey", "password"];
+
+/// Makes something, or finds what the same request made before.
+pub(crate) async fn make<T: Entity>(
+    store: &Store,
+    mut put: Put<T>,
+    repeated: Option<Lookup>,
+    (action, detail): (&str, Value),
+    actor: &Actor,
+) -> Result<Kept<T>, ApiError> {
+    let Some(lookup) = repeated else { return Ok(store.entity_put(put, action, detail, actor).await?) };
+    if let Some(found) = store.entity_find(lookup.hash).await? {
+        return Ok(found);
+    }
+    put.lookups.get_or_insert_default().push(lookup);
+    let id = put.id.clone();
+    match store.entity_put(put, action, detail, actor).await {
+        Err(StoreError::Conflict { .. }) => {}
+        done => return Ok(done?),
+    }
+    // The same request was faster, or another one has this word, or somebody else has the name.
+    if let Some(found) = store.entity_find(lookup.hash).await? {
+        return Ok(found);
+    }
+    let is_given_here = id.starts_with("tok_") || id.starts_with("mem_");
+    match store.entity_fetch::<T>(&id).await? {
+        Some(_) if is_given_here => Err(ApiError::plain(ErrorCode::IdempotencyMismatch)),
+        _ => Err(StoreError::Conflict { what: id }.into()),
+    }
 }
 
 /// The key that the same request made earlier.

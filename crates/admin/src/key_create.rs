@@ -21,13 +21,15 @@ use crate::error::{ApiError, ErrorCode};
 use crate::json_body::Fields;
 use crate::key_life::LifeFields;
 use crate::key_rate::{self, RateBody};
+use crate::key_upstream::UpstreamWanted;
 use crate::scope_json::{ScopeBody, ScopeWanted};
 
 /// Fields that are enforced.
-pub(crate) const SUPPORTED: [&str; 21] = [
+pub(crate) const SUPPORTED: [&str; 22] = [
     "provider",
     "project",
     "upstream_key",
+    "upstream",
     "max_activations",
     "max_tokens",
     "max_spend_cents",
@@ -49,7 +51,7 @@ pub(crate) const SUPPORTED: [&str; 21] = [
 ];
 
 /// Fields that are known, and refused with a value until something enforces them.
-pub(crate) const UNSUPPORTED: [&str; 2] = ["upstream_ref", "upstream"];
+pub(crate) const UNSUPPORTED: [&str; 1] = ["upstream_ref"];
 
 /// Largest `metadata`, in bytes of compact JSON.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
@@ -62,20 +64,21 @@ const NAME_CHARS_MAX: usize = 256;
 
 /// What to mint: at least one limit. Each field may also be spelled in camelCase.
 ///
-/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `upstream_ref`, `upstream`.
+/// Not enforced yet, and refused with `unsupported_field` unless null or empty: `upstream_ref`.
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyCreate, example = json!({"provider": "openai", "upstream_key": "sk-proj-your-real-key", "max_activations": 50, "max_spend_usd": "0.25", "ttl_seconds": 86400, "name": "nightly crawler"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `KeyCreate::parse` reads it")]
 pub(crate) struct KeyCreateBody {
-    /// Id of a provider from `GET /admin/providers`.
+    /// Id of a provider from `GET /admin/providers`. Required with `upstream_key`.
     #[schema(example = "openai")]
-    provider: String,
+    provider: Option<String>,
     /// The project that it belongs to; that of whoever makes it, or `default`, if absent.
     #[schema(example = "search-team")]
     project: Option<String>,
-    /// The real key. It is sealed into the scoped key and stored nowhere. Visible ASCII characters only.
+    /// The real key. It is sealed into the scoped key and stored nowhere. Visible ASCII characters only. Either this or
+    /// `upstream` is required.
     #[schema(
         example = "sk-proj-your-real-key",
         min_length = 8,
@@ -83,7 +86,10 @@ pub(crate) struct KeyCreateBody {
         pattern = "^[!-~]+$",
         write_only
     )]
-    upstream_key: String,
+    upstream_key: Option<String>,
+    /// Name of a stored upstream credential. Excludes `upstream_key`.
+    #[schema(example = "openai-prod")]
+    upstream: Option<String>,
     /// How many requests the scoped key is good for, over its whole life: a whole number from 1 to 2⁶³−1.
     #[schema(example = 50, minimum = 1, maximum = 9223372036854775807_i64)]
     max_activations: Option<u64>,
@@ -145,9 +151,8 @@ pub(crate) struct KeyCreateBody {
 
 /// A checked body.
 pub(crate) struct KeyCreate {
-    pub(crate) provider: String,
     pub(crate) project: Option<String>,
-    pub(crate) upstream_key: Secret,
+    pub(crate) upstream: UpstreamWanted,
     pub(crate) limits: Limits,
     pub(crate) options: KeyOptions,
     pub(crate) lifetime: Lifetime,
@@ -167,6 +172,7 @@ impl KeyCreate {
         let provider = fields.take("provider")?;
         let project = fields.take("project")?;
         let upstream_key = fields.take("upstream_key")?;
+        let upstream = fields.take("upstream")?;
         let activations = fields.take("max_activations")?;
         let tokens = fields.take("max_tokens")?;
         let cents = fields.take("max_spend_cents")?;
@@ -184,9 +190,8 @@ impl KeyCreate {
         // First what was sent too much: somebody who misspelt a field should read its name, not "missing".
         fields.finish(&SUPPORTED)?;
 
-        let provider = text("provider", required("provider", provider)?)?;
         let project = project.map(|project| text("project", project)).transpose()?;
-        let upstream_key = secret("upstream_key", required("upstream_key", upstream_key)?)?;
+        let upstream = UpstreamWanted::parse(provider, upstream_key, upstream)?;
         let activations = activations.map(|value| limit("max_activations", &value, LIMIT_MAX)).transpose()?;
         let tokens = tokens.map(|value| limit("max_tokens", &value, LIMIT_MAX)).transpose()?;
         let limits = Limits {
@@ -209,7 +214,7 @@ impl KeyCreate {
         };
         let scope = ScopeWanted::parse(scope, ip_whitelist)?;
         let metadata = metadata_with_name(metadata, name)?;
-        if mentions(&metadata, &upstream_key) {
+        if upstream.key().is_some_and(|key| mentions(&metadata, key)) {
             return Err(invalid(
                 "metadata",
                 "must not contain the upstream key: metadata is stored and shown",
@@ -217,7 +222,7 @@ impl KeyCreate {
         }
         let lifetime = life.of_new_key(now, longest)?;
         let claim_until = claim::end(claim_ttl_seconds, now)?;
-        Ok(Self { provider, project, upstream_key, limits, options, scope, lifetime, metadata, claim_until })
+        Ok(Self { project, upstream, limits, options, scope, lifetime, metadata, claim_until })
     }
 }
 
@@ -251,7 +256,7 @@ pub(crate) fn text(name: &str, value: Value) -> Result<String, ApiError> {
     }
 }
 
-fn secret(name: &str, value: Value) -> Result<Secret, ApiError> {
+pub(crate) fn secret(name: &str, value: Value) -> Result<Secret, ApiError> {
     let secret = Secret::new(text(name, value)?);
     match check_upstream_key(&secret) {
         Ok(()) => Ok(secret),
@@ -368,7 +373,12 @@ fn depth_fits(value: &Value, levels: usize) -> bool {
 
 /// Whether the upstream key stands in the scope, which is stored and shown.
 pub(crate) fn scope_mentions(scope: &Scope, key: &Secret) -> bool {
-    value_mentions(&serde_json::json!(scope), key.reveal_str().expect("a checked upstream key is ASCII"))
+    json_mentions(&serde_json::json!(scope), key)
+}
+
+/// Whether the upstream key stands in something that is stored and shown.
+pub(crate) fn json_mentions(value: &Value, key: &Secret) -> bool {
+    value_mentions(value, key.reveal_str().expect("a checked upstream key is ASCII"))
 }
 
 /// Whether the upstream key stands in a name or text of the metadata, which is stored in the clear.

@@ -13,7 +13,6 @@ use till_core::limit::Limits;
 use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::token::{Minted, token_fingerprint};
-use till_core::upstream::Upstream;
 use till_providers::Provider;
 use till_providers::request::endpoints;
 use till_store::{DEFAULT_PROJECT, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey, StoreError};
@@ -28,6 +27,7 @@ use crate::key_create::{KeyCreate, KeyCreateBody, scope_mentions};
 use crate::key_json::{CreatedKeyJson, HandOver, KeyAnswer, KeyCreateAnswer, KeyJson, KeyListAnswer};
 use crate::key_life;
 use crate::key_update::{self, KeyUpdateBody};
+use crate::key_upstream::MintFrom;
 use crate::keys_revoke::STATUS_RULE;
 use crate::query::{self, Parameters};
 use crate::router::Shared;
@@ -37,8 +37,8 @@ const PAGE_MAX: u32 = 1000;
 
 /// Mint a scoped key
 ///
-/// Seals the real key into a new scoped key with limits of its own. The scoped key is in this answer and nowhere
-/// else: till does not keep it. With `claim_ttl_seconds` the answer has a link in its place that shows the scoped key
+/// Seals the real key, or the name of a stored one, into a new scoped key with limits of its own. The scoped key is in this
+/// answer and nowhere else: till does not keep it. With `claim_ttl_seconds` the answer has a link in its place that shows the scoped key
 /// once.
 ///
 /// With an `Idempotency-Key` the same request can be sent again: it answers the same key and makes no second one.
@@ -64,28 +64,24 @@ pub(crate) async fn key_create(
     let repeatable = Repeatable::of(&headers, &caller)?;
     let mut wanted =
         KeyCreate::parse(&body, shared.state.store.now(), shared.state.settings.key_lifetime_max)?;
-    let upstream = upstream(&shared, &wanted)?;
-    meterable(&shared, &wanted.provider, wanted.limits, wanted.options)?;
-    let scope = scope(&shared, &mut wanted)?;
-    let minted = mint(&shared, &upstream, repeatable.as_ref())?;
-    let project = caller.project_for(wanted.project.take())?;
+    let project = caller.project_for(wanted.project.take())?.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
+    let from = MintFrom::find(&shared, &wanted.upstream, &project).await?;
+    meterable(&shared, from.provider.id(), wanted.limits, wanted.options)?;
+    let scope = scope(&mut wanted, from.provider)?;
+    let minted = mint(&shared, &from, repeatable.as_ref())?;
     let request = repeatable.map(|_| idempotency::fingerprint(&body, &minted)).transpose()?;
     if request.is_some() && wanted.claim_until.is_some() {
         let message = "`Idempotency-Key` can't be used with `claim_ttl_seconds`: a link is made once";
         return Err(ApiError::new(ErrorCode::InvalidField, message));
     }
     let new_key = NewKey {
-        place: KeyPlace {
-            project: project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned()),
-            maker: Some(caller.maker().to_owned()),
-            credential: None,
-        },
+        place: KeyPlace { project, maker: Some(caller.maker().to_owned()), credential: from.credential },
         request,
         id: minted.id,
         master_key: Some(minted.master_key),
         fingerprint: minted.scoped_key.reveal_str().map(token_fingerprint),
-        provider: upstream.provider,
-        origin: upstream.origin,
+        provider: from.provider.id().to_owned(),
+        origin: from.origin,
         limits: wanted.limits,
         options: wanted.options,
         lifetime: wanted.lifetime,
@@ -139,43 +135,21 @@ fn meterable(
 }
 
 /// What the key may call, with words replaced by what they stand for today.
-fn scope(shared: &Shared, wanted: &mut KeyCreate) -> Result<Scope, ApiError> {
-    let provider = shared.state.providers.get(&wanted.provider);
-    let provider = provider.ok_or_else(|| ApiError::plain(ErrorCode::UnknownProvider))?;
+fn scope(wanted: &mut KeyCreate, provider: &Provider) -> Result<Scope, ApiError> {
     let scope = std::mem::take(&mut wanted.scope).resolve(provider)?;
-    if scope_mentions(&scope, &wanted.upstream_key) {
+    if wanted.upstream.key().is_some_and(|key| scope_mentions(&scope, key)) {
         let message = "`scope` must not contain the upstream key: a scope is stored and shown";
         return Err(ApiError::new(ErrorCode::InvalidField, message));
     }
     Ok(scope)
 }
 
-/// What is sealed: destination and placement come from the registry, never from the request.
-fn upstream(shared: &Shared, wanted: &KeyCreate) -> Result<Upstream, ApiError> {
-    let registry = &shared.state.providers;
-    let reachable =
-        registry.get(&wanted.provider).and_then(|provider| Some((provider, provider.base_url()?)));
-    let Some((provider, base_url)) = reachable else {
-        let known: Vec<&str> =
-            registry.iter().filter(|one| one.base_url().is_some()).map(Provider::id).collect();
-        let message =
-            format!("`provider` is none that this instance can reach; known are {}", known.join(", "));
-        return Err(ApiError::new(ErrorCode::UnknownProvider, message));
-    };
-    Ok(Upstream {
-        key: wanted.upstream_key.clone(),
-        provider: provider.id().to_owned(),
-        origin: base_url.as_str().to_owned(),
-        placement: provider.placement().clone(),
-    })
-}
-
-fn mint(shared: &Shared, upstream: &Upstream, repeatable: Option<&Repeatable>) -> Result<Minted, ApiError> {
+fn mint(shared: &Shared, from: &MintFrom<'_>, repeatable: Option<&Repeatable>) -> Result<Minted, ApiError> {
     let random_id = match repeatable {
         None => random()?,
         Some(repeatable) => repeatable.random_id(&shared.state.store.instance_id()),
     };
-    shared.state.keys.mint(upstream, random_id).map_err(|error| {
+    from.mint(&shared.state.keys, random_id).map_err(|error| {
         ApiError::new(ErrorCode::InvalidField, format!("`upstream_key` can't be sealed: {error}"))
     })
 }

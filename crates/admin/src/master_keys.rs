@@ -2,7 +2,8 @@
 //!
 //! [`MasterKeys`] is what the API and the command line do alike. Invariants: a new master key is kept where the next start
 //! finds it before anything is made under it; what is retired is noted in the store before a token is refused for it, and
-//! the answer comes after the last key that was made under it has ended.
+//! the answer comes after the last key that was made under it has ended; stored upstream keys are sealed by the current one
+//! before an older one is retired.
 
 use std::fmt;
 use std::sync::Arc;
@@ -129,6 +130,8 @@ impl MasterKeys {
         let wrapped = self.ring.wrap_index_key(&master);
         self.store.master_key_rotate(id, wrapped, actor).await?;
         self.ring.rotate(master);
+        // What is left after a failure is done by the next rotation, by a retirement, or by the next start.
+        self.store.credentials_reseal(&self.ring, actor).await?;
         tracing::info!(master_key.id = %id, "a new master key is the current one");
         Ok(id)
     }
@@ -147,6 +150,8 @@ impl MasterKeys {
         if self.ring.master_key_id() == id {
             return Err(MasterKeysError::Refused(RetireError(id).to_string()));
         }
+        // Stored upstream keys outlive the master key; the store refuses if one is still sealed by it.
+        self.store.credentials_reseal(&self.ring, actor).await?;
         if !self.store.master_key_retire(id, actor).await? {
             return Err(MasterKeysError::Unknown(id));
         }

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use crate::authenticate::{Caller, MEMBER_PREFIX, domain_hash};
 use crate::entity_json::{self, Edit, Page, difference, if_match, missing, new_id, versioned};
 use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::idempotency::{self, Repeatable};
 use crate::json_body::{self, Fields};
 use crate::key_create::{invalid, required, text};
 use crate::password;
@@ -179,12 +180,16 @@ async fn answer(shared: &Shared, status: StatusCode, kept: &Kept<Member>) -> Res
 }
 
 /// Make a member
+///
+/// With an `Idempotency-Key` the same request can be sent again.
 #[utoipa::path(post, path = "/admin/members", request_body = MemberCreateBody,
+    params(("idempotency-key" = Option<String>, Header,
+            description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
     responses(
         (status = 201, description = "The member", body = MemberAnswer,
             headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
-        (status = 409, description = "Somebody has this login", body = ErrorBody),
+        (status = 409, description = "Somebody has this login, or the `Idempotency-Key` was used with another request", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
     ))]
@@ -196,7 +201,9 @@ pub(crate) async fn member_create(
     body: Body,
 ) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let mut fields = Fields::parse(&json_body::read(&headers, body).await?)?;
+    let repeatable = Repeatable::of(&headers, &caller)?;
+    let body = json_body::read(&headers, body).await?;
+    let mut fields = Fields::parse(&body)?;
     let login = fields.take("login")?;
     let name = fields.take("name")?;
     let role = fields.take("role")?;
@@ -217,8 +224,14 @@ pub(crate) async fn member_create(
                         "policy": policy.as_ref().map(PolicyJson::from), "canSignIn": password.is_some()});
     let lookups = Some(vec![Lookup { hash: login_hash(&login), until: None }]);
     let is = Member { login, name, role, project, policy: policy.unwrap_or_default(), password };
-    let put = Put { id: new_id(MEMBER_PREFIX)?, version: None, is, lookups, ends: false };
-    let kept = shared.state.store.entity_put(put, "member.create", detail, caller.actor()).await?;
+    let store = &shared.state.store;
+    let id = match &repeatable {
+        None => new_id(MEMBER_PREFIX)?,
+        Some(repeatable) => repeatable.id(MEMBER_PREFIX, &store.instance_id()),
+    };
+    let repeated = repeatable.map(|repeatable| repeatable.lookup(&body)).transpose()?;
+    let put = Put { id, version: None, is, lookups, ends: false };
+    let kept = idempotency::make(store, put, repeated, ("member.create", detail), caller.actor()).await?;
     answer(&shared, StatusCode::CREATED, &kept).await
 }
 

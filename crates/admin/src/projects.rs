@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use crate::authenticate::Caller;
 use crate::entity_json::{self, Edit, Page, difference, if_match, missing, versioned};
 use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::idempotency::{self, Repeatable};
 use crate::json_body::{self, Fields};
 use crate::key_create::{invalid, required, text};
 use crate::money_text::usd;
@@ -161,7 +162,11 @@ async fn answer(shared: &Shared, status: StatusCode, kept: &Kept<Project>) -> Re
 }
 
 /// Make a project
+///
+/// With an `Idempotency-Key` the same request can be sent again.
 #[utoipa::path(post, path = "/admin/projects", request_body = ProjectCreateBody,
+    params(("idempotency-key" = Option<String>, Header,
+            description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
     responses(
         (status = 201, description = "The project", body = ProjectAnswer,
             headers(("etag" = String, description = "The version, for `If-Match`"))),
@@ -178,7 +183,9 @@ pub(crate) async fn project_create(
     body: Body,
 ) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let mut fields = Fields::parse(&json_body::read(&headers, body).await?)?;
+    let repeatable = Repeatable::of(&headers, &caller)?;
+    let body = json_body::read(&headers, body).await?;
+    let mut fields = Fields::parse(&body)?;
     let id = fields.take("id")?;
     let name = fields.take("name")?;
     let policy = policy_json::take(&mut fields, &shared.state.providers)?;
@@ -188,7 +195,9 @@ pub(crate) async fn project_create(
     let is = Project { name, policy: policy.unwrap_or_default() };
     let detail = json!({"name": is.name, "policy": PolicyJson::from(&is.policy)});
     let put = Put { id, version: None, is, lookups: None, ends: false };
-    let kept = shared.state.store.entity_put(put, "project.create", detail, caller.actor()).await?;
+    let repeated = repeatable.map(|repeatable| repeatable.lookup(&body)).transpose()?;
+    let store = &shared.state.store;
+    let kept = idempotency::make(store, put, repeated, ("project.create", detail), caller.actor()).await?;
     answer(&shared, StatusCode::CREATED, &kept).await
 }
 

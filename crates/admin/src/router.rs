@@ -38,9 +38,9 @@ use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::permission::{Access, Permission};
 use crate::{
-    account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, docs_page, health, holds,
-    instance, key_explain, keys, keys_revoke, kill_switch, login, master_key_api, members, metrics, projects,
-    providers, tokens, usage, who,
+    account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, credentials, docs_page,
+    health, holds, instance, key_explain, keys, keys_revoke, kill_switch, login, master_key_api, members,
+    metrics, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -197,9 +197,10 @@ fn http_method(method: &HttpMethod) -> (Method, MethodFilter) {
 fn plane(plane: Plane) -> Plane {
     use Access::{Open, Page, Token};
     use Permission::{
-        AccountRead, AuditExport, AuditRead, BackupsWrite, HoldsForgive, HoldsRead, InstanceRead,
-        InstanceWrite, KeysCreate, KeysRead, KeysWrite, MasterKeysRead, MasterKeysWrite, MembersRead,
-        MembersWrite, MetricsRead, ProjectsRead, ProjectsWrite, SelfRead, TokensRead, TokensWrite, UsageRead,
+        AccountRead, AuditExport, AuditRead, BackupsWrite, CredentialsRead, CredentialsWrite, HoldsForgive,
+        HoldsRead, InstanceRead, InstanceWrite, KeysCreate, KeysRead, KeysWrite, MasterKeysRead,
+        MasterKeysWrite, MembersRead, MembersWrite, MetricsRead, ProjectsRead, ProjectsWrite, SelfRead,
+        TokensRead, TokensWrite, UsageRead,
     };
 
     plane
@@ -236,6 +237,27 @@ fn plane(plane: Plane) -> Plane {
         .serve::<tokens::__path_token_update, _, _>(Token(TokensWrite), tokens::token_update)
         .serve::<tokens::__path_token_rotate, _, _>(Token(TokensWrite), tokens::token_rotate)
         .serve::<tokens::__path_token_revoke, _, _>(Token(TokensWrite), tokens::token_revoke)
+        .under("Upstream credentials")
+        .serve::<credentials::__path_credential_create, _, _>(
+            Token(CredentialsWrite),
+            credentials::credential_create,
+        )
+        .serve::<credentials::__path_credential_list, _, _>(
+            Token(CredentialsRead),
+            credentials::credential_list,
+        )
+        .serve::<credentials::__path_credential_show, _, _>(
+            Token(CredentialsRead),
+            credentials::credential_show,
+        )
+        .serve::<credentials::__path_credential_update, _, _>(
+            Token(CredentialsWrite),
+            credentials::credential_update,
+        )
+        .serve::<credentials::__path_credential_remove, _, _>(
+            Token(CredentialsWrite),
+            credentials::credential_remove,
+        )
         .under("Members")
         .serve::<members::__path_member_create, _, _>(Token(MembersWrite), members::member_create)
         .serve::<members::__path_member_list, _, _>(Token(MembersRead), members::member_list)

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use till_core::policy::Policy;
 use till_core::role::Role;
 use till_core::scope::Network;
+use till_core::secret::Secret;
 use till_core::time::Timestamp;
 use till_core::token::{admin_token_hash, mint_admin_token};
 use till_store::{AdminToken, EntityKind, Kept, Lookup, Member, Put};
@@ -21,6 +22,7 @@ use utoipa::ToSchema;
 use crate::authenticate::Caller;
 use crate::entity_json::{self, Edit, Page, difference, if_match, missing, new_id, random, versioned};
 use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::idempotency::{self, Repeatable};
 use crate::json_body::{self, Fields};
 use crate::key_create::{invalid, limit, required, text};
 use crate::policy_json::{self, PolicyBody, PolicyJson};
@@ -202,12 +204,16 @@ pub(crate) struct TokenListAnswer {
 
 /// Make an admin token
 ///
-/// Its text is in this answer and nowhere else.
+/// Its text is in this answer and nowhere else. With an `Idempotency-Key` the same request can be sent again, as long as the
+/// token is not rotated.
 #[utoipa::path(post, path = "/admin/tokens", request_body = TokenCreateBody,
+    params(("idempotency-key" = Option<String>, Header,
+            description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
     responses(
         (status = 201, description = "The token", body = TokenSecretAnswer,
             headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
+        (status = 409, description = "The `Idempotency-Key` was used with another request", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
     ))]
@@ -220,7 +226,9 @@ pub(crate) async fn token_create(
 ) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let store = &shared.state.store;
-    let mut fields = Fields::parse(&json_body::read(&headers, body).await?)?;
+    let repeatable = Repeatable::of(&headers, &caller)?;
+    let body = json_body::read(&headers, body).await?;
+    let mut fields = Fields::parse(&body)?;
     let name = fields.take("name")?;
     let role = fields.take("role")?;
     let project = fields.take("project")?;
@@ -263,19 +271,29 @@ pub(crate) async fn token_create(
     let detail = json!({"name": is.name, "role": role, "project": is.project, "member": is.member,
                         "policy": PolicyJson::from(&is.policy), "networks": is.networks,
                         "expiresAt": is.expires_at.map(|at| rfc3339(Timestamp(at)))});
-    let (secret, lookup) = secret()?;
-    let put = Put { id: new_id("tok_")?, version: None, is, lookups: Some(vec![lookup]), ends: false };
-    let kept = store.entity_put(put, "token.create", detail, caller.actor()).await?;
+    let instance = store.instance_id();
+    let (id, (secret, lookup), repeated) = match &repeatable {
+        None => (new_id("tok_")?, secret()?, None),
+        Some(repeatable) => {
+            let text = shared.state.keys.derive_admin_token(&repeatable.seed(&instance));
+            (repeatable.id("tok_", &instance), found_by(&text), Some(repeatable.lookup(&body)?))
+        }
+    };
+    let put = Put { id, version: None, is, lookups: Some(vec![lookup]), ends: false };
+    let kept = idempotency::make(store, put, repeated, ("token.create", detail), caller.actor()).await?;
     let answer = TokenSecretAnswer { token: (&kept).into(), admin_token: secret };
     Ok(versioned(StatusCode::CREATED, kept.version, answer))
 }
 
 /// A new text, and what finds it.
 fn secret() -> Result<(String, Lookup), ApiError> {
-    let secret = mint_admin_token(random()?);
+    Ok(found_by(&mint_admin_token(random()?)))
+}
+
+fn found_by(secret: &Secret) -> (String, Lookup) {
     let secret = secret.reveal_str().expect("an admin token is ASCII").to_owned();
     let lookup = Lookup { hash: admin_token_hash(&secret), until: None };
-    Ok((secret, lookup))
+    (secret, lookup)
 }
 
 /// Reads a role.

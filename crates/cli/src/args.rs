@@ -1,19 +1,25 @@
 //! The command line: what can be asked for. What is done about it is in `commands`.
 
+pub(crate) mod administration;
 pub(crate) mod audit;
+pub(crate) mod credentials;
 pub(crate) mod keep;
 pub(crate) mod life;
+pub(crate) mod login;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use administration::{MembersCommand, ProjectsCommand, TokensCommand};
 use audit::AuditCommand;
+use credentials::{CredentialsCommand, UpstreamKeyFlags};
 use keep::{BackupWanted, MasterKeyCommand, RestoreWanted};
 use life::{KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
+use login::{LoginWanted, LogoutWanted, ProfilesCommand};
 
 use crate::settings::{DirectoryFlags, SettingFlags};
-use crate::span;
+use crate::{profiles, span};
 
 /// One real API key in, many small disposable ones out.
 ///
@@ -26,7 +32,7 @@ use crate::span;
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Examples:\n  till start\n  till keys create --provider openai --max-activations 50\n  till keys list\n\nExit codes: 0 done, 1 failed, 2 wrong usage or settings."
+    after_help = "Examples:\n  till start\n  till keys create --provider openai --max-activations 50\n  till keys list\n  till login https://till.example.com\n\nExit codes: 0 done, 1 failed, 2 wrong usage or settings."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -51,6 +57,65 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys list --status active\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd"
     )]
     Keys(KeysCommand),
+    /// Store real keys by name, to make scoped keys from
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till credentials create openai-prod --provider openai\n  till keys create --upstream openai-prod --max-activations 50\n  till credentials rotate openai-prod"
+    )]
+    Credentials(CredentialsCommand),
+    /// Make, list, show, change and end projects
+    ///
+    /// Every key belongs to one. What may be made in a project and what its keys may use together are its rules.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till projects create search-team --month-usd 100\n  till projects show search-team\n  till projects end search-team"
+    )]
+    Projects(ProjectsCommand),
+    /// Make, list, show, change and remove members, the people who administer
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till members create ada@example.com --role admin --ask-password\n  till members list\n  till members password ada@example.com"
+    )]
+    Members(MembersCommand),
+    /// Make, list, show, change, rotate and revoke admin tokens
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till tokens create ci --role minter --project search-team\n  till tokens list\n  till tokens rotate tok_0a1b2c3d4e5f60718293 --overlap 1h"
+    )]
+    Tokens(TokensCommand),
+    /// Log in to a server with an admin token, and remember it as a profile
+    ///
+    /// The token is asked for on the terminal, hidden, or read from a file; never given on the command line, which other
+    /// users and the shell's history can see. It is checked, and kept in a file that only you can read. The first profile
+    /// is the chosen one: commands use it unless flags or variables say where the server is.
+    #[command(
+        after_help = "Examples:\n  till login https://till.example.com\n  till login https://till.example.com --profile staging --ca-file ca.pem\n  pass show till | till login https://till.example.com --admin-key-file -"
+    )]
+    Login(LoginWanted),
+    /// Forget a profile and the admin token in it
+    ///
+    /// The token itself goes on; `till tokens revoke` ends it.
+    #[command(after_help = "Examples:\n  till logout\n  till logout --profile staging")]
+    Logout(LogoutWanted),
+    /// List, choose and remove profiles
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  till profiles list\n  till profiles use staging\n  till profiles remove staging"
+    )]
+    Profiles(ProfilesCommand),
+    /// Show where commands go, as whom, and what one may do there
+    #[command(after_help = "Examples:\n  till whoami\n  till whoami --profile staging --output json")]
+    Whoami {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show what was used: per key, model and day, or call by call
     ///
     /// Without `--by` and `--calls` it shows a sum per key.
@@ -153,6 +218,13 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Write man pages into a directory: till.1 and one per command
+    #[command(hide = true, after_help = "Examples:\n  till man ~/.local/share/man/man1")]
+    Man {
+        /// The directory, which is made if it is not there
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
     /// Print the version
     #[command(after_help = "Examples:\n  till version\n  till version --output json")]
     Version {
@@ -167,27 +239,16 @@ pub(crate) enum KeysCommand {
     ///
     /// The real key is read from a file, from an environment variable or, on a terminal, from a hidden prompt;
     /// never from the command line, which other users and the shell's history can see. It is sealed into the
-    /// scoped key and stored nowhere.
+    /// scoped key and stored nowhere. With `--upstream` it is one that was stored by name.
     #[command(
-        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  till keys create --provider openai --max-spend-usd 5 --allow-endpoint chat --allow-model 'gpt-4o-mini*' --allow-network 10.0.0.0/8\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -\n  till keys create --provider openai --max-activations 50 --claim 1h"
+        after_help = "Examples:\n  till keys create --provider openai --max-activations 50\n  till keys create --provider anthropic --max-activations 10 --upstream-key-env ANTHROPIC_API_KEY --name crawler\n  till keys create --provider openai --max-spend-usd 5 --allow-endpoint chat --allow-model 'gpt-4o-mini*' --allow-network 10.0.0.0/8\n  pass show openai | till keys create --provider openai --max-activations 1 --upstream-key-file -\n  till keys create --provider openai --max-activations 50 --claim 1h\n  till keys create --upstream openai-prod --max-activations 50"
     )]
     Create(Box<KeyCreate>),
     /// List scoped keys, newest first
     #[command(
-        after_help = "Examples:\n  till keys list\n  till keys list --status active --provider openai --output json"
+        after_help = "Examples:\n  till keys list\n  till keys list --status active --provider openai --output json\n  till keys list --project search-team"
     )]
-    List {
-        /// Only keys in this state
-        #[arg(long, value_name = "STATUS")]
-        status: Option<Status>,
-        /// Only keys of this provider
-        #[arg(long, value_name = "ID")]
-        provider: Option<String>,
-        #[command(flatten)]
-        connection: Connection,
-        #[command(flatten)]
-        output: Output,
-    },
+    List(Box<KeyList>),
     /// Show one scoped key
     #[command(after_help = "Examples:\n  till keys show key_3xhKzZ1LbR0uYp2NqTf8Wd")]
     Show(OneKey),
@@ -226,16 +287,40 @@ pub(crate) enum KeysCommand {
     /// Their next request is refused and their streams in flight are cut. With conditions in place of an id it shows how
     /// many keys fit and asks.
     #[command(
-        after_help = "Examples:\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd\n  till keys revoke --where team=search --dry-run\n  till keys revoke --unused-for 30d --yes"
+        after_help = "Examples:\n  till keys revoke key_3xhKzZ1LbR0uYp2NqTf8Wd\n  till keys revoke --where team=search --dry-run\n  till keys revoke --where project=search-team\n  till keys revoke --unused-for 30d --yes"
     )]
     Revoke(Box<KeysRevoke>),
+}
+
+/// Which keys to list.
+#[derive(Args)]
+pub(crate) struct KeyList {
+    /// Only keys in this state
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Option<Status>,
+    /// Only keys of this provider
+    #[arg(long, value_name = "ID")]
+    pub(crate) provider: Option<String>,
+    /// Only keys of this project
+    #[arg(long, value_name = "ID")]
+    pub(crate) project: Option<String>,
+    /// Only keys that this member or admin token made: an id, `mem_…` or `tok_…`
+    #[arg(long, value_name = "ID")]
+    pub(crate) created_by: Option<String>,
+    /// Only keys that were made from this upstream credential
+    #[arg(long, value_name = "NAME")]
+    pub(crate) upstream: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args)]
 pub(crate) struct KeyCreate {
     /// Whose API it is for: an id from `till providers list`
-    #[arg(long, value_name = "ID")]
-    pub(crate) provider: String,
+    #[arg(long, value_name = "ID", required_unless_present = "upstream")]
+    pub(crate) provider: Option<String>,
     /// How many requests it is good for, over its whole life
     #[arg(long, value_name = "N", required_unless_present_any = ["max_tokens", "max_spend_usd", "max_spend_cents"])]
     pub(crate) max_activations: Option<u64>,
@@ -262,18 +347,17 @@ pub(crate) struct KeyCreate {
     pub(crate) life: LifeFlags,
     #[command(flatten)]
     pub(crate) rate: RateFlags,
-    /// File with the real key; `-` is standard input
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "upstream")]
-    pub(crate) upstream_key_file: Option<PathBuf>,
-    /// Environment variable with the real key
-    #[arg(long, value_name = "VARIABLE", group = "upstream")]
-    pub(crate) upstream_key_env: Option<String>,
-    /// Refused: a command line is no place for a secret. It is defined so that the refusal can say why.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", allow_hyphen_values = true)]
-    pub(crate) upstream_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) upstream_key: UpstreamKeyFlags,
+    /// Name of a stored real key, from `till credentials list`
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["upstream_key_file", "upstream_key_env"])]
+    pub(crate) upstream: Option<String>,
     /// Answer a link that shows the key once, for so long at most, such as 1h or 7d, in place of the key itself
     #[arg(long, value_name = "SPAN", value_parser = span::seconds)]
     pub(crate) claim: Option<u64>,
+    /// Project that it belongs to [default: the project that whoever asks is bound to, else default]
+    #[arg(long, value_name = "ID")]
+    pub(crate) project: Option<String>,
     /// A name to find it again by
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -288,7 +372,7 @@ pub(crate) struct KeyCreate {
     #[command(flatten)]
     pub(crate) connection: Connection,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: SecretOutput,
 }
 
 /// What the key may call. Without any of these it may call everything.
@@ -375,6 +459,9 @@ pub(crate) struct UsageWanted {
     /// Only calls of this key
     #[arg(long, value_name = "ID")]
     pub(crate) key: Option<String>,
+    /// Only calls with keys of this project
+    #[arg(long, value_name = "ID")]
+    pub(crate) project: Option<String>,
     /// Only calls to this provider
     #[arg(long, value_name = "ID")]
     pub(crate) provider: Option<String>,
@@ -635,6 +722,10 @@ pub(crate) enum AdminCommand {
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
+    /// Profile to use, from `till login` [variable: TILL_PROFILE] [default: the chosen one, unless the flags below or
+    /// variables say where the server is]
+    #[arg(long, value_name = "NAME", value_parser = profiles::checked_name, conflicts_with_all = ["url", "data", "admin_key_file"])]
+    pub(crate) profile: Option<String>,
     /// Where the server is [variable: TILL_URL] [default: what `address` in the data directory says]
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
@@ -645,7 +736,7 @@ pub(crate) struct Connection {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) admin_key_file: Option<PathBuf>,
     /// Certificates in PEM that the server may be signed by, besides the system's; may be given more than once
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, alias = "ca", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca_file: Vec<PathBuf>,
 }
 
@@ -661,6 +752,27 @@ pub(crate) struct Output {
         help_heading = "Output"
     )]
     pub(crate) form: Form,
+}
+
+/// For people, for programs, or only the secret that was made.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct SecretOutput {
+    /// Form of the answer; `raw` is the secret alone
+    #[arg(
+        long = "output",
+        short = 'o',
+        value_name = "FORM",
+        default_value = "table",
+        help_heading = "Output"
+    )]
+    pub(crate) form: SecretForm,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SecretForm {
+    Table,
+    Json,
+    Raw,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -7,20 +7,31 @@ mod audit_verify;
 mod backup;
 mod completions;
 mod config;
+mod confirm;
+mod credentials;
+mod entity;
 mod holds;
 mod key_create;
 mod key_explain;
 mod key_update;
 mod keys;
 mod kill_switch;
+mod login;
+mod man;
 mod master_key;
+mod members;
+mod policy;
 mod prices;
+mod profiles;
 mod progress;
+mod projects;
 mod providers;
 mod status;
+mod tokens;
 mod upstream_key;
 mod usage;
 mod version;
+mod whoami;
 
 use crate::args::{
     AdminCommand, Cli, Command, ConfigCommand, HoldsCommand, KeysCommand, PricesCommand, ProvidersCommand,
@@ -34,9 +45,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
     match cli.command {
         Command::Start(flags) => start::run(&flags, surroundings),
         Command::Keys(KeysCommand::Create(wanted)) => key_create::run(&wanted, surroundings),
-        Command::Keys(KeysCommand::List { status, provider, connection, output }) => {
-            keys::list(status, provider.as_deref(), &connection, output, surroundings)
-        }
+        Command::Keys(KeysCommand::List(wanted)) => keys::list(&wanted, surroundings),
         Command::Keys(KeysCommand::Show(key)) => keys::show(&key, surroundings),
         Command::Keys(KeysCommand::Explain(wanted)) => key_explain::run(&wanted, surroundings),
         Command::Keys(KeysCommand::Update(wanted)) => key_update::update(&wanted, surroundings),
@@ -48,6 +57,14 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
             Some(id) => keys::revoke(id, &wanted.connection, wanted.output, surroundings),
             None => key_update::revoke_many(&wanted, surroundings),
         },
+        Command::Credentials(command) => credentials::run(&command, surroundings),
+        Command::Projects(command) => projects::run(&command, surroundings),
+        Command::Members(command) => members::run(&command, surroundings),
+        Command::Tokens(command) => tokens::run(&command, surroundings),
+        Command::Login(wanted) => login::login(&wanted, surroundings),
+        Command::Logout(wanted) => login::logout(&wanted, surroundings),
+        Command::Profiles(command) => profiles::run(&command, surroundings),
+        Command::Whoami { connection, output } => whoami::run(&connection, output, surroundings),
         Command::Usage(wanted) => usage::run(&wanted, surroundings),
         Command::Holds(HoldsCommand::List { connection, output }) => {
             holds::list(&connection, output, surroundings)
@@ -90,6 +107,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         Command::Restore(wanted) => backup::put_back(&wanted, surroundings),
         Command::MasterKey(command) => master_key::run(&command, surroundings),
         Command::Completions { shell } => completions::run(shell),
+        Command::Man { directory } => man::run(&directory),
         Command::Version { output } => version::run(output),
     }
 }

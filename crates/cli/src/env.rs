@@ -46,6 +46,8 @@ pub(crate) const PREFIX: &str = "TILL_";
 
 /// Where the commands find the server.
 pub(crate) const URL: &str = "TILL_URL";
+/// The profile that the commands use.
+pub(crate) const PROFILE: &str = "TILL_PROFILE";
 /// The admin key: what the commands authenticate with, and the owner key that `till start` presets.
 pub(crate) const ADMIN_KEY: &str = "TILL_ADMIN_KEY";
 /// The master key itself, for places that hand out secrets as variables.
@@ -54,7 +56,7 @@ pub(crate) const MASTER_KEY: &str = "TILL_MASTER_KEY";
 pub(crate) const MASTER_KEY_OLD: &str = "TILL_MASTER_KEY_OLD";
 
 /// Variables with our prefix that are not settings.
-pub(crate) const NOT_SETTINGS: [&str; 4] = [URL, ADMIN_KEY, MASTER_KEY, MASTER_KEY_OLD];
+pub(crate) const NOT_SETTINGS: [&str; 5] = [URL, PROFILE, ADMIN_KEY, MASTER_KEY, MASTER_KEY_OLD];
 
 const HOME: &str = "HOME";
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
@@ -120,6 +122,11 @@ impl Surroundings {
     /// The configuration file that is read when it exists and nobody names another.
     pub(crate) fn config_file(&self) -> Option<PathBuf> {
         Some(self.xdg(XDG_CONFIG_HOME, ".config")?.join("till.toml"))
+    }
+
+    /// The file that `till login` writes.
+    pub(crate) fn profiles_file(&self) -> Option<PathBuf> {
+        Some(self.xdg(XDG_CONFIG_HOME, ".config")?.join("profiles.toml"))
     }
 
     /// Proxies for upstream connections.

@@ -23,14 +23,31 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Secret> {
     File::open(path).map_err(anyhow::Error::from).and_then(read_trimmed).with_context(place)
 }
 
+/// Reads a password: everything but the line break at its end. `-` is standard input.
+pub(crate) fn read_password(path: &Path) -> anyhow::Result<Secret> {
+    let whole = if path == Path::new("-") {
+        read_bounded(io::stdin().lock()).context("can't read standard input")
+    } else {
+        let place = || format!("can't read {}", path.display());
+        File::open(path).map_err(anyhow::Error::from).and_then(read_bounded).with_context(place)
+    }?;
+    let text = whole.reveal();
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    Ok(Secret::new(text.strip_suffix(b"\r").unwrap_or(text)))
+}
+
 fn read_trimmed(source: impl Read) -> anyhow::Result<Secret> {
+    let whole = read_bounded(source)?;
+    Ok(Secret::new(whole.reveal().trim_ascii()))
+}
+
+fn read_bounded(source: impl Read) -> anyhow::Result<Secret> {
     let mut bytes = Vec::new();
     source.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > SECRET_BYTES_MAX {
-        bail!("it is too large to be a key");
+        bail!("it is too large to be a secret");
     }
-    let whole = Secret::new(bytes);
-    Ok(Secret::new(whole.reveal().trim_ascii()))
+    Ok(Secret::new(bytes))
 }
 
 /// Whether others than the owner of a file may do anything with it.
@@ -104,7 +121,7 @@ mod tests {
 
     use till_core::secret::Secret;
 
-    use super::{is_open_to_others, make_private_dir, read_secret, write_new_secret};
+    use super::{is_open_to_others, make_private_dir, read_password, read_secret, write_new_secret};
 
     #[test]
     fn secrets_are_private_and_never_overwritten() {
@@ -131,5 +148,15 @@ mod tests {
         fs::write(&file, "x".repeat(70_000)).unwrap();
         assert!(read_secret(&file).is_err());
         assert!(read_secret(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn passwords_keep_their_spaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        for (text, expected) in [(" a b \n", " a b "), ("a\r\n", "a"), ("a", "a"), ("a\n\n", "a\n")] {
+            fs::write(&file, text).unwrap();
+            assert!(read_password(&file).unwrap() == Secret::new(expected), "{text:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ mod master_keys;
 mod otlp;
 mod output;
 mod prices;
+mod profiles;
 mod settings;
 #[cfg(test)]
 mod snapshot;

@@ -8,6 +8,7 @@
 mod address;
 mod configuration;
 mod control;
+mod credentials;
 mod master_key;
 mod open_files;
 mod owner;
@@ -24,6 +25,7 @@ use serde_json::json;
 use till_admin::{AdminSettings, AdminState, MasterKeys};
 use till_core::audit::Actor;
 use till_core::time::Timestamp;
+use till_core::token::CredentialKeys;
 use till_proxy::{
     HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, Tracing, TrustedProxies, hexadecimal,
 };
@@ -76,6 +78,7 @@ async fn serve(
     // Before anything is entered that names a token.
     let audit_keys = keys.ring.audit_keys();
     store.audit_sign_with(audit_keys.clone()).await.context("can't write the audit log")?;
+    let credentials = credentials::follow(&store, &keys.ring).await?;
     let listener = listen(settings.listen()).await?;
     let bound = listener.local_addr().context("can't tell the address of the listener")?;
     let url = address::public_url(bound, listener_tls.is_some());
@@ -85,6 +88,7 @@ async fn serve(
         settings,
         store: store.clone(),
         keys,
+        credentials,
         upstream_tls,
         exporter: exporter.clone(),
         url: url.clone(),
@@ -184,6 +188,7 @@ struct Instance<'a> {
     settings: &'a Settings,
     store: Store,
     keys: Keys,
+    credentials: Arc<CredentialKeys>,
     upstream_tls: Arc<rustls::ClientConfig>,
     exporter: Option<Exporter>,
     url: String,
@@ -225,6 +230,7 @@ impl Instance<'_> {
             registry,
             prices,
             keys: self.keys.ring,
+            credentials: self.credentials,
             store: self.store,
             upstream_tls: self.upstream_tls,
             outbound_proxy: OutboundProxy {

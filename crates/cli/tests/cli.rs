@@ -219,6 +219,37 @@ fn completions_for_every_shell() {
 }
 
 #[test]
+fn man_pages_for_every_command() {
+    let home = Home::new();
+    check(&home.run(&["man", "share/man1"]), 0, "share/man1/till.1");
+    let page = |name: &str| fs::read_to_string(home.path().join("share/man1").join(name)).unwrap();
+    assert!(page("till.1").contains("till\\-tokens(1)"), "{}", page("till.1"));
+    assert!(page("till-tokens-rotate.1").contains("\\-\\-overlap"));
+    assert!(!page("till.1").contains("till\\-man(1)"), "it is for packagers");
+}
+
+#[test]
+fn profiles_without_a_server() {
+    let home = Home::new();
+    check(&home.run(&["profiles", "list"]), 0, "There are no profiles");
+    check(&home.run(&["profiles", "use", "x"]), 2, "there is no profile x");
+    check(&home.run(&["logout"]), 2, "there is no chosen profile");
+    check(&home.run(&["status", "--profile", "x"]), 2, "there is no profile x");
+    check(&home.run(&["status", "--profile", "x", "--url", "http://127.0.0.1:1"]), 2, "cannot be used with");
+    check(&home.run(&["login", "till.example.com"]), 2, "https://till.example.com");
+    check(&home.run(&["login", "http://127.0.0.1:1"]), 2, "--admin-key-file");
+    check(&home.run(&["login", "http://a@127.0.0.1:1"]), 2, "neither a user");
+    let file = home.path().join(".config/till/profiles.toml");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, format!("[profiles.default]\nurl = \"http://a\"\nadmin_token = {CANARY}\n")).unwrap();
+    check(&home.run(&["status"]), 1, "chmod 600");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let output = home.run(&["status"]);
+    check(&output, 1, "line 3 is not as `till login` writes it");
+    assert!(!stderr(&output).contains(CANARY));
+}
+
+#[test]
 fn commands_say_what_they_need() {
     let home = Home::new();
     check(&home.run(&["status"]), 1, "till does not seem to run here");

@@ -116,14 +116,16 @@ pub struct Histogram {
 impl Histogram {
     /// Counts a value.
     pub fn observe(&self, bounds: &Bounds, value: u64) {
-        let bucket = bounds.partition_point(|bound| *bound < value);
-        self.buckets.get(bucket).unwrap_or(&self.above).fetch_add(1, Ordering::Relaxed);
+        // From the front: most values are small, and a search in halves always takes five steps.
+        let buckets = bounds.iter().zip(&self.buckets);
+        let found = buckets.into_iter().find(|(bound, _)| value <= **bound);
+        found.map_or(&self.above, |(_, bucket)| bucket).fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
     /// Counts a time in nanoseconds.
     pub fn observe_time(&self, bounds: &Bounds, time: std::time::Duration) {
-        self.observe(bounds, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.observe(bounds, nanos(time));
     }
 
     /// Adds what was counted to `reading`.
@@ -142,6 +144,12 @@ impl Histogram {
         self.read_into(&mut reading);
         reading
     }
+}
+
+/// A time in nanoseconds.
+fn nanos(time: std::time::Duration) -> u64 {
+    // Cheaper than all of its 128 bits, and right for centuries.
+    time.as_secs().wrapping_mul(SECONDS).wrapping_add(time.subsec_nanos().into())
 }
 
 /// A histogram at one moment.

@@ -1,7 +1,7 @@
 //! Scoped keys: how one is minted, and how one is opened again.
 //!
-//! A scoped key carries its upstream key in sealed form, so that neither the database nor the holder can
-//! use that key without the master key. The bytes are specified in `docs/token-format.md`; examples that
+//! A scoped key carries its upstream key in sealed form, or the name under which an administrator has stored it, so that
+//! neither the database nor the holder can use that key without the master key. The bytes are specified in `docs/token-format.md`; examples that
 //! another implementation can check itself against are in `docs/token-vectors.json`.
 //!
 //! Invariants:
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::key::KeyId;
 use crate::secret::Secret;
-use crate::upstream::{Upstream, UpstreamKeyError};
+use crate::upstream::{SealedUpstream, UpstreamKeyError};
 
 mod admin;
 mod audit_keys;
@@ -25,6 +25,8 @@ mod claim;
 mod contents;
 #[cfg(test)]
 mod craft;
+mod credential;
+mod credential_keys;
 mod index_key;
 mod key_ring;
 mod master_key;
@@ -37,6 +39,8 @@ mod vectors;
 pub use admin::{ADMIN_TOKEN_PREFIX, AdminTokenError, admin_token_hash, check_admin_token, mint_admin_token};
 pub use audit_keys::AuditKeys;
 pub use claim::{ClaimId, ClaimSecret, NotAClaimId};
+pub use credential::{CredentialError, CredentialLabel, credential_sealed_by};
+pub use credential_keys::{CredentialFound, CredentialKey, CredentialKeys};
 pub use index_key::{IndexKey, WrapError, index_key_wrapped_by, unwrap_index_key, wrap_index_key};
 pub use key_ring::{KeyRing, RetireError};
 pub use master_key::{MASTER_KEY_PREFIX, MasterKey, MasterKeyError, MasterKeyId, NotAMasterKeyId};
@@ -64,8 +68,8 @@ pub struct Minted {
 pub struct Opened {
     /// Its public name, and the key of its row in the store.
     pub id: KeyId,
-    /// The real key, and the only place where it may go.
-    pub upstream: Upstream,
+    /// The real key or its name, and the only place where it may go.
+    pub upstream: SealedUpstream,
 }
 
 /// Why no scoped key could be made.

@@ -35,6 +35,49 @@ pub struct Upstream {
     pub placement: Placement,
 }
 
+impl Upstream {
+    /// What a token has that says by name which key it is for.
+    pub fn named(&self, credential: &str) -> NamedUpstream {
+        NamedUpstream {
+            credential: credential.to_owned(),
+            provider: self.provider.clone(),
+            origin: self.origin.clone(),
+            placement: self.placement.clone(),
+        }
+    }
+}
+
+/// The sealed part of a token that names its upstream key instead of carrying it. As with an [`Upstream`], where the key
+/// goes is said by the token alone; which key that is at the moment, by whoever keeps it under that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedUpstream {
+    /// What the key is kept as.
+    pub credential: String,
+    /// Id of the provider.
+    pub provider: String,
+    /// Scheme, host, port and base path, without a trailing slash.
+    pub origin: String,
+    /// Where the key goes.
+    pub placement: Placement,
+}
+
+impl NamedUpstream {
+    /// With the key that has this name at the moment.
+    pub fn with_key(self, key: Secret) -> Upstream {
+        let Self { provider, origin, placement, .. } = self;
+        Upstream { key, provider, origin, placement }
+    }
+}
+
+/// What is sealed in a token.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SealedUpstream {
+    /// The key itself.
+    Key(Upstream),
+    /// The name of a key that an administrator has stored.
+    Named(NamedUpstream),
+}
+
 /// The shortest upstream key that is accepted, in bytes. Below this, replacing echoes of the key in
 /// answers would hit ordinary text.
 pub const UPSTREAM_KEY_MIN: usize = 8;

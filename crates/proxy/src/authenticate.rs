@@ -2,7 +2,8 @@
 //!
 //! A token is opened with cryptography alone: no store is asked, so unknown tokens cost an attacker more than
 //! us. What was opened is remembered with the whole token, which is compared. Status and limits are never read
-//! from here; the ledger has them.
+//! from here; the ledger has them. A key that a token only names is in memory too, and asked for again as soon as it
+//! was changed.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use till_core::denial::{Denial, DenialCode};
 use till_core::id_map::IdMap;
 use till_core::key::KeyId;
+use till_core::ledger::revoked_denial;
 use till_core::secret::Secret;
-use till_core::token::KeyRing;
-use till_core::upstream::Upstream;
+use till_core::token::{CredentialFound, CredentialKey, CredentialKeys, KeyRing};
+use till_core::upstream::{NamedUpstream, SealedUpstream, Upstream};
 use till_providers::{BaseUrl, Provider, Registry};
 
 use crate::destination::{Destination, Destinations};
@@ -32,6 +34,8 @@ const SHARDS: usize = 16;
 pub(crate) struct VerifiedKey {
     pub(crate) id: KeyId,
     destination: Arc<Destination>,
+    /// The stored upstream key that the token names, if it does.
+    named: Option<Arc<CredentialKey>>,
 }
 
 /// A key is its destination with an id.
@@ -70,6 +74,7 @@ impl From<Denial> for Unauthenticated {
 /// Opens tokens.
 pub(crate) struct Authenticator {
     keys: Arc<KeyRing>,
+    credentials: Arc<CredentialKeys>,
     registry: Arc<Registry>,
     pool: Arc<Pool>,
     /// By [`number_of`] their token.
@@ -87,18 +92,20 @@ struct Opened {
 impl Authenticator {
     pub(crate) fn new(
         keys: Arc<KeyRing>,
+        credentials: Arc<CredentialKeys>,
         registry: Arc<Registry>,
         pool: Arc<Pool>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { keys, registry, pool, opened: Default::default(), destinations: Destinations::new(metrics) }
+        let (opened, destinations) = (Default::default(), Destinations::new(metrics));
+        Self { keys, credentials, registry, pool, opened, destinations }
     }
 
     /// Opens a token, or finds it among those opened before.
     ///
     /// # Errors
     /// `missing_key`, `invalid_key`, or `unknown_provider` and `credential_denied` where the configuration no
-    /// longer fits what is sealed.
+    /// longer fits what is sealed, or `key_revoked` where the stored upstream key that it names was removed.
     pub(crate) fn authenticate(&self, token: Option<&[u8]>) -> Result<Authenticated, Unauthenticated> {
         let token = token.ok_or_else(|| {
             Denial::new(
@@ -114,6 +121,7 @@ impl Authenticator {
         if let Some(known) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&number)
             && known.token.reveal() == token
             && known.epoch == epoch
+            && known.key.named.as_ref().is_none_or(|named| named.is_current())
         {
             return Ok(Authenticated(Arc::clone(&known.key)));
         }
@@ -138,19 +146,50 @@ impl Authenticator {
                 format!("This scoped key is not valid here: {error}. Ask whoever minted it for a new one."),
             )
         })?;
-        let known = |denial| Unauthenticated { denial, key: Some(opened.id) };
-        let provider = self.registry.get(&opened.upstream.provider).ok_or_else(|| {
+        let id = opened.id;
+        let known = |denial| Unauthenticated { denial, key: Some(id) };
+        let (upstream, named) = match opened.upstream {
+            SealedUpstream::Key(upstream) => (upstream, None),
+            SealedUpstream::Named(upstream) => {
+                let (upstream, key) = self.with_stored_key(id, upstream).map_err(known)?;
+                (upstream, Some(key))
+            }
+        };
+        let provider = self.registry.get(&upstream.provider).ok_or_else(|| {
             known(Denial::new(
                 DenialCode::UnknownProvider,
                 format!(
                     "This scoped key is for the provider {:?}, which is not configured here any more.",
-                    opened.upstream.provider
+                    upstream.provider
                 ),
             ))
         })?;
-        let base = destination(provider, &opened.upstream).map_err(known)?;
-        let destination = self.destinations.find(opened.upstream, provider, &base, &self.pool);
-        Ok(VerifiedKey { id: opened.id, destination })
+        let base = destination(provider, &upstream).map_err(known)?;
+        let destination = self.destinations.find(upstream, provider, &base, &self.pool);
+        Ok(VerifiedKey { id, destination, named })
+    }
+
+    /// The upstream with the key that has its name now.
+    fn with_stored_key(
+        &self,
+        id: KeyId,
+        upstream: NamedUpstream,
+    ) -> Result<(Upstream, Arc<CredentialKey>), Denial> {
+        match self.credentials.find(&upstream.credential) {
+            CredentialFound::Key(stored) if stored.provider == upstream.provider => {
+                Ok((upstream.with_key(stored.key.clone()), stored))
+            }
+            // Its keys were revoked with it.
+            CredentialFound::Missing => Err(revoked_denial(id)),
+            CredentialFound::Key(_) | CredentialFound::Unusable => Err(Denial::new(
+                DenialCode::CredentialDenied,
+                format!(
+                    "The upstream credential {:?}, which this scoped key was minted from, can't be used here: its \
+                     master key is missing, or it was altered. Ask the operator to store its upstream key again.",
+                    upstream.credential
+                ),
+            )),
+        }
     }
 }
 

@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use till_core::time::Timestamp;
-use till_core::token::KeyRing;
+use till_core::token::{CredentialKeys, KeyRing};
 use till_providers::Registry;
 use till_providers::price::PriceTable;
 use till_store::Store;
@@ -113,6 +113,8 @@ pub struct ProxyConfig {
     pub prices: Arc<PriceTable>,
     /// Opens tokens.
     pub keys: Arc<KeyRing>,
+    /// The stored upstream keys that tokens name.
+    pub credentials: Arc<CredentialKeys>,
     /// Decides what is left.
     pub store: Store,
     /// Roots and settings for TLS to providers.
@@ -194,6 +196,7 @@ impl Proxy {
         let metrics: Arc<Metrics> = Arc::default();
         let authenticator = Authenticator::new(
             config.keys,
+            config.credentials,
             Arc::clone(&config.registry),
             Arc::clone(&pool),
             Arc::clone(&metrics),

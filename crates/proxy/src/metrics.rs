@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::StatusCode;
 use till_core::denial::DenialCode;
@@ -207,13 +207,13 @@ impl ProviderMetrics {
     /// The head of an answer came at `now`. Its request had come at `started` and was handed to a connection at `sent`.
     pub(crate) fn first_byte(&self, started: Instant, sent: Instant, now: Instant) {
         let shard = self.shard();
-        shard.sending.observe(&SHORT, nanos(sent.saturating_duration_since(started)));
-        shard.first_byte.observe(&LONG, nanos(now.saturating_duration_since(sent)));
+        shard.sending.observe_time(&SHORT, sent.saturating_duration_since(started));
+        shard.first_byte.observe_time(&LONG, now.saturating_duration_since(sent));
     }
 
     /// An answer ended, whichever way.
     pub(crate) fn ended(&self, started: Instant, ended: Instant) {
-        self.shard().duration.observe(&LONG, nanos(ended.saturating_duration_since(started)));
+        self.shard().duration.observe_time(&LONG, ended.saturating_duration_since(started));
     }
 
     fn sum(&self, counter: impl Fn(&Shard) -> &Counter) -> u64 {
@@ -225,11 +225,6 @@ impl ProviderMetrics {
         self.shards.iter().for_each(|shard| histogram(shard).read_into(&mut reading));
         reading
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    // Cheaper than all of its 128 bits, and enough for centuries.
-    time.as_secs().wrapping_mul(1_000_000_000).wrapping_add(time.subsec_nanos().into())
 }
 
 /// What is read elsewhere when the page is made.

@@ -88,7 +88,10 @@ pub(crate) async fn serve(client: Arc<Client>, head: Head, body: RequestBody, re
         // A page that holds a scoped key may read the answers; the key is the credential, not the origin.
         answer.fields.push(ALLOW_ORIGIN, "*");
     }
-    answer.fields.push(REQUEST_ID, request_id.as_bytes());
+    // The control plane has the id from here and may have said it already.
+    if !answer.is_own() || !answer.fields.contains(REQUEST_ID) {
+        answer.fields.push(REQUEST_ID, request_id.as_bytes());
+    }
     answer
 }
 

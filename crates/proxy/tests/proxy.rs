@@ -16,6 +16,7 @@ mod proxy {
     mod hostile;
     mod http2;
     mod metered;
+    mod named;
     mod rates;
     mod recorded;
     mod rig;

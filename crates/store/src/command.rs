@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::answer::Reply;
 use crate::claim::NewClaim;
 use crate::clock::Clock;
+use crate::credential::CredentialFollower;
 use crate::denial_counts::DenialCounts;
 use crate::denied_records::DeniedRecords;
 use crate::entity::{EntityChange, EntityKind};
@@ -157,6 +158,7 @@ pub(crate) struct Shared {
     pub(crate) terms: TermsMap,
     pub(crate) escrows: Escrows,
     pub(crate) counters: Counters,
+    pub(crate) credentials: CredentialFollower,
     fence: Mutex<Option<Fence>>,
     kill_switch: Mutex<Option<KillSwitch>>,
     stopping: AtomicBool,
@@ -173,6 +175,7 @@ impl Shared {
             terms: TermsMap::default(),
             escrows: Escrows::default(),
             counters: Counters::default(),
+            credentials: CredentialFollower::default(),
             fence: Mutex::new(fence),
             kill_switch: Mutex::new(kill_switch),
             stopping: AtomicBool::new(false),

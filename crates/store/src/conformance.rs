@@ -33,6 +33,7 @@ macro_rules! on_every_backend {
 mod audit;
 mod ceilings;
 mod claims;
+mod credentials;
 mod entities;
 mod escrow;
 mod life;

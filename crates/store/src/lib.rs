@@ -17,6 +17,7 @@ mod clock;
 mod command;
 #[cfg(test)]
 mod conformance;
+mod credential;
 mod denial_counts;
 mod denial_entries;
 mod denied_records;
@@ -50,6 +51,7 @@ mod writer;
 pub use audit_log::{AuditAction, AuditQuery, AuditState};
 pub use backup::{BackupError, BackupInfo, Step, backup_make, backup_verify};
 pub use claim::{Claim, NewClaim};
+pub use credential::CredentialListener;
 pub use entity::{
     AdminToken, Credential, Entity, EntityKind, EntityQuery, Kept, Lookup, Member, Project, Put, Session,
 };

@@ -497,9 +497,12 @@ impl Reader for MemoryReader {
             disk.keys.iter().rev().map(|row| record(&disk, row, now)).collect();
         let skip = match query.after {
             None => 0,
-            Some(id) => {
-                newest_first.iter().position(|key| key.id == id).map_or(newest_first.len(), |at| at + 1)
-            }
+            Some(id) => newest_first
+                .iter()
+                .position(|key| {
+                    key.id == id && query.project.as_ref().is_none_or(|project| key.place.project == *project)
+                })
+                .map_or(newest_first.len(), |at| at + 1),
         };
         let matches = |key: &KeyRecord| {
             query.status.is_none_or(|status| key.status == status)
@@ -621,7 +624,8 @@ impl Reader for MemoryReader {
         let disk = self.0.disk();
         let mut rows: Vec<&EntityRow> = disk.entities.iter().rev().filter(|row| row.kind == kind).collect();
         if let Some(after) = &query.after {
-            let place = rows.iter().position(|row| row.id == *after);
+            let is_seen = |row: &&EntityRow| query.project.is_none() || row.project == query.project;
+            let place = rows.iter().position(|row| row.id == *after && is_seen(row));
             rows.drain(..place.map_or(rows.len(), |place| place + 1));
         }
         let fits = |row: &&EntityRow| {

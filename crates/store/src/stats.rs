@@ -151,9 +151,7 @@ impl ProviderUsage {
     fn add(&mut self, record: &UsageRecord) {
         self.spend_nanos = self.spend_nanos.saturating_add(record.charged.spend_nanos);
         self.tokens_charged = self.tokens_charged.saturating_add(record.charged.tokens);
-        if record.tokens != TokenCounts::default() {
-            self.tokens = self.tokens.plus(&record.tokens);
-        }
+        self.tokens.add(&record.tokens);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::answer::answer;
 use crate::backend::{Backend, Reader};
 use crate::clock::Clock;
 use crate::command::{Action, Administration, Command, DoneReply, Shared};
+use crate::credential::CredentialFollower;
 use crate::entity::EntityKind;
 use crate::error::{OpenError, StoreError};
 use crate::escrow::Exact;
@@ -583,6 +584,10 @@ impl Store {
     pub(crate) fn note_use(&self, kind: EntityKind, id: String) {
         // If too much waits there it is noted another time.
         let _ = self.inner.shared.queue.push(Command::Used { kind, id });
+    }
+
+    pub(crate) fn credential_follower(&self) -> &CredentialFollower {
+        &self.inner.shared.credentials
     }
 
     pub(crate) async fn administer(&self, action: Action, actor: &Actor) -> Result<bool, StoreError> {

@@ -123,11 +123,22 @@ impl TokenCounts {
         }
     }
 
-    /// The counts of both, which stop at their ends.
-    #[must_use]
-    pub fn plus(self, other: &Self) -> Self {
-        let (mine, theirs) = (self.to_array(), other.to_array());
-        Self::from_array(std::array::from_fn(|kind| mine[kind].saturating_add(theirs[kind])))
+    /// Adds the counts of another. They are far from their ends.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.input, other.input),
+            (&mut self.cache_read, other.cache_read),
+            (&mut self.cache_write, other.cache_write),
+            (&mut self.output, other.output),
+            (&mut self.reasoning, other.reasoning),
+            (&mut self.audio_input, other.audio_input),
+            (&mut self.audio_output, other.audio_output),
+            (&mut self.image_input, other.image_input),
+            (&mut self.image_output, other.image_output),
+            (&mut self.tool_calls, other.tool_calls),
+        ] {
+            *mine = mine.wrapping_add(theirs);
+        }
     }
 
     /// The words of the kinds, in the order of the fields.

@@ -11,6 +11,7 @@ mod administer;
 mod ceilings;
 mod claims;
 mod closing;
+mod credentials;
 mod ending;
 mod entities;
 mod escrow;
@@ -163,6 +164,8 @@ pub(crate) struct Writer {
     escrows_unsure: bool,
     /// Escrows may have been left that nobody draws from any more.
     escrows_left: bool,
+    /// Stored upstream keys that changed may or may not be on disk.
+    credentials_unsure: bool,
     // Of the current batch:
     number: u64,
     operations: usize,
@@ -233,6 +236,7 @@ impl Writer {
             has_open_escrows: false,
             escrows_unsure: false,
             escrows_left: false,
+            credentials_unsure: false,
             number: 0,
             operations: 0,
             now,
@@ -628,6 +632,7 @@ impl Writer {
         if let Some(instance) = self.batch.instance.take() {
             self.adopt(instance);
         }
+        self.credentials_succeed();
         for (ended, why) in self.ending.drain(..) {
             ended.send_replace(Some(why));
         }

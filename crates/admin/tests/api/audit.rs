@@ -37,12 +37,12 @@ async fn entries_are_filtered_and_ordered() {
     let first = first["id"].as_str().unwrap();
     instance.call("DELETE", &format!("/admin/keys/{first}"), axum::body::Body::empty()).await;
     let all = seqs(&instance, "").await;
-    assert_eq!(all, [1, 2, 3, 4], "admin_token.put, two keys, a revocation");
+    assert_eq!(all, [1, 2, 3, 4], "token.create, two keys, a revocation");
     for (query, expected) in [
         ("order=desc", vec![4, 3, 2, 1]),
         ("order=desc&after=3&limit=1", vec![2]),
         ("actor=owner", vec![2, 3, 4]),
-        ("actor=system&action=admin_token.*", vec![1]),
+        ("actor=system&action=token.*", vec![1]),
         ("action=key.create", vec![2, 3]),
         ("action=key.*&order=desc", vec![4, 3, 2]),
         ("action=*", vec![1, 2, 3, 4]),

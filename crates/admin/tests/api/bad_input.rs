@@ -147,7 +147,7 @@ async fn fields_are_known_and_stand_once() {
 #[tokio::test]
 async fn what_is_not_enforced_is_refused() {
     let mut rows = vec![];
-    for (name, value) in [("upstream_ref", json!("env:OPENAI_API_KEY")), ("upstream", json!("main"))] {
+    for (name, value) in [("upstream_ref", json!("env:OPENAI_API_KEY")), ("upstreamRef", json!("vault:x"))] {
         rows.push((body(json!({name: value})).to_string(), "unsupported_field", "not enforced"));
     }
     check(rows).await;

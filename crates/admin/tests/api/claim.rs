@@ -60,7 +60,10 @@ async fn a_link_is_answered_in_place_of_the_key() {
     let shown = answer.json();
     let opened = instance.keys.open(shown["scopedKey"].as_str().unwrap()).expect("genuine");
     assert_eq!(opened.id.to_string(), key["id"]);
-    assert_eq!(opened.upstream.key.reveal_str(), Some(CANARY));
+    let till_core::upstream::SealedUpstream::Key(upstream) = opened.upstream else {
+        panic!("a key of its own")
+    };
+    assert_eq!(upstream.key.reveal_str(), Some(CANARY));
     assert_eq!(shown, json!({"scopedKey": shown["scopedKey"], "keyId": key["id"], "provider": "openai"}));
     link.claim(&instance).await.assert_error(404, "not_found");
 

@@ -4,7 +4,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 use till_core::key::KeyId;
 use till_core::limit::Units;
-use till_core::upstream::Placement;
+use till_core::upstream::{Placement, SealedUpstream};
 use till_store::Store;
 
 use crate::harness::{CANARY, Instance};
@@ -124,11 +124,12 @@ async fn the_scoped_key_opens_to_what_was_sealed() {
     let opened =
         instance.keys.open(key["scopedKey"].as_str().unwrap()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(opened.id.to_string(), key["id"]);
-    assert_eq!(opened.upstream.key.reveal(), CANARY.as_bytes());
-    assert_eq!(opened.upstream.provider, "openai");
-    assert_eq!(opened.upstream.origin, "https://api.openai.com");
+    let SealedUpstream::Key(upstream) = opened.upstream else { panic!("it has a key of its own") };
+    assert_eq!(upstream.key.reveal(), CANARY.as_bytes());
+    assert_eq!(upstream.provider, "openai");
+    assert_eq!(upstream.origin, "https://api.openai.com");
     let bearer = Placement::Header { name: "authorization".into(), template: "Bearer {key}".into() };
-    assert_eq!(opened.upstream.placement, bearer);
+    assert_eq!(upstream.placement, bearer);
     // Random: the same request makes another key.
     assert_ne!(instance.minted(5).await["id"], key["id"]);
 }

@@ -94,6 +94,8 @@ async fn two_projects() -> (Instance, [Value; 2]) {
             json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5, "project": project});
         let key = instance.create(&body).await;
         assert_eq!(key.status, 201, "{}", key.text);
+        let stored = json!({"name": format!("cred-{project}"), "provider": "openai", "upstream_key": CANARY, "project": project});
+        assert_eq!(instance.call("POST", "/admin/credentials", stored.to_string()).await.status, 201);
         let body = json!({"login": format!("one-of-{project}"), "role": "viewer", "project": project});
         let member =
             instance.call("POST", "/admin/members", body.to_string()).await.json()["member"]["id"].clone();
@@ -119,6 +121,9 @@ async fn nothing_of_another_project_is_there() {
         ("PATCH", format!("/admin/tokens/{token}"), r#"{"name":"mine"}"#),
         ("POST", format!("/admin/tokens/{token}/rotate"), "{}"),
         ("DELETE", format!("/admin/tokens/{token}"), ""),
+        ("GET", "/admin/credentials/cred-b".to_owned(), ""),
+        ("PATCH", "/admin/credentials/cred-b".to_owned(), r#"{"upstream_key":"sk-another-one-of-mine"}"#),
+        ("DELETE", "/admin/credentials/cred-b".to_owned(), ""),
         ("GET", format!("/admin/members/{member}"), ""),
         ("PATCH", format!("/admin/members/{member}"), r#"{"name":"mine"}"#),
         ("DELETE", format!("/admin/members/{member}"), ""),
@@ -133,6 +138,7 @@ async fn nothing_of_another_project_is_there() {
             .replace(&token, "tok_none")
             .replace(&member, "mem_none")
             .replace("/b", "/none")
+            .replace("cred-b", "none")
             .replace("owner", "none");
         assert_eq!(call(&instance, admin, method, &nowhere, body).await.text, answer.text, "{method} {path}");
     }
@@ -140,6 +146,7 @@ async fn nothing_of_another_project_is_there() {
         "/admin/keys",
         "/admin/tokens",
         "/admin/projects",
+        "/admin/credentials",
         "/admin/members",
         "/admin/usage",
         "/admin/keys?project=b",
@@ -148,10 +155,21 @@ async fn nothing_of_another_project_is_there() {
         let answer = call(&instance, admin, "GET", path, "").await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
         assert!(
-            ![&key, &token, &member].into_iter().any(|id| answer.text.contains(id.as_str())),
+            ![&key, &token, &member].into_iter().any(|id| answer.text.contains(id.as_str()))
+                && !answer.text.contains("cred-b"),
             "{path}: {}",
             answer.text
         );
+    }
+    // A cursor says nothing about what is not theirs.
+    for (path, id, none) in [
+        ("/admin/keys?limit=5", &key, "key_0000000000000000000000"),
+        ("/admin/tokens?limit=5", &token, "tok_none"),
+        ("/admin/members?limit=5", &member, "mem_none"),
+    ] {
+        let page =
+            async |cursor: &str| call(&instance, admin, "GET", &format!("{path}&cursor={cursor}"), "").await;
+        assert_eq!(page(id).await.text, page(none).await.text, "{path}");
     }
     let account = call(&instance, admin, "GET", "/admin/account", "").await.json();
     assert_eq!(
@@ -328,6 +346,39 @@ async fn changes_that_cross_are_noticed() {
     instance.call("DELETE", "/admin/projects/default", "").await.assert_error(400, "invalid_id");
     assert!(instance.call("DELETE", "/admin/projects/a", "").await.json()["project"]["endedAt"].is_string());
     instance.call("POST", "/admin/projects", r#"{"id":"a"}"#).await.assert_error(409, "conflict");
+}
+
+#[tokio::test]
+async fn other_things_are_made_once_as_well() {
+    let instance = Instance::start().await;
+    let send = async |path: &str, repeat: &str, body: &Value| {
+        let request = Request::builder().method("POST").uri(path).header("idempotency-key", repeat);
+        let request = request
+            .header(header::AUTHORIZATION, format!("Bearer {}", instance.token))
+            .header(header::CONTENT_TYPE, "application/json");
+        instance.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    for (path, body, other) in [
+        ("/admin/projects", json!({"id": "a"}), json!({"id": "a", "name": "A"})),
+        ("/admin/tokens", json!({"name": "x", "role": "viewer"}), json!({"name": "y", "role": "viewer"})),
+        (
+            "/admin/members",
+            json!({"login": "ada", "role": "viewer", "password": "correct horse battery"}),
+            json!({"login": "eve", "role": "viewer"}),
+        ),
+    ] {
+        let first = send(path, "one", &body).await;
+        assert_eq!(first.status, 201, "{path}: {}", first.text);
+        let again = send(path, "one", &body).await;
+        assert_eq!((again.status.as_u16(), &again.text), (201, &first.text), "{path}");
+        assert_eq!(send(path, "one", &other).await.status, 409, "{path}");
+    }
+    let text = send("/admin/tokens", "one", &json!({"name": "x", "role": "viewer"})).await.json();
+    let text = text["adminToken"].as_str().unwrap();
+    assert_eq!(call(&instance, text, "GET", "/admin/self", "").await.status, 200);
+    assert_eq!(instance.get("/admin/tokens").await.json()["tokens"].as_array().unwrap().len(), 2);
+    let made = instance.audit().await.iter().filter(|entry| entry["action"] == "token.create").count();
+    assert_eq!(made, 2, "the owner's and this one");
 }
 
 #[tokio::test]

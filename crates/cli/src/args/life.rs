@@ -106,14 +106,21 @@ pub(crate) enum Clear {
 
 /// Which keys to revoke.
 #[derive(Args)]
-#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["id", "where_", "provider", "status", "unused_for", "older_than", "master_key"]))]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["id", "where_", "project", "upstream", "provider", "status", "unused_for", "older_than", "master_key"]))]
 pub(crate) struct KeysRevoke {
     /// Id of the key, `key_…`
-    #[arg(conflicts_with_all = ["where_", "provider", "status", "unused_for", "older_than", "master_key", "yes", "dry_run"])]
+    #[arg(conflicts_with_all = ["where_", "project", "upstream", "provider", "status", "unused_for", "older_than", "master_key", "yes", "dry_run"])]
     pub(crate) id: Option<String>,
-    /// All keys with this text in their metadata, such as team=search
+    /// All keys with this text in their metadata, such as team=search; `project=…` and `upstream=…` are as the flags, and
+    /// metadata of these names is written `metadata.project=…`; may be given more than once
     #[arg(long = "where", value_name = "NAME=VALUE", help_heading = "Many keys")]
-    pub(crate) where_: Option<String>,
+    pub(crate) where_: Vec<String>,
+    /// All keys of this project
+    #[arg(long, value_name = "ID", help_heading = "Many keys")]
+    pub(crate) project: Option<String>,
+    /// All keys that were made from this upstream credential
+    #[arg(long, value_name = "NAME", help_heading = "Many keys")]
+    pub(crate) upstream: Option<String>,
     /// All keys of this provider
     #[arg(long, value_name = "ID", help_heading = "Many keys")]
     pub(crate) provider: Option<String>,

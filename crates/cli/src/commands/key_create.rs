@@ -6,7 +6,7 @@ use till_core::secret::Secret;
 
 use super::status::text;
 use super::{key_update, upstream_key};
-use crate::args::{Form, KeyCreate, ScopeWanted};
+use crate::args::{KeyCreate, ScopeWanted, SecretForm};
 use crate::client::Client;
 use crate::env::Surroundings;
 use crate::exit::Usage;
@@ -28,29 +28,50 @@ const BASE_URL_VARIABLES: [(&str, &str); 8] = [
 pub(crate) fn run(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::Result<()> {
     let metadata = metadata(wanted)?;
     // The server first: nobody should type a key in only to learn that there is no server.
-    upstream_key::refuse_on_command_line(wanted)?;
+    upstream_key::refuse_on_command_line(&wanted.upstream_key)?;
     let client = Client::new(&wanted.connection, surroundings)?;
     let providers = client.get("/admin/providers")?;
-    let upstream_key = upstream_key::read(wanted, surroundings)?;
-    let answer = client.post("/admin/keys", Some(&body(wanted, &upstream_key, metadata)?))?;
+    let upstream_key = match (&wanted.upstream, &wanted.provider) {
+        (Some(_), _) => None,
+        (None, provider) => {
+            let provider = provider.as_deref().unwrap_or_default();
+            Some(upstream_key::read(&wanted.upstream_key, provider, surroundings)?)
+        }
+    };
+    let answer = client.post("/admin/keys", Some(&body(wanted, upstream_key.as_ref(), metadata)?))?;
     match wanted.output.form {
-        Form::Json => output::json(&answer)?,
-        Form::Table => output::line(&hand_over(&answer["key"], &providers, client.base_url()))?,
+        SecretForm::Json => output::json(&answer)?,
+        SecretForm::Raw => {
+            let key = &answer["key"];
+            let secret = if key["claimUrl"].is_null() { &key["scopedKey"] } else { &key["claimUrl"] };
+            output::line(&output::plain(&text(secret)))?
+        }
+        SecretForm::Table => output::line(&hand_over(&answer["key"], &providers, client.base_url()))?,
     }
     Ok(())
 }
 
-fn body(wanted: &KeyCreate, upstream_key: &Secret, metadata: Map<String, Value>) -> anyhow::Result<Value> {
-    let upstream_key = upstream_key.reveal_str().context("the real key has strange characters")?;
-    let mut body = json!({
-        "provider": wanted.provider,
-        "upstream_key": upstream_key,
-    });
+fn body(
+    wanted: &KeyCreate,
+    upstream_key: Option<&Secret>,
+    metadata: Map<String, Value>,
+) -> anyhow::Result<Value> {
+    let mut body = json!({});
+    if let Some(provider) = &wanted.provider {
+        body["provider"] = json!(provider);
+    }
+    if let Some(name) = &wanted.upstream {
+        body["upstream"] = json!(name);
+    }
+    if let Some(key) = upstream_key {
+        body["upstream_key"] = json!(key.reveal_str().context("the real key has strange characters")?);
+    }
     let limits = [
         ("max_activations", json!(wanted.max_activations)),
         ("max_tokens", json!(wanted.max_tokens)),
         ("max_spend_usd", json!(wanted.max_spend_usd)),
         ("max_spend_cents", json!(wanted.max_spend_cents)),
+        ("project", json!(wanted.project)),
     ];
     for (name, limit) in limits.into_iter().filter(|(_, limit)| !limit.is_null()) {
         body[name] = limit;

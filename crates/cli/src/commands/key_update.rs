@@ -1,12 +1,12 @@
 //! `till keys update`, `pause`, `resume`, and `revoke` of many
 
-use std::io::{self, IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 use till_core::time::Timestamp;
 
+use super::confirm::{self, counted};
 use super::keys::{named, path, print_key};
 use super::status::text;
 use crate::args::life::{Clear, KeyUpdate, KeysRevoke, LifeFlags, RateFlags};
@@ -135,9 +135,7 @@ pub(crate) fn revoke_many(wanted: &KeysRevoke, surroundings: &Surroundings) -> a
     if wanted.dry_run || count == 0 {
         return report(&preview, wanted, "would be revoked");
     }
-    if !wanted.yes && !confirmed(count)? {
-        bail!("nothing was revoked");
-    }
+    confirm::ask(&format!("Revoke {}, for good?", counted(count, "key")), wanted.yes)?;
     filter["dry_run"] = json!(false);
     report(&client.post("/admin/keys/revoke", Some(&filter))?, wanted, "revoked")
 }
@@ -151,33 +149,31 @@ fn report(answer: &Value, wanted: &KeysRevoke, outcome: &str) -> anyhow::Result<
     for id in &ids {
         output::line(&output::plain(id))?;
     }
-    output::line(&format!("{} {outcome}.", counted(ids.len())))?;
+    output::line(&format!("{} {outcome}.", counted(ids.len(), "key")))?;
     Ok(())
-}
-
-fn counted(count: usize) -> String {
-    if count == 1 { "1 key".to_owned() } else { format!("{count} keys") }
-}
-
-/// Asks on a terminal; elsewhere nobody could answer.
-fn confirmed(count: usize) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!(Usage(format!("{} would be revoked, for good: say --yes to do it", counted(count))));
-    }
-    eprint!("Revoke {}, for good? [y/N] ", counted(count));
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn filter(wanted: &KeysRevoke) -> anyhow::Result<Value> {
     let mut filter = json!({});
-    if let Some(pair) = &wanted.where_ {
+    for pair in &wanted.where_ {
         let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             bail!(Usage(format!("--where `{pair}` is not NAME=VALUE")));
         };
-        filter["metadata"] = json!({ name: value });
+        let (field, condition) = match name {
+            "project" | "upstream" => (name, json!(value)),
+            _ => ("metadata", json!({ name.strip_prefix("metadata.").unwrap_or(name): value })),
+        };
+        if !filter[field].is_null() {
+            bail!(Usage(format!("only one `{field}` can be a condition")));
+        }
+        filter[field] = condition;
+    }
+    for (field, value) in [("project", &wanted.project), ("upstream", &wanted.upstream)] {
+        let Some(value) = value else { continue };
+        if !filter[field].is_null() {
+            bail!(Usage(format!("`{field}` stands there twice")));
+        }
+        filter[field] = json!(value);
     }
     if let Some(provider) = &wanted.provider {
         filter["provider"] = json!(provider);
@@ -272,11 +268,25 @@ mod tests {
             revoke(&["--where", "team=a=b", "--status", "paused", "--yes"]),
             Some((None, json!({"metadata": {"team": "a=b"}, "status": "paused"})))
         );
+        assert_eq!(
+            revoke(&["--where", "project=a", "--where", "team=b"]),
+            Some((None, json!({"project": "a", "metadata": {"team": "b"}})))
+        );
+        assert_eq!(
+            revoke(&["--where", "metadata.project=a", "--project", "b", "--upstream", "c"]),
+            Some((None, json!({"metadata": {"project": "a"}, "project": "b", "upstream": "c"})))
+        );
         let (_, unused) = revoke(&["--unused-for", "30d"]).unwrap();
         assert!(unused["last_used_before"].as_str().unwrap().ends_with('Z'));
-        for wrong in
-            [&[][..], &["--yes"], &["key_1", "--where", "a=b"], &["--where", "a"], &["key_1", "--yes"]]
-        {
+        for wrong in [
+            &[][..],
+            &["--yes"],
+            &["key_1", "--where", "a=b"],
+            &["--where", "a"],
+            &["key_1", "--yes"],
+            &["--where", "a=b", "--where", "c=d"],
+            &["--where", "project=a", "--project", "b"],
+        ] {
             assert_eq!(revoke(wrong), None, "{wrong:?}");
         }
     }

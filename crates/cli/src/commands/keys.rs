@@ -4,37 +4,45 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::status::text;
-use crate::args::{Connection, Form, OneKey, Output, Status};
+use crate::args::{Connection, Form, KeyList, OneKey, Output, Status};
 use crate::client::{Client, escape};
 use crate::env::Surroundings;
 use crate::output::{self, Table};
 
-/// Keys per request; the server's largest page.
-const PAGE: usize = 1000;
-
-pub(crate) fn list(
-    status: Option<Status>,
-    provider: Option<&str>,
-    connection: &Connection,
-    output: Output,
-    surroundings: &Surroundings,
-) -> anyhow::Result<()> {
-    let client = Client::new(connection, surroundings)?;
-    let keys = fetch_all(&client, status, provider)?;
-    if output.form == Form::Json {
+pub(crate) fn list(wanted: &KeyList, surroundings: &Surroundings) -> anyhow::Result<()> {
+    let client = Client::new(&wanted.connection, surroundings)?;
+    let filters = [
+        ("status", wanted.status.map(Status::word)),
+        ("provider", wanted.provider.as_deref()),
+        ("project", wanted.project.as_deref()),
+        ("created_by", wanted.created_by.as_deref()),
+        ("upstream", wanted.upstream.as_deref()),
+    ];
+    let given = filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", escape((*value)?))));
+    let filter: String = given.collect();
+    let keys = client.get_all(&format!("/admin/keys{}", filter.replacen('&', "?", 1)), "keys")?;
+    if wanted.output.form == Form::Json {
         output::json(&json!({"keys": keys}))?;
         return Ok(());
     }
     if keys.is_empty() {
-        output::line(
-            "There are no keys. Make one with `till keys create --provider openai --max-activations 50`.",
-        )?;
+        let said = match filter.is_empty() {
+            true => {
+                "There are no keys. Make one with `till keys create --provider openai --max-activations 50`."
+            }
+            false => "There are no such keys.",
+        };
+        output::line(said)?;
         return Ok(());
     }
-    let mut table =
-        Table::new(&["ID", "NAME", "PROVIDER", "CALLS", "TOKENS", "SPENT", "STATUS", "LAST USED"], &[1, 2]);
+    let heading = ["ID", "NAME", "PROVIDER", "CALLS", "TOKENS", "SPENT", "STATUS", "LAST USED", "PROJECT"];
+    // Those who have one project only need not read its name in every line.
+    let with_project = keys.iter().any(|key| key["tenantId"] != till_store::DEFAULT_PROJECT);
+    let columns = if with_project { heading.len() } else { heading.len() - 1 };
+    let optional: &[usize] = if with_project { &[7, 2, 4, 8, 1, 3] } else { &[7, 2, 4, 1, 3] };
+    let mut table = Table::new(&heading[..columns], &[1, 2]).optional(optional);
     for key in &keys {
-        table.row([
+        let cells = [
             text(&key["id"]),
             text(&key["metadata"]["name"]),
             text(&key["provider"]),
@@ -43,7 +51,9 @@ pub(crate) fn list(
             spent(key),
             state(key),
             minute(&key["lastUsedAt"]),
-        ]);
+            text(&key["tenantId"]),
+        ];
+        table.row(cells.into_iter().take(columns));
     }
     table.print()?;
     Ok(())
@@ -70,28 +80,6 @@ pub(crate) fn revoke(
     print_key(&answer, output)
 }
 
-fn fetch_all(client: &Client, status: Option<Status>, provider: Option<&str>) -> anyhow::Result<Vec<Value>> {
-    let mut filter = format!("/admin/keys?limit={PAGE}");
-    if let Some(status) = status {
-        filter.push_str(&format!("&status={}", status.word()));
-    }
-    if let Some(provider) = provider {
-        filter.push_str(&format!("&provider={}", escape(provider)));
-    }
-    let mut keys = Vec::new();
-    let mut path = filter.clone();
-    loop {
-        let mut page = client.get(&path)?;
-        if let Value::Array(page) = page["keys"].take() {
-            keys.extend(page);
-        }
-        match page["nextCursor"].as_str() {
-            Some(cursor) => path = format!("{filter}&cursor={}", escape(cursor)),
-            None => return Ok(keys),
-        }
-    }
-}
-
 pub(super) fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
     if output.form == Form::Json {
         output::json(answer)?;
@@ -100,8 +88,12 @@ pub(super) fn print_key(answer: &Value, output: Output) -> anyhow::Result<()> {
     let key = &answer["key"];
     output::pairs(&[
         ("id", text(&key["id"])),
+        ("project", text(&key["tenantId"])),
+        ("made by", text(&key["createdBy"])),
+        ("upstream credential", text(&key["upstream"])),
         ("provider", text(&key["provider"])),
         ("origin", text(&key["origin"])),
+        ("upstream credential", text(&key["upstream"])),
         ("status", state(key)),
         ("activations used", used(key, "Activations")),
         ("tokens used", used(key, "Tokens")),
@@ -157,7 +149,7 @@ fn state(key: &Value) -> String {
 }
 
 /// `600 seconds`, or the sign for nothing.
-fn idle(seconds: &Value) -> String {
+pub(super) fn idle(seconds: &Value) -> String {
     if seconds.is_null() { text(seconds) } else { format!("{} seconds", text(seconds)) }
 }
 

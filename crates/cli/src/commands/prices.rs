@@ -75,8 +75,9 @@ pub(crate) fn list(
             }
         }
         ListForm::Table => {
-            let mut shown =
-                Table::new(&["PROVIDER", "MODEL", "INPUT", "CACHED", "OUTPUT", "SOURCE"], &[1, 0]);
+            let mut shown = Table::new(&["PROVIDER", "MODEL", "INPUT", "CACHED", "OUTPUT", "SOURCE"], &[1])
+                .optional(&[5])
+                .wrapped(&[1]);
             for (id, price) in rows {
                 let cell = |unit| per_million(price, unit).unwrap_or_else(|| "-".to_owned());
                 shown.row([
@@ -213,7 +214,7 @@ fn report(added: &PriceFile, output: Output) -> anyhow::Result<()> {
         output::line(&format!("Nothing was added to the prices of {}.", builtin.version()))?;
         return Ok(());
     }
-    let mut shown = Table::new(&["PROVIDER", "MODEL", "BEFORE", "NOW"], &[1]);
+    let mut shown = Table::new(&["PROVIDER", "MODEL", "BEFORE", "NOW"], &[1]).wrapped(&[1]);
     for (provider, model, before, after) in rows {
         shown.row([provider, model, before.unwrap_or_else(|| "-".to_owned()), after.unwrap_or_default()]);
     }

@@ -1,4 +1,4 @@
-//! Where `till keys create` gets the real key from: a file, a variable, or a hidden prompt. Never from the
+//! Where a command gets a real key from: a file, a variable, or a hidden prompt. Never from the
 //! command line.
 
 use std::io::{self, IsTerminal};
@@ -7,13 +7,13 @@ use anyhow::{Context, bail};
 use till_core::secret::Secret;
 use till_core::upstream::check_upstream_key;
 
-use crate::args::KeyCreate;
+use crate::args::credentials::UpstreamKeyFlags;
 use crate::env::Surroundings;
 use crate::exit::Usage;
 use crate::local_file;
 
 /// Refuses a real key on the command line, before anything else is done.
-pub(super) fn refuse_on_command_line(wanted: &KeyCreate) -> anyhow::Result<()> {
+pub(super) fn refuse_on_command_line(wanted: &UpstreamKeyFlags) -> anyhow::Result<()> {
     if wanted.upstream_key.is_some() {
         bail!(Usage(
             "--upstream-key is refused: other users see the command line and the shell keeps it in its history, so a key \
@@ -25,8 +25,12 @@ pub(super) fn refuse_on_command_line(wanted: &KeyCreate) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads and checks the real key.
-pub(super) fn read(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::Result<Secret> {
+/// Reads and checks the real key of an account at this provider.
+pub(super) fn read(
+    wanted: &UpstreamKeyFlags,
+    provider: &str,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Secret> {
     let (key, place) = if let Some(file) = &wanted.upstream_key_file {
         (local_file::read_secret(file)?, file.display().to_string())
     } else if let Some(variable) = &wanted.upstream_key_env {
@@ -34,7 +38,7 @@ pub(super) fn read(wanted: &KeyCreate, surroundings: &Surroundings) -> anyhow::R
             surroundings.variable(variable).with_context(|| format!("the variable {variable} is not set"))?;
         (Secret::new(value.trim()), variable.clone())
     } else if io::stdin().is_terminal() {
-        let typed = rpassword::prompt_password(format!("Real key of {} (not shown): ", wanted.provider));
+        let typed = rpassword::prompt_password(format!("Real key of {provider} (not shown): "));
         (Secret::new(typed.context("can't read from the terminal")?.trim()), "the prompt".to_owned())
     } else {
         bail!(Usage(

@@ -25,7 +25,12 @@ pub(crate) fn run(wanted: &UsageWanted, surroundings: &Surroundings) -> anyhow::
 /// The part of the query that both lists have.
 fn filter(wanted: &UsageWanted) -> anyhow::Result<String> {
     let mut filter = String::new();
-    for (name, value) in [("key", &wanted.key), ("provider", &wanted.provider), ("model", &wanted.model)] {
+    for (name, value) in [
+        ("key", &wanted.key),
+        ("project", &wanted.project),
+        ("provider", &wanted.provider),
+        ("model", &wanted.model),
+    ] {
         if let Some(value) = value {
             filter += &format!("&{name}={}", escape(value));
         }

@@ -22,7 +22,7 @@ impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(id) => id.fmt(f),
-            Self::Ceiling(_) => f.write_str("a ceiling of its project or of whoever minted it"),
+            Self::Ceiling(_) => f.write_str("a ceiling that it shares with other keys"),
         }
     }
 }

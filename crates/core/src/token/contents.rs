@@ -1,7 +1,8 @@
-//! What is sealed in a scoped key: an [`Upstream`] as bytes.
+//! What is sealed in a scoped key: a [`SealedUpstream`] as bytes.
 //!
 //! ```text
 //! version 1 · placement · text provider · text origin · text key
+//! version 3 · placement · text provider · text origin · text name of the credential
 //! placement = 1 · text name · text template   (header)
 //!           | 2 · text name                   (query)
 //!           | 3                               (basic)
@@ -13,17 +14,41 @@
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
-use crate::upstream::{Placement, Upstream};
+use crate::upstream::{NamedUpstream, Placement, SealedUpstream, Upstream};
 
-const VERSION: u8 = 1;
+const WITH_KEY: u8 = 1;
+/// Not 2: the test vectors have had that as an example of a version that is refused.
+const NAMED: u8 = 3;
 const IN_HEADER: u8 = 1;
 const IN_QUERY: u8 = 2;
 const IN_BASIC: u8 = 3;
 
 /// The bytes for `upstream`, or `None` when one of its texts is longer than a length field can say.
 pub(super) fn encode(upstream: &Upstream) -> Option<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(vec![VERSION]);
-    match &upstream.placement {
+    let Upstream { key, provider, origin, placement } = upstream;
+    let mut bytes = destination(WITH_KEY, provider, origin, placement)?;
+    // The key comes last, into reserved room, so that growing leaves no copy of it behind.
+    bytes.reserve_exact(2 + key.len());
+    push(&mut bytes, key.reveal())?;
+    Some(bytes)
+}
+
+/// The same with a name in the place of the key.
+pub(super) fn encode_named(upstream: &NamedUpstream) -> Option<Zeroizing<Vec<u8>>> {
+    let NamedUpstream { credential, provider, origin, placement } = upstream;
+    let mut bytes = destination(NAMED, provider, origin, placement)?;
+    push(&mut bytes, credential.as_bytes())?;
+    Some(bytes)
+}
+
+fn destination(
+    version: u8,
+    provider: &str,
+    origin: &str,
+    placement: &Placement,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![version]);
+    match placement {
         Placement::Header { name, template } => {
             bytes.push(IN_HEADER);
             push(&mut bytes, name.as_bytes())?;
@@ -35,11 +60,8 @@ pub(super) fn encode(upstream: &Upstream) -> Option<Zeroizing<Vec<u8>>> {
         }
         Placement::Basic => bytes.push(IN_BASIC),
     }
-    push(&mut bytes, upstream.provider.as_bytes())?;
-    push(&mut bytes, upstream.origin.as_bytes())?;
-    // The key comes last, into reserved room, so that growing leaves no copy of it behind.
-    bytes.reserve_exact(2 + upstream.key.len());
-    push(&mut bytes, upstream.key.reveal())?;
+    push(&mut bytes, provider.as_bytes())?;
+    push(&mut bytes, origin.as_bytes())?;
     Some(bytes)
 }
 
@@ -50,17 +72,25 @@ fn push(bytes: &mut Vec<u8>, text: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// The upstream that [`encode`] turns into exactly these bytes, or `None`.
-pub(super) fn decode(bytes: &[u8]) -> Option<Upstream> {
+/// What [`encode`] or [`encode_named`] turns into exactly these bytes, or `None`.
+pub(super) fn decode(bytes: &[u8]) -> Option<SealedUpstream> {
     let mut reader = Reader(bytes);
-    if reader.byte()? != VERSION {
-        return None;
-    }
+    let version = reader.byte()?;
     let placement = reader.placement()?;
     let provider = reader.text()?;
     let origin = reader.text()?;
-    let key = Secret::new(reader.bytes()?);
-    reader.0.is_empty().then_some(Upstream { key, provider, origin, placement })
+    let decoded = match version {
+        WITH_KEY => {
+            let key = Secret::new(reader.bytes()?);
+            SealedUpstream::Key(Upstream { key, provider, origin, placement })
+        }
+        NAMED => {
+            let credential = reader.text()?;
+            SealedUpstream::Named(NamedUpstream { credential, provider, origin, placement })
+        }
+        _ => return None,
+    };
+    reader.0.is_empty().then_some(decoded)
 }
 
 /// What is still to be read.

@@ -12,13 +12,15 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::credential::{self, CredentialError, CredentialLabel};
 use super::payload::{self, Fingerprint, Header, Payload, TokenKeys};
 use super::{
     AuditKeys, IndexKey, MasterKey, MasterKeyId, MintError, Minted, Opened, SCOPED_KEY_LEN_MAX,
-    SCOPED_KEY_PREFIX, TokenError, checked_text, contents, hmac, wrap_index_key,
+    SCOPED_KEY_PREFIX, TokenError, checked_text, contents, hmac, mint_admin_token, wrap_index_key,
 };
 use crate::key::KeyId;
-use crate::upstream::{Upstream, check_upstream_key};
+use crate::secret::Secret;
+use crate::upstream::{NamedUpstream, Upstream, check_upstream_key};
 
 /// Everything that is needed to mint and open the scoped keys of one instance.
 pub struct KeyRing {
@@ -89,6 +91,11 @@ impl KeyRing {
         self.masters().current.id()
     }
 
+    /// An admin token that the same `seed` makes again, here and nowhere else: of a request that is sent twice.
+    pub fn derive_admin_token(&self, seed: &[u8; 32]) -> Secret {
+        mint_admin_token(hmac(self.index_key.reveal(), &[b"till/v1/admin-token", seed]))
+    }
+
     /// The keys of the audit log.
     pub fn audit_keys(&self) -> AuditKeys {
         AuditKeys::derive(&self.index_key)
@@ -156,11 +163,24 @@ impl KeyRing {
     pub fn mint(&self, upstream: &Upstream, random_id: [u8; 16]) -> Result<Minted, MintError> {
         check_upstream_key(&upstream.key)?;
         let contents = contents::encode(upstream).ok_or(MintError::TooLong)?;
+        self.mint_contents(&contents, random_id)
+    }
+
+    /// Makes a scoped key for whatever key has the name in `upstream` when it is used; otherwise as [`KeyRing::mint`].
+    ///
+    /// # Errors
+    /// [`MintError::TooLong`].
+    pub fn mint_named(&self, upstream: &NamedUpstream, random_id: [u8; 16]) -> Result<Minted, MintError> {
+        let contents = contents::encode_named(upstream).ok_or(MintError::TooLong)?;
+        self.mint_contents(&contents, random_id)
+    }
+
+    fn mint_contents(&self, contents: &[u8], random_id: [u8; 16]) -> Result<Minted, MintError> {
         let masters = self.masters();
         let master_key = masters.current.id();
         let header = Header::new(master_key, self.fingerprint, random_id);
         let keys = TokenKeys::derive(&masters.current, &header);
-        let payload = payload::assemble(&keys, &header, &contents).ok_or(MintError::TooLong)?;
+        let payload = payload::assemble(&keys, &header, contents).ok_or(MintError::TooLong)?;
         let scoped_key = checked_text::write(SCOPED_KEY_PREFIX, &payload);
         if scoped_key.len() > SCOPED_KEY_LEN_MAX {
             return Err(MintError::TooLong);
@@ -209,6 +229,45 @@ impl KeyRing {
         let contents = keys.unseal(header, payload.sealed).ok_or(TokenError::Forged)?;
         let upstream = contents::decode(&contents).ok_or(TokenError::UnsupportedContents)?;
         Ok(Opened { id: self.key_id(header.random_id()), upstream })
+    }
+
+    /// Seals an upstream key under its name, by the current master key.
+    pub fn seal_credential(&self, label: CredentialLabel<'_>, key: &Secret) -> Vec<u8> {
+        credential::seal(&self.masters().current, &self.instance_id, label, key)
+    }
+
+    /// Undoes [`KeyRing::seal_credential`], also under a master key from before.
+    ///
+    /// # Errors
+    /// It was sealed under another name, for another provider or elsewhere, or by a master key that is not here.
+    pub fn unseal_credential(
+        &self,
+        label: CredentialLabel<'_>,
+        sealed: &[u8],
+    ) -> Result<Secret, CredentialError> {
+        let id = credential::sealed_by(sealed)?;
+        let masters = self.masters();
+        match masters.find(id) {
+            Some(master) => credential::unseal(master, &self.instance_id, label, sealed),
+            None if masters.retired.contains(&id) => Err(CredentialError::RetiredMasterKey(id)),
+            None => Err(CredentialError::UnknownMasterKey(id)),
+        }
+    }
+
+    /// The same key sealed by the current master key; `None` if that has sealed it.
+    ///
+    /// # Errors
+    /// As [`KeyRing::unseal_credential`].
+    pub fn reseal_credential(
+        &self,
+        label: CredentialLabel<'_>,
+        sealed: &[u8],
+    ) -> Result<Option<Vec<u8>>, CredentialError> {
+        if credential::sealed_by(sealed)? == self.master_key_id() {
+            return Ok(None);
+        }
+        let key = self.unseal_credential(label, sealed)?;
+        Ok(Some(self.seal_credential(label, &key)))
     }
 
     fn key_id(&self, random_id: [u8; 16]) -> KeyId {

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::craft::{payload_of, text, token_of};
 use super::payload::{Fingerprint, Payload, TokenKeys};
-use super::{IndexKey, KeyRing, MasterKey, admin_token_hash, contents, mint_admin_token};
+use super::{CredentialLabel, IndexKey, KeyRing, MasterKey, admin_token_hash, contents, mint_admin_token};
 use super::{token_fingerprint, unwrap_index_key, wrap_index_key};
 use crate::base62;
 use crate::secret::Secret;
-use crate::upstream::{Placement, Upstream};
+use crate::upstream::{NamedUpstream, Placement, SealedUpstream, Upstream};
 
 mod invalid;
 
@@ -36,6 +36,7 @@ struct Vectors {
     instance: Instance,
     index_key: WrappedIndexKey,
     admin_token: AdminToken,
+    credential: Credential,
     valid: Vec<Valid>,
     invalid: Vec<Invalid>,
     changes: Vec<Changes>,
@@ -76,6 +77,24 @@ struct AdminToken {
 }
 
 #[derive(Serialize, Deserialize)]
+struct Credential {
+    name: String,
+    provider: String,
+    key: String,
+    sealed: String,
+    refused: Vec<RefusedCredential>,
+}
+
+/// It does not open under this name and for this provider.
+#[derive(Serialize, Deserialize)]
+struct RefusedCredential {
+    why: String,
+    name: String,
+    provider: String,
+    sealed: String,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Valid {
     name: String,
     upstream: UpstreamFields,
@@ -94,7 +113,11 @@ struct Valid {
 
 #[derive(Serialize, Deserialize)]
 struct UpstreamFields {
-    key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Name of a stored key, in the place of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
     provider: String,
     origin: String,
     placement: PlacementFields,
@@ -240,26 +263,38 @@ fn upstreams() -> Vec<(&'static str, Upstream)> {
 
 fn valid() -> Vec<Valid> {
     let mut random_id = 0x40;
-    let make = |(name, upstream): (&str, Upstream)| {
+    let mut make = |name, upstream| {
         random_id += 1;
-        valid_token(name, &upstream, counting(random_id))
+        valid_token(name, upstream, counting(random_id))
     };
-    upstreams().into_iter().map(make).collect()
+    let mut valid: Vec<Valid> =
+        upstreams().into_iter().map(|(name, upstream)| make(name, SealedUpstream::Key(upstream))).collect();
+    for (name, from, credential) in [("named", 0, "openai-prod"), ("named, query", 3, "g")] {
+        let (_, upstream) = &upstreams()[from];
+        valid.push(make(name, SealedUpstream::Named(upstream.named(credential))));
+    }
+    valid
 }
 
-fn valid_token(name: &str, upstream: &Upstream, random_id: [u8; 16]) -> Valid {
-    let Ok(minted) = ring().mint(upstream, random_id) else { panic!("{name} can be minted") };
+fn valid_token(name: &str, upstream: SealedUpstream, random_id: [u8; 16]) -> Valid {
+    let (minted, contents) = match &upstream {
+        SealedUpstream::Key(upstream) => (ring().mint(upstream, random_id), contents::encode(upstream)),
+        SealedUpstream::Named(upstream) => {
+            (ring().mint_named(upstream, random_id), contents::encode_named(upstream))
+        }
+    };
+    let Ok(minted) = minted else { panic!("{name} can be minted") };
     let bytes = payload_of(&minted.scoped_key);
     let Ok(payload) = Payload::parse(&bytes) else { panic!("{name} has a structure") };
     let keys = TokenKeys::derive(&master(), &payload.header);
     Valid {
         name: name.into(),
-        upstream: fields(upstream),
+        upstream: fields(&upstream),
         random_id: hex(&random_id),
         header: hex(&payload.header.0),
         seal_key: hex(&*keys.seal),
         tag_root: hex(&*keys.tag_root),
-        contents: hex(&contents::encode(upstream).expect("short enough")),
+        contents: hex(&contents.expect("short enough")),
         commitment: hex(payload.commitment),
         sealed: hex(payload.sealed),
         tag: hex(payload.tag),
@@ -269,16 +304,55 @@ fn valid_token(name: &str, upstream: &Upstream, random_id: [u8; 16]) -> Valid {
     }
 }
 
-fn fields(upstream: &Upstream) -> UpstreamFields {
+fn fields(upstream: &SealedUpstream) -> UpstreamFields {
+    let (key, credential, provider, origin, placement) = match upstream {
+        SealedUpstream::Key(Upstream { key, provider, origin, placement }) => {
+            (Some(text(key).to_owned()), None, provider, origin, placement)
+        }
+        SealedUpstream::Named(NamedUpstream { credential, provider, origin, placement }) => {
+            (None, Some(credential.clone()), provider, origin, placement)
+        }
+    };
     UpstreamFields {
-        key: text(&upstream.key).into(),
-        provider: upstream.provider.clone(),
-        origin: upstream.origin.clone(),
-        placement: match upstream.placement.clone() {
+        key,
+        credential,
+        provider: provider.clone(),
+        origin: origin.clone(),
+        placement: match placement.clone() {
             Placement::Header { name, template } => PlacementFields::Header { name, template },
             Placement::Query { name } => PlacementFields::Query { name },
             Placement::Basic => PlacementFields::Basic,
         },
+    }
+}
+
+fn credential() -> Credential {
+    let (name, provider, key) = ("openai-prod", "openai", "sk-up-01");
+    let label = |name, provider| CredentialLabel { name, provider };
+    let seal = |ring: KeyRing| ring.seal_credential(label(name, provider), &Secret::new(key));
+    let sealed = seal(ring());
+    let mut flipped = sealed.clone();
+    *flipped.last_mut().expect("it is not empty") ^= 1;
+    let refused = [
+        ("another name", "openai-test", provider, sealed.clone()),
+        ("another provider", name, "anthropic", sealed.clone()),
+        ("another division of name and provider", "openai-pro", "dopenai", sealed.clone()),
+        ("another instance", name, provider, seal(KeyRing::new(master(), OTHER_INSTANCE, index_key()))),
+        ("another master key", name, provider, seal(KeyRing::new(other_master(), INSTANCE, index_key()))),
+        ("a bit flipped", name, provider, flipped),
+    ];
+    let refused = refused.map(|(why, name, provider, sealed)| RefusedCredential {
+        why: why.into(),
+        name: name.into(),
+        provider: provider.into(),
+        sealed: hex(&sealed),
+    });
+    Credential {
+        name: name.into(),
+        provider: provider.into(),
+        key: key.into(),
+        sealed: hex(&sealed),
+        refused: refused.into(),
     }
 }
 
@@ -342,6 +416,7 @@ fn vectors() -> Vectors {
             token: text(&admin_token).into(),
             hash: hex(&admin_token_hash(text(&admin_token))),
         },
+        credential: credential(),
         valid: valid(),
         invalid: invalid(),
         changes: changes(),
@@ -386,6 +461,14 @@ fn the_file_is_answered_as_it_says() {
     }
     for refused in &file.index_key.refused {
         assert!(unwrap_index_key(&unhex(refused), &master(), &INSTANCE).is_err(), "{refused}");
+    }
+    let Credential { name, provider, key, sealed, refused } = &file.credential;
+    let unseal = |name: &str, provider: &str, sealed: &str| {
+        ring().unseal_credential(CredentialLabel { name, provider }, &unhex(sealed))
+    };
+    assert!(unseal(name, provider, sealed).is_ok_and(|found| found == Secret::new(key.as_str())));
+    for RefusedCredential { why, name, provider, sealed } in refused {
+        assert!(unseal(name, provider, sealed).is_err(), "{why}");
     }
     for text in &file.base62_invalid {
         assert_eq!(base62::decode(text), None, "{text}");

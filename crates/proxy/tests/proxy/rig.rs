@@ -13,12 +13,15 @@ use till_core::limit::Limits;
 use till_core::scope::Scope;
 use till_core::secret::Secret;
 use till_core::time::Timestamp;
-use till_core::token::{IndexKey, KeyRing, MasterKey};
-use till_core::upstream::Upstream;
+use till_core::token::{CredentialKeys, CredentialLabel, IndexKey, KeyRing, MasterKey};
+use till_core::upstream::{NamedUpstream, Upstream};
 use till_providers::Registry;
 use till_providers::price::PriceTable;
 use till_proxy::{DrainReport, OutboundProxy, OwnPaths, Proxy, ProxyConfig, Timeouts, TrustedProxies};
-use till_store::{KeyOptions, KeyRecord, NewKey, OpenOptions, Store, UsageFilter, UsageQuery, UsageRecord};
+use till_store::{
+    Credential, Kept, KeyOptions, KeyPlace, KeyRecord, NewKey, OpenOptions, Put, Store, UsageFilter,
+    UsageQuery, UsageRecord,
+};
 use till_testkit::client::{Answer, Client};
 use till_testkit::upstream::Upstream as ScriptedUpstream;
 use tokio::net::TcpListener;
@@ -65,7 +68,7 @@ pub(super) struct Rig {
     pub(super) address: SocketAddr,
     pub(super) store: Store,
     pub(super) proxy: Proxy,
-    keys: Arc<KeyRing>,
+    pub(super) keys: Arc<KeyRing>,
     registry: Arc<Registry>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<DrainReport>,
@@ -96,6 +99,7 @@ impl Rig {
             store.instance_id(),
             IndexKey::from_bytes([8; 32]),
         ));
+        let credentials = follow(&store, &keys).await;
         let mut registry = Registry::builtin();
         for (id, url, accept_sealed) in repointed {
             registry.repoint(id, url, accept_sealed).expect("a good URL");
@@ -108,6 +112,7 @@ impl Rig {
             registry: Arc::clone(&registry),
             prices: Arc::new(PriceTable::builtin()),
             keys: Arc::clone(&keys),
+            credentials,
             store: store.clone(),
             upstream_tls: tls(),
             outbound_proxy: options.outbound_proxy,
@@ -227,8 +232,7 @@ impl Rig {
             origin: origin.clone(),
             placement: provider.placement().clone(),
         };
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        let minted = match self.keys.mint(&upstream, [id; 4].concat().try_into().expect("16 bytes")) {
+        let minted = match self.keys.mint(&upstream, self.random_id()) {
             Ok(minted) => minted,
             Err(error) => panic!("a bad upstream key: {error}"),
         };
@@ -248,6 +252,79 @@ impl Rig {
         };
         self.store.key_create(new, &actor()).await.expect("a new row");
         (minted.scoped_key.reveal_str().expect("text").to_owned(), minted.id)
+    }
+
+    /// A scoped key that names a stored upstream key.
+    pub(super) async fn mint_named(&self, provider: &str, name: &str, activations: u64) -> (String, KeyId) {
+        let provider = self.registry.get(provider).expect("a known provider");
+        let origin = provider.base_url().expect("it has an address").as_str().to_owned();
+        let upstream = NamedUpstream {
+            credential: name.to_owned(),
+            provider: provider.id().to_owned(),
+            origin: origin.clone(),
+            placement: provider.placement().clone(),
+        };
+        let minted = match self.keys.mint_named(&upstream, self.random_id()) {
+            Ok(minted) => minted,
+            Err(error) => panic!("it is short enough: {error}"),
+        };
+        let new = NewKey {
+            place: KeyPlace { credential: Some(name.to_owned()), ..KeyPlace::default() },
+            request: None,
+            id: minted.id,
+            master_key: Some(minted.master_key),
+            fingerprint: None,
+            provider: provider.id().to_owned(),
+            origin,
+            limits: Limits { activations: Some(activations), ..Limits::default() },
+            options: KeyOptions::default(),
+            lifetime: Default::default(),
+            scope: Scope::default(),
+            metadata: serde_json::Map::new(),
+        };
+        self.store.key_create(new, &actor()).await.expect("a new row");
+        (minted.scoped_key.reveal_str().expect("text").to_owned(), minted.id)
+    }
+
+    /// Stores an upstream key by name; `None` removes it.
+    pub(super) async fn store_upstream_key(&self, provider: &str, name: &str, key: Option<&str>) {
+        let label = CredentialLabel { name, provider };
+        let sealed = key.map(|key| self.keys.seal_credential(label, &Secret::new(key)));
+        self.store_sealed(provider, name, sealed).await;
+    }
+
+    /// Stores an upstream key for one provider as if it were for another.
+    pub(super) async fn store_upstream_key_as(
+        &self,
+        provider: &str,
+        name: &str,
+        sealed_for: &str,
+        key: &str,
+    ) {
+        let label = CredentialLabel { name, provider: sealed_for };
+        let sealed = self.keys.seal_credential(label, &Secret::new(key));
+        self.store_sealed(provider, name, Some(sealed)).await;
+    }
+
+    async fn store_sealed(&self, provider: &str, name: &str, sealed: Option<Vec<u8>>) {
+        let found = self.store.entity_fetch::<Credential>(name).await.expect("readable");
+        let ends = sealed.is_none();
+        let is = Credential {
+            provider: provider.to_owned(),
+            sealed: Credential::text_of(&sealed.unwrap_or_default()),
+            project: None,
+            projects: None,
+            policy: Default::default(),
+        };
+        let version = found.map(|found| found.version);
+        let put = Put { id: name.to_owned(), version, is, lookups: None, ends };
+        let detail = serde_json::json!({});
+        self.store.entity_put(put, "credential.put", detail, &actor()).await.expect("it is written");
+    }
+
+    fn random_id(&self) -> [u8; 16] {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        [id; 4].concat().try_into().expect("16 bytes")
     }
 
     /// The key's row, after everything that was settled.
@@ -341,6 +418,19 @@ pub(super) fn request(token: &str, method: &str, path: &str, body: &str) -> Stri
 
 pub(super) fn actor() -> Actor {
     Actor { kind: ActorKind::System, id: "test".to_owned(), address: None, request_id: None }
+}
+
+/// The stored upstream keys, kept up to date as the program does it.
+async fn follow(store: &Store, keys: &Arc<KeyRing>) -> Arc<CredentialKeys> {
+    let credentials = Arc::<CredentialKeys>::default();
+    let (known, ring) = (Arc::clone(&credentials), Arc::clone(keys));
+    let listener = move |kept: &Kept<Credential>| match kept.ended_at {
+        Some(_) => known.remove(&kept.id, kept.version),
+        // What can't be unsealed is no key from then on.
+        None => drop(known.put(&ring, kept.label(), kept.version, &kept.is.sealed_bytes())),
+    };
+    store.credentials_follow(Arc::new(listener)).await.expect("readable");
+    credentials
 }
 
 fn tls() -> Arc<rustls::ClientConfig> {

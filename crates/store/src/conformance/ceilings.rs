@@ -97,7 +97,7 @@ async fn many_keys_stay_below_their_ceiling(place: &impl Place) {
                     }
                     Err(HoldRefusal::Denied(denial)) => {
                         assert_eq!(denial.code, DenialCode::ProjectExhausted, "{denial:?}");
-                        assert!(denial.message.contains("a ceiling of its project"), "{denial:?}");
+                        assert!(denial.message.contains("a ceiling that it shares"), "{denial:?}");
                         return sent;
                     }
                     Err(error) => panic!("{error:?}"),

@@ -61,7 +61,8 @@ pub(super) fn list(connection: &Connection, kind: EntityKind, query: &EntityQuer
         "SELECT ",
         columns!(),
         " FROM entities WHERE kind = ?1 \
-           AND (?2 IS NULL OR row < (SELECT row FROM entities WHERE kind = ?1 AND id = ?2)) \
+           AND (?2 IS NULL OR row < (SELECT row FROM entities WHERE kind = ?1 AND id = ?2 \
+             AND (?3 IS NULL OR project = ?3))) \
            AND (?3 IS NULL OR project = ?3) AND (?4 OR ended_at IS NULL) ORDER BY row DESC LIMIT ?5"
     );
     // A negative limit is none.

@@ -270,7 +270,8 @@ pub(super) fn key_fetch(connection: &Connection, id: KeyId, now: Timestamp) -> R
 pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>> {
     // After an unknown key nothing comes: its row is NULL, and no row is below NULL.
     let sql = format!(
-        "{KEY_SELECT} WHERE (?2 IS NULL OR keys.row < (SELECT row FROM keys WHERE id = ?2)) \
+        "{KEY_SELECT} WHERE (?2 IS NULL OR keys.row < (SELECT row FROM keys WHERE id = ?2 \
+           AND (?10 IS NULL OR project = ?10))) \
          AND (?3 IS NULL OR {} = ?3) AND (?4 IS NULL OR provider = ?4) AND (?6 IS NULL OR created_at < ?6) \
          AND (?7 IS NULL OR coalesce(last_used_at, created_at) < ?7) \
          AND (?8 IS NULL OR EXISTS (SELECT 1 FROM json_each(metadata) AS entry \

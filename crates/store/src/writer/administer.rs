@@ -111,10 +111,8 @@ impl Writer {
         let no = |error: NotAllowed| StoreError::NotAllowed { reason: error.to_string() };
         self.check_project(&key.place.project)?;
         for (owner, kind, id) in owners(&key.place.clone()) {
-            if kind == EntityKind::Credential
-                && self.entity(kind, id)?.is_none_or(|row| row.ended_at.is_some())
-            {
-                return Err(no_such_credential());
+            if kind == EntityKind::Credential {
+                self.check_credential(id, key)?;
             }
             let policy = self.policy(kind, id)?;
             policy.narrow(&mut key.scope);
@@ -225,8 +223,4 @@ impl Writer {
         self.shared.show_kill_switch(instance.kill_switch.clone());
         self.instance = instance;
     }
-}
-
-fn no_such_credential() -> StoreError {
-    StoreError::NotAllowed { reason: "`upstream` is no credential that there is".to_owned() }
 }

@@ -53,6 +53,9 @@ impl Writer {
         if let Some(project) = row.project.as_deref().filter(|_| !ends) {
             self.check_project(project)?;
         }
+        if kind == EntityKind::Credential && !ends {
+            self.check_sealed(&row)?;
+        }
         for lookup in lookups.iter().flatten() {
             self.check_lookup(kind, &id, lookup)?;
         }
@@ -62,10 +65,18 @@ impl Writer {
         let lookups = if ends { Some(Vec::new()) } else { lookups };
         self.batch.entities.push(EntityWrite { row, lookups });
         self.policy_set(kind, &id, &policy_before, after)?;
-        if ends && kind == EntityKind::Project {
-            for key in self.keys_of(PolicyOwner::Project, &id)? {
+        let owner = match kind {
+            EntityKind::Project => Some(PolicyOwner::Project),
+            EntityKind::Credential => Some(PolicyOwner::Credential),
+            EntityKind::Member | EntityKind::Token | EntityKind::Session => None,
+        };
+        if let Some(owner) = owner.filter(|_| ends) {
+            for key in self.keys_of(owner, &id)? {
                 self.key_revoke(key, actor)?;
             }
+        }
+        if ends && kind == EntityKind::Project {
+            self.credentials_end(&id, actor)?;
         }
         self.audit(actor, &action, &id, detail);
         Ok(true)

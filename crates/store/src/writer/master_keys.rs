@@ -64,6 +64,7 @@ impl Writer {
             None => return Ok(false),
             Some(true) => {}
             Some(false) => {
+                self.check_nothing_sealed_by(id)?;
                 self.batch.master_keys_retired.push((id, self.now));
                 self.audit(actor, "master_key.retire", &id.to_string(), "{}".into());
             }
@@ -82,7 +83,7 @@ impl Writer {
     }
 
     /// With what this batch changes.
-    fn is_retired(&mut self, id: MasterKeyId) -> Result<Option<bool>, StoreError> {
+    pub(super) fn is_retired(&mut self, id: MasterKeyId) -> Result<Option<bool>, StoreError> {
         let names = |list: &[(MasterKeyId, _)]| list.iter().any(|(named, _)| *named == id);
         if names(&self.batch.master_keys_retired) {
             return Ok(Some(true));

@@ -29,6 +29,7 @@ impl Writer {
         self.retry_due = Some(Instant::now() + RETRY_WAIT);
         self.shared.denials.put_back(&mut self.batch.denials);
         self.shared.denied_records.put_back(&mut self.denied);
+        self.credentials_fail();
         self.batch.clear();
         self.ending.clear();
         self.killing = false;
@@ -99,6 +100,7 @@ impl Writer {
                 return Err(contradiction());
             }
         }
+        self.credentials_recover()?;
         self.adopt(instance);
         self.look_at_all_waiting();
         self.stale = false;
