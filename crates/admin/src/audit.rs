@@ -125,9 +125,9 @@ pub(crate) struct AuditEntryAnswer {
         ("action" = Option<String>, Query, description = "Only entries of this action; with `*` at the end of all that start like it: `key.*`"),
         ("target" = Option<String>, Query, description = "Only entries about this, such as a key id"),
         ("project" = Option<String>, Query, description = "Only entries about this project and what belongs to it"),
-        ("from" = Option<String>, Query, description = "Only entries from this time on, RFC 3339"),
-        ("to" = Option<String>, Query, description = "Only entries before this time, RFC 3339"),
-        ("order" = Option<String>, Query, description = "`asc`, oldest first, when absent, or `desc`"),
+        ("from" = Option<String>, Query, description = "Only entries from this time on, RFC 3339", format = DateTime),
+        ("to" = Option<String>, Query, description = "Only entries before this time, RFC 3339", format = DateTime),
+        ("order" = Option<String>, Query, description = "`asc`, oldest first, when absent, or `desc`", pattern = "^(asc|desc)$"),
     ),
     responses(
         (status = 200, description = "The entries", body = AuditAnswer),

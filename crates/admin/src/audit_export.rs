@@ -33,7 +33,7 @@ const ENTRIES_HEADER: &str = "x-till-audit-entries";
 /// the form that docs/audit.md describes and `till audit verify` reads. A checkpoint is made for it, so that the file ends
 /// with a signature over everything in it. The header `x-till-audit-entries` says how many entries there are.
 #[utoipa::path(get, path = "/admin/audit/export",
-    params(("format" = Option<String>, Query, description = "`jsonl` when absent, or `csv`")),
+    params(("format" = Option<String>, Query, description = "`jsonl` when absent, or `csv`", pattern = "^(jsonl|csv)$")),
     responses(
         (status = 200, description = "The log", content((String = "application/jsonl"), (String = "text/csv"))),
         (status = 400, description = "A query parameter breaks a rule", body = ErrorBody),

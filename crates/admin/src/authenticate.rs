@@ -398,7 +398,7 @@ pub(crate) const MEMBER_PREFIX: &str = "mem_";
 pub(crate) const SESSION_COOKIE: &str = "till_session";
 
 /// The header that a change by somebody who is signed in has to carry.
-const CSRF_HEADER: &str = "x-till-csrf";
+pub(crate) const CSRF_HEADER: &str = "x-till-csrf";
 
 /// What finds a session.
 pub(crate) fn session_hash(secret: &str) -> [u8; 32] {

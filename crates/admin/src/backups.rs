@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
@@ -25,11 +25,11 @@ const FILE_CHARS_MAX: usize = 4096;
 /// A backup that was made.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = BackupNote)]
+#[schema(as = BackupNote, example = json!({"file": "/backup/till-2026-01-31.db", "sha256": "9f2c6f0f6a1e4c1d8f0b7a5e3d2c1b0a9f2c6f0f6a1e4c1d8f0b7a5e3d2c1b0a", "bytes": 1048576}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `parse` reads it")]
 pub(crate) struct BackupNoteBody {
     /// Where it is, for people.
-    #[schema(example = "/backup/till-2026-01-31.db", max_length = 4096)]
+    #[schema(example = "/backup/till-2026-01-31.db", min_length = 1, max_length = 4096)]
     file: String,
     /// SHA-256 of the file, in hexadecimal.
     #[schema(
@@ -38,7 +38,7 @@ pub(crate) struct BackupNoteBody {
     )]
     sha256: String,
     /// Length of the file.
-    #[schema(example = 1_048_576)]
+    #[schema(example = 1_048_576, minimum = 0, maximum = 9223372036854775807_i64)]
     bytes: u64,
 }
 
@@ -90,6 +90,8 @@ fn parse(body: &[u8]) -> Result<(String, String, u64), ApiError> {
         return Err(invalid("sha256", "must be 64 hexadecimal digits"));
     }
     let bytes = bytes.as_ref().ok_or_else(|| missing("bytes"))?;
-    let bytes = Value::as_u64(bytes).ok_or_else(|| invalid("bytes", "must be a whole number"))?;
+    let bytes = bytes.as_u64().filter(|bytes| i64::try_from(*bytes).is_ok());
+    let bytes =
+        bytes.ok_or_else(|| invalid("bytes", &format!("must be a whole number from 0 to {}", i64::MAX)))?;
     Ok((file, sha256, bytes))
 }

@@ -99,7 +99,7 @@ pub(crate) async fn claim_style() -> impl IntoResponse {
 /// What opens a claim.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = ClaimOpen)]
+#[schema(as = ClaimOpen, example = json!({"secret": "the-44-characters-behind-the-hash"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `parse` reads it")]
 pub(crate) struct ClaimBody {
     /// The part of the link behind its `#`.

@@ -42,7 +42,7 @@ const HINT_LENGTH: usize = 4;
 /// An upstream credential to store.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CredentialCreate)]
+#[schema(as = CredentialCreate, example = json!({"name": "openai-prod", "provider": "openai", "upstream_key": "sk-proj-your-real-key", "policy": {"ceilings": {"day": {"max_spend_usd": "5"}}}}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `credential_create` reads it")]
 pub(crate) struct CredentialCreateBody {
     /// 1 to 64 lower-case letters, digits and hyphens, beginning with a letter. It can't be changed or used again.
@@ -73,7 +73,7 @@ pub(crate) struct CredentialCreateBody {
 /// What to change of an upstream credential.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CredentialUpdate)]
+#[schema(as = CredentialUpdate, example = json!({"upstream_key": "sk-proj-your-next-key"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `credential_update` reads it")]
 pub(crate) struct CredentialUpdateBody {
     /// Another real key of the same account or a new one. The scoped keys that were minted from the name use it from their
@@ -255,7 +255,8 @@ fn check_mentions(name: &str, is: &Credential, key: &Secret) -> Result<(), ApiEr
     params(("idempotency-key" = Option<String>, Header,
             description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
     responses(
-        (status = 201, description = "The credential", body = CredentialAnswer),
+        (status = 201, description = "The credential", body = CredentialAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule, or the provider is not known", body = ErrorBody),
         (status = 409, description = "The name is taken, now or earlier", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
@@ -347,7 +348,8 @@ pub(crate) async fn credential_list(
 #[utoipa::path(get, path = "/admin/credentials/{name}",
     params(("name" = String, Path, description = "Name of the credential", example = "openai-prod")),
     responses(
-        (status = 200, description = "The credential, without the upstream key", body = CredentialAnswer),
+        (status = 200, description = "The credential, without the upstream key", body = CredentialAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 404, description = "There is no such credential", body = ErrorBody),
     ))]
 pub(crate) async fn credential_show(
@@ -371,10 +373,11 @@ pub(crate) async fn credential_show(
 #[utoipa::path(patch, path = "/admin/credentials/{name}", request_body = CredentialUpdateBody,
     params(
         ("name" = String, Path, description = "Name of the credential", example = "openai-prod"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The credential as it is now", body = CredentialAnswer),
+        (status = 200, description = "The credential as it is now", body = CredentialAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 404, description = "There is no such credential, or it was removed", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
@@ -436,10 +439,11 @@ pub(crate) async fn credential_update(
 #[utoipa::path(delete, path = "/admin/credentials/{name}",
     params(
         ("name" = String, Path, description = "Name of the credential", example = "openai-prod"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be removed"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be removed, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The credential, removed", body = CredentialAnswer),
+        (status = 200, description = "The credential, removed", body = CredentialAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "There are query parameters", body = ErrorBody),
         (status = 404, description = "There is no such credential, or it was removed", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),

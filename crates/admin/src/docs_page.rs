@@ -148,10 +148,10 @@ impl Page<'_> {
         if !list(&value["parameters"]).is_empty() {
             self.parameters(html, &value["parameters"]);
         }
-        let body = &value["requestBody"]["content"]["application/json"]["schema"];
+        let body = &value["requestBody"]["content"]["application/json"];
         if !body.is_null() {
-            html.push_str(&format!("<h4>Body: {}</h4>\n", self.schemas.type_of(body)));
-            self.schemas.fields(html, body);
+            html.push_str(&format!("<h4>Body: {}</h4>\n", self.schemas.type_of(&body["schema"])));
+            self.schemas.fields(html, &body["schema"]);
         }
         self.example_call(html, operation, body);
         self.responses(html, &value["responses"]);
@@ -188,7 +188,7 @@ impl Page<'_> {
             call.push_str(" \\\n  -H \"Authorization: Bearer $TILL_ADMIN_KEY\"");
         }
         if !body.is_null() {
-            let example = self.schemas.example_text(body);
+            let example = format!("{:#}", body["example"]);
             // A single quote can't stand inside single quotes in a shell.
             call.push_str(&format!(
                 " \\\n  -H 'content-type: application/json' \\\n  -d '{}'",
@@ -202,20 +202,24 @@ impl Page<'_> {
         html.push_str("<h4>Answers</h4>\n<table>\n<tr><th>Status</th><th>Meaning</th><th>Body</th></tr>\n");
         let mut shown = None;
         for (status, response) in entries(responses) {
-            let (kind, schema) = content(response);
-            let body = if kind == "application/json" { self.schemas.type_of(schema) } else { escape(kind) };
+            let (kind, content) = content(response);
+            let body = if kind == "application/json" {
+                self.schemas.type_of(&content["schema"])
+            } else {
+                escape(kind)
+            };
             html.push_str(&format!(
                 "<tr><td>{}</td><td>{}</td><td>{body}</td></tr>\n",
                 escape(status),
                 prose(string(&response["description"])),
             ));
-            if status.starts_with('2') && kind == "application/json" && schema["$ref"].is_string() {
-                shown = Some(schema);
+            if status.starts_with('2') && !content["example"].is_null() {
+                shown = Some(&content["example"]);
             }
         }
         html.push_str("</table>\n");
-        if let Some(schema) = shown {
-            html.push_str(&format!("<pre>{}</pre>\n", escape(&self.schemas.example_text(schema))));
+        if let Some(example) = shown {
+            html.push_str(&format!("<pre>{}</pre>\n", escape(&format!("{example:#}"))));
         }
     }
 }
@@ -237,11 +241,9 @@ fn error_codes(html: &mut String) {
     html.push_str("</table>\n");
 }
 
-/// Media type and schema of a response with a body.
+/// Media type of a response with a body, and what is said about that.
 fn content(response: &Value) -> (&str, &Value) {
-    entries(&response["content"])
-        .next()
-        .map_or(("", &Value::Null), |(kind, content)| (kind, &content["schema"]))
+    entries(&response["content"]).next().unwrap_or(("", &Value::Null))
 }
 
 fn string(value: &Value) -> &str {

@@ -84,7 +84,7 @@ pub(crate) struct HoldListAnswer {
 #[utoipa::path(get, path = "/admin/holds",
     params(
         ("limit" = Option<u32>, Query, description = "Holds per page; 100 when absent", minimum = 1, maximum = 1000),
-        ("before" = Option<String>, Query, description = "`nextBefore` of the page before"),
+        ("before" = Option<String>, Query, description = "`nextBefore` of the page before", pattern = "^hold_[0-9]+-[0-9]+$"),
     ),
     responses(
         (status = 200, description = "The holds", body = HoldListAnswer),
@@ -124,7 +124,7 @@ pub(crate) struct HoldForgiveAnswer {
 /// Gives the units of a hold that a crash left open back to its key. Do this only when you know that its request was
 /// not sent, or not billed: otherwise the key can use more than its limit. It is in the audit log.
 #[utoipa::path(post, path = "/admin/holds/{id}/forgive",
-    params(("id" = String, Path, description = "Name of the hold", example = "hold_7-31")),
+    params(("id" = String, Path, description = "Name of the hold", pattern = "^hold_[0-9]+-[0-9]+$", example = "hold_7-31")),
     responses(
         (status = 200, description = "Its units are free again", body = HoldForgiveAnswer),
         (status = 400, description = "The path does not hold a hold's name", body = ErrorBody),

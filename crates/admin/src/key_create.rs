@@ -68,7 +68,7 @@ const NAME_CHARS_MAX: usize = 256;
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = KeyCreate)]
+#[schema(as = KeyCreate, example = json!({"provider": "openai", "upstream_key": "sk-proj-your-real-key", "max_activations": 50, "max_spend_usd": "0.25", "ttl_seconds": 86400, "name": "nightly crawler"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `KeyCreate::parse` reads it")]
 pub(crate) struct KeyCreateBody {
     /// Id of a provider from `GET /admin/providers`. Required with `upstream_key`.

@@ -31,14 +31,14 @@ const FIELDS: [&str; 5] = ["method", "path", "model", "body", "client_address"];
 /// A request that nobody has sent.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = KeyExplain)]
+#[schema(as = KeyExplain, example = json!({"method": "POST", "path": "/v1/chat/completions", "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `Wanted::parse` reads it")]
 pub(crate) struct KeyExplainBody {
     /// Its method.
-    #[schema(example = "POST")]
+    #[schema(example = "POST", pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
     method: String,
     /// Its path and query, as a client would send them.
-    #[schema(example = "/v1/chat/completions")]
+    #[schema(example = "/v1/chat/completions", pattern = "^/")]
     path: String,
     /// The model that it asks, instead of a body.
     #[schema(example = "gpt-4o-mini")]
@@ -151,7 +151,7 @@ impl Wanted {
 ///
 /// The same rules as for real requests say yes or no and why, step by step. Nothing is sent and nothing is spent.
 #[utoipa::path(post, path = "/admin/keys/{id}/explain", request_body = KeyExplainBody,
-    params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
+    params(("id" = String, Path, description = "Id of the key", pattern = "^key_[0-9A-Za-z]{22}$", example = "key_ADlySp2gash6K23CpSXW7n")),
     responses(
         (status = 200, description = "The decision", body = KeyExplainAnswer),
         (status = 400, description = "A field breaks a rule, or the path does not hold a key id", body = ErrorBody),

@@ -38,7 +38,7 @@ const FIELDS: [&str; 15] = [
 // `Deserialize` is there for `deny_unknown_fields`, which the schema takes over.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = KeyUpdate)]
+#[schema(as = KeyUpdate, example = json!({"name": "nightly crawler", "add_activations": 10, "ttl_seconds": 86400}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `parse` reads it")]
 pub(crate) struct KeyUpdateBody {
     /// The entry `name` of the metadata; null takes it away.

@@ -44,7 +44,7 @@ const PAGE_MAX: u32 = 1000;
 /// With an `Idempotency-Key` the same request can be sent again: it answers the same key and makes no second one.
 #[utoipa::path(post, path = "/admin/keys", request_body = KeyCreateBody,
     params(("idempotency-key" = Option<String>, Header,
-            description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
+            description = "1 to 255 visible ASCII characters that nobody else has used: a UUID", pattern = "^[!-~]{1,255}$")),
     responses(
         (status = 201, description = "The new key", body = KeyCreateAnswer),
         (status = 409, description = "The `Idempotency-Key` was used with another request", body = ErrorBody),
@@ -160,8 +160,8 @@ fn mint(shared: &Shared, from: &MintFrom<'_>, repeatable: Option<&Repeatable>) -
 #[utoipa::path(get, path = "/admin/keys",
     params(
         ("limit" = Option<u32>, Query, description = "Keys per page", minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
-        ("status" = Option<String>, Query, description = "Only keys in this state: `active`, `pending`, `paused`, `exhausted`, `expired` or `revoked`"),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before", pattern = "^key_[0-9A-Za-z]{22}$"),
+        ("status" = Option<String>, Query, description = "Only keys in this state: `active`, `pending`, `paused`, `exhausted`, `expired` or `revoked`", pattern = "^(active|pending|paused|exhausted|expired|revoked)$"),
         ("provider" = Option<String>, Query, description = "Only keys of this provider"),
         ("project" = Option<String>, Query, description = "Only keys of this project"),
         ("created_by" = Option<String>, Query, description = "Only keys that this member or admin token made"),
@@ -223,9 +223,10 @@ fn status_of(word: &str) -> Result<KeyStatus, ApiError> {
 
 /// Show a key
 #[utoipa::path(get, path = "/admin/keys/{id}",
-    params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
+    params(("id" = String, Path, description = "Id of the key", pattern = "^key_[0-9A-Za-z]{22}$", example = "key_ADlySp2gash6K23CpSXW7n")),
     responses(
-        (status = 200, description = "The key", body = KeyAnswer),
+        (status = 200, description = "The key", body = KeyAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "The path does not hold a key id", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
     ))]
@@ -259,11 +260,12 @@ fn answer(key: KeyRecord) -> Response {
 /// nothing of it.
 #[utoipa::path(patch, path = "/admin/keys/{id}", request_body = KeyUpdateBody,
     params(
-        ("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+        ("id" = String, Path, description = "Id of the key", pattern = "^key_[0-9A-Za-z]{22}$", example = "key_ADlySp2gash6K23CpSXW7n"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The key as it is now", body = KeyAnswer),
+        (status = 200, description = "The key as it is now", body = KeyAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
         (status = 400, description = "A field or the body breaks a rule, or the path does not hold a key id", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
@@ -307,9 +309,10 @@ pub(crate) async fn key_update(
 /// Takes effect before the answer: the next request is refused and streams in flight are cut. A revoked key never
 /// comes back. Revoking it again changes nothing and answers the same.
 #[utoipa::path(delete, path = "/admin/keys/{id}",
-    params(("id" = String, Path, description = "Id of the key", example = "key_ADlySp2gash6K23CpSXW7n")),
+    params(("id" = String, Path, description = "Id of the key", pattern = "^key_[0-9A-Za-z]{22}$", example = "key_ADlySp2gash6K23CpSXW7n")),
     responses(
-        (status = 200, description = "The key, revoked", body = KeyAnswer),
+        (status = 200, description = "The key, revoked", body = KeyAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "The path does not hold a key id", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
     ))]

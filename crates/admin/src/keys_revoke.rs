@@ -37,7 +37,7 @@ const FIELDS: [&str; 9] = [
 /// Which keys to revoke: those for which every condition holds. At least one is required.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = KeysRevoke)]
+#[schema(as = KeysRevoke, example = json!({"provider": "openai", "last_used_before": "2026-01-31T08:00:00Z", "dry_run": true}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `parse` reads it")]
 pub(crate) struct KeysRevokeBody {
     /// One entry of the metadata and the text that it has.

@@ -23,7 +23,7 @@ const REASON_CHARS_MAX: usize = 256;
 /// How to turn it.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = KillSwitchSet)]
+#[schema(as = KillSwitchSet, example = json!({"on": true, "reason": "a key leaked"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `parse` reads it")]
 pub(crate) struct KillSwitchBody {
     /// Whether everything is to be stopped.

@@ -20,6 +20,7 @@ mod credentials;
 mod docs_page;
 mod entity_json;
 mod error;
+mod example;
 mod field_name;
 mod health;
 mod holds;

@@ -121,7 +121,7 @@ impl Doors {
 /// Either `login` and `password`, or `admin_token`.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Login)]
+#[schema(as = Login, example = json!({"login": "ada@example.com", "password": "correct horse battery staple"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `login` reads it")]
 pub(crate) struct LoginBody {
     /// What the member signs in with.
@@ -138,7 +138,7 @@ pub(crate) struct LoginBody {
 /// A new password for oneself.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = PasswordChange)]
+#[schema(as = PasswordChange, example = json!({"current_password": "correct horse battery staple", "password": "another horse battery staple"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `password_change` reads it")]
 pub(crate) struct PasswordBody {
     /// The password so far.
@@ -180,7 +180,8 @@ pub(crate) struct LoginAnswer {
 /// Sets a cookie for 12 hours. For pages in a browser; programs send an admin token with each request instead.
 #[utoipa::path(post, path = "/admin/login", request_body = LoginBody,
     responses(
-        (status = 200, description = "Signed in; the cookie is in `set-cookie`", body = LoginAnswer),
+        (status = 200, description = "Signed in", body = LoginAnswer,
+            headers(("set-cookie" = String, description = "The cookie `till_session`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 401, description = "The login or the password is wrong, or nobody may sign in by it", body = ErrorBody),
         (status = 403, description = "The admin token may not be used from this network", body = ErrorBody),
@@ -307,7 +308,8 @@ fn cookie(value: &str, seconds: u64, is_secure: bool) -> Result<HeaderValue, Api
 /// Ends the session by which the request came. Takes no body.
 #[utoipa::path(post, path = "/admin/logout",
     responses(
-        (status = 204, description = "Signed out"),
+        (status = 204, description = "Signed out",
+            headers(("set-cookie" = String, description = "Takes the cookie away"))),
         (status = 400, description = "There are query parameters, or nobody is signed in: the request came with an admin token", body = ErrorBody),
     ))]
 pub(crate) async fn logout(

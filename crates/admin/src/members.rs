@@ -34,7 +34,7 @@ const LOGIN_MAX: usize = 254;
 /// A member to make.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = MemberCreate)]
+#[schema(as = MemberCreate, example = json!({"login": "ada@example.com", "role": "admin", "name": "Ada", "password": "correct horse battery staple"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `member_create` reads it")]
 pub(crate) struct MemberCreateBody {
     /// What they sign in with: 1 to 254 visible characters, upper and lower case alike. Nobody else has it.
@@ -59,7 +59,7 @@ pub(crate) struct MemberCreateBody {
 /// What to change of a member.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = MemberUpdate)]
+#[schema(as = MemberUpdate, example = json!({"role": "viewer"}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `member_update` reads it")]
 pub(crate) struct MemberUpdateBody {
     /// A name for people.
@@ -186,7 +186,8 @@ async fn answer(shared: &Shared, status: StatusCode, kept: &Kept<Member>) -> Res
     params(("idempotency-key" = Option<String>, Header,
             description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
     responses(
-        (status = 201, description = "The member", body = MemberAnswer),
+        (status = 201, description = "The member", body = MemberAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 409, description = "Somebody has this login, or the `Idempotency-Key` was used with another request", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
@@ -268,7 +269,8 @@ pub(crate) async fn member_list(
 #[utoipa::path(get, path = "/admin/members/{id}",
     params(("id" = String, Path, description = "Id of the member", example = "mem_0a1b2c3d4e5f60718293")),
     responses(
-        (status = 200, description = "The member", body = MemberAnswer),
+        (status = 200, description = "The member", body = MemberAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 404, description = "There is no such member", body = ErrorBody),
     ))]
 pub(crate) async fn member_show(
@@ -299,10 +301,11 @@ fn check(caller: &Caller, found: &Kept<Member>) -> Result<(), ApiError> {
 #[utoipa::path(patch, path = "/admin/members/{id}", request_body = MemberUpdateBody,
     params(
         ("id" = String, Path, description = "Id of the member", example = "mem_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The member as they are now", body = MemberAnswer),
+        (status = 200, description = "The member as they are now", body = MemberAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 404, description = "There is no such member, or they were removed", body = ErrorBody),
         (status = 412, description = "They were changed since the version that `If-Match` names", body = ErrorBody),
@@ -366,10 +369,11 @@ pub(crate) async fn member_update(
 #[utoipa::path(delete, path = "/admin/members/{id}",
     params(
         ("id" = String, Path, description = "Id of the member", example = "mem_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be removed"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be removed, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The member, removed", body = MemberAnswer),
+        (status = 200, description = "The member, removed", body = MemberAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "There are query parameters, or it is oneself", body = ErrorBody),
         (status = 404, description = "There is no such member, or they were removed", body = ErrorBody),
         (status = 412, description = "They were changed since the version that `If-Match` names", body = ErrorBody),

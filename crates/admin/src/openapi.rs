@@ -7,23 +7,32 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{ContentBuilder, Header, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
+use crate::authenticate::{CSRF_HEADER, SESSION_COOKIE};
 use crate::error::{ErrorBody, ErrorCode};
 use crate::permission::Access;
 use crate::router::Shared;
 
-/// Name of the security scheme in the document.
+/// Names of the security schemes in the document.
 const ADMIN_TOKEN: &str = "adminToken";
+const SESSION: &str = "session";
+const CSRF: &str = "sessionWord";
 
 /// What the derive can't take from the handlers.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "till",
-        description = "Administration of till: mint disposable scoped keys out of one real API key, watch and revoke them.",
+        description = "Administration of till: mint disposable scoped keys out of one real API key, watch and revoke them.\n\n\
+            `x-till-permission` names the permission that a call needs; `GET /admin/self` lists one's own. Every answer carries \
+            its request id in `x-till-request-id`. Besides what is listed with a call, a path can answer 405 for a method that \
+            it does not have (`Allow` lists those that it has), and any request 400, 408 or 431 when it is no proper HTTP.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     servers((url = "/", description = "This instance")),
@@ -112,16 +121,29 @@ impl Modify for CommonParts {
             .description(Some("An admin token, `till_admin_…`, as `till start` printed it."))
             .build();
         components.add_security_scheme(ADMIN_TOKEN, SecurityScheme::Http(scheme));
+        let mut cookie = ApiKeyValue::new(SESSION_COOKIE);
+        cookie.description =
+            Some("The cookie that signing in sets. It counts where there is no `Authorization`.".to_owned());
+        components.add_security_scheme(SESSION, SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+        let mut word = ApiKeyValue::new(CSRF_HEADER);
+        word.description = Some(
+            "The `csrfToken` that signing in answered: a change by somebody who is signed in carries it besides the cookie."
+                .to_owned(),
+        );
+        components.add_security_scheme(CSRF, SecurityScheme::ApiKey(ApiKey::Header(word)));
     }
 }
 
-/// Adds to an operation what follows from who may call it: the security requirement, and the errors that any
+/// Adds to an operation what follows from who may call it: the security requirements, and the errors that any
 /// request can meet before its handler runs or when the store fails.
-pub(crate) fn complete(operation: &mut Operation, access: Access) {
+pub(crate) fn complete(operation: &mut Operation, access: Access, is_read: bool) {
     if let Access::Page(permission) | Access::Token(permission) = access {
         let extension = ExtensionsBuilder::new().add("x-till-permission", permission.as_str()).build();
         operation.extensions = Some(extension);
-        let mut security = vec![SecurityRequirement::new::<_, [&str; 0], &str>(ADMIN_TOKEN, [])];
+        const NO_SCOPES: [&str; 0] = [];
+        let session = SecurityRequirement::new(SESSION, NO_SCOPES);
+        let session = if is_read { session } else { session.add(CSRF, NO_SCOPES) };
+        let mut security = vec![SecurityRequirement::new(ADMIN_TOKEN, NO_SCOPES), session];
         if matches!(access, Access::Page(_)) {
             // Or none, on a loopback listener.
             security.push(SecurityRequirement::default());
@@ -131,16 +153,34 @@ pub(crate) fn complete(operation: &mut Operation, access: Access) {
             add_error(operation, code);
         }
     }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
+            not_null(&mut schema.schema_type);
+        }
+    }
     if matches!(access, Access::Token(_)) && !operation.responses.responses.contains_key("400") {
         add_error(operation, ErrorCode::InvalidQuery);
     }
     add_error(operation, ErrorCode::InternalError);
 }
 
+/// A parameter can be absent, but there is no way to write null in a header or a query.
+fn not_null(schema_type: &mut SchemaType) {
+    if let SchemaType::Array(types) = schema_type {
+        types.retain(|one| *one != Type::Null);
+        if let [one] = types.as_slice() {
+            *schema_type = SchemaType::Type(one.clone());
+        }
+    }
+}
+
 fn add_error(operation: &mut Operation, code: ErrorCode) {
     let content = ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("Error")))).build();
-    let response =
+    let mut response =
         ResponseBuilder::new().description(code.meaning()).content("application/json", content).build();
+    if code == ErrorCode::Unauthorized {
+        response.headers.insert("www-authenticate".to_owned(), Header::default());
+    }
     operation.responses.responses.entry(code.status().as_str().to_owned()).or_insert(RefOr::T(response));
 }
 

@@ -34,7 +34,7 @@ const NAME_MAX: usize = 256;
 /// A project to make.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = ProjectCreate)]
+#[schema(as = ProjectCreate, example = json!({"id": "search-team", "name": "Search team", "policy": {"ceilings": {"day": {"max_spend_usd": "5"}}}}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `project_create` reads it")]
 pub(crate) struct ProjectCreateBody {
     /// 1 to 64 lower-case letters, digits and hyphens, beginning with a letter. It can't be changed or used again.
@@ -50,7 +50,7 @@ pub(crate) struct ProjectCreateBody {
 /// What to change of a project.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = ProjectUpdate)]
+#[schema(as = ProjectUpdate, example = json!({"name": "Search team", "policy": {"models": ["gpt-5*"], "ceilings": {"month": {"max_spend_usd": "100"}}}}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `project_update` reads it")]
 pub(crate) struct ProjectUpdateBody {
     /// A name for people.
@@ -168,7 +168,8 @@ async fn answer(shared: &Shared, status: StatusCode, kept: &Kept<Project>) -> Re
     params(("idempotency-key" = Option<String>, Header,
             description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
     responses(
-        (status = 201, description = "The project", body = ProjectAnswer),
+        (status = 201, description = "The project", body = ProjectAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 409, description = "The id is taken, now or earlier", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
@@ -251,7 +252,8 @@ pub(crate) async fn project_list(
 #[utoipa::path(get, path = "/admin/projects/{id}",
     params(("id" = String, Path, description = "Id of the project", example = "search-team")),
     responses(
-        (status = 200, description = "The project", body = ProjectAnswer),
+        (status = 200, description = "The project", body = ProjectAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 404, description = "There is no such project", body = ErrorBody),
     ))]
 pub(crate) async fn project_show(
@@ -275,10 +277,11 @@ pub(crate) async fn project_show(
 #[utoipa::path(patch, path = "/admin/projects/{id}", request_body = ProjectUpdateBody,
     params(
         ("id" = String, Path, description = "Id of the project", example = "search-team"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The project as it is now", body = ProjectAnswer),
+        (status = 200, description = "The project as it is now", body = ProjectAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 404, description = "There is no such project, or it has ended", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
@@ -324,10 +327,11 @@ pub(crate) async fn project_update(
 #[utoipa::path(delete, path = "/admin/projects/{id}",
     params(
         ("id" = String, Path, description = "Id of the project", example = "search-team"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be ended"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be ended, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The project, ended", body = ProjectAnswer),
+        (status = 200, description = "The project, ended", body = ProjectAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "There are query parameters, or it is the default project", body = ErrorBody),
         (status = 404, description = "There is no such project, or it has ended", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),

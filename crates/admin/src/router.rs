@@ -31,6 +31,7 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 
 use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
 use crate::error::{ApiError, ErrorCode};
+use crate::example::add_examples;
 use crate::login::Doors;
 use crate::master_keys::MasterKeys;
 use crate::metrics::AdminMetrics;
@@ -161,8 +162,10 @@ impl Plane {
     {
         let path = P::path();
         self.tags.insert(path.clone(), self.tag);
+        let mut is_read = false;
         for method in P::methods() {
             let (method, filter) = http_method(&method);
+            is_read |= method == Method::GET;
             self.access.insert((method, path.clone()), access);
             let routes = self.routes.remove(&path).unwrap_or_default();
             self.routes.insert(path.clone(), routes.on(filter, handler.clone()));
@@ -170,7 +173,7 @@ impl Plane {
         if let Some(paths) = &mut self.paths {
             let mut operation = P::operation();
             operation.tags = Some(vec![self.tag.to_owned()]);
-            complete(&mut operation, access);
+            complete(&mut operation, access, is_read);
             paths.add_path_operation(path, P::methods(), operation);
         }
         self
@@ -314,6 +317,7 @@ pub fn openapi() -> OpenApi {
     let plane = plane(Plane { paths: Some(Paths::default()), ..Plane::default() });
     let mut document = Document::openapi();
     document.paths = plane.paths.unwrap_or_default();
+    add_examples(&mut document);
     document
 }
 

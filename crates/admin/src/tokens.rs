@@ -41,7 +41,7 @@ const OVERLAP_MAX: u64 = 30 * 24 * 3600;
 /// An admin token to make.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = TokenCreate)]
+#[schema(as = TokenCreate, example = json!({"name": "ci", "role": "minter", "ttl_seconds": 7776000, "policy": {"providers": ["openai"], "max_live_keys": 100}}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `token_create` reads it")]
 pub(crate) struct TokenCreateBody {
     /// A name for people.
@@ -72,7 +72,7 @@ pub(crate) struct TokenCreateBody {
 /// What to change of an admin token. Null takes a bound away.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = TokenUpdate)]
+#[schema(as = TokenUpdate, example = json!({"role": "viewer", "networks": ["10.0.0.0/8", "127.0.0.0/8"]}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `token_update` reads it")]
 pub(crate) struct TokenUpdateBody {
     /// A name for people.
@@ -94,7 +94,7 @@ pub(crate) struct TokenUpdateBody {
 /// How to rotate an admin token. The body may be absent.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = TokenRotate)]
+#[schema(as = TokenRotate, example = json!({"overlap_seconds": 3600}))]
 #[expect(dead_code, reason = "describes the body for the documentation; `token_rotate` reads it")]
 pub(crate) struct TokenRotateBody {
     /// Seconds for which the old text goes on working: at most 30 days; 0 if absent.
@@ -210,7 +210,8 @@ pub(crate) struct TokenListAnswer {
     params(("idempotency-key" = Option<String>, Header,
             description = "1 to 255 visible ASCII characters that nobody else has used: a UUID")),
     responses(
-        (status = 201, description = "The token", body = TokenSecretAnswer),
+        (status = 201, description = "The token", body = TokenSecretAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 409, description = "The `Idempotency-Key` was used with another request", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
@@ -353,7 +354,8 @@ pub(crate) async fn token_list(
 #[utoipa::path(get, path = "/admin/tokens/{id}",
     params(("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293")),
     responses(
-        (status = 200, description = "The token, without its text", body = TokenAnswer),
+        (status = 200, description = "The token, without its text", body = TokenAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 404, description = "There is no such token", body = ErrorBody),
     ))]
 pub(crate) async fn token_show(
@@ -378,10 +380,11 @@ pub(crate) async fn token_show(
 #[utoipa::path(patch, path = "/admin/tokens/{id}", request_body = TokenUpdateBody,
     params(
         ("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that the change is made from, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The token as it is now", body = TokenAnswer),
+        (status = 200, description = "The token as it is now", body = TokenAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 404, description = "There is no such token, or it was revoked", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
@@ -463,10 +466,11 @@ fn check(caller: &Caller, found: &Kept<AdminToken>) -> Result<(), ApiError> {
 #[utoipa::path(post, path = "/admin/tokens/{id}/rotate", request_body(content = TokenRotateBody),
     params(
         ("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be rotated"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be rotated, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The token and its new text", body = TokenSecretAnswer),
+        (status = 200, description = "The token and its new text", body = TokenSecretAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule", body = ErrorBody),
         (status = 404, description = "There is no such token, or it was revoked", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
@@ -529,10 +533,11 @@ pub(crate) async fn token_rotate(
 #[utoipa::path(delete, path = "/admin/tokens/{id}",
     params(
         ("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293"),
-        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be revoked"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be revoked, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
     ),
     responses(
-        (status = 200, description = "The token, revoked", body = TokenAnswer),
+        (status = 200, description = "The token, revoked", body = TokenAnswer,
+            headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "There are query parameters, or it is the first owner's token", body = ErrorBody),
         (status = 404, description = "There is no such token, or it was revoked", body = ErrorBody),
         (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),

@@ -196,9 +196,9 @@ pub(crate) struct UsageAnswer {
         ("project" = Option<String>, Query, description = "Only calls of keys of this project"),
         ("provider" = Option<String>, Query, description = "Only calls to this provider"),
         ("model" = Option<String>, Query, description = "Only calls to this model"),
-        ("outcome" = Option<String>, Query, description = "Only calls that ended so"),
-        ("since" = Option<String>, Query, description = "Only calls at or after this time, RFC 3339"),
-        ("until" = Option<String>, Query, description = "Only calls before this time, RFC 3339"),
+        ("outcome" = Option<String>, Query, description = "Only calls that ended so", pattern = "^(complete|charged|unbilled|free|unmetered|unsent|denied|lost)$"),
+        ("since" = Option<String>, Query, description = "Only calls at or after this time, RFC 3339", format = DateTime),
+        ("until" = Option<String>, Query, description = "Only calls before this time, RFC 3339", format = DateTime),
     ),
     responses(
         (status = 200, description = "The calls", body = UsageAnswer),
@@ -326,13 +326,14 @@ pub(crate) struct UsageSummaryAnswer {
 /// Sums stay when the records of their calls are deleted. `since` and `until` count whole days, UTC.
 #[utoipa::path(get, path = "/admin/usage/summary",
     params(
-        ("group_by" = Option<String>, Query, description = "What to tell apart: any of `key`, `model`, `day`, `provider`, `endpoint`, separated by commas; without it one sum"),
+        ("group_by" = Option<String>, Query, description = "What to tell apart: any of `key`, `model`, `day`, `provider`, `endpoint`, separated by commas; without it one sum",
+            pattern = "^(key|model|day|provider|endpoint)(,(key|model|day|provider|endpoint))*$"),
         ("key" = Option<String>, Query, description = "Only calls of this key"),
         ("project" = Option<String>, Query, description = "Only calls of keys of this project"),
         ("provider" = Option<String>, Query, description = "Only calls to this provider"),
         ("model" = Option<String>, Query, description = "Only calls to this model"),
-        ("since" = Option<String>, Query, description = "Only calls on or after this day, RFC 3339"),
-        ("until" = Option<String>, Query, description = "Only calls before this time, RFC 3339, to the end of its day"),
+        ("since" = Option<String>, Query, description = "Only calls on or after this day, RFC 3339", format = DateTime),
+        ("until" = Option<String>, Query, description = "Only calls before this time, RFC 3339, to the end of its day", format = DateTime),
     ),
     responses(
         (status = 200, description = "The sums", body = UsageSummaryAnswer),

@@ -113,15 +113,15 @@ enum Received {
 
 fn receive(head: &Head) -> Received {
     let path = head.target.path();
-    if head.method == Method::TRACE {
-        // It would send the request back, credentials included; RFC 9110 section 9.3.8 forbids that.
-        return Received::Refused(Denial::new(DenialCode::MalformedRequest, "TRACE is not forwarded."));
-    }
     if head.method == Method::HEAD && path == "/" {
         return Received::Probe;
     }
     match route(path) {
         Ok(Route::Own) => Received::Own,
+        // It would send the request back, credentials included; RFC 9110 section 9.3.8 forbids that.
+        _ if head.method == Method::TRACE => {
+            Received::Refused(Denial::new(DenialCode::MalformedRequest, "TRACE is not forwarded."))
+        }
         Err(denial) => Received::Refused(denial),
         Ok(_) if is_preflight(head) => Received::Preflight,
         Ok(Route::SelfCheck) => Received::SelfCheck,

@@ -22,20 +22,24 @@ pub(crate) enum Route {
     },
 }
 
-/// Reads the path. It is validated before anything is compared, so that no encoding of it leads from the data
-/// plane to the control plane.
+/// Reads the path. The control plane is behind first segments as they are spelled here and behind nothing else, so that no
+/// encoding leads to it from the data plane. What follows such a segment is for the control plane to judge, which answers
+/// in its own way; everything else is validated before anything is compared.
 ///
 /// # Errors
-/// [`DenialCode::MalformedRequest`] for a path that could be read in two ways.
+/// [`DenialCode::MalformedRequest`] for a path of the data plane that could be read in two ways.
 pub(crate) fn route(path: &str) -> Result<Route, Denial> {
+    if path
+        .strip_prefix('/')
+        .and_then(|path| path.split('/').next())
+        .is_some_and(|first| OWN.contains(&first))
+    {
+        return Ok(Route::Own);
+    }
     let raw = RawPath::parse(path.as_bytes()).map_err(|error| {
         Denial::new(DenialCode::MalformedRequest, format!("This path is refused: {error}."))
     })?;
-    let first = raw.first_segment();
-    if OWN.contains(&first) {
-        return Ok(Route::Own);
-    }
-    match first {
+    match raw.first_segment() {
         "key" if raw.as_str() == "/key" => Ok(Route::SelfCheck),
         "key" => Err(Denial::new(
             DenialCode::MalformedRequest,
@@ -73,7 +77,16 @@ mod tests {
                 other => panic!("{path}: {other:?}"),
             }
         }
-        for path in ["/admin", "/admin/keys", "/docs", "/healthz", "/metrics/x", "/dashboard/"] {
+        for path in [
+            "/admin",
+            "/admin/keys",
+            "/docs",
+            "/healthz",
+            "/metrics/x",
+            "/dashboard/",
+            "/admin/keys/%00",
+            "/admin/../v1/models",
+        ] {
             assert_eq!(route(path), Ok(Route::Own), "{path}");
         }
         assert_eq!(route("/key"), Ok(Route::SelfCheck));
@@ -86,6 +99,8 @@ mod tests {
             "/proxy/openai/%2e%2e/admin/keys",
             "/proxy/openai/%2E./admin/keys",
             "//admin/keys",
+            "/%61dmin/../keys",
+            "/v1/../admin/keys",
             "/proxy//openai",
             "/v1/x%00",
             "/v1/a;b",

@@ -1,15 +1,10 @@
-//! Schemas of the document: as types in a sentence, as tables of fields, and as example values.
+//! Schemas of the document: as types in a sentence and as tables of fields.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::text::{escape, prose};
 use super::{entries, list, string};
-
-/// How references start.
-const PREFIX: &str = "#/components/schemas/";
-
-/// References followed inside each other before an example stops; none of ours is recursive.
-const DEPTH_MAX: usize = 8;
+use crate::example::REFERENCE;
 
 /// The named schemas of a document.
 pub(super) struct Schemas<'a>(&'a Value);
@@ -20,7 +15,7 @@ impl<'a> Schemas<'a> {
     }
 
     fn resolve<'b>(&'b self, schema: &'b Value) -> &'b Value {
-        match schema["$ref"].as_str().and_then(|reference| reference.strip_prefix(PREFIX)) {
+        match schema["$ref"].as_str().and_then(|reference| reference.strip_prefix(REFERENCE)) {
             Some(name) => &self.0[name],
             None => schema,
         }
@@ -28,7 +23,7 @@ impl<'a> Schemas<'a> {
 
     /// A type as a few words of HTML, with links to named ones.
     pub(super) fn type_of(&self, schema: &Value) -> String {
-        if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix(PREFIX)) {
+        if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix(REFERENCE)) {
             let name = escape(name);
             return format!("<a href=\"#schema-{name}\">{name}</a>");
         }
@@ -101,49 +96,5 @@ impl<'a> Schemas<'a> {
             self.fields(html, schema);
             html.push_str("</section>\n");
         }
-    }
-
-    /// An example value as indented JSON.
-    pub(super) fn example_text(&self, schema: &Value) -> String {
-        format!("{:#}", self.example(schema, 0))
-    }
-
-    fn example(&self, schema: &Value, depth: usize) -> Value {
-        if depth > DEPTH_MAX {
-            return Value::Null;
-        }
-        let schema = self.resolve(schema);
-        if let Some(example) = schema.get("example") {
-            return example.clone();
-        }
-        let parts = list(&schema["allOf"]);
-        if !parts.is_empty() || schema["properties"].is_object() {
-            return self.example_object(schema, parts, depth);
-        }
-        if let Some(first) = list(&schema["oneOf"]).first() {
-            return self.example(first, depth + 1);
-        }
-        let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str());
-        match kind {
-            Some("array") => Value::Array(vec![self.example(&schema["items"], depth + 1)]),
-            Some("string") => Value::String("…".to_owned()),
-            Some("integer") => Value::from(0),
-            Some("boolean") => Value::Bool(false),
-            Some("object") => Value::Object(Map::new()),
-            _ => Value::Null,
-        }
-    }
-
-    fn example_object(&self, schema: &Value, parts: &[Value], depth: usize) -> Value {
-        let mut object = Map::new();
-        for part in parts {
-            if let Value::Object(fields) = self.example(part, depth + 1) {
-                object.extend(fields);
-            }
-        }
-        for (name, property) in entries(&schema["properties"]) {
-            object.insert(name.to_owned(), self.example(property, depth + 1));
-        }
-        Value::Object(object)
     }
 }

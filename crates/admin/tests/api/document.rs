@@ -216,3 +216,44 @@ fn check_page_is_self_contained(html: &str) {
         assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
     }
 }
+
+#[tokio::test]
+async fn tags_are_documented_where_they_are_sent() {
+    let instance = Instance::start().await;
+    let document: Value = serde_json::from_str(&till_admin::openapi_text()).unwrap();
+    let key = instance.minted(5).await;
+    let mut tagged = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let says = item["get"]["responses"]["200"]["headers"]["etag"].is_object();
+        let id = match path.as_str() {
+            "/admin/keys/{id}" => key["id"].as_str().unwrap(),
+            "/admin/projects/{id}" => "default",
+            "/admin/tokens/{id}" => "owner",
+            // There is none of the others, or nothing of them has a version.
+            _ => "none",
+        };
+        if !item["get"].is_object() {
+            continue;
+        }
+        let answer = instance.get(&path.replace("{id}", id)).await;
+        if answer.status == 200 {
+            assert_eq!(answer.headers.contains_key("etag"), says, "{path}");
+            tagged += usize::from(says);
+        }
+    }
+    assert_eq!(tagged, 3);
+}
+
+/// Whoever is signed in may call what a token may; a change has to carry the second word.
+#[test]
+fn sessions_are_a_second_way_in() {
+    let document: Value = serde_json::from_str(&till_admin::openapi_text()).unwrap();
+    let schemes = &document["components"]["securitySchemes"];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in METHODS.iter().filter(|method| item[**method]["x-till-permission"].is_string()) {
+            let session = &item[*method]["security"][1];
+            assert_eq!(session["sessionWord"].is_array(), *method != "get", "{method} {path}");
+            assert!(session["session"].is_array() && schemes["session"]["in"] == "cookie", "{method} {path}");
+        }
+    }
+}
