@@ -10,6 +10,8 @@ import pty
 import random
 import select
 import stat
+import termios
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +71,11 @@ class Person:
                     break
                 shown += data.decode(errors="replace")
                 if waiting and waiting[0][0] in shown:
+                    # Nobody types faster than the terminal stops to show it; a program does.
+                    deadline = time.monotonic() + 20
+                    is_secret = "[y/N]" not in waiting[0][0]
+                    while is_secret and termios.tcgetattr(terminal)[3] & termios.ECHO and time.monotonic() < deadline:
+                        time.sleep(0.01)
                     os.write(terminal, waiting.pop(0)[1].encode() + b"\n")
         finally:
             os.close(terminal)

@@ -162,7 +162,7 @@ def test_missing_limit_or_key(till: Till) -> None:
         check_admin_error(one(till.url, admin_request(json.dumps(body).encode())), {400}, field)
 
 
-UNSUPPORTED = [("upstreamRef", "env:OPENAI_API_KEY"), ("project", "a")]
+UNSUPPORTED = [("upstreamRef", "env:OPENAI_API_KEY")]
 
 
 @pytest.mark.parametrize("field,value", UNSUPPORTED, ids=[name for name, _ in UNSUPPORTED])
