@@ -15,7 +15,9 @@ use till_core::scope::Scope;
 use till_core::token::{Minted, token_fingerprint};
 use till_providers::Provider;
 use till_providers::request::endpoints;
-use till_store::{DEFAULT_PROJECT, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey, StoreError};
+use till_store::{
+    DEFAULT_PROJECT, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort, NewKey, StoreError,
+};
 
 use crate::authenticate::Caller;
 use crate::claim;
@@ -156,7 +158,7 @@ fn mint(shared: &Shared, from: &MintFrom<'_>, repeatable: Option<&Repeatable>) -
 
 /// List keys
 ///
-/// Newest first. Without `limit` the answer has all keys; with it, `nextCursor` leads to the next page.
+/// Newest first unless `sort` and `order` say otherwise. Without `limit` the answer has all keys; with it, `nextCursor` leads to the next page.
 #[utoipa::path(get, path = "/admin/keys",
     params(
         ("limit" = Option<u32>, Query, description = "Keys per page", minimum = 1, maximum = 1000),
@@ -166,6 +168,8 @@ fn mint(shared: &Shared, from: &MintFrom<'_>, repeatable: Option<&Repeatable>) -
         ("project" = Option<String>, Query, description = "Only keys of this project"),
         ("created_by" = Option<String>, Query, description = "Only keys that this member or admin token made"),
         ("upstream" = Option<String>, Query, description = "Only keys that were minted from this upstream credential"),
+        ("sort" = Option<String>, Query, description = "What they are sorted by: `created`, when absent, `last_used` or `expires`. A key that is used between two pages may move from one to the other", pattern = "^(created|last_used|expires)$"),
+        ("order" = Option<String>, Query, description = "`desc`, greatest and newest first, when absent, or `asc`", pattern = "^(asc|desc)$"),
     ),
     responses(
         (status = 200, description = "The keys", body = KeyListAnswer),
@@ -206,12 +210,41 @@ fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
     let project = parameters.take("project")?;
     let maker = parameters.take("created_by")?;
     let credential = parameters.take("upstream")?;
-    parameters.finish(&["limit", "cursor", "status", "provider", "project", "created_by", "upstream"])?;
-
+    let sort = parameters.take("sort")?;
+    let order = parameters.take("order")?;
+    parameters.finish(&[
+        "limit",
+        "cursor",
+        "status",
+        "provider",
+        "project",
+        "created_by",
+        "upstream",
+        "sort",
+        "order",
+    ])?;
+    let unknown = || query::invalid("sort", "must be `created`, `last_used` or `expires`");
+    let sort = sort.map(|word| KeySort::parse(&word).ok_or_else(unknown)).transpose()?.unwrap_or_default();
+    let ascending = match order.as_deref() {
+        None | Some("desc") => false,
+        Some("asc") => true,
+        Some(_) => return Err(query::invalid("order", "must be `asc` or `desc`")),
+    };
     let after = cursor.map(|cursor| cursor.parse::<KeyId>()).transpose();
     let after = after.map_err(|_| query::invalid("cursor", "is not a `nextCursor` of an answer"))?;
     let status = status.map(|word| status_of(&word)).transpose()?;
-    Ok((KeyQuery { after, status, provider, project, maker, credential, ..KeyQuery::default() }, page))
+    let query = KeyQuery {
+        sort,
+        ascending,
+        after,
+        status,
+        provider,
+        project,
+        maker,
+        credential,
+        ..KeyQuery::default()
+    };
+    Ok((query, page))
 }
 
 fn status_of(word: &str) -> Result<KeyStatus, ApiError> {

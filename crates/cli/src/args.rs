@@ -310,6 +310,12 @@ pub(crate) struct KeyList {
     /// Only keys that were made from this upstream credential
     #[arg(long, value_name = "NAME")]
     pub(crate) upstream: Option<String>,
+    /// What to sort by; newest first if absent
+    #[arg(long, value_name = "WHAT", value_parser = ["created", "last_used", "expires"])]
+    pub(crate) sort: Option<String>,
+    /// Least first: oldest, longest unused, first to end
+    #[arg(long)]
+    pub(crate) ascending: bool,
     #[command(flatten)]
     pub(crate) connection: Connection,
     #[command(flatten)]

@@ -256,10 +256,45 @@ pub(crate) struct KeyDetails {
     pub(crate) paused_reason: Option<String>,
 }
 
-/// Which keys to list. The default is all of them.
+/// What keys are sorted by. Among those that are alike, by when they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeySort {
+    /// When they were made.
+    #[default]
+    Created,
+    /// When they last let a request through; those that never did are the oldest.
+    LastUsed,
+    /// When they end if nothing more happens; those that do not are the last to end.
+    Expires,
+}
+
+impl KeySort {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Created, Self::LastUsed, Self::Expires];
+
+    /// The word in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::LastUsed => "last_used",
+            Self::Expires => "expires",
+        }
+    }
+
+    /// The order of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|sort| sort.as_str() == word)
+    }
+}
+
+/// Which keys to list. The default is all of them, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct KeyQuery {
-    /// Only keys that come after this one in the list, newest first.
+    /// What they are sorted by.
+    pub sort: KeySort,
+    /// Least first, not greatest first.
+    pub ascending: bool,
+    /// Only keys that come after this one in the list, as it stands now.
     pub after: Option<KeyId>,
     /// At most so many.
     pub limit: Option<u32>,

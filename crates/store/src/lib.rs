@@ -60,7 +60,7 @@ pub use fence::Fence;
 pub use hold::{Hold, HoldRefusal, KeyEnded};
 pub use key::{
     AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord,
-    LifetimeChange, LimitChange, NewKey, RateChange,
+    KeySort, LifetimeChange, LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};

@@ -19,7 +19,7 @@ use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::claim::{Claim, NewClaim};
 use crate::entity::{EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::StoreError;
-use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
+use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
     OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
@@ -493,8 +493,20 @@ impl Reader for MemoryReader {
 
     fn key_list(&mut self, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {
         let disk = self.0.disk();
-        let newest_first: Vec<KeyRecord> =
-            disk.keys.iter().rev().map(|row| record(&disk, row, now)).collect();
+        let in_use = |id| disk.holds.values().any(|(hold, orphan)| !orphan && hold.accounts.key() == id);
+        let value = |key: &KeyRecord| match query.sort {
+            KeySort::Created => 0,
+            KeySort::LastUsed => key.last_used_at.map_or(0, |at| at.0 + 1),
+            KeySort::Expires => {
+                let id = AccountId::Key(key.id);
+                disk.accounts[&id].ends_at(in_use(id)).map_or(u64::MAX, |at| at.0)
+            }
+        };
+        let mut newest_first: Vec<KeyRecord> = disk.keys.iter().map(|row| record(&disk, row, now)).collect();
+        newest_first.sort_by_key(value);
+        if !query.ascending {
+            newest_first.reverse();
+        }
         let skip = match query.after {
             None => 0,
             Some(id) => newest_first

@@ -171,6 +171,18 @@ async fn nothing_of_another_project_is_there() {
             async |cursor: &str| call(&instance, admin, "GET", &format!("{path}&cursor={cursor}"), "").await;
         assert_eq!(page(id).await.text, page(none).await.text, "{path}");
     }
+    // Of the audit log what is about their project, and of the others not even that there is something.
+    let log = call(&instance, admin, "GET", "/admin/audit?limit=1000", "").await;
+    let entries = log.json()["entries"].as_array().unwrap().clone();
+    let about: Vec<&str> = entries.iter().map(|entry| entry["target"].as_str().unwrap()).collect();
+    assert!(about.contains(&"a") && about.contains(&own["key"].as_str().unwrap()), "{about:?}");
+    assert!(![&key, &token, &member].into_iter().any(|id| log.text.contains(id.as_str())), "{}", log.text);
+    for (entry, project) in [(entries[0]["seq"].as_u64().unwrap(), true), (1, false)] {
+        let shown = call(&instance, admin, "GET", &format!("/admin/audit/{entry}"), "").await;
+        assert_eq!(shown.status == 200, project, "{entry}: {}", shown.text);
+    }
+    let other = call(&instance, admin, "GET", "/admin/audit?project=b", "").await.json();
+    assert_eq!(other["entries"], json!([]));
     let account = call(&instance, admin, "GET", "/admin/account", "").await.json();
     assert_eq!(
         (&account["account"]["scope"], &account["account"]["tenant"]["id"]),

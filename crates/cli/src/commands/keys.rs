@@ -17,6 +17,8 @@ pub(crate) fn list(wanted: &KeyList, surroundings: &Surroundings) -> anyhow::Res
         ("project", wanted.project.as_deref()),
         ("created_by", wanted.created_by.as_deref()),
         ("upstream", wanted.upstream.as_deref()),
+        ("sort", wanted.sort.as_deref()),
+        ("order", wanted.ascending.then_some("asc")),
     ];
     let given = filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", escape((*value)?))));
     let filter: String = given.collect();

@@ -23,6 +23,7 @@ on_every_backend! {
     ending_a_project_ends_its_keys,
     uses_are_noted,
     what_can_not_be_counted_is_refused,
+    keys_are_sorted_and_paged_by_what_is_asked_for,
 }
 
 pub(super) fn token(role: Role) -> AdminToken {
@@ -225,4 +226,63 @@ async fn what_can_not_be_counted_is_refused(place: &impl Place) {
     let refused = project_put(&store, "a", None, Policy { key_limits: limits, ..Policy::default() }).await;
     assert!(matches!(refused, Err(StoreError::Invalid { .. })), "{refused:?}");
     assert_eq!(store.entity_fetch::<Project>("a").await.unwrap(), None);
+}
+
+async fn keys_are_sorted_and_paged_by_what_is_asked_for(place: &impl Place) {
+    use till_core::lifetime::Lifetime;
+    use till_core::limit::Units;
+
+    use crate::KeySort;
+    let time = FakeTime::at(1_000_000);
+    let store = place.start_at(&time);
+    // Made in this order; number, end, and whether it is used, in the order 3, 1.
+    for (n, end) in [(1, Some(9_000_000)), (2, None), (3, Some(5_000_000)), (4, Some(9_000_000)), (5, None)] {
+        let key = NewKey {
+            place: KeyPlace::default(),
+            request: None,
+            master_key: None,
+            id: super::key_id(n),
+            fingerprint: None,
+            provider: "openai".into(),
+            origin: "https://api.example.com".into(),
+            limits: activations(3),
+            options: Default::default(),
+            lifetime: Lifetime { expires_at: end.map(Timestamp), ..Lifetime::default() },
+            scope: Default::default(),
+            metadata: Default::default(),
+        };
+        store.key_create(key, &actor()).await.unwrap();
+    }
+    for n in [3, 1] {
+        time.pass(1_000);
+        let hold = store.hold_exactly(super::key_id(n), Units::ONE_ACTIVATION).await.unwrap();
+        hold.settle(Units::ONE_ACTIVATION);
+    }
+    let number = |key: &crate::KeyRecord| key.id.0[15];
+    for (sort, expected) in [
+        (KeySort::Created, [5, 4, 3, 2, 1]),
+        (KeySort::LastUsed, [1, 3, 5, 4, 2]),
+        (KeySort::Expires, [5, 2, 4, 1, 3]),
+    ] {
+        for ascending in [false, true] {
+            let mut expected = expected.to_vec();
+            if ascending {
+                expected.reverse();
+            }
+            let query = KeyQuery { sort, ascending, ..KeyQuery::default() };
+            let all: Vec<u8> = store.key_list(query.clone()).await.unwrap().iter().map(number).collect();
+            assert_eq!(all, expected, "{sort:?} {ascending}");
+            let (mut paged, mut after) = (Vec::new(), None);
+            loop {
+                let page = KeyQuery { after, limit: Some(2), ..query.clone() };
+                let page = store.key_list(page).await.unwrap();
+                let Some(last) = page.last() else { break };
+                after = Some(last.id);
+                paged.extend(page.iter().map(number));
+            }
+            assert_eq!(paged, expected, "{sort:?} {ascending}, in pages");
+            let nowhere = KeyQuery { after: Some(super::key_id(77)), ..query };
+            assert!(store.key_list(nowhere).await.unwrap().is_empty());
+        }
+    }
 }

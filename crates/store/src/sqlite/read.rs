@@ -16,7 +16,7 @@ use super::column::{Amount, Time, account_parts};
 use super::usage::hold_from;
 use crate::backend::{Instance, Mark};
 use crate::fence::Fence;
-use crate::key::{Durability, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
+use crate::key::{Durability, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::kill_switch::KillSwitch;
 
 /// Columns of `accounts` in the order that [`account_from`] reads them.
@@ -268,17 +268,30 @@ pub(super) fn key_fetch(connection: &Connection, id: KeyId, now: Timestamp) -> R
 }
 
 pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>> {
+    let (compare, order) = if query.ascending { (">", "ASC") } else { ("<", "DESC") };
+    // The row alone, where that suffices, so that its index is the order.
+    let value = |accounts: &str| match query.sort {
+        KeySort::Created => None,
+        KeySort::LastUsed => Some(format!("coalesce({accounts}.last_used_at, -1)")),
+        KeySort::Expires => Some(format!("coalesce({accounts}.ends_at, {})", i64::MAX)),
+    };
+    let by = |keys: &str, accounts: &str| match value(accounts) {
+        None => format!("{keys}.row"),
+        Some(value) => format!("{value}, {keys}.row"),
+    };
+    let (this, other) = (by("keys", "accounts"), by("k", "a"));
+    let first = value("accounts").map_or_else(String::new, |value| format!("{value} {order}, "));
     // After an unknown key nothing comes: its row is NULL, and no row is below NULL.
     let sql = format!(
-        "{KEY_SELECT} WHERE (?2 IS NULL OR keys.row < (SELECT row FROM keys WHERE id = ?2 \
-           AND (?10 IS NULL OR project = ?10))) \
+        "{KEY_SELECT} WHERE (?2 IS NULL OR ({this}) {compare} (SELECT {other} FROM keys AS k \
+           JOIN accounts AS a USING (id) WHERE k.id = ?2 AND (?10 IS NULL OR k.project = ?10))) \
          AND (?3 IS NULL OR {} = ?3) AND (?4 IS NULL OR provider = ?4) AND (?6 IS NULL OR created_at < ?6) \
          AND (?7 IS NULL OR coalesce(last_used_at, created_at) < ?7) \
          AND (?8 IS NULL OR EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
               WHERE entry.key = ?8 AND entry.type = 'text' AND entry.value = ?9)) \
          AND (?10 IS NULL OR project = ?10) AND (?11 IS NULL OR maker = ?11) AND (?12 IS NULL OR credential = ?12) \
          AND (?13 IS NULL OR master_key = ?13) \
-         ORDER BY keys.row DESC LIMIT ?5",
+         ORDER BY {first}keys.row {order} LIMIT ?5",
         status_at!()
     );
     // A negative limit is none.
