@@ -81,7 +81,7 @@ pub(crate) struct MasterKeyAnswer {
     keys_ended: Option<u64>,
 }
 
-/// The answer to [`master_key_list`] for whoever has the list already.
+/// The answer to `GET /admin/master-keys` for whoever has the list already.
 pub fn master_keys_json(list: Vec<MasterKeyStatus>) -> serde_json::Value {
     let master_keys = list.into_iter().map(MasterKeyJson::from).collect();
     serde_json::to_value(MasterKeyListAnswer { master_keys }).expect("texts and numbers are JSON")
