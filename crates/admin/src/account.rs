@@ -85,7 +85,7 @@ pub(crate) async fn account_show(
             let (first, _) = Month::of(store.now()).days();
             let filter = UsageFilter {
                 keys: Some(Arc::new(keys.iter().copied().collect())),
-                since: Some(Timestamp(first * 86_400_000)),
+                since: Some(Timestamp::of_day(first)),
                 ..UsageFilter::default()
             };
             let sums = store.usage_sum(UsageGroup::default(), filter).await?;

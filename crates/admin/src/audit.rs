@@ -7,7 +7,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use serde::Serialize;
-use till_core::audit::{AuditEntry, to_hex};
+use till_core::audit::AuditEntry;
+use till_core::hex::to_hex;
 use till_core::time::Timestamp;
 use till_store::{AuditAction, AuditQuery};
 use utoipa::ToSchema;
@@ -160,11 +161,7 @@ fn list_query(uri: &Uri) -> Result<AuditQuery, ApiError> {
     let target = parameters.take("target")?;
     let from = time(&mut parameters, "from")?;
     let to = time(&mut parameters, "to")?;
-    let newest_first = match parameters.take("order")?.as_deref() {
-        None | Some("asc") => false,
-        Some("desc") => true,
-        Some(_) => return Err(query::invalid("order", "must be `asc` or `desc`")),
-    };
+    let newest_first = !parameters.take_ascending()?.unwrap_or(true);
     let project = parameters.take("project")?;
     parameters.finish(&["after", "limit", "actor", "action", "target", "project", "from", "to", "order"])?;
     Ok(AuditQuery { after, limit, newest_first, actor, action, target, from, to, mentions: None, project })

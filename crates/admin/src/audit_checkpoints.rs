@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
-use till_core::audit::{AuditPublicKey, Checkpoint, to_hex};
+use till_core::audit::{AuditPublicKey, Checkpoint};
+use till_core::hex::to_hex;
 use utoipa::ToSchema;
 
 use crate::audit::{PAGE_DEFAULT, PAGE_MAX};

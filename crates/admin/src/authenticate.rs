@@ -15,12 +15,14 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
-use till_core::audit::{Actor, ActorKind, to_hex};
+use till_core::audit::{Actor, ActorKind};
+use till_core::hex::to_hex;
 use till_core::role::Role;
 use till_core::scope::Network;
 use till_core::token::admin_token_hash;
 use till_store::{AdminToken, EntityKind, Kept, KeyRecord, Member, Project, Session};
 
+use crate::entity_json::missing;
 use crate::error::{ApiError, ErrorCode};
 use crate::password;
 use crate::permission::{Access, Permission, role_may};
@@ -122,6 +124,22 @@ impl Caller {
             ErrorCode::Forbidden,
             "a minter changes and revokes the keys that it made, no others",
         ))
+    }
+
+    /// Whether they may change or end something that acts: a member or an admin token of this project and role.
+    ///
+    /// # Errors
+    /// It is not there for them, or its role is above their own.
+    pub(crate) fn may_administer(
+        &self,
+        kind: EntityKind,
+        project: Option<&str>,
+        role: Role,
+    ) -> Result<(), ApiError> {
+        if !self.sees_bound(project) {
+            return Err(missing(kind));
+        }
+        self.may_grant(role).map(drop)
     }
 
     /// Whether they may hand out, take away or change somebody of this role.

@@ -25,6 +25,7 @@ use till_store::NewClaim;
 use utoipa::ToSchema;
 
 use crate::authenticate::Visitor;
+use crate::entity_json::random;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::json_body::{self, Fields};
 use crate::key_create::{limit, required, text};
@@ -55,14 +56,7 @@ pub(crate) fn wrap(
     expires_at: Timestamp,
     public_url: &str,
 ) -> Result<(NewClaim, String), ApiError> {
-    let (mut id, mut bytes) = ([0; 16], [0; 32]);
-    for random in [&mut id[..], &mut bytes[..]] {
-        getrandom::fill(random).map_err(|error| {
-            tracing::error!(error = %error, "the operating system gave no randomness");
-            ApiError::plain(ErrorCode::InternalError)
-        })?;
-    }
-    let (id, secret) = (ClaimId(id), ClaimSecret::from_bytes(bytes));
+    let (id, secret) = (ClaimId(random()?), ClaimSecret::from_bytes(random()?));
     let text = secret.text();
     let text = text.reveal_str().expect("letters and digits are ASCII");
     let url = format!("{}/claim/{id}#{text}", public_url.trim_end_matches('/'));

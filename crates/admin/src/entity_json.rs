@@ -1,15 +1,17 @@
 //! What all things have in common that administrators keep: versions, pages, changes that nobody overwrites.
 
-use std::fmt::Write as _;
-
 use axum::Json;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use till_core::audit::Actor;
+use till_core::hex::to_hex;
 use till_store::{Entity, EntityKind, EntityQuery, Kept, Lookup, Put, Store, StoreError};
 
+use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::query::Parameters;
 
@@ -90,6 +92,18 @@ pub(crate) async fn update<T: Entity>(
     Err(StoreError::Changed.into())
 }
 
+/// Something of the caller's project by the id in a path, also if it has ended.
+pub(crate) async fn fetch<T: Entity>(
+    store: &Store,
+    caller: &Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Kept<T>, ApiError> {
+    let no_such = || missing(T::KIND);
+    let Path(id) = id.map_err(|_| no_such())?;
+    let kept: Option<Kept<T>> = store.entity_fetch(&id).await?;
+    kept.filter(|kept| caller.sees_bound(kept.is.project())).ok_or_else(no_such)
+}
+
 /// The answer for something that is not there, or not for this caller.
 pub(crate) fn missing(kind: EntityKind) -> ApiError {
     ApiError::new(ErrorCode::NotFound, format!("there is no {} with this id", kind.as_str()))
@@ -112,11 +126,7 @@ const BOOKKEEPING: [&str; 3] = ["version", "updatedAt", "lastUsedAt"];
 
 /// An id that nobody has: the prefix and 20 random hexadecimal digits.
 pub(crate) fn new_id(prefix: &str) -> Result<String, ApiError> {
-    let random = random::<10>()?;
-    Ok(random.iter().fold(prefix.to_owned(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    }))
+    Ok(format!("{prefix}{}", to_hex(&random::<10>()?)))
 }
 
 /// Random bytes of the operating system.
@@ -163,6 +173,17 @@ impl Page {
             project: project.map(str::to_owned),
             with_ended: self.with_ended,
         }
+    }
+
+    /// What is on the page, of one project or of all, and where the next one begins.
+    pub(crate) async fn fetch<T: Entity>(
+        &self,
+        store: &Store,
+        project: Option<&str>,
+    ) -> Result<(Vec<Kept<T>>, Option<String>), ApiError> {
+        let mut all = store.entity_list(self.query(project)).await?;
+        let next = self.cut(&mut all);
+        Ok((all, next))
     }
 
     /// Takes off what is too much, and says where the next page begins.

@@ -7,7 +7,8 @@
 use axum::http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use till_core::audit::{Actor, to_hex};
+use till_core::audit::Actor;
+use till_core::hex::to_hex;
 use till_core::key::KeyId;
 use till_core::token::{Minted, token_fingerprint};
 use till_store::{Entity, Kept, KeyRecord, Lookup, Put, Store, StoreError};

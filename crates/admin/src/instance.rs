@@ -1,12 +1,12 @@
 //! `/admin/instance`: how this process is doing, and the way out of a fence.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
+use till_core::hex::to_hex;
 use till_store::{Fence, StoreStats};
 use utoipa::ToSchema;
 
@@ -119,13 +119,9 @@ impl InstanceAnswer {
         let state = &shared.state;
         let settings = &state.settings;
         let now = (state.clock)();
-        let id = state.store.instance_id().iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a String takes everything");
-            text
-        });
         Self {
             instance: InstanceJson {
-                id,
+                id: to_hex(&state.store.instance_id()),
                 version: settings.version.to_owned(),
                 public_url: settings.public_url.clone(),
                 started_at: rfc3339(settings.started),

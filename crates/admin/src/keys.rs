@@ -211,7 +211,7 @@ fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
     let maker = parameters.take("created_by")?;
     let credential = parameters.take("upstream")?;
     let sort = parameters.take("sort")?;
-    let order = parameters.take("order")?;
+    let ascending = parameters.take_ascending()?.unwrap_or(false);
     parameters.finish(&[
         "limit",
         "cursor",
@@ -225,11 +225,6 @@ fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
     ])?;
     let unknown = || query::invalid("sort", "must be `created`, `last_used` or `expires`");
     let sort = sort.map(|word| KeySort::parse(&word).ok_or_else(unknown)).transpose()?.unwrap_or_default();
-    let ascending = match order.as_deref() {
-        None | Some("desc") => false,
-        Some("asc") => true,
-        Some(_) => return Err(query::invalid("order", "must be `asc` or `desc`")),
-    };
     let after = cursor.map(|cursor| cursor.parse::<KeyId>()).transpose();
     let after = after.map_err(|_| query::invalid("cursor", "is not a `nextCursor` of an answer"))?;
     let status = status.map(|word| status_of(&word)).transpose()?;

@@ -260,8 +260,7 @@ pub(crate) async fn member_list(
     uri: Uri,
 ) -> Result<Json<MemberListAnswer>, ApiError> {
     let page = Page::parse(&uri)?;
-    let mut all: Vec<Kept<Member>> = shared.state.store.entity_list(page.query(caller.project())).await?;
-    let next_cursor = page.cut(&mut all);
+    let (all, next_cursor) = page.fetch::<Member>(&shared.state.store, caller.project()).await?;
     Ok(Json(MemberListAnswer { members: all.iter().map(MemberJson::from).collect(), next_cursor }))
 }
 
@@ -280,19 +279,13 @@ pub(crate) async fn member_show(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let no_such = || missing(EntityKind::Member);
-    let Path(id) = id.map_err(|_| no_such())?;
-    let kept: Option<Kept<Member>> = shared.state.store.entity_fetch(&id).await?;
-    let kept = kept.filter(|kept| caller.sees_bound(kept.is.project.as_deref())).ok_or_else(no_such)?;
+    let kept: Kept<Member> = entity_json::fetch(&shared.state.store, &caller, id).await?;
     answer(&shared, StatusCode::OK, &kept).await
 }
 
 /// Whether the caller may change this member.
 fn check(caller: &Caller, found: &Kept<Member>) -> Result<(), ApiError> {
-    if !caller.sees_bound(found.is.project.as_deref()) {
-        return Err(missing(EntityKind::Member));
-    }
-    caller.may_grant(found.is.role).map(drop)
+    caller.may_administer(EntityKind::Member, found.is.project.as_deref(), found.is.role)
 }
 
 /// Change a member

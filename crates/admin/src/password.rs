@@ -3,7 +3,7 @@
 
 use argon2::password_hash::SaltString;
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
-use till_core::audit::to_hex;
+use till_core::hex::to_hex;
 use till_store::Member;
 
 use crate::authenticate::domain_hash;

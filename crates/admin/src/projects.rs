@@ -243,8 +243,7 @@ pub(crate) async fn project_list(
         let projects = own.iter().map(ProjectJson::from).collect();
         return Ok(Json(ProjectListAnswer { projects, next_cursor: None }));
     }
-    let mut all: Vec<Kept<Project>> = store.entity_list(page.query(None)).await?;
-    let next_cursor = page.cut(&mut all);
+    let (all, next_cursor) = page.fetch::<Project>(store, None).await?;
     Ok(Json(ProjectListAnswer { projects: all.iter().map(ProjectJson::from).collect(), next_cursor }))
 }
 

@@ -55,6 +55,16 @@ impl Parameters {
         }
     }
 
+    /// Takes `order`: whether it is `asc`; `None` when it is absent.
+    pub(crate) fn take_ascending(&mut self) -> Result<Option<bool>, ApiError> {
+        match self.take("order")?.as_deref() {
+            None => Ok(None),
+            Some("asc") => Ok(Some(true)),
+            Some("desc") => Ok(Some(false)),
+            Some(_) => Err(invalid("order", "must be `asc` or `desc`")),
+        }
+    }
+
     /// Refuses whatever was not taken.
     pub(crate) fn finish(self, known: &[&str]) -> Result<(), ApiError> {
         let Some((name, _)) = self.0.first() else { return Ok(()) };

@@ -20,7 +20,7 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
 
 /// A day, counted from 1970-01-01 UTC, as `2026-01-31`.
 pub(crate) fn day(day: u64) -> String {
-    rfc3339(Timestamp(day.saturating_mul(86_400_000)))[..10].to_owned()
+    rfc3339(Timestamp::of_day(day))[..10].to_owned()
 }
 
 fn text(at: OffsetDateTime) -> String {

@@ -345,8 +345,7 @@ pub(crate) async fn token_list(
     uri: Uri,
 ) -> Result<Json<TokenListAnswer>, ApiError> {
     let page = Page::parse(&uri)?;
-    let mut all: Vec<Kept<AdminToken>> = shared.state.store.entity_list(page.query(caller.project())).await?;
-    let next_cursor = page.cut(&mut all);
+    let (all, next_cursor) = page.fetch::<AdminToken>(&shared.state.store, caller.project()).await?;
     Ok(Json(TokenListAnswer { tokens: all.iter().map(TokenJson::from).collect(), next_cursor }))
 }
 
@@ -365,12 +364,7 @@ pub(crate) async fn token_show(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     query::none(&uri)?;
-    let no_such = || missing(EntityKind::Token);
-    let Path(id) = id.map_err(|_| no_such())?;
-    let kept = shared.state.store.entity_fetch(&id).await?;
-    let kept: Kept<AdminToken> = kept
-        .filter(|kept: &Kept<AdminToken>| caller.sees_bound(kept.is.project.as_deref()))
-        .ok_or_else(no_such)?;
+    let kept: Kept<AdminToken> = entity_json::fetch(&shared.state.store, &caller, id).await?;
     Ok(versioned(StatusCode::OK, kept.version, TokenAnswer { token: (&kept).into() }))
 }
 
@@ -454,10 +448,7 @@ pub(crate) async fn token_update(
 
 /// Whether the caller may change this token.
 fn check(caller: &Caller, found: &Kept<AdminToken>) -> Result<(), ApiError> {
-    if !caller.sees_bound(found.is.project.as_deref()) {
-        return Err(missing(EntityKind::Token));
-    }
-    caller.may_grant(found.is.role).map(drop)
+    caller.may_administer(EntityKind::Token, found.is.project.as_deref(), found.is.role)
 }
 
 /// Rotate an admin token

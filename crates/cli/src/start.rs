@@ -24,10 +24,11 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::json;
 use till_admin::{AdminSettings, AdminState, MasterKeys};
 use till_core::audit::Actor;
+use till_core::hex::to_hex;
 use till_core::time::Timestamp;
 use till_core::token::CredentialKeys;
 use till_proxy::{
-    HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, Tracing, TrustedProxies, hexadecimal,
+    HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, Tracing, TrustedProxies,
 };
 use till_store::{OpenOptions, Store};
 use tokio::net::TcpListener;
@@ -124,7 +125,7 @@ fn exporter(settings: &Settings, store: &Store) -> anyhow::Result<Option<Exporte
     let agent = client::agent(&url, &settings.upstream_ca, otlp::SEND_TIME_MAX)?;
     let resource = Resource {
         version: VERSION,
-        instance: hexadecimal(&store.instance_id()),
+        instance: to_hex(&store.instance_id()),
         has_tls: settings.tls_files().is_some(),
     };
     Ok(Some(Exporter::start(url, agent, resource).context("can't start the thread that sends traces")?))

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::time::Timestamp;
 
-pub use checkpoint::{AuditKeyId, AuditPublicKey, Checkpoint, from_hex, to_hex};
+pub use checkpoint::{AuditKeyId, AuditPublicKey, Checkpoint};
 pub use file::{CSV_HEADING, FileError, FileFormat, FileParser};
 pub use record::{LogRecord, RecordError};
 pub use verify::{Flaw, LogFault, Proof, Verifier};

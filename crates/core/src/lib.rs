@@ -9,6 +9,7 @@ mod base62;
 pub mod demand;
 pub mod denial;
 pub mod fields;
+pub mod hex;
 pub mod id_map;
 pub mod key;
 pub mod ledger;

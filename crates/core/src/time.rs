@@ -37,6 +37,11 @@ impl Timestamp {
         self.0 / 60_000
     }
 
+    /// The midnight, UTC, that a day begins with.
+    pub fn of_day(day: u64) -> Self {
+        Self(day.saturating_mul(MILLIS_PER_DAY))
+    }
+
     /// Whole days since the epoch, UTC.
     pub fn day(self) -> u64 {
         self.0 / MILLIS_PER_DAY

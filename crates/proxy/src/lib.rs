@@ -56,9 +56,7 @@ pub use self::connect::OutboundProxy;
 pub use self::http1::HeadLimits;
 pub use self::request::OwnRequest;
 pub use self::server::{DrainReport, ServerTls};
-pub use self::trace::{
-    RequestTrace, SampleRatio, SpanId, StageTimes, TraceFacts, TraceId, Tracing, hexadecimal,
-};
+pub use self::trace::{RequestTrace, SampleRatio, SpanId, StageTimes, TraceFacts, TraceId, Tracing};
 
 use self::authenticate::Authenticator;
 use self::connect::Connector;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use till_core::fields::Fields;
+use till_core::hex::to_hex;
 use till_core::redact::Redactor;
 use till_core::token::SCOPED_KEY_PREFIX;
 use till_store::TokenCounts;
@@ -213,7 +214,7 @@ impl Trace {
 
     /// The id of the trace, in hexadecimal.
     pub(crate) fn id(&self) -> String {
-        hexadecimal(&self.id.0)
+        to_hex(&self.id.0)
     }
 
     /// Says to the provider which span its answer belongs to, where that is wanted. What the client said stays unless there
@@ -228,7 +229,7 @@ impl Trace {
             fields.remove("tracestate");
         }
         let span = self.spans[UPSTREAM];
-        fields.push(TRACEPARENT, format!("00-{}-{}-01", self.id(), hexadecimal(&span.0)));
+        fields.push(TRACEPARENT, format!("00-{}-{}-01", self.id(), to_hex(&span.0)));
     }
 
     /// It is none that anybody wants to see.
@@ -382,16 +383,6 @@ fn bytes_of<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
         *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
     }
     Some(bytes)
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Every backend passes the suite in `conformance`. A backend decides nothing: what it is given has been
 //! decided by [`till_core::ledger`], and it stores after-images, so that applying a batch is idempotent.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -260,7 +261,7 @@ pub(crate) trait Backend: AuditBackend + Send + 'static {
     fn live_keys(&mut self, owner: PolicyOwner, id: &str, now: Timestamp) -> Result<u64, StoreError>;
 
     /// What calls of these keys were charged with that ended within `days`: the first, and the first after them.
-    fn charged(&mut self, keys: &[KeyId], days: (u64, u64)) -> Result<Units, StoreError>;
+    fn charged(&mut self, keys: &Arc<HashSet<KeyId>>, days: (u64, u64)) -> Result<Units, StoreError>;
     /// The wrapped index key.
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
 

@@ -14,6 +14,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use till_core::hex::to_hex;
 use till_core::time::Timestamp;
 use till_core::token::MasterKeyId;
 
@@ -239,7 +240,7 @@ impl Partial {
             taken_at.0,
             version.chars().filter(|letter| letter.is_ascii_graphic()).take(64).collect::<String>()
         );
-        let text = format!("{content}sha256 {}\n", hex(&hash.chain_update(&content).finalize()));
+        let text = format!("{content}sha256 {}\n", to_hex(&hash.chain_update(&content).finalize()));
         let mut trailer = text.into_bytes();
         trailer.resize(usize::try_from(TRAILER_BYTES).expect("a small number"), b'\n');
         file.write_all(&trailer).and_then(|()| file.sync_all()).map_err(failed)
@@ -321,8 +322,8 @@ pub(crate) fn verify_bytes(path: &Path, take: Take<'_>) -> Result<Trailer, Backu
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut hash = Sha256::new();
     hash_bytes((&mut file, path), database_bytes, &mut hash, &mut |chunk| take(chunk, database_bytes))?;
-    let whole = hex(&hash.clone().chain_update(&bytes).finalize());
-    if hex(&hash.chain_update(content).finalize()) != expected {
+    let whole = to_hex(&hash.clone().chain_update(&bytes).finalize());
+    if to_hex(&hash.chain_update(content).finalize()) != expected {
         return Err(damaged("its SHA-256 does not fit"));
     }
     Ok(Trailer { sha256: whole, ..trailer })
@@ -368,14 +369,6 @@ fn hash_bytes(
         left -= read as u64;
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
 }
 
 pub(crate) fn failed(action: &'static str, path: &Path, error: &dyn std::error::Error) -> BackupError {

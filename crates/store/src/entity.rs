@@ -9,7 +9,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use till_core::audit::Actor;
-use till_core::limit::{Dimension, Units};
+use till_core::limit::Units;
 use till_core::policy::{Policy, PolicyOwner, Window};
 use till_core::role::Role;
 use till_core::scope::Network;
@@ -401,18 +401,7 @@ impl Store {
         self.read_exact(move |reader| {
             let used = |window: Window| {
                 let account = reader.account(window.account(owner, &id, now))?;
-                let used = |dimension| {
-                    let account = account.as_ref();
-                    account.map_or(0, |account| {
-                        u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX)
-                    })
-                };
-                let units = Units {
-                    activations: used(Dimension::Activations),
-                    tokens: used(Dimension::Tokens),
-                    spend_nanos: used(Dimension::Spend),
-                };
-                Ok((window, units))
+                Ok((window, account.map_or(Units::default(), |account| account.used())))
             };
             windows.into_iter().map(used).collect()
         })

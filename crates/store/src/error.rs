@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use till_core::policy::NotAllowed;
+
 /// Why the store can't be opened. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -111,5 +113,11 @@ impl From<StoreError> for OpenError {
             StoreError::Failed { file, reason, .. } => Self::Io { path: file, reason },
             error => Self::Corrupt { path: PathBuf::from("the database"), reason: error.to_string() },
         }
+    }
+}
+
+impl From<NotAllowed> for StoreError {
+    fn from(error: NotAllowed) -> Self {
+        Self::NotAllowed { reason: error.to_string() }
     }
 }

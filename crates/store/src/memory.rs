@@ -1,6 +1,6 @@
 //! A backend in memory, for tests: it can fail a write, or write and then say that it failed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 mod audit;
 
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use till_core::audit::{AuditEntry, ChainHead};
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
-use till_core::limit::{Dimension, Units};
+use till_core::limit::Units;
 use till_core::policy::PolicyOwner;
 use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
@@ -220,7 +220,11 @@ impl Backend for MemoryBackend {
         Ok(keys_of(&disk, owner, id).iter().filter(|key| is_live(key)).count() as u64)
     }
 
-    fn charged(&mut self, keys: &[KeyId], (first, after): (u64, u64)) -> Result<Units, StoreError> {
+    fn charged(
+        &mut self,
+        keys: &Arc<HashSet<KeyId>>,
+        (first, after): (u64, u64),
+    ) -> Result<Units, StoreError> {
         let disk = self.medium.disk();
         let of_days =
             |record: &&UsageRecord| keys.contains(&record.key) && (first..after).contains(&record.at.day());
@@ -456,7 +460,6 @@ fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {
         .holds
         .values()
         .any(|(hold, orphan)| !orphan && hold.accounts.key() == AccountId::Key(row.key.id));
-    let used = |dimension| u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
     KeyRecord {
         id: row.key.id,
         place: row.key.place.clone(),
@@ -468,11 +471,7 @@ fn record(disk: &Disk, row: &KeyRow, now: Timestamp) -> KeyRecord {
         limits: account.limits(),
         options: row.key.options,
         scope: row.key.scope.clone(),
-        used: Units {
-            activations: used(Dimension::Activations),
-            tokens: used(Dimension::Tokens),
-            spend_nanos: used(Dimension::Spend),
-        },
+        used: account.used(),
         status: account.status(is_in_use, now),
         metadata: row.key.metadata.clone(),
         created_at: row.created_at,

@@ -29,6 +29,7 @@ mod tests;
 mod usage;
 mod write;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
 use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
-use crate::usage_record::{DAY_MS, OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
+use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use fold::Fold;
 use journal::Entry;
 use migration::{Refused, migrate};
@@ -305,12 +306,16 @@ impl Backend for SqliteBackend {
         self.file.run("read", |connection| entities::live_keys(connection, owner, id, now))
     }
 
-    fn charged(&mut self, keys: &[KeyId], (first, after): (u64, u64)) -> Result<Units, StoreError> {
+    fn charged(
+        &mut self,
+        keys: &Arc<HashSet<KeyId>>,
+        (first, after): (u64, u64),
+    ) -> Result<Units, StoreError> {
         self.fold_all()?;
         let filter = UsageFilter {
-            keys: Some(Arc::new(keys.iter().copied().collect())),
-            since: Some(Timestamp(first.saturating_mul(DAY_MS))),
-            until: Some(Timestamp(after.saturating_mul(DAY_MS))),
+            keys: Some(Arc::clone(keys)),
+            since: Some(Timestamp::of_day(first)),
+            until: Some(Timestamp::of_day(after)),
             ..UsageFilter::default()
         };
         let sums = self.file.run("read", |connection| {

@@ -41,7 +41,7 @@ impl<'a> TotalKey<&'a str> {
         let is_paid = charged.tokens > 0 || charged.spend_nanos > 0;
         let is_known = is_paid || status.is_some_and(|status| (200..300).contains(&status));
         let model = if is_known { model } else { "" };
-        (outcome != Outcome::Denied).then_some(Self { day: at.0 / DAY_MS, key, provider, model, endpoint })
+        (outcome != Outcome::Denied).then_some(Self { day: at.day(), key, provider, model, endpoint })
     }
 }
 
@@ -107,6 +107,6 @@ fn fits<S: AsRef<str>>(key: &TotalKey<S>, filter: &UsageFilter) -> bool {
         && filter.keys.as_ref().is_none_or(|keys| keys.contains(&key.key))
         && filter.provider.as_ref().is_none_or(|wanted| wanted == key.provider.as_ref())
         && filter.model.as_ref().is_none_or(|wanted| wanted == key.model.as_ref())
-        && filter.since.is_none_or(|since| key.day >= since.0 / DAY_MS)
+        && filter.since.is_none_or(|since| key.day >= since.day())
         && filter.until.is_none_or(|until| key.day < until.0.div_ceil(DAY_MS))
 }

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
+use till_core::hex::to_hex;
 
 use crate::backend::Mark;
 use crate::error::{OpenError, StoreError};
@@ -175,11 +176,7 @@ fn encode(slot: &Slot) -> [u8; SLOT_BYTES] {
 }
 
 fn checksum(content: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(content).iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
+    to_hex(&Sha256::digest(content))
 }
 
 /// The newer of the valid slots and the identity that the file really has; `None` without a file.

@@ -109,7 +109,7 @@ async fn a_token_leads_to_its_entries_and_stands_in_none() {
     assert_eq!(actions, ["key.create", "key.revoke"]);
     let detail: Value = serde_json::from_str(found["entries"][0]["detail"].as_str().unwrap()).unwrap();
     let hash = instance.keys.audit_keys().token_hash(token);
-    assert_eq!(detail["tokenHash"], till_core::audit::to_hex(&hash));
+    assert_eq!(detail["tokenHash"], till_core::hex::to_hex(&hash));
 
     // The owner's: its making, and everything that was done with it.
     let found = find(&instance, &instance.token).await;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use till_core::audit::{AuditPublicKey, ChainHead, FileParser, LogFault, Proof, Verifier, from_hex, to_hex};
+use till_core::audit::{AuditPublicKey, ChainHead, FileParser, LogFault, Proof, Verifier};
+use till_core::hex::{from_hex, to_hex};
 
 use crate::args::Form;
 use crate::args::audit::AuditVerify;

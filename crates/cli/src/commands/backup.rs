@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use till_core::audit::{Actor, ActorKind};
+use till_core::hex::to_hex;
 use till_store::{BackupInfo, OpenError, SCHEMA_VERSION, backup_make, backup_verify, restore, store_is_open};
 
 use super::progress::Progress;
@@ -86,7 +87,7 @@ impl AuditLog<'_> {
     fn tell_server(&self, file: &Path, info: &BackupInfo) -> anyhow::Result<()> {
         let client = self.client()?;
         let instance = client.get("/admin/instance")?;
-        if instance["instance"]["id"].as_str() != Some(&hex(&info.instance_id)) {
+        if instance["instance"]["id"].as_str() != Some(&to_hex(&info.instance_id)) {
             bail!(
                 "{} serves another instance than the one in {}",
                 client.base_url(),
@@ -161,7 +162,7 @@ fn report(file: &Path, info: &BackupInfo, verdict: &str, output: Output) -> anyh
         ("sha256", info.sha256.clone()),
         ("taken", info.taken_at.to_string()),
         ("by till", info.version.clone()),
-        ("instance", hex(&info.instance_id)),
+        ("instance", to_hex(&info.instance_id)),
         ("keys", info.keys.to_string()),
         ("audit entries", info.audit_seq.to_string()),
         ("master key", info.master_key.map_or_else(|| "-".to_owned(), |id| id.to_string())),
@@ -178,14 +179,10 @@ fn info_json(file: &Path, info: &BackupInfo) -> Value {
         "takenAt": till_admin::rfc3339(info.taken_at),
         "version": info.version,
         "schema": info.schema,
-        "instance": hex(&info.instance_id),
+        "instance": to_hex(&info.instance_id),
         "incarnation": info.incarnation,
         "keys": info.keys,
         "auditEntries": info.audit_seq,
         "masterKey": info.master_key.map(|id| id.to_string()),
     })
-}
-
-fn hex(bytes: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*bytes))
 }

@@ -1,10 +1,11 @@
-//! Traces in the JSON form of OTLP 1: ids in hexadecimal, 64-bit numbers as text.
+//! Traces in the JSON form of OTLP 1: ids in 64-bit numbers as text.
 //!
 //! Names are those of the OpenTelemetry semantic conventions: HTTP 1.23 (stable) and generative AI 1.37 (in development).
 //! What is till's own begins with `till.`.
 
 use serde_json::{Value, json};
-use till_proxy::{RequestTrace, SpanId, StageTimes, TraceFacts, hexadecimal};
+use till_core::hex::to_hex;
+use till_proxy::{RequestTrace, SpanId, StageTimes, TraceFacts};
 
 /// What the spans are of.
 pub(crate) struct Resource {
@@ -172,8 +173,8 @@ fn span(
     let is_remote = kind == SERVER && parent.is_some();
     attributes.some("error.type", error.as_deref());
     let mut span = json!({
-        "traceId": hexadecimal(&trace.trace_id.0),
-        "spanId": hexadecimal(&times.id.0),
+        "traceId": to_hex(&trace.trace_id.0),
+        "spanId": to_hex(&times.id.0),
         "flags": SAMPLED | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 },
         "name": name,
         "kind": kind,
@@ -182,7 +183,7 @@ fn span(
         "attributes": attributes.0,
     });
     if let Some(parent) = parent {
-        span["parentSpanId"] = hexadecimal(&parent.0).into();
+        span["parentSpanId"] = to_hex(&parent.0).into();
     }
     if error.is_some() {
         span["status"] = json!({"code": ERROR});

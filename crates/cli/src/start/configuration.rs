@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use till_core::audit::{Actor, to_hex};
+use till_core::audit::Actor;
+use till_core::hex::to_hex;
 use till_core::token::AuditKeys;
 use till_store::{AuditAction, AuditQuery, Store, StoreError};
 

@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, ActorKind, AuditEntry, AuditKeyId, AuditPublicKey, Checkpoint, from_hex, to_hex};
+use super::{Actor, ActorKind, AuditEntry, AuditKeyId, AuditPublicKey, Checkpoint};
+use crate::hex::{from_hex, to_hex};
 use crate::time::Timestamp;
 
 /// Version of the format.

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use super::{
     ACTION_KEY, ACTION_TRIM, AuditEntry, AuditHash, AuditKeyId, AuditPublicKey, ChainHead, Checkpoint,
-    LogRecord, from_hex,
+    LogRecord,
 };
+use crate::hex::from_hex;
 
 /// What is wrong, and with which entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

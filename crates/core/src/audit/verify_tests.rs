@@ -4,11 +4,12 @@ use std::sync::OnceLock;
 
 use super::{
     ACTION_KEY, ACTION_TRIM, Actor, ActorKind, AuditEntry, AuditPublicKey, CSV_HEADING, ChainHead,
-    Checkpoint, FileError, FileFormat, FileParser, Flaw, LogFault, LogRecord, Proof, Verifier, to_hex,
+    Checkpoint, FileError, FileFormat, FileParser, Flaw, LogFault, LogRecord, Proof, Verifier,
 };
 use proptest::prelude::*;
 use proptest::{collection, option};
 
+use crate::hex::to_hex;
 use crate::time::Timestamp;
 use crate::token::{AuditKeys, IndexKey};
 

@@ -74,6 +74,17 @@ impl Account {
         &self.balances[index(dimension)]
     }
 
+    /// What is spent, held, escrowed and burnt together. An amount above 2⁶⁴−1, which only a lying upstream can cause, is
+    /// 2⁶⁴−1 here.
+    pub fn used(&self) -> Units {
+        let used = |dimension| u64::try_from(self.balance(dimension).used()).unwrap_or(u64::MAX);
+        Units {
+            activations: used(Dimension::Activations),
+            tokens: used(Dimension::Tokens),
+            spend_nanos: used(Dimension::Spend),
+        }
+    }
+
     /// Its limits.
     pub fn limits(&self) -> Limits {
         let limit = |dimension| self.balance(dimension).parts().limit;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use till_core::audit::{Actor, AuditEntry, ChainHead, LogRecord, Proof, Verifier, to_hex};
+use till_core::audit::{Actor, AuditEntry, ChainHead, LogRecord, Proof, Verifier};
 use till_core::denial::DenialCode;
+use till_core::hex::to_hex;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
 use till_core::token::{AuditKeys, IndexKey};

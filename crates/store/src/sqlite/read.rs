@@ -6,7 +6,6 @@ use serde_json::Value;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
 use till_core::lifetime::Lifetime;
-use till_core::limit::{Dimension, Units};
 use till_core::rate::Rates;
 use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
@@ -141,7 +140,6 @@ const KEY_SELECT: &str = concat!(
 
 fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
     let account = account_from(row, 0)?;
-    let shown = |dimension| u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
     let column = |index: usize| ACCOUNT_COLUMNS + index;
     let Ok(Value::Object(metadata)) = serde_json::from_str(row.get_ref(column(4))?.as_str()?) else {
         return Err(damaged(column(4), "the metadata of a key is no JSON object"));
@@ -169,11 +167,7 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
             durability: durability(row, column(13))?,
         },
         scope: scope_from(row, column(8))?,
-        used: Units {
-            activations: shown(Dimension::Activations),
-            tokens: shown(Dimension::Tokens),
-            spend_nanos: shown(Dimension::Spend),
-        },
+        used: account.used(),
         status,
         metadata,
         created_at: row.get::<_, Time>(column(5))?.0,

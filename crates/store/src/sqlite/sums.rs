@@ -382,7 +382,7 @@ pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilt
         ),
         if filter.key.is_some() { "key = ?3" } else { "?3 IS NULL" }
     );
-    let since = filter.since.map_or(0, |since| since.0 / DAY_MS);
+    let since = filter.since.map_or(0, |since| since.day());
     let until = filter.until.map_or(i64::MAX as u64, |until| until.0.div_ceil(DAY_MS));
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params![since, until, filter.key.map(|key| key.0)], |row| {

@@ -7,7 +7,7 @@ use till_core::limit::Units;
 use super::column::{Amount, Time, chain_from_bytes};
 use super::read::damaged;
 use super::{records, sums};
-use crate::usage_record::{DAY_MS, OrphanHold, hold_name};
+use crate::usage_record::{OrphanHold, hold_name};
 use crate::usage_totals::{AMOUNTS, Total, TotalKey};
 
 /// Takes back the charge of an orphan: its row, its record, its part of the sums.
@@ -23,7 +23,7 @@ pub(super) fn forgive(connection: &Connection, id: HoldId) -> Result<()> {
     // The sums have the record as it was.
     sums::catch_up(connection)?;
     records::forgive(connection, key, &hold_name(id), hold.at)?;
-    let place = TotalKey { day: hold.at.0 / DAY_MS, key, provider: "", model: "", endpoint: "" };
+    let place = TotalKey { day: hold.at.day(), key, provider: "", model: "", endpoint: "" };
     let units = [hold.units.activations, hold.units.tokens, hold.units.spend_nanos];
     let take_back = |sum: &mut Total| {
         for (amount, units) in sum[AMOUNTS - 3..].iter_mut().zip(units) {

@@ -5,10 +5,10 @@ use till_core::audit::Actor;
 use till_core::key::KeyId;
 use till_core::ledger::{self, Account, AccountId, HoldId};
 use till_core::limit::{Dimension, LIMIT_MAX};
-use till_core::policy::{NotAllowed, Proposed};
+use till_core::policy::Proposed;
 use till_core::time::Month;
 
-use super::ceilings::owners;
+use super::ceilings::{belongs, owners};
 use super::update::{lifetime_json, limits_json};
 use super::{Writer, key_of, units_json};
 use crate::backend::{Instance, KeyRow};
@@ -108,7 +108,6 @@ impl Writer {
 
     /// Whether all who have a say allow the key; where they name models and it does not, it gets those.
     fn check_rules(&mut self, key: &mut NewKey) -> Result<(), StoreError> {
-        let no = |error: NotAllowed| StoreError::NotAllowed { reason: error.to_string() };
         self.check_project(&key.place.project)?;
         for (owner, kind, id) in owners(&key.place.clone()) {
             if kind == EntityKind::Credential {
@@ -122,12 +121,11 @@ impl Writer {
                 lifetime: &key.lifetime,
                 scope: &key.scope,
             };
-            policy.allows(owner, proposed, self.now).map_err(no)?;
+            policy.allows(owner, proposed, self.now)?;
             if policy.live_keys.is_some() {
-                let new = self.batch.keys.iter();
-                let new = new.filter(|row| owners(&row.key.place).any(|(of, _, by)| (of, by) == (owner, id)));
+                let new = self.batch.keys.iter().filter(|row| belongs(&row.key.place, owner, id));
                 let live = new.count() as u64 + self.backend.live_keys(owner, id, self.now)?;
-                policy.allows_one_more(owner, live).map_err(no)?;
+                policy.allows_one_more(owner, live)?;
             }
         }
         Ok(())

@@ -45,6 +45,11 @@ pub(super) fn owners(place: &KeyPlace) -> impl Iterator<Item = (PolicyOwner, Ent
     [maker, credential, Some(project)].into_iter().flatten()
 }
 
+/// Whether something of this place belongs to an owner.
+pub(super) fn belongs(place: &KeyPlace, owner: PolicyOwner, id: &str) -> bool {
+    owners(place).any(|(of, _, by)| (of, by) == (owner, id))
+}
+
 fn owner_of(kind: EntityKind) -> Option<PolicyOwner> {
     match kind {
         EntityKind::Project => Some(PolicyOwner::Project),
@@ -57,6 +62,12 @@ fn owner_of(kind: EntityKind) -> Option<PolicyOwner> {
 /// The least over all of them.
 pub(super) fn limits_of(ceilings: &[Ceiling]) -> Limits {
     ceilings.iter().fold(Limits::default(), |limits, ceiling| limits.with(ceiling.limits))
+}
+
+/// When the shortest window of these ceilings is over.
+pub(super) fn window_ends(ceilings: &[Ceiling], now: Timestamp) -> Option<Timestamp> {
+    let ends = ceilings.iter().filter_map(|ceiling| ceiling.window.days(now));
+    ends.map(|(_, after)| Timestamp::of_day(after)).min()
 }
 
 impl Writer {
@@ -127,22 +138,16 @@ impl Writer {
     /// What an owner's keys may have used in the window of now: what was charged for calls that ended, and all that is
     /// held or counted out.
     fn used_in(&mut self, owner: PolicyOwner, id: &str, window: Window) -> Result<Units, StoreError> {
-        let mut keys: HashSet<KeyId> = self.backend.keys_of(owner, id)?.into_iter().collect();
-        let new = self
-            .batch
-            .keys
-            .iter()
-            .filter(|row| owners(&row.key.place).any(|(of, _, by)| (of, by) == (owner, id)));
-        keys.extend(new.map(|row| row.key.id));
+        let keys: HashSet<KeyId> = self.keys_of(owner, id)?.into_iter().collect();
         let Some(days) = window.days(self.now) else {
             return self.used_ever(&keys);
         };
-        let keys: Vec<KeyId> = keys.into_iter().collect();
+        let keys = Arc::new(keys);
         let mut used = self.backend.charged(&keys, days)?;
         let of_batch = self.batch.usage.iter().filter(|record| keys.contains(&record.key));
         used = of_batch.fold(used, |sum, record| sum.zip(record.charged, u64::saturating_add));
-        for key in keys {
-            let Some(account) = self.ledger.account(AccountId::Key(key)) else { continue };
+        for key in keys.iter() {
+            let Some(account) = self.ledger.account(AccountId::Key(*key)) else { continue };
             for dimension in Dimension::ALL {
                 let parts = account.balance(dimension).parts();
                 let open = u64::try_from(parts.held.saturating_add(parts.escrowed)).unwrap_or(u64::MAX);
@@ -157,18 +162,11 @@ impl Writer {
         let mut used = Units::default();
         for key in keys {
             let id = AccountId::Key(*key);
-            let account = match self.ledger.account(id) {
-                Some(account) => account.clone(),
-                None => match self.backend.account(id)? {
-                    Some(account) => account,
-                    None => continue,
-                },
+            let of_key = match self.ledger.account(id) {
+                Some(account) => account.used(),
+                None => self.backend.account(id)?.map_or(Units::default(), |account| account.used()),
             };
-            for dimension in Dimension::ALL {
-                let of_key = u64::try_from(account.balance(dimension).used()).unwrap_or(u64::MAX);
-                let sum = used.of_mut(dimension);
-                *sum = sum.saturating_add(of_key);
-            }
+            used = used.zip(of_key, u64::saturating_add);
         }
         Ok(used)
     }
@@ -188,9 +186,7 @@ impl Writer {
             return Ok(());
         }
         // What is counted out ahead is under the old ceilings.
-        let of_owner = |(_, live): &(&KeyId, &super::Live)| {
-            owners(&live.place).any(|(of, _, by)| (of, by) == (owner, id))
-        };
+        let of_owner = |(_, live): &(&KeyId, &super::Live)| belongs(&live.place, owner, id);
         let keys: Vec<KeyId> = self.live.iter().filter(of_owner).map(|(key, _)| *key).collect();
         for key in &keys {
             self.recall(*key);
@@ -224,11 +220,7 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let used = self.used_in(owner, id, window)?;
         let found = self.ledger.account(account).expect("the caller has loaded it");
-        let mut missing = Units::default();
-        for dimension in Dimension::ALL {
-            let known = u64::try_from(found.balance(dimension).used()).unwrap_or(u64::MAX);
-            *missing.of_mut(dimension) = used.of(dimension).saturating_sub(known);
-        }
+        let missing = used.zip(found.used(), u64::saturating_sub);
         self.ledger
             .charge(account, missing)
             .map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
@@ -259,13 +251,6 @@ impl Writer {
         if chain.has_ancestors() && !self.waiting.is_empty() {
             self.look_at_all_waiting();
         }
-    }
-
-    /// When the shortest window of these ceilings is over.
-    pub(super) fn window_ends(ceilings: &[Ceiling], now: Timestamp) -> Option<Timestamp> {
-        const DAY: u64 = 24 * 60 * 60 * 1000;
-        let ends = ceilings.iter().filter_map(|ceiling| ceiling.window.days(now));
-        ends.map(|(_, after)| Timestamp(after.saturating_mul(DAY))).min()
     }
 
     /// Forgets the ceilings whose windows no open hold is in. They are loaded again when they are needed.

@@ -6,6 +6,7 @@ use till_core::key::KeyId;
 use till_core::policy::PolicyOwner;
 
 use super::Writer;
+use super::ceilings::belongs;
 use crate::entity::{EntityChange, EntityKind, EntityRow, EntityWrite, Lookup};
 use crate::error::StoreError;
 
@@ -125,8 +126,8 @@ impl Writer {
     /// The keys of an owner, those of this batch included.
     pub(super) fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
         let mut keys = self.backend.keys_of(owner, id)?;
-        let is_of = |place| super::ceilings::owners(place).any(|(of, _, by)| (of, by) == (owner, id));
-        keys.extend(self.batch.keys.iter().filter(|row| is_of(&row.key.place)).map(|row| row.key.id));
+        let new = self.batch.keys.iter().filter(|row| belongs(&row.key.place, owner, id));
+        keys.extend(new.map(|row| row.key.id));
         Ok(keys)
     }
 }

@@ -12,6 +12,7 @@ use till_core::limit::{Dimension, Limits, Units};
 use till_core::rate::Rates;
 use till_core::time::Timestamp;
 
+use super::ceilings::window_ends;
 use super::{Live, Writer, key_of};
 use crate::escrow::{DrawTerms, Escrow};
 use crate::key::Durability;
@@ -197,7 +198,7 @@ impl Writer {
             };
             let idle = account.lifetime.idle_expiry_seconds;
             let idle = idle.map(|seconds| Timestamp(self.now.0.saturating_add(seconds.saturating_mul(1000))));
-            let window = Self::window_ends(&live.ceilings, self.now);
+            let window = window_ends(&live.ceilings, self.now);
             let until = [live.expires_at, idle, window].into_iter().flatten().min();
             let (ended, expires_at) = (live.ended.clone(), live.expires_at);
             let outside = escrow

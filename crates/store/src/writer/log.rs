@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use till_core::audit::{ACTION_KEY, ACTION_TRIM, Actor, to_hex};
+use till_core::audit::{ACTION_KEY, ACTION_TRIM, Actor};
+use till_core::hex::to_hex;
 use till_core::time::Timestamp;
 use till_core::token::AuditKeys;
 

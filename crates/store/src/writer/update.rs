@@ -6,7 +6,6 @@ use till_core::key::KeyId;
 use till_core::ledger::{self, AccountId};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Dimension, LIMIT_MAX, Limits, Units};
-use till_core::policy::NotAllowed;
 use till_core::time::Timestamp;
 
 use super::Writer;
@@ -113,14 +112,13 @@ impl Writer {
         limits: Option<Limits>,
         lifetime: Option<&Lifetime>,
     ) -> Result<(), StoreError> {
-        let no = |error: NotAllowed| StoreError::NotAllowed { reason: error.to_string() };
         for (owner, kind, id) in owners(&key.place) {
             let policy = self.policy(kind, id)?;
             if let Some(limits) = limits {
-                policy.allows_limits(owner, limits).map_err(no)?;
+                policy.allows_limits(owner, limits)?;
             }
             if let Some(lifetime) = lifetime {
-                policy.allows_lifetime(owner, lifetime, key.created_at).map_err(no)?;
+                policy.allows_lifetime(owner, lifetime, key.created_at)?;
             }
         }
         Ok(())
