@@ -32,6 +32,7 @@ macro_rules! on_every_backend {
 // After the macro, which they use.
 mod audit;
 mod ceilings;
+mod ceilings_under_faults;
 mod claims;
 mod credentials;
 mod entities;

@@ -114,6 +114,8 @@ pub(crate) struct Medium {
     disk: Mutex<Disk>,
     /// One for each commit to come; then none.
     faults: Mutex<VecDeque<Fault>>,
+    /// After so many more reads one fails.
+    pub(crate) reads: Mutex<Option<u32>>,
     /// Whoever holds it stalls commits.
     pub(crate) gate: Mutex<()>,
 }
@@ -129,6 +131,19 @@ impl Medium {
 
     pub(crate) fn script(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().unwrap().extend(faults);
+    }
+
+    fn read(&self) -> Result<MutexGuard<'_, Disk>, StoreError> {
+        let mut reads = self.reads.lock().unwrap();
+        match *reads {
+            Some(0) => {
+                *reads = None;
+                return Err(failed("read"));
+            }
+            Some(left) => *reads = Some(left - 1),
+            None => {}
+        }
+        Ok(self.disk())
     }
 
     pub(crate) fn heal(&self) {
@@ -166,15 +181,15 @@ impl Backend for MemoryBackend {
     }
 
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        Ok(self.medium.disk().accounts.get(&id).cloned())
+        Ok(self.medium.read()?.accounts.get(&id).cloned())
     }
 
     fn key_options(&mut self, id: KeyId) -> Result<Option<KeyOptions>, StoreError> {
-        Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.options))
+        Ok(self.medium.read()?.keys.iter().find(|row| row.key.id == id).map(|row| row.key.options))
     }
 
     fn key_details(&mut self, id: KeyId) -> Result<Option<KeyDetails>, StoreError> {
-        let disk = self.medium.disk();
+        let disk = self.medium.read()?;
         Ok(disk.keys.iter().find(|row| row.key.id == id).map(|row| KeyDetails {
             version: disk.versions.get(&id).copied().unwrap_or(1),
             place: row.key.place.clone(),
@@ -187,15 +202,16 @@ impl Backend for MemoryBackend {
     }
 
     fn key_scope(&mut self, id: KeyId) -> Result<Option<Scope>, StoreError> {
-        Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.scope.clone()))
+        Ok(self.medium.read()?.keys.iter().find(|row| row.key.id == id).map(|row| row.key.scope.clone()))
     }
 
     fn key_place(&mut self, id: KeyId) -> Result<Option<KeyPlace>, StoreError> {
-        Ok(self.medium.disk().keys.iter().find(|row| row.key.id == id).map(|row| row.key.place.clone()))
+        Ok(self.medium.read()?.keys.iter().find(|row| row.key.id == id).map(|row| row.key.place.clone()))
     }
 
     fn entity(&mut self, kind: EntityKind, id: &str) -> Result<Option<EntityRow>, StoreError> {
-        Ok(entity(&self.medium.disk(), kind, id).cloned())
+        let disk = self.medium.read()?;
+        Ok(entity(&disk, kind, id).cloned())
     }
 
     fn entity_lookup(
@@ -208,11 +224,12 @@ impl Backend for MemoryBackend {
     }
 
     fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
-        Ok(keys_of(&self.medium.disk(), owner, id))
+        let disk = self.medium.read()?;
+        Ok(keys_of(&disk, owner, id))
     }
 
     fn live_keys(&mut self, owner: PolicyOwner, id: &str, now: Timestamp) -> Result<u64, StoreError> {
-        let disk = self.medium.disk();
+        let disk = self.medium.read()?;
         let is_live = |key: &KeyId| {
             let account = &disk.accounts[&AccountId::Key(*key)];
             account.revoked_at.is_none() && !account.is_expired(false, now)
@@ -225,7 +242,7 @@ impl Backend for MemoryBackend {
         keys: &Arc<HashSet<KeyId>>,
         (first, after): (u64, u64),
     ) -> Result<Units, StoreError> {
-        let disk = self.medium.disk();
+        let disk = self.medium.read()?;
         let of_days =
             |record: &&UsageRecord| keys.contains(&record.key) && (first..after).contains(&record.at.day());
         let all = disk.usage.values().chain(&disk.usage_gone).filter(of_days);
@@ -241,7 +258,7 @@ impl Backend for MemoryBackend {
     }
 
     fn orphan(&mut self, id: HoldId) -> Result<Option<OpenHold>, StoreError> {
-        let disk = self.medium.disk();
+        let disk = self.medium.read()?;
         Ok(disk.holds.get(&id).filter(|(_, orphan)| *orphan).map(|(hold, _)| hold.clone()))
     }
 

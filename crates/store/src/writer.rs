@@ -192,6 +192,8 @@ pub(crate) struct Writer {
     ending_escrows: Vec<HoldId>,
     /// Somebody wants to read what is true after the batch.
     wants_exact: bool,
+    /// An action broke off half-way, because something could not be read: nothing of the batch may be written.
+    broken: Option<StoreError>,
     /// Who waits until readers see what was committed up to then.
     readers: VecDeque<(u64, DoneReply)>,
 }
@@ -254,6 +256,7 @@ impl Writer {
             extending: Vec::new(),
             ending_escrows: Vec::new(),
             wants_exact: false,
+            broken: None,
             readers: VecDeque::new(),
         }
     }
@@ -324,7 +327,8 @@ impl Writer {
         self.escrow_for_the_busy();
         self.retry_due = (!self.retry.is_empty()).then(|| Instant::now() + RETRY_WAIT);
         self.shared.counters.waiting.set(self.waiters as u64);
-        match self.tend_log().and_then(|()| self.commit()) {
+        let whole = self.broken.take().map_or(Ok(()), Err);
+        match whole.and_then(|()| self.tend_log()).and_then(|()| self.commit()) {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
         }
@@ -353,7 +357,12 @@ impl Writer {
             Command::Drain(id) => self.drain_shut(id),
             Command::Administer { what, reply } => match self.administer(*what) {
                 Ok(found) => self.answers.push(Answer::Done(reply, found)),
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => {
+                    if matches!(error, StoreError::Failed { .. }) {
+                        self.broken.get_or_insert_with(|| error.clone());
+                    }
+                    drop(reply.send(Err(error)));
+                }
             },
             Command::Used { kind, id } => self.batch.uses.push((kind, id, self.now)),
             Command::Seen { reply } => {

@@ -51,6 +51,11 @@ fn lifetime(limits: Limits) -> Policy {
     Policy { ceilings: Ceilings { lifetime: limits, ..Ceilings::default() }, ..Policy::default() }
 }
 
+/// So many activations in the project's lifetime, or no ceiling.
+pub(super) fn activations_of_project(limit: Option<u64>) -> Policy {
+    limit.map_or_else(Policy::default, |limit| lifetime(activations(limit)))
+}
+
 fn per_day(limits: Limits) -> Policy {
     Policy { ceilings: Ceilings { day: limits, ..Ceilings::default() }, ..Policy::default() }
 }
@@ -72,7 +77,7 @@ fn new_key(n: u64, limits: Limits) -> NewKey {
     }
 }
 
-async fn make(store: &Store, n: u64, limits: Limits) -> KeyId {
+pub(super) async fn make(store: &Store, n: u64, limits: Limits) -> KeyId {
     store.key_create(new_key(n, limits), &actor()).await.unwrap().id
 }
 

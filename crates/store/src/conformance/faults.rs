@@ -171,10 +171,10 @@ async fn a_full_disk_names_the_file_and_goes_away() {
 }
 
 /// A generator of pseudo-random numbers (SplitMix64), so that a seed tells the whole story.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -187,9 +187,14 @@ impl Writer {
         }
         // What is counted out ahead is under the old ceilings.
         let of_owner = |(_, live): &(&KeyId, &super::Live)| belongs(&live.place, owner, id);
-        let keys: Vec<KeyId> = self.live.iter().filter(of_owner).map(|(key, _)| *key).collect();
-        for key in &keys {
-            self.recall(*key);
+        let all: Vec<KeyId> = self.live.iter().filter(of_owner).map(|(key, _)| *key).collect();
+        let mut keys = Vec::with_capacity(all.len());
+        for key in all {
+            // After a write that failed its account is not in memory, and one that was being made may not exist.
+            if self.ensure_loaded(key)? {
+                self.recall(key);
+                keys.push(key);
+            }
         }
         for (window, limits) in new.set() {
             let account = self.ensure_ceiling(&Ceiling { owner, id: id.into(), window, limits })?;

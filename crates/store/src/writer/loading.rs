@@ -67,6 +67,8 @@ impl Writer {
             pace: Pace::default(),
         };
         self.live.insert(key, live);
+        // What it was read from may be changes of this batch.
+        self.renewed.push(key);
     }
 
     /// Makes the changed terms of a live key known: whoever holds under the old ones is asked to read them again.

@@ -25,6 +25,8 @@ impl Writer {
         self.policies.clear();
         self.shut_escrows();
         self.months.clear();
+        self.dirty.clear();
+        self.dirty_months.clear();
         self.retry.append(&mut self.closings);
         self.retry_due = Some(Instant::now() + RETRY_WAIT);
         self.shared.denials.put_back(&mut self.batch.denials);
