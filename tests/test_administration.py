@@ -236,6 +236,7 @@ def test_tokens_by_the_command_line(till: Till, ada: Person) -> None:
     secret = next(line.strip() for line in text.splitlines() if line.strip().startswith("till_admin_"))
     token = next(one for one in ada.json("tokens", "list")["tokens"] if one["name"] == "ci")
     assert "network" in till.admin("GET", "/admin/self", key=secret).json()["error"]["message"]
+    assert "$0.00/$5.00" in ada.run("tokens", "show", token["id"]), "what was used of its ceilings"
     changed = ada.json("tokens", "update", token["id"], "--clear-networks", "--clear-expires-at", "--role", "viewer", "--clear", "day")["token"]
     assert (changed["networks"], changed["expiresAt"], changed["role"]) == (None, None, "viewer")
     assert changed["policy"]["ceilings"]["day"]["maxSpendUsd"] is None

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
-use till_core::policy::Policy;
+use till_core::policy::{Policy, PolicyOwner};
 use till_core::role::Role;
 use till_core::scope::Network;
 use till_core::secret::Secret;
@@ -26,7 +26,7 @@ use crate::idempotency::{self, Repeatable};
 use crate::json_body::{self, Fields};
 use crate::key_create::{invalid, limit, required, text};
 use crate::policy_json::{self, PolicyBody, PolicyJson};
-use crate::projects::shown_name;
+use crate::projects::{CeilingUseJson, shown_name};
 use crate::query;
 use crate::router::Shared;
 use crate::time_text::{parse_rfc3339, rfc3339};
@@ -171,10 +171,19 @@ impl From<&Kept<AdminToken>> for TokenJson {
 
 /// One admin token.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = TokenAnswer)]
 pub(crate) struct TokenAnswer {
     /// The token, without its text.
     token: TokenJson,
+    /// What its keys have used in the current windows of the ceilings that it has.
+    ceilings_used: Vec<CeilingUseJson>,
+}
+
+async fn answer(shared: &Shared, kept: &Kept<AdminToken>) -> Result<Response, ApiError> {
+    let used = shared.state.store.ceilings_used(PolicyOwner::Maker, &kept.id, &kept.is.policy).await?;
+    let ceilings_used = used.into_iter().map(CeilingUseJson::from).collect();
+    Ok(versioned(StatusCode::OK, kept.version, TokenAnswer { token: kept.into(), ceilings_used }))
 }
 
 /// An admin token and, this once, its text.
@@ -365,7 +374,7 @@ pub(crate) async fn token_show(
 ) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let kept: Kept<AdminToken> = entity_json::fetch(&shared.state.store, &caller, id).await?;
-    Ok(versioned(StatusCode::OK, kept.version, TokenAnswer { token: (&kept).into() }))
+    answer(&shared, &kept).await
 }
 
 /// Change an admin token
@@ -443,7 +452,7 @@ pub(crate) async fn token_update(
         Ok(Edit { is, lookups: None, ends: false, detail })
     };
     let kept = entity_json::update(store, &id, wanted, "token.update", caller.actor(), edit).await?;
-    Ok(versioned(StatusCode::OK, kept.version, TokenAnswer { token: (&kept).into() }))
+    answer(&shared, &kept).await
 }
 
 /// Whether the caller may change this token.
@@ -556,5 +565,5 @@ pub(crate) async fn token_revoke(
     };
     let store = &shared.state.store;
     let kept = entity_json::update(store, &id, wanted, "token.revoke", caller.actor(), edit).await?;
-    Ok(versioned(StatusCode::OK, kept.version, TokenAnswer { token: (&kept).into() }))
+    answer(&shared, &kept).await
 }

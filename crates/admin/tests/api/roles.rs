@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
+use till_core::limit::Units;
 use till_core::role::Role;
 use till_core::token::mint_admin_token;
 
@@ -247,6 +248,28 @@ async fn a_minter_changes_what_it_made_and_no_more() {
     let all = call(&instance, &minter, "POST", "/admin/keys/revoke", r#"{"provider":"openai"}"#).await.json();
     assert_eq!(all["ids"], json!([own["id"]]));
     assert_eq!(instance.get(&path(&other)).await.json()["key"]["status"], "active");
+}
+
+#[tokio::test]
+async fn what_is_used_of_the_ceilings_of_a_token_is_shown() {
+    let instance = Instance::start().await;
+    let rules = json!({"ceilings": {"lifetime": {"max_activations": 3}}});
+    let body = json!({"name": "ci", "role": "minter", "policy": rules});
+    let made = instance.call("POST", "/admin/tokens", body.to_string()).await.json();
+    let key =
+        json!({"provider": "openai", "upstream_key": "sk-proj-some-key-of-somebody", "max_activations": 9});
+    let text = made["adminToken"].as_str().unwrap();
+    let key = call(&instance, text, "POST", "/admin/keys", &key.to_string()).await.json();
+    let id = key["key"]["id"].as_str().unwrap().parse().unwrap();
+    let used = Units::ONE_ACTIVATION;
+    instance.store.hold_exactly(id, used).await.unwrap().settle(used);
+    let path = format!("/admin/tokens/{}", made["token"]["id"].as_str().unwrap());
+    let shown = instance.get(&path).await.json();
+    let changed = instance.call("PATCH", &path, r#"{"name":"other"}"#).await.json();
+    for answer in [shown, changed] {
+        assert_eq!(answer["ceilingsUsed"][0]["window"], "lifetime", "{answer}");
+        assert_eq!(answer["ceilingsUsed"][0]["usedActivations"], 1, "{answer}");
+    }
 }
 
 #[tokio::test]

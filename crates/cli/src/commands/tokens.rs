@@ -234,7 +234,7 @@ fn print(answer: &Value, output: Output) -> anyhow::Result<()> {
         ("made", text(&token["createdAt"])),
         ("revoked", text(&token["revokedAt"])),
     ];
-    pairs.extend(policy::pairs(&token["policy"], &Value::Null));
+    pairs.extend(policy::pairs(&token["policy"], &answer["ceilingsUsed"]));
     output::pairs(&pairs)?;
     Ok(())
 }
