@@ -156,7 +156,7 @@ impl Record {
         self.endpoint = facts.place.endpoint().map(|row| row.name);
     }
 
-    /// The beginning of a usage record: whoever knows more fills it in.
+    /// The beginning of a usage record: whoever knows more fills it in, and the hold says when it was granted.
     pub(crate) fn usage(&self, key: KeyId) -> UsageRecord {
         UsageRecord {
             at: self.at,
@@ -184,8 +184,13 @@ impl Record {
 
     /// The usage record of a request that was refused.
     pub(crate) fn denied(&self, key: KeyId, denial: &Denial) -> UsageRecord {
-        let latency_ms = millis(self.started);
-        UsageRecord { outcome: Outcome::Denied, denial: Some(denial.code), latency_ms, ..self.usage(key) }
+        UsageRecord {
+            at: self.till().store.now(),
+            outcome: Outcome::Denied,
+            denial: Some(denial.code),
+            latency_ms: millis(self.started),
+            ..self.usage(key)
+        }
     }
 
     /// The answer was not sent to its end although nothing was wrong with it.

@@ -137,7 +137,7 @@ impl Escrow {
             self.lock().is_called = false;
         }
         let grant = Grant { id, units, steps: demand.steps_wanted, remaining };
-        Some(Hold::new(Arc::clone(shared), grant, Some(Arc::clone(self)), ended, expires_at))
+        Some(Hold::new(Arc::clone(shared), grant, Some(Arc::clone(self)), ended, expires_at, now))
     }
 
     /// Keeps the end of a call for the writer, with its time if it is known. What it did not use may be drawn again, as long as anything may.

@@ -41,6 +41,8 @@ pub struct Hold {
     ended: watch::Receiver<Option<Denial>>,
     /// When the time of the key is over.
     expires_at: Option<Timestamp>,
+    /// When it was granted: the window of a ceiling that it counts in.
+    granted_at: Timestamp,
     record: Option<Arc<UsageRecord>>,
     /// When the call ended, if somebody looked at the clock.
     over_at: Option<Instant>,
@@ -54,8 +56,9 @@ impl Hold {
         escrow: Option<Arc<Escrow>>,
         ended: watch::Receiver<Option<Denial>>,
         expires_at: Option<Timestamp>,
+        granted_at: Timestamp,
     ) -> Self {
-        Self { shared, grant, escrow, ended, expires_at, record: None, over_at: None, open: true }
+        Self { shared, grant, escrow, ended, expires_at, granted_at, record: None, over_at: None, open: true }
     }
 
     /// What is set aside.
@@ -84,8 +87,10 @@ impl Hold {
         self.escrow.is_some()
     }
 
-    /// What to write into the usage records when the hold ends, however it ends.
+    /// What to write into the usage records when the hold ends, however it ends. Its time becomes that of the grant, so that
+    /// sums over a day have what the ledger counts in that day.
     pub fn record(&mut self, record: UsageRecord) {
+        let record = UsageRecord { at: self.granted_at, ..record };
         self.record = Some(self.shared.spare_records.place(record));
     }
 

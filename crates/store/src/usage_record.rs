@@ -14,7 +14,7 @@ use till_core::time::Timestamp;
 /// What became of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRecord {
-    /// When it came.
+    /// When it was let through or refused, by the clock of the store ([`crate::Store::now`]).
     pub at: Timestamp,
     /// The id that the answer carries.
     pub request_id: String,

@@ -447,7 +447,8 @@ impl Writer {
         if let Some(at) = expires_at {
             self.ends.await_end(at, key);
         }
-        Ok(Some(Ok(Pending::new(Hold::new(Arc::clone(&self.shared), grant, None, ended, expires_at)))))
+        let hold = Hold::new(Arc::clone(&self.shared), grant, None, ended, expires_at, self.now);
+        Ok(Some(Ok(Pending::new(hold))))
     }
 
     /// Asks the ledger, and the rates of the key if it has any.

@@ -36,6 +36,7 @@ async fn call(instance: &Instance, key: KeyId, model: &str) -> KeyRecord {
     let demand = Demand { tokens_fixed: 1_000, picos_fixed: 1_000_000_000, ..Demand::ONE_ACTIVATION };
     let mut hold = instance.store.hold(&terms, demand, std::time::Duration::from_secs(30)).await.unwrap();
     hold.record(record(key, model));
+    hold.record_mut().expect("it has one").at = STARTED;
     hold.settle(Units { activations: 1, tokens: 150, spend_nanos: 45_000 });
     instance.store.flush().await.unwrap();
     instance.store.key_fetch(key).await.unwrap().unwrap()

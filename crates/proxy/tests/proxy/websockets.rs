@@ -116,6 +116,28 @@ async fn every_message_that_starts_work_is_an_activation() {
     assert_eq!((provider.messages(), rig.used(id).await), (2, 2));
 }
 
+/// Each message is of the day that it was let through in, by the clock of the store, and not of that of the opening.
+#[tokio::test]
+async fn every_message_has_a_time_of_its_own() {
+    let provider = Provider::start().await;
+    let rig = Rig::openai(&provider.url).await;
+    let (token, id) = rig.mint("openai", 9).await;
+    let opened = rig.store.now();
+    let mut socket = open(&rig, &token, "/v1/responses").await;
+    next_text(&mut socket).await;
+    for is_first in [true, false] {
+        let before = rig.store.now();
+        while rig.store.now() == before {
+            tokio::task::yield_now().await;
+        }
+        socket.send(Message::text(START)).await.expect("open");
+        next_text(&mut socket).await;
+        let at = rig.last_record(id).await.at;
+        // The opening has paid for the first one.
+        assert_eq!((opened <= at && at <= rig.store.now(), at > before), (true, !is_first), "{at:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_can_not_be_understood_is_not_sent() {
     let provider = Provider::start().await;

@@ -63,6 +63,7 @@ pub(crate) fn record(key: KeyId, request_id: &str) -> UsageRecord {
 async fn recorded(store: &Store, key: KeyId, request_id: &str) -> Result<Hold, HoldRefusal> {
     let mut hold = store.hold_exactly(key, UNITS).await?;
     hold.record(record(key, request_id));
+    hold.record_mut().expect("it has one").at = record(key, request_id).at;
     Ok(hold)
 }
 
