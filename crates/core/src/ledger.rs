@@ -240,6 +240,32 @@ impl Ledger {
         Ok(true)
     }
 
+    /// Adds an account to the chain of an open hold, as if it had been there when the hold was granted: a ceiling that is
+    /// set while it is open. What is not free there is overrun. `false`, and nothing happens, when the hold is not open,
+    /// the account is not loaded or is in the chain already.
+    ///
+    /// # Errors
+    /// The sums do not fit 128 bits any more. Nothing changed.
+    pub fn join(&mut self, id: HoldId, account: AccountId) -> Result<bool, Uncountable> {
+        let (Some(hold), Some(loaded)) = (self.holds.get_mut(&id), self.accounts.get_mut(&account)) else {
+            return Ok(false);
+        };
+        if hold.accounts.iter().any(|one| one == account) {
+            return Ok(false);
+        }
+        loaded.account.set_aside(hold.kind, hold.units)?;
+        loaded.open_holds += 1;
+        loaded.account.assert_balanced();
+        let ancestors = [hold.accounts.ancestors(), &[account]].concat();
+        hold.accounts = AccountChain::new(hold.accounts.key, &ancestors);
+        Ok(true)
+    }
+
+    /// The open holds, in no order.
+    pub fn open_holds(&self) -> impl Iterator<Item = (HoldId, &OpenHold)> {
+        self.holds.iter().map(|(id, hold)| (*id, hold))
+    }
+
     /// What is left of the limits of a chain, the least of all its accounts; `None` when one of them is not loaded.
     pub fn remaining(&self, accounts: &AccountChain) -> Option<Limits> {
         let chain = self.chain(accounts)?;

@@ -85,6 +85,19 @@ impl Account {
         }
     }
 
+    /// The part of [`Account::used`] that no open hold has.
+    pub fn used_up(&self) -> Units {
+        let used_up = |dimension| {
+            let balance = self.balance(dimension);
+            u64::try_from(balance.used() - balance.pending()).unwrap_or(u64::MAX)
+        };
+        Units {
+            activations: used_up(Dimension::Activations),
+            tokens: used_up(Dimension::Tokens),
+            spend_nanos: used_up(Dimension::Spend),
+        }
+    }
+
     /// Its limits.
     pub fn limits(&self) -> Limits {
         let limit = |dimension| self.balance(dimension).parts().limit;
@@ -180,6 +193,16 @@ impl Account {
         for dimension in Dimension::ALL {
             self.balances[index(dimension)].escrow(units.of(dimension));
         }
+    }
+
+    /// Sets units aside for a hold that was granted, whether they are free or not. On an error nothing has changed.
+    pub(super) fn set_aside(&mut self, kind: HoldKind, units: Units) -> Result<(), Uncountable> {
+        let mut next = self.balances;
+        for dimension in Dimension::ALL {
+            next[index(dimension)].set_aside(kind, units.of(dimension))?;
+        }
+        self.balances = next;
+        Ok(())
     }
 
     /// On an error nothing has changed.

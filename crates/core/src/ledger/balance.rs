@@ -105,6 +105,19 @@ impl Balance {
         self.parts.escrowed = self.parts.escrowed.checked_add(units).expect("fits was asked");
     }
 
+    /// Sets units aside for a hold of this kind, whether they are free or not: what is not is overrun.
+    pub(super) fn set_aside(&mut self, kind: HoldKind, units: u64) -> Result<(), Uncountable> {
+        self.used().checked_add(units.into()).ok_or(Uncountable)?;
+        let limit = self.parts.limit;
+        self.adjust(None);
+        match kind {
+            HoldKind::Call => self.hold(units),
+            HoldKind::Escrow { .. } => self.escrow(units),
+        }
+        self.adjust(limit);
+        Ok(())
+    }
+
     /// Replaces `held` units, of a hold of this kind, by `used` ones. On an error nothing has changed.
     pub(super) fn settle(&mut self, kind: HoldKind, held: u64, used: u64) -> Result<(), Uncountable> {
         let mut next = *self;

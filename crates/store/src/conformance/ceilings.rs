@@ -8,17 +8,19 @@ use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Limits, Units};
-use till_core::policy::{Ceilings, Policy};
+use till_core::policy::{Ceilings, Policy, PolicyOwner};
 use till_core::scope::{Glob, Scope};
 use till_core::time::Timestamp;
 use tokio::task::JoinSet;
 
 use super::entities::project_put;
 use super::place::{MemoryPlace, Place, SqlitePlace};
+use super::usage::record;
 use super::{activations, actor, code, fetch, key_id, settled};
 use crate::clock::FakeTime;
 use crate::{
-    HoldRefusal, KeyChange, KeyPlace, KeyRecord, LifetimeChange, LimitChange, NewKey, Store, StoreError,
+    Hold, HoldRefusal, KeyChange, KeyOptions, KeyPlace, KeyRecord, LifetimeChange, LimitChange, NewKey,
+    Store, StoreError, UsageRecord,
 };
 
 on_every_backend! {
@@ -27,6 +29,10 @@ on_every_backend! {
     a_ceiling_counts_through_restarts_and_crashes,
     a_window_ends_and_the_next_begins,
     a_ceiling_that_is_set_later_counts_what_was_used,
+    a_window_that_is_under_way_counts_the_calls_of_its_days,
+    a_ceiling_that_is_set_later_holds_what_is_held,
+    a_ceiling_that_is_set_later_holds_what_is_counted_out,
+    what_is_forgiven_comes_back_to_ceilings_that_were_set_later,
     a_ceiling_that_was_away_counts_what_was_used_meanwhile,
     a_raised_ceiling_lets_go_on,
     every_owner_has_a_say,
@@ -228,8 +234,142 @@ async fn a_ceiling_that_is_set_later_counts_what_was_used(place: &impl Place) {
     assert_eq!(code(&store, two).await, DenialCode::ProjectExhausted);
 }
 
-async fn a_ceiling_that_was_away_counts_what_was_used_meanwhile(place: &impl Place) {
+/// What is used of the ceilings of the project, that of the shortest window first.
+async fn used(store: &Store, policy: &Policy) -> Vec<Units> {
+    settled(store).await;
+    let used = store.ceilings_used(PolicyOwner::Project, "a", policy).await.unwrap();
+    used.into_iter().map(|(_, used)| used).collect()
+}
+
+/// A call that is in the records, as all real ones are.
+async fn recorded(store: &Store, key: KeyId) -> Hold {
+    let mut hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+    // Whatever clock its record comes with.
+    hold.record(UsageRecord { at: Timestamp(1), ..record(key, "call") });
+    hold
+}
+
+/// A call counts in the windows that it was granted in, by the clock of the store, also where it counts afterwards.
+async fn a_window_that_is_under_way_counts_the_calls_of_its_days(place: &impl Place) {
+    let time = FakeTime::at(NOON);
+    let store = place.start_at(&time);
+    project_put(&store, "a", None, Policy::default()).await.unwrap();
+    let (one, two) = (make(&store, 1, activations(100)).await, make(&store, 2, activations(100)).await);
+    let last_month = make(&store, 3, activations(100)).await;
+    recorded(&store, last_month).await.settle(dollars(1_000));
+    // The first of November.
+    time.pass(28 * DAY);
+    recorded(&store, one).await.settle(dollars(100));
+    let (over_night, too_long) = (recorded(&store, one).await, recorded(&store, two).await);
+    time.pass(DAY);
+    // By the store's clock it is the second of November, whatever anybody sets.
+    time.set_wall(NOON);
+    recorded(&store, two).await.settle(dollars(10));
+    settled(&store).await;
+    recorded(&store, one).await.settle(dollars(3));
+    too_long.settle(dollars(400));
+    let both = Policy {
+        ceilings: Ceilings { day: spend(5_000), month: spend(5_000), lifetime: spend(5_000) },
+        ..Policy::default()
+    };
+    project_put(&store, "a", Some(1), both.clone()).await.unwrap();
+    let expected = [(2, 13), (5, 514), (6, 1_514)];
+    let expected = expected.map(|(activations, spend_nanos)| Units { activations, tokens: 0, spend_nanos });
+    // One call of yesterday is open: it counts in the month.
+    let open = Units { activations: 0, tokens: 0, spend_nanos: 1 };
+    let seen = used(&store, &both).await;
+    let less = |units: Units| units.zip(open, u64::saturating_sub);
+    assert_eq!(seen, [expected[0], less(expected[1]), less(expected[2])]);
+    over_night.settle(dollars(1));
+    assert_eq!(used(&store, &both).await, expected);
+    store.close().await.unwrap();
+    let store = place.start_at(&time);
+    assert_eq!(used(&store, &both).await, expected);
+}
+
+/// Calls in flight are in a ceiling that is set meanwhile: with what they come to, also where nothing was held for it.
+async fn a_ceiling_that_is_set_later_holds_what_is_held(place: &impl Place) {
     let store = place.start();
+    project_put(&store, "a", None, Policy::default()).await.unwrap();
+    let key = make(&store, 1, activations(100)).await;
+    let other = make(&store, 2, spend(10_000)).await;
+    let counted = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+    let crashes = store.hold_exactly(other, dollars(70)).await.unwrap();
+    let voided = store.hold_exactly(other, dollars(300)).await.unwrap();
+    // They are in the tables, and not only in a journal.
+    assert_eq!(fetch(&store, other).await.used.spend_nanos, 370);
+    let ceiling = lifetime(spend(1_000));
+    project_put(&store, "a", Some(1), ceiling.clone()).await.unwrap();
+    assert_eq!(used(&store, &ceiling).await, [Units { activations: 3, ..dollars(370) }]);
+    counted.settle(dollars(500));
+    voided.void();
+    assert_eq!(used(&store, &ceiling).await, [Units { activations: 2, ..dollars(570) }]);
+    assert_eq!(store.stats().holds_exceeded, 0, "nothing was held for it, which is no fault of the provider");
+    std::mem::forget(crashes);
+    store.close().await.unwrap();
+    let store = place.start();
+    assert_eq!(used(&store, &ceiling).await, [Units { activations: 2, ..dollars(570) }], "it is spent");
+    let left = store.hold_exactly(key, dollars(430)).await.unwrap();
+    // What does not fit is over the ceiling, and nothing passes until it comes back and somebody looks.
+    project_put(&store, "a", Some(2), Policy::default()).await.unwrap();
+    let too_much = store.hold_exactly(other, dollars(50)).await.unwrap();
+    project_put(&store, "a", Some(3), ceiling.clone()).await.unwrap();
+    assert_eq!(used(&store, &ceiling).await, [Units { activations: 4, ..dollars(1_050) }]);
+    assert_eq!(code(&store, other).await, DenialCode::ProjectExhausted);
+    left.settle(dollars(430));
+    too_much.void();
+    project_put(&store, "a", Some(4), lifetime(spend(1_001))).await.unwrap();
+    store.hold_exactly(other, dollars(1)).await.unwrap().settle(dollars(1));
+    assert_eq!(code(&store, other).await, DenialCode::ProjectExhausted);
+}
+
+async fn a_ceiling_that_is_set_later_holds_what_is_counted_out(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, Policy::default()).await.unwrap();
+    let key = make(&store, 1, activations(1_000_000)).await;
+    let mut calls = 0;
+    let drawn = loop {
+        let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+        calls += 1;
+        if hold.is_drawn() {
+            break hold;
+        }
+        hold.settle(Units::ONE_ACTIVATION);
+    };
+    let ceiling = lifetime(activations(1_000_000));
+    project_put(&store, "a", Some(1), ceiling.clone()).await.unwrap();
+    let of = |activations| Units { activations, ..Units::default() };
+    assert_eq!(used(&store, &ceiling).await, [of(calls)]);
+    let next = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+    drawn.void();
+    next.settle(Units::ONE_ACTIVATION);
+    assert_eq!(used(&store, &ceiling).await, [of(calls)]);
+}
+
+async fn what_is_forgiven_comes_back_to_ceilings_that_were_set_later(place: &impl Place) {
+    let time = FakeTime::at(NOON);
+    let store = place.start_at(&time);
+    project_put(&store, "a", None, Policy::default()).await.unwrap();
+    let key = make(&store, 1, activations(100)).await;
+    std::mem::forget(recorded(&store, key).await);
+    recorded(&store, key).await.settle(Units::ONE_ACTIVATION);
+    store.close().await.unwrap();
+    let store = place.start_at(&time);
+    let both = activations(10);
+    let both = Policy {
+        ceilings: Ceilings { month: both, lifetime: both, ..Ceilings::default() },
+        ..Policy::default()
+    };
+    project_put(&store, "a", Some(1), both.clone()).await.unwrap();
+    let of = |activations| [Units { activations, ..Units::default() }; 2];
+    assert_eq!(used(&store, &both).await, of(2));
+    let orphan = store.orphan_list(None, 9).await.unwrap().remove(0);
+    assert!(store.orphan_forgive(orphan.id, &actor()).await.unwrap());
+    assert_eq!(used(&store, &both).await, of(1));
+    store.close().await.unwrap();
+    assert_eq!(used(&place.start_at(&time), &both).await, of(1));
+}
+
     project_put(&store, "a", None, lifetime(activations(5))).await.unwrap();
     let key = make(&store, 1, activations(100)).await;
     let once = async || {

@@ -236,7 +236,7 @@ pub(super) fn hold_put(
     let sql = "INSERT INTO holds (incarnation, number, state, at, activations, tokens, spend, accounts, kind, settled) \
                VALUES (?1, ?2, 'open', ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
                ON CONFLICT (incarnation, number) DO UPDATE SET activations = ?4, tokens = ?5, spend = ?6, \
-                 settled = ?9";
+                 accounts = ?7, settled = ?9";
     let (kind, settled) = match hold.kind {
         HoldKind::Call => ("call", 0),
         HoldKind::Escrow { settled } => ("escrow", settled),

@@ -16,8 +16,8 @@ use crate::claim::NewClaim;
 use crate::command::{Action, Administration};
 use crate::entity::EntityKind;
 use crate::error::StoreError;
-use crate::key::NewKey;
-use crate::start::{contradiction, detail, load, next_mark, record};
+use crate::key::{KeyPlace, NewKey};
+use crate::start::{contradiction, detail, next_mark, record};
 use crate::usage_record::hold_name;
 
 impl Writer {
@@ -165,21 +165,18 @@ impl Writer {
         let Some(hold) = self.backend.orphan(id)? else {
             return Ok(false);
         };
-        for account in hold.accounts.iter() {
-            if let Some(key) = key_of(account) {
-                self.ensure_loaded(key)?;
-                self.recall(key);
-                self.changed.insert(key);
-            } else if self.ledger.account(account).is_none() {
-                load(self.backend.as_mut(), &mut self.ledger, account)?;
-            }
+        if let Some(key) = key_of(hold.accounts.key()) {
+            self.ensure_loaded(key)?;
+            self.recall(key);
         }
-        if !self.ledger.forgive(&hold.accounts, hold.units) {
+        let accounts = self.charged_to(&hold)?;
+        self.ensure_month(Month::of(hold.at))?;
+        if !self.ledger.forgive(&accounts, hold.units) {
             return Err(contradiction());
         }
-        self.ensure_month(Month::of(hold.at))?;
         self.count_month(hold.at, 0, hold.units.activations);
-        self.dirty.extend(hold.accounts.iter());
+        self.dirty.extend(accounts.iter());
+        self.note_changed(&accounts);
         self.batch.holds_forgiven.push(id);
         let detail = json!({"key": hold.accounts.key().to_string(), "units": units_json(hold.units)});
         self.audit(actor, "hold.forgive", &hold_name(id), detail.to_string());

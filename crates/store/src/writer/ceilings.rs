@@ -3,16 +3,16 @@
 //! A key belongs to a project, was made by somebody, and may use an upstream credential. Each of them may have ceilings
 //! per day, month and lifetime. Every window of a ceiling is an account, made when a key first needs it. Invariants:
 //! - a hold debits the windows that it is granted in, and is settled in them whenever it ends;
-//! - a ceiling that is set while its window is under way is charged at once with what its keys have used in it and with all
-//!   that they hold or have counted out: never less than what they may have used. A window that begins later begins with
-//!   nothing, because every hold in it debits it.
+//! - a ceiling that is set while its window is under way is charged at once with what its keys have used in it, and what
+//!   they hold is held in it too from then on. A window that begins later begins with nothing, because every hold in it
+//!   debits it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use till_core::key::KeyId;
-use till_core::ledger::{Account, AccountChain, AccountId};
-use till_core::limit::{Dimension, Limits, Units};
+use till_core::ledger::{Account, AccountChain, AccountId, HoldId, HoldKind, OpenHold, Uncountable};
+use till_core::limit::{Limits, Units};
 use till_core::policy::{Policy, PolicyOwner, Window};
 use till_core::time::Timestamp;
 
@@ -20,6 +20,7 @@ use super::{Writer, key_of};
 use crate::entity::EntityKind;
 use crate::error::StoreError;
 use crate::key::KeyPlace;
+use crate::start::load;
 
 /// A ceiling above a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,13 @@ pub(super) struct Ceiling {
     id: Arc<str>,
     window: Window,
     limits: Limits,
+}
+
+impl Ceiling {
+    /// The account of its window that a moment lies in.
+    fn account(&self, at: Timestamp) -> AccountId {
+        self.window.account(self.owner, &self.id, at)
+    }
 }
 
 /// What is above a key. Empty for one without ceilings, and then it costs nothing.
@@ -68,6 +76,10 @@ pub(super) fn limits_of(ceilings: &[Ceiling]) -> Limits {
 pub(super) fn window_ends(ceilings: &[Ceiling], now: Timestamp) -> Option<Timestamp> {
     let ends = ceilings.iter().filter_map(|ceiling| ceiling.window.days(now));
     ends.map(|(_, after)| Timestamp::of_day(after)).min()
+}
+
+fn uncountable(error: Uncountable) -> StoreError {
+    StoreError::Invalid { reason: error.to_string() }
 }
 
 impl Writer {
@@ -116,7 +128,7 @@ impl Writer {
     /// Puts the account of a ceiling's window into memory, and makes it if this is the first time.
     fn ensure_ceiling(&mut self, ceiling: &Ceiling) -> Result<AccountId, StoreError> {
         let Ceiling { owner, id, window, limits } = ceiling;
-        let account = window.account(*owner, id, self.now);
+        let account = ceiling.account(self.now);
         if self.ledger.account(account).is_none() {
             let found = self.backend.account(account)?;
             if found.is_none() {
@@ -135,27 +147,16 @@ impl Writer {
         Ok(account)
     }
 
-    /// What an owner's keys may have used in the window of now: what was charged for calls that ended, and all that is
-    /// held or counted out.
-    fn used_in(&mut self, owner: PolicyOwner, id: &str, window: Window) -> Result<Units, StoreError> {
-        let keys: HashSet<KeyId> = self.keys_of(owner, id)?.into_iter().collect();
-        let Some(days) = window.days(self.now) else {
-            return self.used_ever(&keys);
+    /// What calls of these keys were charged that were granted in the window of now and have ended.
+    fn used_in(&mut self, keys: &Arc<HashSet<KeyId>>, window: Window) -> Result<Units, StoreError> {
+        let Some((first, after)) = window.days(self.now) else {
+            return self.used_ever(keys);
         };
-        let keys = Arc::new(keys);
-        let mut used = self.backend.charged(&keys, days)?;
-        let of_batch = self.batch.usage.iter().filter(|record| keys.contains(&record.key));
-        used = of_batch.fold(used, |sum, record| sum.zip(record.charged, u64::saturating_add));
-        for key in keys.iter() {
-            let Some(account) = self.ledger.account(AccountId::Key(*key)) else { continue };
-            for dimension in Dimension::ALL {
-                let parts = account.balance(dimension).parts();
-                let open = u64::try_from(parts.held.saturating_add(parts.escrowed)).unwrap_or(u64::MAX);
-                let sum = used.of_mut(dimension);
-                *sum = sum.saturating_add(open);
-            }
-        }
-        Ok(used)
+        let used = self.backend.charged(keys, (first, after))?;
+        let of_batch = self.batch.usage.iter();
+        let of_batch =
+            of_batch.filter(|record| keys.contains(&record.key) && (first..after).contains(&record.at.day()));
+        Ok(of_batch.fold(used, |sum, record| sum.zip(record.charged, u64::saturating_add)))
     }
 
     fn used_ever(&mut self, keys: &HashSet<KeyId>) -> Result<Units, StoreError> {
@@ -163,8 +164,8 @@ impl Writer {
         for key in keys {
             let id = AccountId::Key(*key);
             let of_key = match self.ledger.account(id) {
-                Some(account) => account.used(),
-                None => self.backend.account(id)?.map_or(Units::default(), |account| account.used()),
+                Some(account) => account.used_up(),
+                None => self.backend.account(id)?.map_or(Units::default(), |account| account.used_up()),
             };
             used = used.zip(of_key, u64::saturating_add);
         }
@@ -197,9 +198,12 @@ impl Writer {
             }
         }
         for (window, limits) in new.set() {
-            let account = self.ensure_ceiling(&Ceiling { owner, id: id.into(), window, limits })?;
+            let ceiling = Ceiling { owner, id: id.into(), window, limits };
+            let account = self.ensure_ceiling(&ceiling)?;
             if old.of(window) == Limits::default() {
-                self.charge_what_was_used(owner, id, window, account)?;
+                let keys = Arc::new(self.keys_of(owner, id)?.into_iter().collect());
+                self.charge_what_was_used(&keys, window, account)?;
+                self.hold_what_is_held(&keys, &ceiling)?;
             }
         }
         for key in keys {
@@ -214,23 +218,57 @@ impl Writer {
         Ok(())
     }
 
-    /// A ceiling is set while its window is under way: what its keys may have used in it so far is charged, but for what the
+    /// A ceiling is set while its window is under way: what its keys have used in it so far is charged, but for what the
     /// account knows from a ceiling that was there earlier.
     fn charge_what_was_used(
         &mut self,
-        owner: PolicyOwner,
-        id: &str,
+        keys: &Arc<HashSet<KeyId>>,
         window: Window,
         account: AccountId,
     ) -> Result<(), StoreError> {
-        let used = self.used_in(owner, id, window)?;
+        let used = self.used_in(keys, window)?;
         let found = self.ledger.account(account).expect("the caller has loaded it");
-        let missing = used.zip(found.used(), u64::saturating_sub);
-        self.ledger
-            .charge(account, missing)
-            .map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
+        let missing = used.zip(found.used_up(), u64::saturating_sub);
+        self.ledger.charge(account, missing).map_err(uncountable)?;
         self.dirty.insert(account);
         Ok(())
+    }
+
+    /// … and what is held for their calls is held in it too, where their grant lies in its window. Calls that were granted
+    /// out of an escrow lie in any window since it was opened: they count now.
+    fn hold_what_is_held(&mut self, keys: &HashSet<KeyId>, ceiling: &Ceiling) -> Result<(), StoreError> {
+        let account = ceiling.account(self.now);
+        let counts = |hold: &OpenHold| {
+            key_of(hold.accounts.key()).is_some_and(|key| keys.contains(&key))
+                && (hold.kind != HoldKind::Call || ceiling.account(hold.at) == account)
+        };
+        let open = self.ledger.open_holds().filter(|(_, hold)| counts(hold));
+        let open: Vec<HoldId> = open.map(|(id, _)| id).collect();
+        for id in open {
+            if self.ledger.join(id, account).map_err(uncountable)? {
+                self.batch.hold_changed(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The accounts that an orphan was charged to: those that it was held in, and those of ceilings that were set since and
+    /// in whose windows it lies, because these were charged with it then. They are loaded when this returns.
+    pub(super) fn charged_to(&mut self, orphan: &OpenHold) -> Result<AccountChain, StoreError> {
+        for account in orphan.accounts.iter() {
+            if self.ledger.account(account).is_none() {
+                load(self.backend.as_mut(), &mut self.ledger, account)?;
+            }
+        }
+        let key = orphan.accounts.key();
+        let ceilings = key_of(key).and_then(|key| self.live.get(&key)).map(|live| Arc::clone(&live.ceilings));
+        let mut above = orphan.accounts.ancestors().to_vec();
+        for ceiling in ceilings.iter().flat_map(|all| all.iter()) {
+            if ceiling.account(orphan.at) == ceiling.account(self.now) {
+                above.push(self.ensure_ceiling(ceiling)?);
+            }
+        }
+        Ok(AccountChain::new(key, &above))
     }
 
     /// Takes back what is counted out for other keys under the same ceilings: it is free again for this one. `true` when

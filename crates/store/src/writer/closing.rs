@@ -146,7 +146,10 @@ impl Writer {
         })
         .to_string();
         let key = closed.hold.accounts.key();
-        if !self.may_be_unbounded(closed) {
+        // Nothing bounded a request that neither tokens nor money were held for: its key allows that, or had no limit and
+        // no ceiling in them when it was let through.
+        let was_bounded = held.tokens > 0 || held.spend_nanos > 0;
+        if was_bounded {
             count(&self.shared.counters.holds_exceeded, 1);
             tracing::error!(%key, %detail, "more was used than the provider was allowed to");
             self.audit(&Actor::system(), "hold.exceeded", &key.to_string(), detail.clone());
@@ -157,12 +160,5 @@ impl Writer {
             tracing::error!(%account, %detail, "more was used than a limit allows; what depends on it is stopped");
             self.audit(&Actor::system(), "ledger.overrun", &account, detail.clone());
         }
-    }
-
-    /// Whether nothing bounded the request, as its key allows: each of them uses more than was held for it.
-    fn may_be_unbounded(&self, closed: &Closed) -> bool {
-        let live = key_of(closed.hold.accounts.key()).and_then(|key| self.live.get(&key));
-        let held_nothing = closed.hold.units.tokens == 0 && closed.hold.units.spend_nanos == 0;
-        held_nothing && live.is_some_and(|live| live.terms.options.allow_unbounded)
     }
 }

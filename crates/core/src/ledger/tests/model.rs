@@ -47,6 +47,11 @@ enum Step {
         nth: usize,
         part: Units,
     },
+    /// Puts an account above a hold that was granted without it.
+    Join {
+        nth: usize,
+        account: u8,
+    },
     /// Closes a hold that was never granted.
     Unknown {
         number: u64,
@@ -69,8 +74,8 @@ struct Past {
     accounts: Vec<u8>,
     is_escrow: bool,
     held: Units,
-    /// What was used of the parts of an escrow.
-    parts: Vec<Units>,
+    /// What was used of the parts of an escrow, and the accounts that it was in then.
+    parts: Vec<(Vec<u8>, Units)>,
     /// `None` while it is open.
     used: Option<Units>,
 }
@@ -104,10 +109,10 @@ impl Model {
     }
 
     fn spent(&self, account: u8, dimension: Dimension) -> u128 {
-        self.sum(account, |past| {
-            let parts = past.parts.iter().map(|part| u128::from(part.of(dimension))).sum::<u128>();
-            parts + u128::from(past.used.unwrap_or_default().of(dimension))
-        })
+        let parts = self.past.iter().flat_map(|past| &past.parts);
+        let parts = parts.filter(|(accounts, _)| accounts.contains(&account));
+        let parts = parts.map(|(_, used)| u128::from(used.of(dimension))).sum::<u128>();
+        parts + self.sum(account, |past| past.used.unwrap_or_default().of(dimension).into())
     }
 
     fn set_aside(&self, account: u8, dimension: Dimension, is_escrow: bool) -> u128 {
@@ -281,7 +286,7 @@ fn run(initial: [Limits; ACCOUNTS], steps: Vec<Step>) -> Result<(), TestCaseErro
                 prop_assert_eq!(closed.is_some(), settles);
                 if settles {
                     past.held = past.held.checked_sub(part).expect("the lesser of both");
-                    past.parts.push(used);
+                    past.parts.push((past.accounts.clone(), used));
                     model.count_overrun(nth);
                 }
             }
@@ -295,7 +300,17 @@ fn run(initial: [Limits; ACCOUNTS], steps: Vec<Step>) -> Result<(), TestCaseErro
                     past.held = past.held.checked_sub(part).expect("the lesser of both");
                 }
             }
-            Step::Extend { .. } | Step::Part { .. } | Step::Return { .. } => {}
+            Step::Join { nth, account } if !model.past.is_empty() => {
+                let nth = nth % model.past.len();
+                let past = &mut model.past[nth];
+                let may = past.used.is_none() && !past.accounts.contains(&account);
+                prop_assert_eq!(ledger.join(past.id, id(account)), Ok(may));
+                if may {
+                    past.accounts.push(account);
+                    model.adjust(account, model.limits[usize::from(account)]);
+                }
+            }
+            Step::Extend { .. } | Step::Part { .. } | Step::Return { .. } | Step::Join { .. } => {}
             Step::Unknown { number } => {
                 let id = HoldId { incarnation: 2, number };
                 prop_assert_eq!(ledger.settle(id, units(1, 1, 1)), Ok(None));
@@ -366,6 +381,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<usize>(), some_units(), some_units(), prop::bool::weighted(0.2))
             .prop_map(|(nth, part, used, again)| Step::Part { nth, part, used, again }),
         3 => (any::<usize>(), some_units()).prop_map(|(nth, part)| Step::Return { nth, part }),
+        3 => (any::<usize>(), 0_u8..3).prop_map(|(nth, account)| Step::Join { nth, account }),
         1 => (0_u64..4).prop_map(|number| Step::Unknown { number }),
         2 => (0_u8..3, some_limits()).prop_map(|(account, limits)| Step::Adjust { account, limits }),
         1 => (0_u8..3).prop_map(|account| Step::Revoke { account }),
