@@ -108,7 +108,8 @@ pub(crate) struct KeyCreateBody {
     #[schema(example = true)]
     clamp: Option<bool>,
     /// Let requests pass whose cost nothing bounds, such as those with tools that the provider runs, although there is
-    /// a limit in tokens or money. The limit can then be exceeded by each of them. False if absent.
+    /// a limit in tokens or money. The limit can then be exceeded by each of them. Under a ceiling in tokens or money they
+    /// are refused all the same, and where `key_limits` has one of these such a key is not made. False if absent.
     #[schema(example = false)]
     danger_allow_unbounded: Option<bool>,
     /// What is on disk before a request is sent. `ahead`, if absent: a key that is called often has units counted out for

@@ -14,14 +14,14 @@ use till_core::key::KeyStatus;
 use till_core::limit::Dimension;
 use till_providers::Provider;
 use till_providers::scope::{KeyRules, Step, Supposed, Verdict, explain};
-use till_store::KeyRecord;
+use till_store::{HoldRefusal, KeyRecord};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::json_body::{self, Fields};
 use crate::key_create::{invalid, required, text};
-use crate::keys::{key_id, key_of};
+use crate::keys::{key_id, key_of, no_such_key};
 use crate::query;
 use crate::router::Shared;
 
@@ -176,13 +176,16 @@ pub(crate) async fn key_explain(
         ApiError::new(ErrorCode::UnknownProvider, message)
     })?;
     let body = wanted.body(provider);
+    // Ceilings decide with the key what is bounded and priced.
+    let terms = shared.state.store.key_terms(key.id).await.map_err(refused)?;
+    let limits = terms.limits();
     let rules = KeyRules {
         provider,
         scope: &key.scope,
         clamp: key.options.clamp,
-        allow_unbounded: key.options.allow_unbounded,
-        has_token_limit: key.limits.of(Dimension::Tokens).is_some(),
-        has_spend_limit: key.limits.of(Dimension::Spend).is_some(),
+        allow_unbounded: terms.allows_unbounded(),
+        has_token_limit: limits.of(Dimension::Tokens).is_some(),
+        has_spend_limit: limits.of(Dimension::Spend).is_some(),
     };
     let supposed = Supposed {
         method: &wanted.method,
@@ -193,6 +196,14 @@ pub(crate) async fn key_explain(
     };
     let steps = explain(&rules, &supposed, &shared.state.prices, (shared.state.clock)());
     Ok(Json(KeyExplainAnswer { explanation: explanation(&key, steps) }))
+}
+
+fn refused(refusal: HoldRefusal) -> ApiError {
+    match refusal {
+        HoldRefusal::Unavailable(error) => error.into(),
+        // Only a key that is not there has no terms.
+        HoldRefusal::Denied(_) | HoldRefusal::TermsChanged => no_such_key(),
+    }
 }
 
 /// The steps of the rules, and whether the key is alive at all: that comes last, where the ledger is asked.

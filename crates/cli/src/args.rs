@@ -342,7 +342,7 @@ pub(crate) struct KeyCreate {
     /// Refuse a request whose output cap is above what is left, instead of lowering the cap
     #[arg(long)]
     pub(crate) no_clamp: bool,
-    /// Let requests pass whose cost nothing bounds: each of them can exceed a limit in tokens or money
+    /// Let requests pass whose cost nothing bounds: each of them can exceed a limit in tokens or money, but not a ceiling
     #[arg(long)]
     pub(crate) danger_allow_unbounded: bool,
     /// What is on disk before a request is sent: with `ahead` a key that is called often has units counted out for many

@@ -170,6 +170,8 @@ pub struct Proposed<'a> {
     pub provider: &'a str,
     /// Its limits.
     pub limits: Limits,
+    /// Whether requests pass that nothing bounds, so that limits in tokens and money can be exceeded.
+    pub allow_unbounded: bool,
     /// Its bounds in time.
     pub lifetime: &'a Lifetime,
     /// What it may call.
@@ -225,15 +227,27 @@ impl Policy {
             let models: Vec<&str> = models.iter().map(Glob::as_str).collect();
             return owner.forbids(format_args!("`scope.models` must be within {}", models.join(", ")));
         }
-        self.allows_limits(owner, key.limits)?;
+        self.allows_limits(owner, key.limits, key.allow_unbounded)?;
         self.allows_lifetime(owner, key.lifetime, from)
     }
 
-    /// Whether a key may have these limits.
+    /// Whether a key may have these limits. With `allow_unbounded` those in tokens and money can be exceeded, so that none
+    /// is low enough.
     ///
     /// # Errors
-    /// One of them is too high, or is missing.
-    pub fn allows_limits(&self, owner: PolicyOwner, limits: Limits) -> Result<(), NotAllowed> {
+    /// One of them is too high, is missing or can be exceeded.
+    pub fn allows_limits(
+        &self,
+        owner: PolicyOwner,
+        limits: Limits,
+        allow_unbounded: bool,
+    ) -> Result<(), NotAllowed> {
+        if allow_unbounded && (self.key_limits.tokens.is_some() || self.key_limits.spend_nanos.is_some()) {
+            return owner.forbids(format_args!(
+                "`danger_allow_unbounded` must not be set where `key_limits` has tokens or money, which it would let a key \
+                 exceed"
+            ));
+        }
         for dimension in Dimension::ALL {
             if let Some(most) = self.key_limits.of(dimension)
                 && limits.of(dimension).is_none_or(|limit| limit > most)
@@ -348,7 +362,8 @@ mod tests {
         let until = |millis| Lifetime { expires_at: Some(Timestamp(millis)), ..Lifetime::default() };
         let models = |all: &[&str]| Scope { models: globs(all), ..Scope::default() };
         let check = |provider, limits, lifetime: Lifetime, scope: Scope, part: Option<&str>| {
-            let key = Proposed { provider, limits, lifetime: &lifetime, scope: &scope };
+            let key =
+                Proposed { provider, limits, allow_unbounded: false, lifetime: &lifetime, scope: &scope };
             let said = policy.allows(PolicyOwner::Project, key, Timestamp(1_000)).err();
             match part {
                 None => assert_eq!(said, None),
@@ -379,6 +394,21 @@ mod tests {
         let mut own = models(&["o3"]);
         policy.narrow(&mut own);
         assert_eq!(own, models(&["o3"]));
+    }
+
+    #[test]
+    fn limits_that_must_be_kept_can_not_be_exceeded() {
+        let limits = Limits { activations: Some(1), tokens: Some(1), spend_nanos: Some(1) };
+        for (most, is_allowed) in [
+            (Limits::default(), true),
+            (Limits { activations: Some(1), ..Limits::default() }, true),
+            (Limits { tokens: Some(1), ..Limits::default() }, false),
+            (Limits { spend_nanos: Some(1), ..Limits::default() }, false),
+        ] {
+            let policy = Policy { key_limits: most, ..Policy::default() };
+            let allows = |unbounded| policy.allows_limits(PolicyOwner::Maker, limits, unbounded);
+            assert_eq!((allows(false).is_ok(), allows(true).is_ok()), (true, is_allowed), "{most:?}");
+        }
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Plan {
         if terms.is_metered() {
             let most = within.as_ref().and_then(|within| within.cap);
             match Self::bound(&question, terms, till, needs_price, counted, most) {
-                Err(denial) if terms.options().allow_unbounded && is_unbounded(denial.code) => {}
+                Err(denial) if terms.allows_unbounded() && is_unbounded(denial.code) => {}
                 outcome => return outcome,
             }
         }

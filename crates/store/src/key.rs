@@ -18,7 +18,7 @@ pub struct KeyOptions {
     /// Whether an output cap may be lowered to what is left; otherwise such a request is refused.
     pub clamp: bool,
     /// Whether requests without a bound pass although there is a limit in tokens or money. The limit can then be
-    /// exceeded.
+    /// exceeded. Under a ceiling in tokens or money it changes nothing: others share that.
     pub allow_unbounded: bool,
     /// How often it may be used, and how often at once.
     pub rates: Rates,

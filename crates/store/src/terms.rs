@@ -21,6 +21,8 @@ pub struct KeyTerms {
     /// Unlike that of all other terms of this process.
     pub(crate) version: u64,
     pub(crate) limits: Limits,
+    /// Whether a ceiling above the key is in tokens or money.
+    pub(crate) is_metered_above: bool,
     pub(crate) options: KeyOptions,
     /// `None` allows everything, so that keys without a scope pay for a look at it and no more.
     pub(crate) scope: Option<Arc<Scope>>,
@@ -37,6 +39,11 @@ impl KeyTerms {
     /// What it allows.
     pub fn options(&self) -> KeyOptions {
         self.options
+    }
+
+    /// Whether requests pass that nothing bounds: the key says so, and puts only its own limits at stake.
+    pub fn allows_unbounded(&self) -> bool {
+        self.options.allow_unbounded && !self.is_metered_above
     }
 
     /// What it may call, and from where; `None` is everything from everywhere.

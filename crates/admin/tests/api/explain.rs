@@ -119,6 +119,27 @@ async fn says_yes_or_no_and_why() {
     assert_eq!(shown["key"]["usedActivations"], 0);
 }
 
+/// What is above a key has a say in what is bounded.
+#[tokio::test]
+async fn ceilings_count() {
+    let instance = Instance::start().await;
+    let unbounded = json!({"danger_allow_unbounded": true, "max_spend_usd": "1"});
+    let (plain, unbounded) = (mint(&instance, json!({})).await, mint(&instance, unbounded).await);
+    let code = async |id: &str| {
+        let wanted = json!({"method": "POST", "path": "/v1/chat/completions", "model": "nobody-knows"});
+        let answer = instance.call("POST", &format!("/admin/keys/{id}/explain"), wanted.to_string()).await;
+        answer.json()["explanation"]["code"].clone()
+    };
+    assert_eq!((code(&plain).await, code(&unbounded).await), (Value::Null, Value::Null));
+    let rules = json!({"policy": {"ceilings": {"day": {"max_spend_usd": "5"}}}});
+    let put = instance.call("PATCH", "/admin/projects/default", rules.to_string()).await;
+    assert_eq!(put.status, 200, "{}", put.text);
+    assert_eq!(
+        (code(&plain).await, code(&unbounded).await),
+        (json!("unpriced_model"), json!("unpriced_model"))
+    );
+}
+
 #[tokio::test]
 async fn breaks_rules() {
     let instance = Instance::start().await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use till_core::limit::Limits;
+use till_core::policy::{Ceilings, Policy};
 use till_proxy::Timeouts;
 use till_store::{KeyOptions, Outcome};
 use till_testkit::client::{Answer, Client};
@@ -263,6 +264,48 @@ async fn danger_allow_unbounded_lets_it_pass_and_charges_what_is_said() {
     let unknown_field = HELLO.replace("\"max_tokens\"", "\"spend_more\":true,\"max_tokens\"");
     assert_eq!(post(&rig, &token, &unknown_field).await.status, 200);
     assert_eq!(rig.key(id).await.used.spend_nanos, USAGE_NANOS);
+}
+
+/// The option puts the limits of the key at stake, not what it shares with others, whenever that is set.
+#[tokio::test]
+async fn danger_allow_unbounded_does_not_reach_a_ceiling() {
+    let upstream = Upstream::start(|_, _| json(&answer_with(USAGE))).await;
+    let rig = Rig::openai(&upstream.url()).await;
+    let options = KeyOptions { allow_unbounded: true, ..KeyOptions::default() };
+    let limits = Limits { spend_nanos: Some(DOLLAR), ..Limits::default() };
+    let (own_limit, _) = rig.mint_with("openai", limits, options).await;
+    let calls = Limits { activations: Some(100), ..Limits::default() };
+    let (only_calls, _) = rig.mint_with("openai", calls, options).await;
+    let search = HELLO.replace("\"max_tokens\"", "\"web_search_options\":{},\"max_tokens\"");
+    let unknown_field = HELLO.replace("\"max_tokens\"", "\"spend_more\":true,\"max_tokens\"");
+    let unpriced = HELLO.replace("gpt-4o-mini", "model-of-tomorrow");
+    let requests = [search.as_str(), unknown_field.as_str(), unpriced.as_str()];
+    let day = |day| Policy { ceilings: Ceilings { day, ..Ceilings::default() }, ..Policy::default() };
+    let tokens = Limits { tokens: Some(1_000_000), ..Limits::default() };
+    for (version, ceiling, refused) in [
+        (1, calls, [None; 3]),
+        (2, limits, [Some("unbounded_request"), Some("unbounded_request"), Some("unpriced_model")]),
+        (3, Limits::default(), [None; 3]),
+        (4, tokens, [Some("unbounded_request"), Some("unbounded_request"), None]),
+    ] {
+        rig.rules_of_default(version, day(ceiling)).await;
+        for token in [&own_limit, &only_calls] {
+            for (asked, refused) in requests.into_iter().zip(refused) {
+                let before = upstream.received().len();
+                let answer = post(&rig, token, asked).await;
+                // With a limit of its own in money a key needs a price, unless only that is at stake.
+                let refused = match (refused, ceiling.tokens) {
+                    (None, Some(_)) if token == &own_limit => Some("unpriced_model"),
+                    _ => refused,
+                };
+                assert_eq!(answer.status, if refused.is_some() { 403 } else { 200 }, "{}", answer.text());
+                assert!(refused.is_none_or(|code| answer.text().contains(code)), "{}", answer.text());
+                assert_eq!(upstream.received().len() - before, usize::from(refused.is_none()));
+            }
+        }
+    }
+    // What is bounded passes.
+    assert_eq!(post(&rig, &own_limit, HELLO).await.status, 200);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use till_core::audit::{Actor, ActorKind};
 use till_core::key::KeyId;
 use till_core::limit::Limits;
+use till_core::policy::Policy;
 use till_core::scope::Scope;
 use till_core::secret::Secret;
 use till_core::time::Timestamp;
@@ -19,8 +20,8 @@ use till_providers::Registry;
 use till_providers::price::PriceTable;
 use till_proxy::{DrainReport, OutboundProxy, OwnPaths, Proxy, ProxyConfig, Timeouts, TrustedProxies};
 use till_store::{
-    Credential, Kept, KeyOptions, KeyPlace, KeyRecord, NewKey, OpenOptions, Put, Store, UsageFilter,
-    UsageQuery, UsageRecord,
+    Credential, DEFAULT_PROJECT, Kept, KeyOptions, KeyPlace, KeyRecord, NewKey, OpenOptions, Project, Put,
+    Store, UsageFilter, UsageQuery, UsageRecord,
 };
 use till_testkit::client::{Answer, Client};
 use till_testkit::upstream::Upstream as ScriptedUpstream;
@@ -320,6 +321,15 @@ impl Rig {
         let put = Put { id: name.to_owned(), version, is, lookups: None, ends };
         let detail = serde_json::json!({});
         self.store.entity_put(put, "credential.put", detail, &actor()).await.expect("it is written");
+    }
+
+    /// Sets the rules of the project that all keys are in.
+    pub(super) async fn rules_of_default(&self, version: u64, policy: Policy) {
+        let is = Project { name: "default".to_owned(), policy };
+        let put =
+            Put { id: DEFAULT_PROJECT.to_owned(), version: Some(version), is, lookups: None, ends: false };
+        let detail = serde_json::json!({});
+        self.store.entity_put(put, "project.put", detail, &actor()).await.expect("it is written");
     }
 
     fn random_id(&self) -> [u8; 16] {

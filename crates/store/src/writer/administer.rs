@@ -118,6 +118,7 @@ impl Writer {
             let proposed = Proposed {
                 provider: &key.provider,
                 limits: key.limits,
+                allow_unbounded: key.options.allow_unbounded,
                 lifetime: &key.lifetime,
                 scope: &key.scope,
             };

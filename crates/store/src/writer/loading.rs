@@ -96,6 +96,7 @@ impl Writer {
             key,
             version: self.terms_version,
             limits,
+            is_metered_above: above.tokens.is_some() || above.spend_nanos.is_some(),
             options,
             scope,
             escrow: Arc::default(),

@@ -115,7 +115,7 @@ impl Writer {
         for (owner, kind, id) in owners(&key.place) {
             let policy = self.policy(kind, id)?;
             if let Some(limits) = limits {
-                policy.allows_limits(owner, limits)?;
+                policy.allows_limits(owner, limits, key.options.allow_unbounded)?;
             }
             if let Some(lifetime) = lifetime {
                 policy.allows_lifetime(owner, lifetime, key.created_at)?;
