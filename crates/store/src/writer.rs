@@ -184,6 +184,8 @@ pub(crate) struct Writer {
     killing: bool,
     /// Keys with new terms.
     renewed: Vec<KeyId>,
+    /// Keys that were expired and are not any more.
+    revived: Vec<KeyId>,
     /// Keys that units are to be counted out for, with those of the newest call.
     busy: Vec<(KeyId, Units)>,
     /// What may be drawn once the batch is durable.
@@ -252,6 +254,7 @@ impl Writer {
             replaced: Vec::new(),
             killing: false,
             renewed: Vec::new(),
+            revived: Vec::new(),
             busy: Vec::new(),
             extending: Vec::new(),
             ending_escrows: Vec::new(),
@@ -570,6 +573,7 @@ impl Writer {
         self.end_escrows();
         self.replaced.clear();
         self.renewed.clear();
+        self.revived.clear();
         let (mut first, mut others) = (None, Others::default());
         let mut answer_hold = |reply: HoldReply, answer| {
             if first.is_none() {

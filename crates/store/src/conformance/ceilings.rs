@@ -38,6 +38,8 @@ on_every_backend! {
     every_owner_has_a_say,
     what_a_key_gives_back_serves_who_waits_for_another,
     a_ceiling_in_money_makes_a_key_metered,
+    no_key_is_unbounded_under_a_ceiling_or_limits_that_it_must_keep,
+    a_key_that_comes_back_is_one_more,
     rules_are_kept_when_keys_are_made_and_changed,
 }
 
@@ -370,6 +372,8 @@ async fn what_is_forgiven_comes_back_to_ceilings_that_were_set_later(place: &imp
     assert_eq!(used(&place.start_at(&time), &both).await, of(1));
 }
 
+async fn a_ceiling_that_was_away_counts_what_was_used_meanwhile(place: &impl Place) {
+    let store = place.start();
     project_put(&store, "a", None, lifetime(activations(5))).await.unwrap();
     let key = make(&store, 1, activations(100)).await;
     let once = async || {
@@ -462,6 +466,68 @@ async fn a_ceiling_in_money_makes_a_key_metered(place: &impl Place) {
     store.close().await.unwrap();
     let store = place.start();
     assert!(store.key_terms(key).await.unwrap().is_metered());
+}
+
+async fn no_key_is_unbounded_under_a_ceiling_or_limits_that_it_must_keep(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, Policy::default()).await.unwrap();
+    let options = KeyOptions { allow_unbounded: true, ..KeyOptions::default() };
+    let unbounded = |n, limits| NewKey { options, ..new_key(n, limits) };
+    let key = store.key_create(unbounded(1, spend(5)), &actor()).await.unwrap().id;
+    let allows = async || store.key_terms(key).await.unwrap().allows_unbounded();
+    assert!(allows().await, "its own limit is its own affair");
+    let tokens = Limits { tokens: Some(100), ..Limits::default() };
+    for (version, ceiling, allowed) in [
+        (1, spend(100), false),
+        (2, activations(100), true),
+        (3, tokens, false),
+        (4, Limits::default(), true),
+    ] {
+        project_put(&store, "a", Some(version), per_day(ceiling)).await.unwrap();
+        assert_eq!(allows().await, allowed, "{ceiling:?}");
+    }
+    let key_limits = |limits| Policy { key_limits: limits, ..Policy::default() };
+    project_put(&store, "a", Some(5), key_limits(activations(9))).await.unwrap();
+    let both = Limits { activations: Some(9), ..spend(5) };
+    store.key_create(unbounded(2, both), &actor()).await.unwrap();
+    project_put(&store, "a", Some(6), key_limits(spend(5))).await.unwrap();
+    let more = LimitChange { spend_nanos: Some(Some(4)), ..LimitChange::default() };
+    let change = KeyChange { limits: more, ..KeyChange::default() };
+    let made = store.key_create(unbounded(3, spend(5)), &actor()).await.map(drop);
+    for refused in [made, store.key_update(key, change, &actor()).await.map(drop)] {
+        let Err(StoreError::NotAllowed { reason }) = &refused else { panic!("{refused:?}") };
+        assert!(reason.contains("danger_allow_unbounded") && reason.contains("key_limits"), "{reason}");
+    }
+    store.key_create(new_key(4, spend(5)), &actor()).await.unwrap();
+}
+
+async fn a_key_that_comes_back_is_one_more(place: &impl Place) {
+    let time = FakeTime::at(NOON);
+    let store = place.start_at(&time);
+    project_put(&store, "a", None, Policy { live_keys: Some(2), ..Policy::default() }).await.unwrap();
+    let until = |millis: u64| Lifetime { expires_at: Some(Timestamp(NOON + millis)), ..Lifetime::default() };
+    let make = async |n| {
+        store.key_create(NewKey { lifetime: until(1_000), ..new_key(n, activations(9)) }, &actor()).await
+    };
+    for n in [1, 2] {
+        make(n).await.unwrap();
+    }
+    time.pass(1_000);
+    let prolong = async |n| {
+        let expires_at = Some(Some(Timestamp(NOON + 9_000)));
+        let lifetime = LifetimeChange { expires_at, ..LifetimeChange::default() };
+        store.key_update(key_id(n), KeyChange { lifetime, ..KeyChange::default() }, &actor()).await
+    };
+    store.key_create(new_key(3, activations(9)), &actor()).await.unwrap();
+    let both: [_; 2] = tokio::join!(prolong(1), prolong(2)).into();
+    let refused = both.iter().filter_map(|done| done.as_ref().err());
+    let refused: Vec<String> = refused.map(ToString::to_string).collect();
+    assert!(refused.len() == 1 && refused[0].contains("2 live keys"), "{both:?}");
+    // One that is alive may live longer.
+    let (alive, over) = if both[0].is_ok() { (1, 2) } else { (2, 1) };
+    prolong(alive).await.unwrap();
+    store.key_revoke(key_id(alive), &actor()).await.unwrap();
+    prolong(over).await.unwrap();
 }
 
 async fn rules_are_kept_when_keys_are_made_and_changed(place: &impl Place) {

@@ -123,10 +123,19 @@ impl Writer {
                 scope: &key.scope,
             };
             policy.allows(owner, proposed, self.now)?;
+        }
+        self.check_one_more(&key.place)
+    }
+
+    /// Whether all who have a say allow one more live key in this place.
+    pub(super) fn check_one_more(&mut self, place: &KeyPlace) -> Result<(), StoreError> {
+        for (owner, kind, id) in owners(place) {
+            let policy = self.policy(kind, id)?;
             if policy.live_keys.is_some() {
-                let new = self.batch.keys.iter().filter(|row| belongs(&row.key.place, owner, id));
-                let live = new.count() as u64 + self.backend.live_keys(owner, id, self.now)?;
-                policy.allows_one_more(owner, live)?;
+                let new = self.batch.keys.iter().map(|row| &row.key.place);
+                let back = self.revived.iter().filter_map(|key| Some(&*self.live.get(key)?.place));
+                let of_batch = new.chain(back).filter(|place| belongs(place, owner, id)).count() as u64;
+                policy.allows_one_more(owner, of_batch + self.backend.live_keys(owner, id, self.now)?)?;
             }
         }
         Ok(())

@@ -34,6 +34,7 @@ impl Writer {
         self.credentials_fail();
         self.batch.clear();
         self.ending.clear();
+        self.revived.clear();
         self.killing = false;
         self.undo_new_beginnings();
         self.ends.fail();

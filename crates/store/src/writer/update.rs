@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use till_core::audit::Actor;
-use till_core::key::KeyId;
+use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{self, AccountId};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Dimension, LIMIT_MAX, Limits, Units};
@@ -50,6 +50,11 @@ impl Writer {
             (limits != limits_before).then_some(limits),
             lifetime_changes.then_some(&lifetime),
         )?;
+        let is_over = self.ledger.status(id, self.now) == Some(KeyStatus::Expired);
+        let revives = is_over && lifetime_changes;
+        if revives {
+            self.check_one_more(&details_before.place)?;
+        }
         let paused = change.paused.unwrap_or(paused_before);
         if change.paused_reason.is_some() && !paused {
             return Err(invalid("`paused_reason` is for a key that is paused"));
@@ -74,6 +79,7 @@ impl Writer {
             self.ledger.set_lifetime(id, lifetime, self.now);
             self.batch.lifetimes.push(id);
         }
+        self.revived.extend(revives.then_some(key));
         if self.ledger.set_paused(id, paused, self.now) == Some(true) {
             self.batch.lifetimes.push(id);
         }
