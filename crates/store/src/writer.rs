@@ -15,6 +15,7 @@ mod credentials;
 mod ending;
 mod entities;
 mod escrow;
+mod hold;
 mod kill;
 mod loading;
 mod log;
@@ -30,14 +31,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use till_core::audit::{Actor, ChainHead};
-use till_core::demand::Demand;
-use till_core::denial::{Denial, DenialCode};
+use till_core::denial::Denial;
 use till_core::id_map::{IdMap, IdSet};
 use till_core::key::KeyId;
-use till_core::ledger::{self, AccountChain, AccountId, HoldId, Ledger, Verdict};
-use till_core::limit::{Limits, Units};
+use till_core::ledger::{AccountId, HoldId, Ledger};
+use till_core::limit::Units;
 use till_core::policy::Policy;
-use till_core::rate::{RateState, Rates};
+use till_core::rate::RateState;
 use till_core::time::{Month, Timestamp};
 use tokio::sync::{oneshot, watch};
 
@@ -46,8 +46,7 @@ use crate::backend::{Backend, Batch, Instance};
 use crate::command::{Closing, Command, DoneReply, HoldReply, Shared, TermsReply};
 use crate::entity::EntityKind;
 use crate::error::StoreError;
-use crate::escrow::remaining;
-use crate::hold::{Hold, HoldRefusal, Pending};
+use crate::hold::{HoldRefusal, Pending};
 use crate::key::KeyPlace;
 use crate::queue::Taken;
 use crate::start::{Started, raise};
@@ -389,90 +388,6 @@ impl Writer {
         }
     }
 
-    /// `None` when it has to wait.
-    fn hold(
-        &mut self,
-        terms: &Arc<KeyTerms>,
-        demand: &Demand,
-        contended: bool,
-    ) -> Result<Option<Result<Pending, HoldRefusal>>, StoreError> {
-        let denied = |denial| Ok(Some(Err(HoldRefusal::Denied(denial))));
-        if self.shared.is_stopping() {
-            return denied(ledger::shutting_down_denial());
-        }
-        let key = terms.key;
-        if !self.ledger.is_fenced() {
-            self.ensure_loaded(key)?;
-            self.ensure_month(Month::of(self.now))?;
-        }
-        let rates = match self.live.get(&key) {
-            Some(live) if live.terms.version != terms.version && !self.ledger.is_fenced() => {
-                return Ok(Some(Err(HoldRefusal::TermsChanged)));
-            }
-            live => live.map_or(Rates::default(), |live| live.terms.options.rates),
-        };
-        let chain = if self.ledger.is_fenced() {
-            AccountChain::of_key(AccountId::Key(key))
-        } else {
-            self.chain(key)?
-        };
-        let mut asked = self.ask_ledger(chain.clone(), &rates, demand, contended);
-        let is_whole = matches!(&asked, Verdict::Granted(grant) if grant.steps == demand.steps_wanted);
-        if !is_whole && (self.recall(key) | self.recall_beside(&chain)) {
-            // What was counted out ahead is free again.
-            if let Verdict::Granted(grant) = &asked {
-                self.ledger.void(grant.id).expect("a hold that was just taken can be given back");
-            }
-            asked = self.ask_ledger(chain.clone(), &rates, demand, contended);
-        }
-        let mut grant = match asked {
-            Verdict::Granted(grant) => grant,
-            Verdict::Busy => return Ok(None),
-            Verdict::Denied(denial) => {
-                if denial.code == DenialCode::KeyExpired {
-                    self.note_expiry(key);
-                }
-                return denied(denial);
-            }
-        };
-        self.dirty.extend(chain.iter());
-        self.batch.holds_opened.push(grant.id);
-        self.count_month(self.now, grant.units.activations, 0);
-        let live = self.live.get_mut(&key).expect("a loaded key is live");
-        live.touched = self.number;
-        let (ended, expires_at) = (live.ended.subscribe(), live.expires_at);
-        if self.shared.escrows.len() > 0 {
-            grant.remaining = remaining(grant.remaining, live.terms.escrow.sight().free);
-        }
-        if live.is_busy() {
-            self.note_busy(key, grant.units);
-        }
-        if let Some(at) = expires_at {
-            self.ends.await_end(at, key);
-        }
-        let hold = Hold::new(Arc::clone(&self.shared), grant, None, ended, expires_at, self.now);
-        Ok(Some(Ok(Pending::new(hold))))
-    }
-
-    /// Asks the ledger, and the rates of the key if it has any.
-    fn ask_ledger(
-        &mut self,
-        chain: AccountChain,
-        rates: &Rates,
-        demand: &Demand,
-        contended: bool,
-    ) -> Verdict {
-        if *rates == Rates::default() {
-            return self.ledger.ask(chain, demand, contended, self.now);
-        }
-        let key = key_of(chain.key()).expect("a chain begins with a key");
-        let live = self.live.get_mut(&key).expect("a key with rates is live");
-        let now = self.shared.clock.steady();
-        let demand = within_a_minute(demand, rates);
-        let allow = |units, in_flight| live.rate.take(rates, key, units, in_flight, now);
-        self.ledger.ask_if(chain, &demand, contended, self.now, allow)
-    }
-
     fn ensure_month(&mut self, month: Month) -> Result<(), StoreError> {
         if !self.months.contains_key(&month) {
             let total = self.backend.month_total(month)?;
@@ -646,12 +561,6 @@ fn key_of(account: AccountId) -> Option<KeyId> {
         AccountId::Key(key) => Some(key),
         AccountId::Ceiling(_) => None,
     }
-}
-
-/// An output cap that no minute has room for is lowered, where it may be; otherwise the request could never pass.
-fn within_a_minute(demand: &Demand, rates: &Rates) -> Demand {
-    let room = Limits { tokens: rates.tokens_per_minute, ..Limits::default() };
-    Demand { steps_wanted: demand.steps_within(room).unwrap_or(demand.steps_wanted), ..*demand }
 }
 
 fn units_json(units: Units) -> serde_json::Value {

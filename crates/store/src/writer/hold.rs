@@ -1,0 +1,107 @@
+//! A request asks for units: what is counted out ahead is taken back where that helps.
+
+use std::sync::Arc;
+
+use till_core::demand::Demand;
+use till_core::denial::DenialCode;
+use till_core::ledger::{self, AccountChain, AccountId, Verdict};
+use till_core::limit::Limits;
+use till_core::rate::Rates;
+use till_core::time::Month;
+
+use super::{Writer, key_of};
+use crate::error::StoreError;
+use crate::escrow::remaining;
+use crate::hold::{Hold, HoldRefusal, Pending};
+use crate::terms::KeyTerms;
+
+impl Writer {
+    /// `None` when it has to wait.
+    pub(super) fn hold(
+        &mut self,
+        terms: &Arc<KeyTerms>,
+        demand: &Demand,
+        contended: bool,
+    ) -> Result<Option<Result<Pending, HoldRefusal>>, StoreError> {
+        let denied = |denial| Ok(Some(Err(HoldRefusal::Denied(denial))));
+        if self.shared.is_stopping() {
+            return denied(ledger::shutting_down_denial());
+        }
+        let key = terms.key;
+        if !self.ledger.is_fenced() {
+            self.ensure_loaded(key)?;
+            self.ensure_month(Month::of(self.now))?;
+        }
+        let rates = match self.live.get(&key) {
+            Some(live) if live.terms.version != terms.version && !self.ledger.is_fenced() => {
+                return Ok(Some(Err(HoldRefusal::TermsChanged)));
+            }
+            live => live.map_or(Rates::default(), |live| live.terms.options.rates),
+        };
+        let chain = if self.ledger.is_fenced() {
+            AccountChain::of_key(AccountId::Key(key))
+        } else {
+            self.chain(key)?
+        };
+        let mut asked = self.ask_ledger(chain.clone(), &rates, demand, contended);
+        let is_whole = matches!(&asked, Verdict::Granted(grant) if grant.steps == demand.steps_wanted);
+        if !is_whole && (self.recall(key) | self.recall_beside(&chain)) {
+            // What was counted out ahead is free again.
+            if let Verdict::Granted(grant) = &asked {
+                self.ledger.void(grant.id).expect("a hold that was just taken can be given back");
+            }
+            asked = self.ask_ledger(chain.clone(), &rates, demand, contended);
+        }
+        let mut grant = match asked {
+            Verdict::Granted(grant) => grant,
+            Verdict::Busy => return Ok(None),
+            Verdict::Denied(denial) => {
+                if denial.code == DenialCode::KeyExpired {
+                    self.note_expiry(key);
+                }
+                return denied(denial);
+            }
+        };
+        self.dirty.extend(chain.iter());
+        self.batch.holds_opened.push(grant.id);
+        self.count_month(self.now, grant.units.activations, 0);
+        let live = self.live.get_mut(&key).expect("a loaded key is live");
+        live.touched = self.number;
+        let (ended, expires_at) = (live.ended.subscribe(), live.expires_at);
+        if self.shared.escrows.len() > 0 {
+            grant.remaining = remaining(grant.remaining, live.terms.escrow.sight().free);
+        }
+        if live.is_busy() {
+            self.note_busy(key, grant.units);
+        }
+        if let Some(at) = expires_at {
+            self.ends.await_end(at, key);
+        }
+        Ok(Some(Ok(Pending::new(Hold::new(Arc::clone(&self.shared), grant, None, ended, expires_at, self.now)))))
+    }
+
+    /// Asks the ledger, and the rates of the key if it has any.
+    fn ask_ledger(
+        &mut self,
+        chain: AccountChain,
+        rates: &Rates,
+        demand: &Demand,
+        contended: bool,
+    ) -> Verdict {
+        if *rates == Rates::default() {
+            return self.ledger.ask(chain, demand, contended, self.now);
+        }
+        let key = key_of(chain.key()).expect("a chain begins with a key");
+        let live = self.live.get_mut(&key).expect("a key with rates is live");
+        let now = self.shared.clock.steady();
+        let demand = within_a_minute(demand, rates);
+        let allow = |units, in_flight| live.rate.take(rates, key, units, in_flight, now);
+        self.ledger.ask_if(chain, &demand, contended, self.now, allow)
+    }
+}
+
+/// An output cap that no minute has room for is lowered, where it may be; otherwise the request could never pass.
+fn within_a_minute(demand: &Demand, rates: &Rates) -> Demand {
+    let room = Limits { tokens: rates.tokens_per_minute, ..Limits::default() };
+    Demand { steps_wanted: demand.steps_within(room).unwrap_or(demand.steps_wanted), ..*demand }
+}
