@@ -42,6 +42,7 @@ mod master_keys;
 mod rates;
 pub(crate) mod usage;
 pub(crate) mod waiting;
+mod waiting_below_ceilings;
 
 on_every_backend! {
     exactly_n_from_many_callers,

@@ -143,13 +143,15 @@ pub(crate) struct Writer {
     stop: Vec<StopReply>,
     /// Version of the newest terms.
     terms_version: u64,
-    waiting: IdMap<KeyId, Waiters>,
-    /// How many wait in all.
-    waiters: usize,
+    waiting: Waiters,
     /// Number of the batch that last cleared the places of those who left.
     cleared: u64,
-    /// Keys whose accounts changed, so that those who wait may be served.
-    changed: IdSet<KeyId>,
+    /// Accounts that changed, so that those who wait there may be served.
+    changed: IdSet<AccountId>,
+    /// Keys that changed otherwise: whoever waits for one has to hear of it.
+    keys_changed: IdSet<KeyId>,
+    /// The day of the last batch.
+    day: u64,
     retention: Retention,
     log: Log,
     ends: Ends,
@@ -191,6 +193,8 @@ pub(crate) struct Writer {
     extending: Vec<Extension>,
     /// Escrows whose holds are closed in the batch.
     ending_escrows: Vec<HoldId>,
+    /// Ceilings below which nothing is counted out any more in the batch.
+    recalled: IdSet<AccountId>,
     /// Somebody wants to read what is true after the batch.
     wants_exact: bool,
     /// An action broke off half-way, because something could not be read: nothing of the batch may be written.
@@ -226,10 +230,11 @@ impl Writer {
             written_at: None,
             stop: Vec::new(),
             terms_version: 0,
-            waiting: IdMap::default(),
-            waiters: 0,
+            waiting: Waiters::default(),
             cleared: 0,
             changed: IdSet::default(),
+            keys_changed: IdSet::default(),
+            day: now.day(),
             retention: Retention::new(bounds.usage_retention),
             log: Log::new(log, bounds.audit_retention),
             ends: Ends::default(),
@@ -257,6 +262,7 @@ impl Writer {
             busy: Vec::new(),
             extending: Vec::new(),
             ending_escrows: Vec::new(),
+            recalled: IdSet::default(),
             wants_exact: false,
             broken: None,
             readers: VecDeque::new(),
@@ -296,8 +302,9 @@ impl Writer {
         let end = self.ends.due(self.shared.clock.now());
         let (fold, tend) = (self.backend.fold_due(), self.tend_due());
         let retention = Some(self.retention.due());
-        let log = self.log_due();
-        [self.denials_due, self.retry_due, raise, retention, end, fold, tend, log].into_iter().flatten().min()
+        let (log, window) = (self.log_due(), self.window_due());
+        let all = [self.denials_due, self.retry_due, raise, retention, end, fold, tend, log, window];
+        all.into_iter().flatten().min()
     }
 
     fn run_batch(&mut self, commands: &mut Vec<Command>) {
@@ -309,8 +316,13 @@ impl Writer {
             self.cut_what_is_over();
             return self.refuse_all(commands, &error);
         }
+        self.recalled.clear();
         self.reconcile_escrows();
         self.end_what_is_over();
+        if std::mem::replace(&mut self.day, self.now.day()) != self.day {
+            // Windows are over, and those that begin have everything free.
+            self.look_at_all_waiting();
+        }
         for closing in std::mem::take(&mut self.retry) {
             self.close(closing);
         }
@@ -328,7 +340,7 @@ impl Writer {
         }
         self.escrow_for_the_busy();
         self.retry_due = (!self.retry.is_empty()).then(|| Instant::now() + RETRY_WAIT);
-        self.shared.counters.waiting.set(self.waiters as u64);
+        self.shared.counters.waiting.set(self.waiting.len() as u64);
         let whole = self.broken.take().map_or(Ok(()), Err);
         match whole.and_then(|()| self.tend_log()).and_then(|()| self.commit()) {
             Ok(()) => self.succeed(),

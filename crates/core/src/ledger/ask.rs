@@ -1,8 +1,9 @@
 //! The answer to a demand: how much of it is granted, or whether waiting helps.
 //!
 //! - Units that are only *held* are no reason for a final no: they come back in part when their requests settle.
-//! - While others are in flight or waiting, a demand that can do with less gets a share of what is free, so that one
+//! - Where others are in flight or waiting, a demand that can do with less gets a share of what is free, so that one
 //!   big ask does not starve the rest; but never so little that the answer would be of no use.
+//! - What counts is the account and the dimension that are scarce: what is held elsewhere does not help by coming back.
 
 use super::account::{Account, AccountId};
 use super::{AccountChain, Grant, HoldId, HoldKind, Ledger, Loaded, OpenHold, refusal};
@@ -25,8 +26,8 @@ pub const USEFUL_STEPS: u64 = 1024;
 pub enum Verdict {
     /// Set aside.
     Granted(Grant),
-    /// Not now, but when units that are held come back.
-    Busy,
+    /// Not now, but when units that are held come back: in this account first, the scarcest of the chain.
+    Busy(AccountId),
     /// No.
     Denied(Denial),
 }
@@ -38,13 +39,13 @@ struct Room {
     free: Limits,
     /// The share of it for a demand that can do with less.
     share: Limits,
-    /// Whether tokens or money are held by others.
-    is_shared: bool,
+    /// Free once everything that is held has come back.
+    later: Limits,
 }
 
 impl Ledger {
     /// Sets aside what is asked for in every account of the chain, or in none. `contended` says that others wait
-    /// for units of this key.
+    /// for units of these accounts.
     pub fn ask(
         &mut self,
         accounts: AccountChain,
@@ -67,7 +68,7 @@ impl Ledger {
     ) -> Verdict {
         let steps = match self.steps(&accounts, demand, contended, now) {
             Ok(Some(steps)) => steps,
-            Ok(None) => return Verdict::Busy,
+            Ok(None) => return Verdict::Busy(self.scarcest(&accounts, demand)),
             Err(denial) => return Verdict::Denied(denial),
         };
         let Some(units) = demand.units(steps).filter(|units| self.fits(&accounts, *units)) else {
@@ -127,20 +128,41 @@ impl Ledger {
         }
         let mut room = Room::default();
         for (id, loaded) in chain {
-            look_at(key, id, &loaded.account, demand, &mut room)?;
+            look_at(key, id, &loaded.account, demand, contended, &mut room)?;
         }
         let Some(free) = demand.steps_within(room.free) else {
             return Ok(None);
         };
-        if !demand.is_flexible() || !(room.is_shared || contended) {
+        if !demand.is_flexible() {
             return Ok(Some(free));
         }
         let useful = demand.steps_wanted.min(USEFUL_STEPS.max(demand.steps_min));
         if free < useful {
-            // Without anything held nothing comes back: then this is all there is.
-            return Ok((!room.is_shared).then_some(free));
+            // If nothing comes back of what is scarce, this is all there is.
+            let later = demand.steps_within(room.later);
+            return Ok((later <= Some(free)).then_some(free));
         }
         Ok(Some(demand.steps_within(room.share).unwrap_or(0).max(useful)))
+    }
+
+    /// The account with the least room for a demand, the first of several. Whoever has to wait finds something held there.
+    fn scarcest(&self, accounts: &AccountChain, demand: &Demand) -> AccountId {
+        let room = |id: &AccountId| demand.steps_within(self.accounts.get(id)?.account.remaining());
+        accounts.iter().min_by_key(room).unwrap_or(accounts.key())
+    }
+
+    /// Whether a demand did not get all that it wants because of what is counted out in its ancestors.
+    pub fn is_short_above(&self, accounts: &AccountChain, demand: &Demand) -> bool {
+        let wanted = demand.units(demand.steps_wanted);
+        let divisor = if demand.is_flexible() { ANCESTOR_SHARE_DIVISOR } else { 1 };
+        let is_short = |account: &Account, dimension: Dimension| {
+            let balance = account.balance(dimension);
+            let wanted = wanted.map_or(u64::MAX, |units| units.of(dimension));
+            let is_scarce = |free: u128| free / u128::from(divisor) < wanted.into();
+            balance.parts().escrowed > 0 && balance.free().is_some_and(is_scarce)
+        };
+        let mut ancestors = accounts.ancestors().iter().filter_map(|id| self.account(*id));
+        ancestors.any(|account| Dimension::ALL.into_iter().any(|dimension| is_short(account, dimension)))
     }
 
     /// A name for a new hold; `None` when they are used up.
@@ -177,6 +199,7 @@ fn look_at(
     id: AccountId,
     account: &Account,
     demand: &Demand,
+    contended: bool,
     room: &mut Room,
 ) -> Result<(), Denial> {
     let least = demand.units(demand.steps_min);
@@ -189,16 +212,16 @@ fn look_at(
         if account.is_exhausted(dimension) || free.saturating_add(held) < asked.into() {
             return Err(refusal::exhausted(key, id, dimension, balance, asked));
         }
-        let free = u64::try_from(free).unwrap_or(u64::MAX);
         let divisor = match dimension {
             Dimension::Activations => 1,
-            _ if id == key => SHARE_DIVISOR,
-            _ if held > 0 => ANCESTOR_SHARE_DIVISOR,
+            _ if id == key && (held > 0 || contended) => SHARE_DIVISOR,
+            _ if id != key && held > 0 => ANCESTOR_SHARE_DIVISOR,
             _ => 1,
         };
+        room.later.lower(dimension, u64::try_from(free.saturating_add(held)).unwrap_or(u64::MAX));
+        let free = u64::try_from(free).unwrap_or(u64::MAX);
         room.free.lower(dimension, free);
         room.share.lower(dimension, free / divisor);
-        room.is_shared |= held > 0;
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ fn hold(
 ) -> Result<super::Grant, Denial> {
     match ledger.ask(accounts, &Demand::exactly(units), false, now) {
         Verdict::Granted(grant) => Ok(grant),
-        Verdict::Busy => Err(Denial::new(DenialCode::BudgetBusy, "Wait.")),
+        Verdict::Busy(_) => Err(Denial::new(DenialCode::BudgetBusy, "Wait.")),
         Verdict::Denied(denial) => Err(denial),
     }
 }

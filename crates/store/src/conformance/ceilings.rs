@@ -14,6 +14,7 @@ use till_core::time::Timestamp;
 use tokio::task::JoinSet;
 
 use super::entities::project_put;
+use super::escrow::draw;
 use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::usage::record;
 use super::{activations, actor, code, fetch, key_id, settled};
@@ -26,8 +27,12 @@ use crate::{
 on_every_backend! {
     many_keys_stay_below_their_ceiling,
     many_busy_keys_stay_below_their_ceiling_and_reach_it,
+    what_a_key_has_counted_out_is_there_for_the_others,
+    who_can_not_be_served_anyway_disturbs_nobody,
     a_ceiling_counts_through_restarts_and_crashes,
+    a_crash_spends_what_is_counted_out_above_too,
     a_window_ends_and_the_next_begins,
+    what_is_counted_out_ends_with_its_window,
     a_ceiling_that_is_set_later_counts_what_was_used,
     a_window_that_is_under_way_counts_the_calls_of_its_days,
     a_ceiling_that_is_set_later_holds_what_is_held,
@@ -64,7 +69,15 @@ pub(super) fn activations_of_project(limit: Option<u64>) -> Policy {
     limit.map_or_else(Policy::default, |limit| lifetime(activations(limit)))
 }
 
-fn per_day(limits: Limits) -> Policy {
+pub(super) fn tokens_of_project(limit: u64) -> Policy {
+    lifetime(Limits { tokens: Some(limit), ..Limits::default() })
+}
+
+fn per_month(limits: Limits) -> Policy {
+    Policy { ceilings: Ceilings { month: limits, ..Ceilings::default() }, ..Policy::default() }
+}
+
+pub(super) fn per_day(limits: Limits) -> Policy {
     Policy { ceilings: Ceilings { day: limits, ..Ceilings::default() }, ..Policy::default() }
 }
 
@@ -86,7 +99,12 @@ fn new_key(n: u64, limits: Limits) -> NewKey {
 }
 
 pub(super) async fn make(store: &Store, n: u64, limits: Limits) -> KeyId {
-    store.key_create(new_key(n, limits), &actor()).await.unwrap().id
+    make_in(store, "a", n, limits).await
+}
+
+pub(super) async fn make_in(store: &Store, project: &str, n: u64, limits: Limits) -> KeyId {
+    let place = KeyPlace { project: project.into(), ..KeyPlace::default() };
+    store.key_create(NewKey { place, ..new_key(n, limits) }, &actor()).await.unwrap().id
 }
 
 async fn many_keys_stay_below_their_ceiling(place: &impl Place) {
@@ -140,24 +158,64 @@ async fn many_busy_keys_stay_below_their_ceiling_and_reach_it(place: &impl Place
     for n in 0..32 {
         let (store, key) = (store.clone(), keys[n % keys.len()]);
         callers.spawn(async move {
-            let mut sent = 0_u64;
+            let (mut sent, mut drawn) = (0_u64, 0_u64);
             loop {
                 match store.hold_exactly(key, Units::ONE_ACTIVATION).await {
                     Ok(hold) => {
-                        hold.settle(Units::ONE_ACTIVATION);
                         sent += 1;
+                        drawn += u64::from(hold.is_drawn());
+                        hold.settle(Units::ONE_ACTIVATION);
                     }
                     Err(HoldRefusal::Denied(denial)) => {
                         assert_eq!(denial.code, DenialCode::ProjectExhausted, "{denial:?}");
-                        return sent;
+                        return (sent, drawn);
                     }
                     Err(error) => panic!("{error:?}"),
                 }
             }
         });
     }
-    let sent: u64 = callers.join_all().await.iter().sum();
+    let counts = callers.join_all().await;
+    let (sent, drawn) = counts.into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     assert_eq!(sent, 20_000, "exactly as many as there are");
+    assert!(drawn > 10_000, "{drawn} from memory");
+}
+
+async fn what_a_key_has_counted_out_is_there_for_the_others(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(activations(5_000))).await.unwrap();
+    let (busy, other) =
+        (make(&store, 1, activations(9_000)).await, make(&store, 2, activations(9_000)).await);
+    let hold = draw(&store, busy, Units::ONE_ACTIVATION).await;
+    let left = Units { activations: hold.remaining().activations.unwrap(), ..Units::default() };
+    // All of it at once, also what the busy key would have drawn next.
+    store.hold_exactly(other, left).await.unwrap().settle(left);
+    assert_eq!(code(&store, busy).await, DenialCode::ProjectExhausted);
+    assert_eq!(code(&store, other).await, DenialCode::ProjectExhausted);
+}
+
+/// It is asked for all the time, and what its sisters have counted out would not help it.
+async fn who_can_not_be_served_anyway_disturbs_nobody(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(activations(1_000_000))).await.unwrap();
+    let busy = make(&store, 1, activations(1_000_000)).await;
+    let [paused, revoked, used_up] =
+        [(2, 9), (3, 9), (4, 0)].map(|(n, limit)| make(&store, n, activations(limit)));
+    let (paused, revoked, used_up) = (paused.await, revoked.await, used_up.await);
+    let pause = KeyChange { paused: Some(true), ..KeyChange::default() };
+    store.key_update(paused, pause, &actor()).await.unwrap();
+    store.key_revoke(revoked, &actor()).await.unwrap();
+    for key in [paused, revoked, used_up] {
+        draw(&store, busy, Units::ONE_ACTIVATION).await.settle(Units::ONE_ACTIVATION);
+        let mut drawn = 0;
+        for _ in 0..30 {
+            assert_ne!(code(&store, key).await, DenialCode::ProjectExhausted);
+            let hold = store.hold_exactly(busy, Units::ONE_ACTIVATION).await.unwrap();
+            drawn += u64::from(hold.is_drawn());
+            hold.settle(Units::ONE_ACTIVATION);
+        }
+        assert!(drawn > 15, "{drawn} from memory beside {key}");
+    }
 }
 
 async fn a_ceiling_counts_through_restarts_and_crashes(place: &impl Place) {
@@ -187,6 +245,43 @@ async fn a_ceiling_counts_through_restarts_and_crashes(place: &impl Place) {
     assert_eq!(code(&store, one).await, DenialCode::ProjectExhausted);
 }
 
+async fn a_crash_spends_what_is_counted_out_above_too(place: &impl Place) {
+    let store = place.start();
+    project_put(&store, "a", None, lifetime(activations(5_000))).await.unwrap();
+    let (busy, other) =
+        (make(&store, 1, activations(9_000)).await, make(&store, 2, activations(9_000)).await);
+    let mut sent = 0;
+    // As a crash leaves them.
+    while !store.hold_exactly(busy, Units::ONE_ACTIVATION).await.map(leave).unwrap() {
+        sent += 1;
+    }
+    sent += 1;
+    store.close().await.unwrap();
+    let store = place.start();
+    let left = |store: &Store, key| {
+        let store = store.clone();
+        async move {
+            let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+            let left = hold.remaining().activations.unwrap() + 1;
+            hold.void();
+            settled(&store).await;
+            left
+        }
+    };
+    assert_eq!(left(&store, other).await, 5_000 - sent);
+    let orphans = store.orphan_list(None, 1_000).await.unwrap();
+    let escrow = orphans.iter().find(|orphan| orphan.is_escrow).expect("one was granted from memory");
+    assert!(store.orphan_forgive(escrow.id, &actor()).await.unwrap());
+    assert_eq!(left(&store, other).await, 5_000 - sent + escrow.units.activations);
+}
+
+/// Nobody ever says what came of it; whether it was granted from memory.
+fn leave(hold: Hold) -> bool {
+    let is_drawn = hold.is_drawn();
+    std::mem::forget(hold);
+    is_drawn
+}
+
 async fn a_window_ends_and_the_next_begins(place: &impl Place) {
     let time = FakeTime::at(NOON);
     let store = place.start_at(&time);
@@ -208,6 +303,31 @@ async fn a_window_ends_and_the_next_begins(place: &impl Place) {
     assert_eq!(code(&store, key).await, DenialCode::ProjectExhausted);
     time.pass(DAY);
     store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap().void();
+}
+
+/// A key that is busy when the window ends: its calls of the next window count there.
+async fn what_is_counted_out_ends_with_its_window(place: &impl Place) {
+    let time = FakeTime::at(NOON);
+    let store = place.start_at(&time);
+    // 2024-11-03 at noon, and 2024-12-04.
+    for (n, policy, ends_in) in
+        [(1, per_day(activations(1_000)), DAY / 2), (2, per_month(activations(1_000)), 28 * DAY)]
+    {
+        time.pass(30 * DAY);
+        project_put(&store, "a", (n > 1).then_some(n - 1), policy).await.unwrap();
+        let key = make(&store, n, activations(1_000_000)).await;
+        draw(&store, key, Units::ONE_ACTIVATION).await.settle(Units::ONE_ACTIVATION);
+        time.pass(ends_in - 1);
+        draw(&store, key, Units::ONE_ACTIVATION).await.settle(Units::ONE_ACTIVATION);
+        time.pass(1);
+        let mut left = 1_000;
+        while let Ok(hold) = store.hold_exactly(key, Units::ONE_ACTIVATION).await {
+            left -= 1;
+            assert_eq!(hold.remaining().activations, Some(left), "{n}");
+            hold.settle(Units::ONE_ACTIVATION);
+        }
+        assert_eq!((left, code(&store, key).await), (0, DenialCode::ProjectExhausted), "{n}");
+    }
 }
 
 async fn a_ceiling_that_is_set_later_counts_what_was_used(place: &impl Place) {

@@ -39,7 +39,7 @@ on_every_backend! {
 const ONE: Units = Units::ONE_ACTIVATION;
 
 /// Calls until one is granted from memory, and gives that one.
-async fn draw(store: &Store, key: KeyId, units: Units) -> Hold {
+pub(super) async fn draw(store: &Store, key: KeyId, units: Units) -> Hold {
     for _ in 0..10_000 {
         let hold = store.hold_exactly(key, units).await.unwrap();
         if hold.is_drawn() {

@@ -9,24 +9,32 @@ use till_core::key::KeyId;
 use till_core::limit::{Limits, Units};
 use till_core::rate::Rates;
 
+use super::ceilings::{make, tokens_of_project};
+use super::entities::project_put;
+use super::escrow::draw;
 use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{activations, actor, code, create, fetch, key_id, settled};
 use crate::clock::FakeTime;
 use crate::store::Bounds;
-use crate::{HoldRefusal, KeyChange, KeyOptions, NewKey, RateChange, Store};
+use crate::{HoldRefusal, KeyChange, KeyOptions, KeyPlace, NewKey, RateChange, Store};
 
 on_every_backend! {
     rates_bound_the_moment,
     rates_are_changed_and_the_dead_say_so,
     a_cap_that_no_minute_has_room_for_is_lowered,
     a_rate_is_not_refilled_by_being_forgotten,
+    a_rate_is_taken_once_although_others_have_units_counted_out,
 }
 
 const BEGIN: u64 = 1_800_000_000_000;
 
 async fn create_rated(store: &Store, n: u64, rates: Rates) -> KeyId {
+    create_rated_at(store, n, rates, KeyPlace::default()).await
+}
+
+async fn create_rated_at(store: &Store, n: u64, rates: Rates, place: KeyPlace) -> KeyId {
     let key = NewKey {
-        place: Default::default(),
+        place,
         request: None,
         fingerprint: None,
         id: key_id(n),
@@ -154,4 +162,38 @@ async fn a_rate_is_not_refilled_by_being_forgotten(place: &impl Place) {
     assert_eq!(code(&store, key).await, DenialCode::RateLimited);
     time.pass(60_000);
     use_once(&store, key, 0).await;
+}
+
+async fn a_rate_is_taken_once_although_others_have_units_counted_out(place: &impl Place) {
+    let time = FakeTime::at(BEGIN);
+    let store = place.start_at(&time);
+    let of_key = Limits { tokens: Some(1_000_000), ..Limits::default() };
+    let rates = Rates { requests_per_minute: Some(2), tokens_per_minute: Some(10_000), ..Rates::default() };
+    let asked = Demand { tokens_per_step: 1, steps_wanted: 128_000, steps_min: 1, ..Demand::ONE_ACTIVATION };
+    // Its share of what is left above is what it asks for when its rate is considered, or less.
+    for (n, left) in [(1, 100_000), (2, 12_000)] {
+        project_put(&store, "a", (n > 1).then_some(1), tokens_of_project(left)).await.unwrap();
+        let busy = make(&store, n, of_key).await;
+        let at = KeyPlace { project: "a".into(), ..KeyPlace::default() };
+        let key = create_rated_at(&store, 10 + n, rates, at).await;
+        let terms = store.key_terms(key).await.unwrap();
+        let mut undisturbed = 0;
+        for _ in 0..10 {
+            draw(&store, busy, units(1)).await.void();
+            let hold = store.hold(&terms, asked, Duration::from_secs(30)).await.unwrap();
+            assert_eq!(hold.steps(), 10_000, "{left}");
+            hold.void();
+            settled(&store).await;
+            let hold = store.hold_exactly(busy, units(1)).await.unwrap();
+            undisturbed += u64::from(hold.is_drawn());
+            hold.void();
+        }
+        assert!(n > 1 || undisturbed > 5, "{undisturbed}: it got all that it may have");
+        for _ in 0..2 {
+            draw(&store, busy, units(1)).await.void();
+            store.hold(&terms, asked, Duration::from_secs(30)).await.unwrap().settle(units(0));
+            settled(&store).await;
+        }
+        assert_eq!(refused_for(&store, key, units(0)).await, late(30), "two were taken, and two refill");
+    }
 }

@@ -13,6 +13,8 @@ use till_core::key::KeyId;
 use till_core::limit::{Limits, Units};
 use tokio::task::JoinSet;
 
+use super::ceilings::{make_in, tokens_of_project};
+use super::entities::project_put;
 use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{actor, ask_and_leave, create, fetch};
 use crate::memory::{Fault, Medium};
@@ -35,30 +37,31 @@ on_every_backend! {
     what_is_spent_in_full_is_the_end_of_waiting,
     almost_all_of_a_budget_is_usable_by_many_callers,
     everybody_is_answered_in_random_schedules,
+    everybody_is_answered_in_random_schedules_under_a_ceiling,
 }
 
 /// Longer than any test lasts: whoever waits so long has been forgotten.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-type Answer = Result<Hold, HoldRefusal>;
-type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(super) type Answer = Result<Hold, HoldRefusal>;
+pub(super) type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-fn tokens(limit: u64) -> Limits {
+pub(super) fn tokens(limit: u64) -> Limits {
     Limits { tokens: Some(limit), ..Limits::default() }
 }
 
 /// One request that needs exactly so many tokens.
-fn exactly(tokens: u64) -> Demand {
+pub(super) fn exactly(tokens: u64) -> Demand {
     Demand { tokens_fixed: tokens, ..Demand::ONE_ACTIVATION }
 }
 
 /// What is charged for one request that used so many tokens.
-fn used(tokens: u64) -> Units {
+pub(super) fn used(tokens: u64) -> Units {
     Units { tokens, ..Units::ONE_ACTIVATION }
 }
 
 /// Puts a request into the queue of the writer; when this returns it was looked at.
-async fn ask(store: &Store, key: KeyId, demand: Demand) -> Waiting {
+pub(super) async fn ask(store: &Store, key: KeyId, demand: Demand) -> Waiting {
     let terms = store.key_terms(key).await.unwrap();
     let owned = store.clone();
     let mut waiting: Waiting = Box::pin(async move { owned.hold(&terms, demand, PATIENCE).await });
@@ -71,14 +74,14 @@ async fn ask(store: &Store, key: KeyId, demand: Demand) -> Waiting {
 }
 
 /// Returns when everything that was asked before is answered, as far as it can be.
-async fn looked_at(store: &Store) {
+pub(super) async fn looked_at(store: &Store) {
     // Those who waited are answered after the one who asks here: the second time is the end of the first batch.
     store.flush().await.unwrap();
     store.flush().await.unwrap();
 }
 
 /// The answer, if there is one.
-fn answer(waiting: &mut Waiting) -> Option<Answer> {
+pub(super) fn answer(waiting: &mut Waiting) -> Option<Answer> {
     match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
         Poll::Pending => None,
@@ -86,12 +89,12 @@ fn answer(waiting: &mut Waiting) -> Option<Answer> {
 }
 
 #[track_caller]
-fn granted(waiting: &mut Waiting) -> Hold {
+pub(super) fn granted(waiting: &mut Waiting) -> Hold {
     answer(waiting).expect("was answered").expect("was granted")
 }
 
 #[track_caller]
-fn denied(answer: Answer) -> DenialCode {
+pub(super) fn denied(answer: Answer) -> DenialCode {
     match answer {
         Err(HoldRefusal::Denied(denial)) => denial.code,
         other => panic!("{other:?} instead of a denial"),
@@ -429,7 +432,8 @@ enum Ending {
 /// What the callers of one schedule have in common.
 struct Schedule {
     store: Store,
-    key: KeyId,
+    /// One, or several that share a ceiling.
+    keys: Vec<KeyId>,
     /// Charged so far; raised before the store hears of it, so it is never less than what the store knows.
     spent: AtomicU64,
     ending: Ending,
@@ -441,10 +445,11 @@ struct Schedule {
 
 impl Schedule {
     async fn caller(&self, mut random: Random) {
+        let key = self.keys[random.index(self.keys.len())];
         for _ in 0..5 {
             self.disturb(&mut random).await;
             let demand = a_demand(&mut random);
-            let Ok(terms) = self.store.key_terms(self.key).await else {
+            let Ok(terms) = self.store.key_terms(key).await else {
                 assert!(self.faults.is_some(), "the key exists");
                 continue;
             };
@@ -470,7 +475,7 @@ impl Schedule {
                 Ending::None => {}
                 Ending::Stopped => self.store.stop_granting(),
                 Ending::Revoked => {
-                    while self.store.key_revoke(self.key, &actor()).await.is_err() {
+                    while self.store.key_revoke(self.keys[0], &actor()).await.is_err() {
                         assert!(self.faults.is_some(), "nothing fails here");
                     }
                 }
@@ -512,7 +517,7 @@ impl Schedule {
         match code {
             DenialCode::KeyRevoked => assert_eq!(self.ending, Ending::Revoked),
             DenialCode::ShuttingDown => assert_eq!(self.ending, Ending::Stopped),
-            DenialCode::TokensExhausted => {
+            DenialCode::TokensExhausted | DenialCode::ProjectExhausted => {
                 let left = RANDOM_LIMIT.saturating_sub(self.spent.load(Ordering::SeqCst));
                 let least = demand.tokens_fixed + demand.steps_min * demand.tokens_per_step;
                 assert!(left == 0 || left < least, "{left} left, {least} would have done");
@@ -537,16 +542,25 @@ fn a_demand(random: &mut Random) -> Demand {
     }
 }
 
-/// Runs one schedule on a key of its own, and checks that in the end every token is where it belongs; with how many
-/// writes failed.
-async fn run(place: &impl Place, seed: u64, faults: Option<Arc<Medium>>) -> u64 {
+/// Runs one schedule on a key of its own, or on several below a ceiling of their own, and checks that in the end every token
+/// is where it belongs; with how many writes failed.
+async fn run(place: &impl Place, seed: u64, faults: Option<Arc<Medium>>, below: u64) -> u64 {
     let mut random = Random(seed);
     let store = place.start();
-    let key = create(&store, seed, tokens(RANDOM_LIMIT)).await;
+    let mut keys = Vec::new();
+    if below == 0 {
+        keys.push(create(&store, seed, tokens(RANDOM_LIMIT)).await);
+    } else {
+        let project = format!("p{seed}");
+        project_put(&store, &project, None, tokens_of_project(RANDOM_LIMIT)).await.unwrap();
+        for n in 0..below {
+            keys.push(make_in(&store, &project, 100 * seed + n, tokens(2 * RANDOM_LIMIT)).await);
+        }
+    }
     let ending = [Ending::None, Ending::Revoked, Ending::None, Ending::Stopped][random.index(4)];
     let schedule = Arc::new(Schedule {
         store,
-        key,
+        keys: keys.clone(),
         spent: AtomicU64::new(0),
         ending,
         ends_in: AtomicU64::new(20 + random.below(80)),
@@ -583,10 +597,15 @@ async fn run(place: &impl Place, seed: u64, faults: Option<Arc<Medium>>) -> u64 
     let spent = schedule.spent.load(Ordering::SeqCst);
     schedule.store.close().await.unwrap();
     let store = place.start();
-    assert_eq!(fetch(&store, key).await.used.tokens, spent, "seed {seed}, {ending:?}");
+    let mut used = 0;
+    for key in &keys {
+        used += fetch(&store, *key).await.used.tokens;
+    }
+    assert_eq!(used, spent, "seed {seed}, {ending:?}");
     assert!(spent <= RANDOM_LIMIT, "seed {seed}: {spent}");
-    if ending != Ending::Revoked && spent < RANDOM_LIMIT {
-        granted(&mut ask(&store, key, exactly(RANDOM_LIMIT - spent)).await).void();
+    let alive = keys.last().filter(|_| ending != Ending::Revoked || keys.len() > 1);
+    if let Some(key) = alive.filter(|_| spent < RANDOM_LIMIT) {
+        granted(&mut ask(&store, *key, exactly(RANDOM_LIMIT - spent)).await).void();
     }
     store.close().await.unwrap();
     failures
@@ -594,7 +613,13 @@ async fn run(place: &impl Place, seed: u64, faults: Option<Arc<Medium>>) -> u64 
 
 async fn everybody_is_answered_in_random_schedules(place: &impl Place) {
     for seed in 1..=12 {
-        assert_eq!(run(place, seed, None).await, 0, "seed {seed}");
+        assert_eq!(run(place, seed, None, 0).await, 0, "seed {seed}");
+    }
+}
+
+async fn everybody_is_answered_in_random_schedules_under_a_ceiling(place: &impl Place) {
+    for seed in 1..=12 {
+        assert_eq!(run(place, seed, None, 4).await, 0, "seed {seed}");
     }
 }
 
@@ -603,7 +628,8 @@ async fn everybody_is_answered_although_writes_fail() {
     let mut failures = 0;
     for seed in 1..=24 {
         let place = MemoryPlace::new();
-        failures += run(&place, seed, Some(Arc::clone(&place.medium))).await;
+        failures +=
+            run(&place, seed, Some(Arc::clone(&place.medium)), if seed % 2 == 0 { 0 } else { 4 }).await;
     }
     assert!(failures > 24, "only {failures} writes failed");
 }

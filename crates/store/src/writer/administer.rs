@@ -161,7 +161,7 @@ impl Writer {
             let project = self.live.get(&key).map(|live| live.place.project.clone());
             self.audit(actor, "key.revoke", &key.to_string(), json!({"project": project}).to_string());
         }
-        self.changed.insert(key);
+        self.key_changed(key);
         // Told again if it was revoked before: whoever asks must find every listener told.
         self.tell(key, ledger::revoked_denial(key));
         Ok(true)

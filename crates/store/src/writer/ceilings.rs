@@ -213,7 +213,7 @@ impl Writer {
             live.ceilings = ceilings;
             let options = live.terms.options;
             self.renew(key, options);
-            self.changed.insert(key);
+            self.key_changed(key);
         }
         Ok(())
     }
@@ -272,11 +272,12 @@ impl Writer {
     }
 
     /// Takes back what is counted out for other keys under the same ceilings: it is free again for this one. `true` when
-    /// something came back.
+    /// something came back. Once per batch: nothing is counted out again before its end.
     pub(super) fn recall_beside(&mut self, chain: &AccountChain) -> bool {
-        if !chain.has_ancestors() {
+        if chain.ancestors().iter().all(|ceiling| self.recalled.contains(ceiling)) {
             return false;
         }
+        self.recalled.extend(chain.ancestors());
         let mut any = false;
         for (id, _) in self.shared.escrows.all() {
             let Some(hold) = self.ledger.open_hold(id) else { continue };
@@ -286,14 +287,6 @@ impl Writer {
             }
         }
         any
-    }
-
-    /// The accounts changed: whoever waits for units of them is to be served. Under a shared one that may be any key.
-    pub(super) fn note_changed(&mut self, chain: &AccountChain) {
-        self.changed.extend(key_of(chain.key()));
-        if chain.has_ancestors() && !self.waiting.is_empty() {
-            self.look_at_all_waiting();
-        }
     }
 
     /// Forgets the ceilings whose windows no open hold is in. They are loaded again when they are needed.

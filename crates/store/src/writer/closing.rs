@@ -89,10 +89,7 @@ impl Writer {
         self.forget_end(closed.hold.accounts.key());
         self.correct_rates(&closing, closed);
         self.dirty.extend(closed.hold.accounts.iter());
-        // What a hold of its own gives back is seen by whoever comes later; only those who wait have to be told.
-        if closing.part.is_some() || !self.waiting.is_empty() {
-            self.note_changed(&closed.hold.accounts);
-        }
+        self.note_changed(&closed.hold.accounts);
         if closing.part.is_some() {
             self.batch.hold_changed(closing.id);
         } else {

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::Writer;
 
-/// Longest sleep while the end of a key is awaited. The clock may jump, and the one that wakes the writer may stand still
+/// Longest sleep while a moment is awaited. The clock may jump, and the one that wakes the writer may stand still
 /// while the machine sleeps.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -38,8 +38,7 @@ impl Ends {
 
     /// When to look again.
     pub(super) fn due(&self, now: Timestamp) -> Option<Instant> {
-        let (at, _) = self.awaited.first()?;
-        Some(Instant::now() + Duration::from_millis(at.0.saturating_sub(now.0)).min(LOOK_EVERY))
+        self.awaited.first().map(|(at, _)| look_again(*at, now))
     }
 
     pub(super) fn forget(&mut self, at: Timestamp, key: KeyId) {
@@ -63,6 +62,11 @@ impl Ends {
     }
 }
 
+/// When to look whether it is so late.
+pub(super) fn look_again(at: Timestamp, now: Timestamp) -> Instant {
+    Instant::now() + Duration::from_millis(at.0.saturating_sub(now.0)).min(LOOK_EVERY)
+}
+
 impl Writer {
     /// Ends the keys whose time has come, before anything else in the batch is looked at.
     pub(super) fn end_what_is_over(&mut self) {
@@ -84,7 +88,7 @@ impl Writer {
         }
         self.dirty.insert(id);
         self.batch.lifetimes.push(id);
-        self.changed.insert(key);
+        self.key_changed(key);
         self.tell(key, ledger::expired_denial(key));
         let project = self.live.get(&key).map(|live| live.place.project.clone());
         let detail = json!({"project": project}).to_string();

@@ -140,12 +140,10 @@ impl Writer {
         let id = AccountId::Key(key);
         let Some(live) = self.live.get_mut(&key) else { return false };
         let options = live.terms.options;
-        let waits = self.waiting.get(&key).is_some_and(|queue| !queue.is_empty());
         let is_active = self.ledger.status(id, self.now) == Some(KeyStatus::Active);
         if options.durability != Durability::Ahead
             || options.rates != Rates::default()
             || options.allow_unbounded
-            || waits
             || !is_active
             || self.ledger.is_stopped()
             || self.ledger.is_fenced()
@@ -159,6 +157,9 @@ impl Writer {
         let sight = escrow.sight();
         let each = units.zip(sight.largest, u64::max);
         let Ok(chain) = self.chain(key) else { return false };
+        if chain.iter().any(|account| self.waiting.is_any_at(account)) {
+            return false;
+        }
         let free = self.ledger.remaining(&chain).expect("the accounts of a chain are loaded");
         let live = self.live.get_mut(&key).expect("seen above");
         let calls = live.pace.calls().min(affordable(free, sight.free, each));

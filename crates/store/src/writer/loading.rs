@@ -111,7 +111,7 @@ impl Writer {
         let idle = |(key, live): (&KeyId, &Live)| {
             let needed = live.ended.receiver_count() > 0
                 || self.ledger.is_pinned(AccountId::Key(*key))
-                || self.waiting.contains_key(key)
+                || self.waiting.is_waiting(*key)
                 || !live.rate.is_full(steady);
             (!needed).then_some((live.touched, *key))
         };

@@ -88,7 +88,7 @@ impl Writer {
         let options = details.options;
         self.batch.details.push((key, details));
         self.renew(key, options);
-        self.changed.insert(key);
+        self.key_changed(key);
         self.tell_or_begin_anew(key, paused, lifetime_changes);
         Ok(true)
     }

@@ -1,19 +1,27 @@
 //! Requests that wait for units which are only held by others.
 //!
-//! - They are served in the order in which they came. One that needs less may pass the first a bounded number of
-//!   times, so that a big one is not starved.
+//! - Each waits at the account of its chain that has not enough for it: that of its key, or a ceiling together with those
+//!   of other keys. There they are served in the order in which they came. One that needs less may pass the first a bounded
+//!   number of times, so that a big one is not starved, whichever key it is for.
+//! - Who waits for units of its own key is in nobody's way but that key's.
 //! - Every change of an account looks at its queue again, in the same batch: what a settle gives back is granted
 //!   with the same fsync.
 //! - A queue is bounded, and whoever waits in it gives up after a while by itself: a caller that is gone is dropped.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Instant;
 
 use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
-use till_core::key::KeyId;
-use till_core::ledger;
+use till_core::id_map::{IdMap, IdSet};
+use till_core::key::{KeyId, KeyStatus};
+use till_core::ledger::{self, AccountChain, AccountId};
+use till_core::time::Timestamp;
 
+use super::ending::look_again;
+use super::hold::HoldOutcome;
 use super::{Answer, Writer};
 use crate::command::HoldReply;
 use crate::hold::HoldRefusal;
@@ -33,159 +41,306 @@ const LOOK_AHEAD: usize = 32;
 
 /// One that waits.
 #[derive(Debug)]
-pub(super) struct Waiter {
+struct Waiter {
     terms: Arc<KeyTerms>,
     demand: Demand,
     reply: HoldReply,
+    /// Those that came later have higher numbers.
+    came: u64,
     /// How often it was passed while it was the first.
     passed: u32,
 }
 
-/// Those that wait for one key, in order.
-pub(super) type Waiters = VecDeque<Waiter>;
+/// Everybody who waits.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// By the account that has not enough for them, in the order in which they came.
+    at: IdMap<AccountId, VecDeque<Waiter>>,
+    /// How many wait for a key, wherever they stand.
+    of_key: IdMap<KeyId, usize>,
+    total: usize,
+    /// Number of the newest.
+    came: u64,
+}
+
+impl Waiters {
+    pub(super) fn len(&self) -> usize {
+        self.total
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// Whether anybody waits for units of an account.
+    pub(super) fn is_any_at(&self, account: AccountId) -> bool {
+        self.first(account).is_some()
+    }
+
+    /// Whether anybody waits for a key.
+    pub(super) fn is_waiting(&self, key: KeyId) -> bool {
+        self.of_key.contains_key(&key)
+    }
+
+    fn first(&self, account: AccountId) -> Option<&Waiter> {
+        self.at.get(&account)?.front()
+    }
+
+    fn insert(&mut self, account: AccountId, waiter: Waiter) {
+        *self.of_key.entry(waiter.terms.key).or_default() += 1;
+        self.total += 1;
+        let queue = self.at.entry(account).or_default();
+        let place = queue.partition_point(|other| other.came < waiter.came);
+        queue.insert(place, waiter);
+    }
+
+    fn remove(&mut self, account: AccountId, place: usize) -> Option<Waiter> {
+        let waiter = self.at.get_mut(&account)?.remove(place)?;
+        self.forget(waiter.terms.key);
+        Some(waiter)
+    }
+
+    /// Takes out those at an account that are meant.
+    fn take(&mut self, account: AccountId, is_meant: impl Fn(&Waiter) -> bool) -> VecDeque<Waiter> {
+        let Some(queue) = self.at.get_mut(&account).filter(|queue| queue.iter().any(&is_meant)) else {
+            return VecDeque::new();
+        };
+        let (taken, left) = std::mem::take(queue).into_iter().partition(is_meant);
+        *queue = left;
+        self.tidy(account);
+        for waiter in &taken {
+            self.forget(waiter.terms.key);
+        }
+        taken
+    }
+
+    /// One that waited for a key is taken out.
+    fn forget(&mut self, key: KeyId) {
+        self.total -= 1;
+        if let Entry::Occupied(mut count) = self.of_key.entry(key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    /// An empty queue is none.
+    fn tidy(&mut self, account: AccountId) {
+        if !self.is_any_at(account) {
+            self.at.remove(&account);
+        }
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        self.at.keys().copied().collect()
+    }
+}
 
 /// What came of asking.
-pub(super) enum Asked {
+enum Asked {
     Answered(Answer),
-    /// It has to wait; here is the way to answer it.
-    Busy(HoldReply),
+    /// It has to wait at this account; here is the way to answer it.
+    Busy(AccountId, HoldReply),
 }
 
 impl Writer {
-    /// A new demand: answered, or put at the end of its queue.
+    /// A new demand: answered, or put at the end of a queue.
     pub(super) fn arrive(&mut self, terms: Arc<KeyTerms>, demand: Demand, reply: HoldReply) {
         let key = terms.key;
         if !self.waiting.is_empty() {
-            self.forget_those_who_left(key);
             // What came back in this batch belongs to those who came before.
-            if self.changed.remove(&key) {
-                self.serve_key(key);
+            self.tell_those_of_changed_keys();
+            let accounts: Vec<AccountId> = self.accounts_of(key).iter().collect();
+            for account in &accounts {
+                self.forget_those_who_left(*account);
+            }
+            let changed = accounts.into_iter().filter(|account| self.changed.remove(account)).collect();
+            self.serve(changed);
+        }
+        self.waiting.came += 1;
+        let came = self.waiting.came;
+        if let Some((account, waiter)) = self.attempt(Waiter { terms, demand, reply, came, passed: 0 }) {
+            if self.is_full(key) {
+                self.answers.push(Answer::Denied(waiter.reply, busy_denial()));
+            } else {
+                self.waiting.insert(account, waiter);
             }
         }
-        let is_queued = self.waiting.get(&key).is_some_and(|queue| !queue.is_empty());
-        let may_pass = !needs_units(&demand)
-            || self.waiting.get(&key).and_then(VecDeque::front).is_none_or(|first| first.passed < PASSES_MAX);
-        let reply = if may_pass {
-            match self.ask(&terms, &demand, is_queued, reply) {
-                Asked::Answered(answer) => {
-                    let granted = matches!(answer, Answer::Granted(..));
-                    self.answers.push(answer);
-                    if granted && needs_units(&demand) {
-                        self.passed(key);
+    }
+
+    /// Asks for one that is not in a queue; with where it has to wait, if it has to.
+    fn attempt(&mut self, waiter: Waiter) -> Option<(AccountId, Waiter)> {
+        let mut contended = false;
+        let mut before = Vec::new();
+        if !self.waiting.is_empty() {
+            for account in self.accounts_of(waiter.terms.key).iter() {
+                if let Some(first) = self.waiting.first(account) {
+                    contended = true;
+                    if first.came < waiter.came {
+                        before.push((account, first.passed));
                     }
-                    return;
                 }
-                Asked::Busy(reply) => reply,
             }
-        } else {
-            reply
-        };
-        if self.is_full(key) {
-            self.answers.push(Answer::Denied(reply, busy_denial()));
-            return;
         }
-        self.waiting.entry(key).or_default().push_back(Waiter { terms, demand, reply, passed: 0 });
-        self.waiters += 1;
+        let needs_units = needs_units(&waiter.demand);
+        let in_the_way = before.iter().find(|(_, passed)| *passed >= PASSES_MAX);
+        if let Some((account, _)) = in_the_way.filter(|_| needs_units && self.depends_on_units(&waiter.terms))
+        {
+            return Some((*account, waiter));
+        }
+        let Waiter { terms, demand, reply, came, passed } = waiter;
+        match self.ask(&terms, &demand, contended, reply) {
+            Asked::Answered(answer) => {
+                if needs_units && matches!(answer, Answer::Granted(..)) {
+                    for (account, _) in before {
+                        let queue = self.waiting.at.get_mut(&account);
+                        queue.and_then(VecDeque::front_mut).expect("asking moves nobody").passed += 1;
+                    }
+                }
+                self.answers.push(answer);
+                None
+            }
+            Asked::Busy(account, reply) => Some((account, Waiter { terms, demand, reply, came, passed })),
+        }
+    }
+
+    /// Whether it is only units that a request may have to wait for: everything else is answered at once.
+    fn depends_on_units(&self, terms: &KeyTerms) -> bool {
+        let is_current = self.live.get(&terms.key).is_some_and(|live| live.terms.version == terms.version);
+        let status = self.ledger.status(AccountId::Key(terms.key), self.now);
+        is_current
+            && status == Some(KeyStatus::Active)
+            && !self.ledger.is_stopped()
+            && !self.ledger.is_fenced()
+    }
+
+    /// Where a request of the key may have somebody before it.
+    fn accounts_of(&mut self, key: KeyId) -> AccountChain {
+        let alone = AccountChain::of_key(AccountId::Key(key));
+        // Whatever can't be read now is an error of the request when it is asked for.
+        match self.ledger.is_fenced() || !self.ensure_loaded(key).unwrap_or(false) {
+            true => alone,
+            false => self.chain(key).unwrap_or(alone),
+        }
     }
 
     /// Whether there is no place to wait for this key, also after the places of those who left are cleared. Those who
     /// leave say nothing, so this looks through the queues, but only once per batch.
     fn is_full(&mut self, key: KeyId) -> bool {
-        let full = |writer: &Self| {
-            let queue = writer.waiting.get(&key).map_or(0, VecDeque::len);
-            queue >= PER_KEY_MAX || writer.waiters >= TOTAL_MAX
+        let full = |waiting: &Waiters| {
+            waiting.of_key.get(&key).is_some_and(|count| *count >= PER_KEY_MAX) || waiting.total >= TOTAL_MAX
         };
-        if full(self) && self.cleared != self.number {
+        if full(&self.waiting) && self.cleared != self.number {
             self.cleared = self.number;
-            for queue in self.waiting.values_mut() {
-                queue.retain(|waiter| !waiter.reply.is_closed());
+            for account in self.waiting.accounts() {
+                self.waiting.take(account, |waiter| waiter.reply.is_closed());
             }
-            self.waiting.retain(|_, queue| !queue.is_empty());
-            self.waiters = self.waiting.values().map(VecDeque::len).sum();
         }
-        full(self)
+        full(&self.waiting)
     }
 
     /// Nobody waits behind somebody who is not there any more.
-    fn forget_those_who_left(&mut self, key: KeyId) {
-        let Some(queue) = self.waiting.get_mut(&key) else { return };
-        while queue.front().is_some_and(|first| first.reply.is_closed()) {
-            queue.pop_front();
-            self.waiters -= 1;
+    fn forget_those_who_left(&mut self, account: AccountId) {
+        while self.waiting.first(account).is_some_and(|first| first.reply.is_closed()) {
+            self.waiting.remove(account, 0);
+            self.changed.insert(account);
         }
-        if queue.is_empty() {
-            self.waiting.remove(&key);
-        }
+        self.waiting.tidy(account);
     }
 
-    fn passed(&mut self, key: KeyId) {
-        if let Some(first) = self.waiting.get_mut(&key).and_then(VecDeque::front_mut) {
-            first.passed += 1;
-        }
-    }
-
-    /// Looks again at the queues of the keys whose accounts changed.
+    /// Looks again at the queues of the accounts that changed.
     pub(super) fn serve_waiting(&mut self) {
-        for key in std::mem::take(&mut self.changed) {
-            self.serve_key(key);
+        self.tell_those_of_changed_keys();
+        // Whoever is served may have taken back what was counted out elsewhere.
+        while !self.changed.is_empty() {
+            let changed = self.changed.drain().collect();
+            self.serve(changed);
         }
     }
 
-    fn serve_key(&mut self, key: KeyId) {
-        if let Some(queue) = self.waiting.remove(&key) {
-            self.waiters -= queue.len();
-            let left = self.serve(queue);
-            self.waiters += left.len();
-            if !left.is_empty() {
-                self.waiting.insert(key, left);
-            }
+    /// Looks again at some queues: first at the one whose first came first.
+    fn serve(&mut self, mut accounts: Vec<AccountId>) {
+        accounts.retain(|account| self.waiting.is_any_at(*account));
+        accounts.sort_unstable_by_key(|account| self.waiting.first(*account).map(|first| first.came));
+        for account in accounts {
+            self.serve_at(account);
         }
     }
 
-    /// Serves one queue as far as that goes, and gives back who still waits.
-    fn serve(&mut self, mut queue: Waiters) -> Waiters {
-        queue.retain(|waiter| !waiter.reply.is_closed());
+    /// Serves one queue as far as that goes.
+    fn serve_at(&mut self, account: AccountId) {
+        drop(self.waiting.take(account, |waiter| waiter.reply.is_closed()));
         let mut place = 0;
-        while place < queue.len().min(LOOK_AHEAD) {
-            if place > 0 && queue[0].passed >= PASSES_MAX {
+        while place < LOOK_AHEAD {
+            let is_passed_enough = |first: &Waiter| first.passed >= PASSES_MAX;
+            if place > 0 && self.waiting.first(account).is_some_and(is_passed_enough) {
                 break;
             }
-            let Waiter { terms, demand, reply, passed } = queue.remove(place).expect("within the queue");
-            let contended = !queue.is_empty();
-            match self.ask(&terms, &demand, contended, reply) {
-                Asked::Answered(answer) => {
-                    if place > 0 && matches!(answer, Answer::Granted(..)) {
-                        queue[0].passed += 1;
-                    }
-                    self.answers.push(answer);
-                }
-                Asked::Busy(reply) => {
-                    queue.insert(place, Waiter { terms, demand, reply, passed });
-                    place += 1;
+            let Some(waiter) = self.waiting.remove(account, place) else { break };
+            if let Some((at, waiter)) = self.attempt(waiter) {
+                self.waiting.insert(at, waiter);
+                place += usize::from(at == account);
+            }
+        }
+        self.waiting.tidy(account);
+    }
+
+    /// Those that wait for keys that changed hear of it, wherever they stand.
+    fn tell_those_of_changed_keys(&mut self) {
+        let mut keys: IdSet<KeyId> = std::mem::take(&mut self.keys_changed);
+        keys.retain(|key| self.waiting.is_waiting(*key));
+        if keys.is_empty() {
+            return;
+        }
+        for account in self.waiting.accounts() {
+            for waiter in self.waiting.take(account, |waiter| keys.contains(&waiter.terms.key)) {
+                // Whoever stood behind it may come forward.
+                self.changed.insert(account);
+                if let Some((at, waiter)) = self.attempt(waiter) {
+                    self.waiting.insert(at, waiter);
                 }
             }
         }
-        queue
+    }
+
+    /// Something else than its units changed of a key.
+    pub(super) fn key_changed(&mut self, key: KeyId) {
+        if !self.waiting.is_empty() {
+            self.keys_changed.insert(key);
+        }
+    }
+
+    /// The accounts changed: whoever waits there is to be served.
+    pub(super) fn note_changed(&mut self, accounts: &AccountChain) {
+        if !self.waiting.is_empty() {
+            self.changed.extend(accounts.iter());
+        }
     }
 
     /// Everybody who waits is told that the store stops.
     pub(super) fn dismiss_waiting(&mut self) {
-        for waiter in self.waiting.drain().flat_map(|(_, queue)| queue) {
+        for waiter in std::mem::take(&mut self.waiting).at.into_values().flatten() {
             self.answers.push(Answer::Denied(waiter.reply, ledger::shutting_down_denial()));
         }
-        self.waiters = 0;
     }
 
-    /// After memory was read from disk again nobody knows what became free.
+    /// Nobody knows what became free: memory was read from disk again, or windows are over.
     pub(super) fn look_at_all_waiting(&mut self) {
-        self.changed.extend(self.waiting.keys());
+        self.changed.extend(self.waiting.at.keys());
+    }
+
+    /// When the windows of today are over and somebody may wait for that.
+    pub(super) fn window_due(&self) -> Option<Instant> {
+        let now = self.shared.clock.now();
+        (!self.waiting.is_empty()).then(|| look_again(Timestamp::of_day(self.day + 1), now))
     }
 
     fn ask(&mut self, terms: &Arc<KeyTerms>, demand: &Demand, contended: bool, reply: HoldReply) -> Asked {
         match self.hold(terms, demand, contended) {
-            Ok(Some(Ok(pending))) => Asked::Answered(Answer::Granted(reply, pending)),
-            Ok(Some(Err(refusal))) => Asked::Answered(Answer::Refused(reply, refusal)),
-            Ok(None) => Asked::Busy(reply),
+            Ok(HoldOutcome::Granted(pending)) => Asked::Answered(Answer::Granted(reply, pending)),
+            Ok(HoldOutcome::Refused(refusal)) => Asked::Answered(Answer::Refused(reply, refusal)),
+            Ok(HoldOutcome::Busy(account)) => Asked::Busy(account, reply),
             Err(error) => Asked::Answered(Answer::Refused(reply, HoldRefusal::Unavailable(error))),
         }
     }
@@ -200,7 +355,7 @@ pub(crate) fn needs_units(demand: &Demand) -> bool {
 pub(crate) fn busy_denial() -> Denial {
     Denial::new(
         DenialCode::BudgetBusy,
-        "What is left of this key's limit is set aside for requests that are still running, and they did not finish \
-         in time. Nothing was sent. Try again in a moment, send fewer requests at once, or ask for lower output caps.",
+        "What is left of this key's limit, or of a ceiling that it shares with other keys, is set aside for requests that \
+         are still running, and they did not finish in time. Nothing was sent. Try again in a moment, send fewer requests at once, or ask for lower output caps.",
     )
 }

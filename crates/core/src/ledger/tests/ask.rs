@@ -182,30 +182,35 @@ impl Model {
 
     /// The part of the `free` steps that it gets.
     fn share(&self, accounts: &[usize], demand: &Demand, contended: bool, free: u64) -> Option<u64> {
-        let others_hold = accounts.iter().any(|account| {
-            let limited = |dimension: &Dimension| self.limits[*account].of(*dimension).is_some();
-            let mut limited = Dimension::ALL.into_iter().filter(limited);
-            limited.any(|dimension| self.comes_back(*account, dimension) > 0)
-        });
-        if demand.steps_min == demand.steps_wanted || !(others_hold || contended) {
+        if demand.steps_min == demand.steps_wanted {
             return Some(free);
         }
         let useful = demand.steps_wanted.min(USEFUL_STEPS.max(demand.steps_min));
         if free < useful {
-            return (!others_hold).then_some(free);
+            return (self.later(accounts, demand) <= Some(free)).then_some(free);
         }
         let share = highest(demand, |steps| {
             self.fits(accounts, demand, steps, |account, dimension, free| {
                 let free = free.min(u64::MAX.into());
                 match dimension {
                     Dimension::Activations => free,
-                    _ if account == accounts[0] => free / u128::from(SHARE_DIVISOR),
-                    _ if self.held(account, dimension) > 0 => free / u128::from(ANCESTOR_SHARE_DIVISOR),
+                    _ if account == accounts[0] && (contended || self.held(account, dimension) > 0) => {
+                        free / u128::from(SHARE_DIVISOR)
+                    }
+                    _ if account != accounts[0] && self.held(account, dimension) > 0 => {
+                        free / u128::from(ANCESTOR_SHARE_DIVISOR)
+                    }
                     _ => free,
                 }
             })
         });
         Some(share.unwrap_or(0).max(useful))
+    }
+
+    /// The highest cap once everything that is held has come back.
+    fn later(&self, accounts: &[usize], demand: &Demand) -> Option<u64> {
+        let back = |account, dimension, free: u128| free + self.comes_back(account, dimension);
+        highest(demand, |steps| self.fits(accounts, demand, steps, back))
     }
 
     fn close(&mut self, nth: usize, used: Units) {
@@ -308,11 +313,13 @@ fn check_ask(
             }
             return Ok(());
         }
-        Verdict::Busy => {
+        Verdict::Busy(at) => {
             prop_assert_eq!(expected, Expected::Busy);
-            let holds =
-                |past: &Past| past.used.is_none() && past.accounts.iter().any(|a| accounts.contains(a));
-            prop_assert!(model.past.iter().any(holds), "nothing is held: nothing will come back");
+            let account = accounts.iter().find(|account| id(**account) == *at).expect("one of the chain");
+            let comes_back = |dimension| model.comes_back(*account, dimension) > 0;
+            prop_assert!(Dimension::ALL.into_iter().any(comes_back), "nothing will come back there");
+            let now = highest(demand, |steps| model.fits(accounts, demand, steps, |_, _, free| free));
+            prop_assert!(model.later(accounts, demand) > now, "nothing that it waits for comes back");
             let is_uncountable =
                 matches!(&later, Verdict::Denied(denial) if denial.code == DenialCode::UnboundedRequest);
             prop_assert!(matches!(later, Verdict::Granted(_)) || is_uncountable, "waited in vain: {later:?}");
@@ -493,7 +500,7 @@ fn flexible(steps_min: u64, steps_wanted: u64) -> Demand {
 fn granted(ledger: &mut Ledger, chain: &[usize], demand: &Demand, contended: bool) -> Option<u64> {
     match ledger.ask(chain_of(chain), demand, contended, NOW) {
         Verdict::Granted(grant) => Some(grant.steps),
-        Verdict::Busy => None,
+        Verdict::Busy(_) => None,
         Verdict::Denied(denial) => panic!("{denial}"),
     }
 }
@@ -521,6 +528,14 @@ fn shares_by_example() {
         (100_000, 0, Some((50_000, 0)), false, 16, 128_000, Some(50_000)),
         (100_000, 0, Some((50_000, 10_000)), false, 16, 128_000, Some(20_000)),
         (100_000, 0, Some((50_000, 0)), true, 16, 128_000, Some(25_000)),
+        // What is scarce does not come back, whatever others hold elsewhere: this is all there is.
+        (500, 0, Some((1_000_000, 10_000)), false, 16, 4_096, Some(500)),
+        (500, 0, Some((1_000_000, 10_000)), true, 16, 4_096, Some(500)),
+        (100_000, 20_000, Some((500, 0)), false, 16, 4_096, Some(500)),
+        (8_000, 0, Some((1_000_000, 10_000)), false, 16, 128_000, Some(8_000)),
+        // It does, but no more than there is anyway.
+        (500, 0, Some((600, 100)), false, 16, 4_096, Some(500)),
+        (500, 0, Some((600, 101)), false, 16, 4_096, None),
     ] {
         let bound = limits(None, Some(limit), Some(limit));
         let above_bound = above.map_or(Limits::default(), |(limit, _)| limits(None, Some(limit), None));
@@ -534,6 +549,36 @@ fn shares_by_example() {
         }
         let steps = granted(&mut ledger, chain, &flexible(least, wanted), contended);
         assert_eq!(steps, expected, "{limit} {held} {above:?} {contended} {least}..{wanted}");
+    }
+}
+
+#[test]
+fn what_is_held_in_one_dimension_does_not_help_in_another() {
+    let mut ledger = ledger(&[(id(0), limits(None, Some(500), Some(100_000)))]);
+    hold(&mut ledger, chain_of(&[0]), units(1, 0, 50_000), NOW).expect("fits");
+    assert_eq!(granted(&mut ledger, &[0], &flexible(16, 4_096), false), Some(500));
+}
+
+/// Only then is it of use to take back what other keys have counted out.
+#[test]
+fn short_above_by_example() {
+    // (free above, counted out there; least, wanted; short)
+    for (free, escrowed, least, wanted, expected) in [
+        (1_000, 10, 1_000, 1_000, false),
+        (1_000, 10, 1_001, 1_001, true),
+        (1_000, 0, 1_001, 1_001, false),
+        (1_000, 10, 16, 500, false),
+        (1_000, 10, 16, 501, true),
+    ] {
+        let bound = limits(None, Some(free + escrowed), None);
+        let mut ledger = ledger(&[(id(0), limits(None, Some(1), None)), (id(2), bound)]);
+        if escrowed > 0 {
+            ledger.escrow(chain_of(&[2]), units(1, escrowed, 0), NOW).expect("fits");
+        }
+        let demand = flexible(least, wanted);
+        let is_short = |chain: &[usize]| ledger.is_short_above(&chain_of(chain), &demand);
+        assert_eq!(is_short(&[0, 2]), expected, "{free} {escrowed} {least}..{wanted}");
+        assert!(!is_short(&[0]) && !is_short(&[2]), "nothing is above it");
     }
 }
 
