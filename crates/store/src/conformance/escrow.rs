@@ -11,6 +11,8 @@ use till_core::rate::Rates;
 use till_core::time::Timestamp;
 use tokio::task::JoinSet;
 
+use super::ceilings::{activations_of_project, make};
+use super::entities::project_put;
 use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{activations, actor, ask_and_leave, code, create, fetch, key_id, settled};
 use crate::clock::FakeTime;
@@ -127,17 +129,22 @@ async fn exactly_n_although_most_calls_are_granted_from_memory(place: &impl Plac
 
 async fn everybody_sees_another_remainder(place: &impl Place) {
     let store = place.start();
-    let key = create(&store, 1, activations(3_000)).await;
-    let mut seen = BTreeSet::new();
-    let mut drawn = 0;
-    for _ in 0..3_000 {
-        let hold = store.hold_exactly(key, ONE).await.unwrap();
-        drawn += u64::from(hold.is_drawn());
-        assert!(seen.insert(hold.remaining().activations.unwrap()));
-        hold.settle(ONE);
+    project_put(&store, "a", None, activations_of_project(Some(3_000))).await.unwrap();
+    let alone = create(&store, 1, activations(3_000)).await;
+    // What is left above is less than what is left of the key.
+    let below = make(&store, 2, activations(9_000)).await;
+    for key in [alone, below] {
+        let mut seen = BTreeSet::new();
+        let mut drawn = 0;
+        for _ in 0..3_000 {
+            let hold = store.hold_exactly(key, ONE).await.unwrap();
+            drawn += u64::from(hold.is_drawn());
+            assert!(seen.insert(hold.remaining().activations.unwrap()), "{key}");
+            hold.settle(ONE);
+        }
+        assert_eq!(seen, (0..3_000).collect());
+        assert!(drawn > 0);
     }
-    assert_eq!(seen, (0..3_000).collect());
-    assert!(drawn > 0);
 }
 
 async fn figures_are_exact_whenever_they_are_read(place: &impl Place) {
@@ -220,6 +227,42 @@ async fn a_crash_burns_a_hundredth_of_what_is_left_and_no_more() {
         let (granted, _) = use_up(&store, key, ONE).await;
         assert_eq!(granted, 10_000 - used);
     }
+}
+
+/// However many keys are busy below it.
+#[tokio::test]
+async fn a_crash_burns_a_hundredth_of_a_ceiling_and_no_more() {
+    const KEYS: u64 = 50;
+    let place = MemoryPlace::new();
+    let store = place.start();
+    project_put(&store, "a", None, activations_of_project(Some(10_000))).await.unwrap();
+    let mut callers = JoinSet::new();
+    for n in 1..=KEYS {
+        let key = make(&store, n, activations(1_000_000)).await;
+        let store = store.clone();
+        callers.spawn(async move {
+            let mut drawn = 0;
+            for _ in 0..40 {
+                let hold = store.hold_exactly(key, ONE).await.unwrap();
+                drawn += u64::from(hold.is_drawn());
+                hold.settle(ONE);
+            }
+            drawn
+        });
+    }
+    let drawn: u64 = callers.join_all().await.iter().sum();
+    assert!(drawn > 0);
+    let place = place.crash(store);
+    let store = place.start();
+    let (sent, mut used) = (40 * KEYS, 0);
+    for n in 1..=KEYS {
+        used += fetch(&store, key_id(n)).await.used.activations;
+    }
+    assert!((sent..=sent + 100).contains(&used), "{used} for {sent}");
+    // What was burnt of the keys was burnt of the ceiling as well.
+    let left = Units { activations: 10_000 - used, ..Units::default() };
+    store.hold_exactly(key_id(1), left).await.unwrap().settle(left);
+    assert_eq!(code(&store, key_id(2)).await, DenialCode::ProjectExhausted);
 }
 
 async fn a_stop_gives_back_what_is_not_drawn(place: &impl Place) {

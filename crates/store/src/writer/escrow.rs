@@ -1,14 +1,15 @@
 //! Which keys have units counted out ahead, and how many. See [`crate::escrow`].
 //!
 //! The step is small against what is left and follows the rate: about what 50 ms need, and never more than a hundredth of
-//! what is left. A key that is called now and then, or has little left, has none: each of its calls is a hold of its own.
+//! what is left, of a ceiling for all keys below it together. A key that is called now and then, or has little left, has
+//! none: each of its calls is a hold of its own. So have those of a key for whose units somebody waits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use till_core::key::{KeyId, KeyStatus};
-use till_core::ledger::{AccountId, HoldId, HoldKind, OpenHold};
-use till_core::limit::{Dimension, Limits, Units};
+use till_core::ledger::{AccountChain, AccountId, HoldId, HoldKind, OpenHold};
+use till_core::limit::{Dimension, Units};
 use till_core::rate::Rates;
 use till_core::time::Timestamp;
 
@@ -22,7 +23,11 @@ const BUSY_HOLDS: u32 = 4;
 const PACE_WINDOW: Duration = Duration::from_millis(20);
 
 /// At most this part of what is left is counted out ahead: what a crash can burn besides the calls in flight.
-const PART_DIVISOR: u64 = 100;
+const PART_DIVISOR: u128 = 100;
+
+/// Of that part of a ceiling, one key gets at most this part of what the others have left of it: so there is something for
+/// one that comes later, and all that are busy come to about the same.
+const KEYS_DIVISOR: u128 = 2;
 
 /// Counting out for fewer calls is not worth it.
 const CALLS_MIN: u64 = 2;
@@ -160,9 +165,9 @@ impl Writer {
         if chain.iter().any(|account| self.waiting.is_any_at(account)) {
             return false;
         }
-        let free = self.ledger.remaining(&chain).expect("the accounts of a chain are loaded");
+        let affordable = self.affordable(&chain, &escrow, sight.free, each);
         let live = self.live.get_mut(&key).expect("seen above");
-        let calls = live.pace.calls().min(affordable(free, sight.free, each));
+        let calls = live.pace.calls().min(affordable);
         let Some(wanted) = times(each, calls).filter(|_| calls >= CALLS_MIN) else { return false };
         let more = wanted.zip(sight.free, u64::saturating_sub);
         match escrow.hold() {
@@ -190,6 +195,30 @@ impl Writer {
         true
     }
 
+    /// For how many calls of this size the part of what is left suffices that may be counted out ahead. `undrawn` is what of
+    /// the key's escrow may still be drawn.
+    fn affordable(&self, chain: &AccountChain, escrow: &Escrow, undrawn: Units, each: Units) -> u64 {
+        let own = escrow.hold().and_then(|id| self.ledger.open_hold(id));
+        let own = own.map_or(Units::default(), |hold| hold.units);
+        let part = |id: AccountId, dimension: Dimension| {
+            let balance = self.ledger.account(id)?.balance(dimension);
+            let part = balance.free()?.saturating_add(undrawn.of(dimension).into()) / PART_DIVISOR;
+            if id == chain.key() {
+                return Some(part);
+            }
+            let by_others = balance.parts().escrowed.saturating_sub(own.of(dimension).into());
+            Some(part.saturating_sub(by_others) / KEYS_DIVISOR)
+        };
+        let mut calls = u128::from(CALLS_MAX);
+        for id in chain.iter() {
+            for dimension in Dimension::ALL {
+                let by = part(id, dimension).and_then(|part| part.checked_div(each.of(dimension).into()));
+                calls = by.map_or(calls, |by| calls.min(by));
+            }
+        }
+        u64::try_from(calls).unwrap_or(CALLS_MAX)
+    }
+
     /// The batch is durable: what was counted out in it may be drawn.
     pub(super) fn open_escrows(&mut self) {
         for Extension { key, escrow, more, low } in std::mem::take(&mut self.extending) {
@@ -213,9 +242,10 @@ impl Writer {
         }
         for id in &self.batch.accounts {
             if let Some(live) = key_of(*id).and_then(|key| self.live.get(&key))
-                && let Some(account) = self.ledger.account(*id)
+                && let Some(hold) = live.terms.escrow.hold().and_then(|hold| self.ledger.open_hold(hold))
+                && let Some(outside) = self.ledger.remaining(&hold.accounts)
             {
-                live.terms.escrow.set_outside(account.remaining());
+                live.terms.escrow.set_outside(outside);
             }
         }
     }
@@ -386,15 +416,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// For how many calls of this size a hundredth of what is left suffices: of what is free and what is in the escrow.
-fn affordable(free: Limits, escrowed: Units, each: Units) -> u64 {
-    let by = |dimension: Dimension| {
-        let left = free.of(dimension)?.saturating_add(escrowed.of(dimension));
-        (left / PART_DIVISOR).checked_div(each.of(dimension))
-    };
-    Dimension::ALL.into_iter().filter_map(by).min().unwrap_or(CALLS_MAX)
 }
 
 fn times(each: Units, calls: u64) -> Option<Units> {
