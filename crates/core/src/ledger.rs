@@ -391,6 +391,11 @@ impl Ledger {
         }
     }
 
+    /// Takes the accounts of ceilings out of memory that no open hold needs.
+    pub fn evict_ceilings(&mut self) {
+        self.accounts.retain(|id, loaded| loaded.open_holds > 0 || matches!(id, AccountId::Key(_)));
+    }
+
     /// Forgets every account and hold, because memory may differ from disk. Ids are not given out again.
     pub fn forget_all(&mut self) {
         self.accounts.clear();

@@ -339,6 +339,19 @@ fn open_holds_keep_their_accounts_loaded() {
 }
 
 #[test]
+fn ceilings_that_no_hold_needs_are_evicted() {
+    let other = AccountId::Ceiling([4; 16]);
+    let none = Limits::default();
+    let mut ledger = ledger(&[(KEY, limits(Some(3), None, None)), (PROJECT, none), (other, none)]);
+    let id = hold(&mut ledger, AccountChain::new(KEY, &[PROJECT]), units(0, 0, 0), NOW).expect("fits").id;
+    ledger.evict_ceilings();
+    assert!(ledger.account(PROJECT).is_some() && ledger.account(other).is_none());
+    ledger.void(id).expect("countable");
+    ledger.evict_ceilings();
+    assert!(ledger.account(PROJECT).is_none() && ledger.account(KEY).is_some());
+}
+
+#[test]
 fn a_restored_hold_settles_like_any_other() {
     let held = BalanceParts { limit: Some(3), held: 2, ..BalanceParts::default() };
     let balances = [Balance::from_parts(held).expect("adds up"), Balance::new(None), Balance::new(None)];

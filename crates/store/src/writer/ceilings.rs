@@ -291,7 +291,7 @@ impl Writer {
 
     /// Forgets the ceilings whose windows no open hold is in. They are loaded again when they are needed.
     pub(super) fn evict_ceilings(&mut self) {
-        let ledger = &mut self.ledger;
-        self.ceiling_names.retain(|account, _| !ledger.evict(*account));
+        self.ledger.evict_ceilings();
+        self.ceiling_names.retain(|account, _| self.ledger.account(*account).is_some());
     }
 }
