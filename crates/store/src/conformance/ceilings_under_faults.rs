@@ -7,7 +7,7 @@ use till_core::policy::Policy;
 use super::ceilings::{activations_of_project, make};
 use super::entities::project_put;
 use super::faults::Random;
-use super::place::{MemoryPlace, Place};
+use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{activations, ask_and_leave, code, fetch, key_id};
 use crate::entity::Project;
 use crate::memory::Fault;
@@ -15,7 +15,9 @@ use crate::{HoldRefusal, Store, StoreError};
 
 const KEYS: u64 = 3;
 /// Of a key: never what stops it here.
-const AMPLE: u64 = 10_000;
+const AMPLE: u64 = 100_000;
+/// Calls of a key that is called often, until units are counted out for it.
+const BURST: u64 = 12;
 
 /// What is in force, as disk has it.
 async fn ceiling(store: &Store) -> (u64, Option<u64>) {
@@ -23,29 +25,31 @@ async fn ceiling(store: &Store) -> (u64, Option<u64>) {
     (kept.version, kept.is.policy.ceilings.lifetime.activations)
 }
 
-/// Random schedules of changes of a ceiling together with calls, with failing writes, crashes, restarts and evictions.
+/// Random schedules of changes of a ceiling together with calls, with failing writes, crashes, restarts and evictions. Some
+/// ceilings leave so much that keys have units counted out below them.
 ///
 /// `sent` is what was granted and not voided. Whatever was the ceiling when a call was granted, before or after a change that
-/// was under way, `sent` was within it; and in the end exactly what is left passes.
-async fn simulate(seed: u64) {
+/// was under way, `sent` was within it; and in the end exactly what is left passes. Answers how many calls were granted from
+/// memory under a ceiling.
+async fn simulate(mut place: impl Place, seed: u64) -> u64 {
     let mut random = Random(seed);
-    let mut place = MemoryPlace::new();
     let mut store = place.start_with(4);
     project_put(&store, "a", None, Policy::default()).await.unwrap();
     for n in 0..KEYS {
         make(&store, n, activations(AMPLE)).await;
     }
-    let mut sent = 0_u64;
+    let (mut sent, mut drawn) = (0_u64, 0_u64);
     let mut open: Vec<crate::Hold> = Vec::new();
     for _ in 0..120 {
-        match random.below(20) {
+        match random.below(24) {
             0..6 => {
                 let (version, before) = ceiling(&store).await;
-                let after = (random.below(4) > 0).then(|| sent.saturating_sub(3) + 1 + random.below(8));
+                let room = if random.below(2) == 0 { 8 } else { 2_000 };
+                let after = (random.below(4) > 0).then(|| sent.saturating_sub(3) + 1 + random.below(room));
                 let policy = activations_of_project(after);
                 let keys = [random.below(KEYS), random.below(KEYS)].map(key_id);
                 // All of it in one batch, most of the time.
-                let gate = place.medium.gate.lock().unwrap();
+                let gate = place.medium().map(|medium| medium.gate.lock().unwrap());
                 drop(ask_and_leave(store.writable()));
                 std::thread::yield_now();
                 let open_gate = async move { drop(gate) };
@@ -65,7 +69,20 @@ async fn simulate(seed: u64) {
                 let hold = store.hold_exactly(key_id(random.below(KEYS)), Units::ONE_ACTIVATION).await;
                 open.extend(granted(hold, &mut sent, ceiling, seed));
             }
-            10..15 if !open.is_empty() => {
+            10..14 => {
+                let (_, ceiling) = ceiling(&store).await;
+                let key = key_id(random.below(KEYS));
+                for _ in 0..BURST {
+                    let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await;
+                    let Some(hold) = granted(hold, &mut sent, ceiling, seed) else { break };
+                    drawn += u64::from(hold.is_drawn() && ceiling.is_some());
+                    match random.below(12) {
+                        0 => open.push(hold),
+                        _ => hold.settle(Units::ONE_ACTIVATION),
+                    }
+                }
+            }
+            14..19 if !open.is_empty() => {
                 let at = usize::try_from(random.below(open.len() as u64)).unwrap();
                 let hold = open.swap_remove(at);
                 match random.below(3) {
@@ -77,27 +94,29 @@ async fn simulate(seed: u64) {
                     }
                 }
             }
-            15 | 16 => {
+            19 | 20 if place.medium().is_some() => {
                 let kinds = [Fault::None, Fault::Fail, Fault::WriteAndFail, Fault::FailAndNotReopen];
                 let some = (0..1 + random.below(3)).map(|_| kinds[usize::try_from(random.below(4)).unwrap()]);
-                place.medium.script(some.collect::<Vec<_>>());
+                place.medium().expect("just seen").script(some.collect::<Vec<_>>());
             }
-            17 => {
-                place = place.crash(store);
+            21 => {
+                place = place.end(store).await;
                 store = place.start_with(4);
                 open.clear();
             }
-            18 => {
-                place.medium.heal();
+            22 => {
+                heal(&place);
                 open.clear();
                 store.close().await.unwrap();
                 store = place.start_with(4);
             }
             _ => {}
         }
-        place.medium.heal_if(random.below(3) == 0);
+        if random.below(3) == 0 {
+            heal(&place);
+        }
     }
-    place.medium.heal();
+    heal(&place);
     open.clear();
     store.close().await.unwrap();
     let store = place.start();
@@ -119,6 +138,13 @@ async fn simulate(seed: u64) {
         passed += 1;
     }
     assert_eq!(passed, 3, "seed {seed}: as many as are left");
+    drawn
+}
+
+fn heal(place: &impl Place) {
+    if let Some(medium) = place.medium() {
+        medium.heal();
+    }
 }
 
 /// The hold, counted; it must have been within the ceiling.
@@ -146,8 +172,17 @@ fn granted(
 
 #[tokio::test]
 async fn never_over_a_ceiling_under_random_faults_and_crashes() {
+    let mut all_drawn = 0;
     for seed in 0..150 {
-        simulate(seed).await;
+        all_drawn += simulate(MemoryPlace::new(), seed).await;
+    }
+    assert!(all_drawn > 150, "only {all_drawn} calls were granted from memory under a ceiling");
+}
+
+#[tokio::test]
+async fn never_over_a_ceiling_on_disk() {
+    for seed in 0..8 {
+        simulate(SqlitePlace::new(), seed).await;
     }
 }
 

@@ -16,7 +16,7 @@ use crate::sqlite::{FILE_NAME, SqliteBackend, durable_holds};
 use crate::store::{Bounds, Store};
 use crate::writer::LOADED_MAX;
 
-pub(super) trait Place {
+pub(super) trait Place: Sized {
     fn start_under(&self, bounds: Bounds, clock: Clock) -> Store;
 
     fn start_within(&self, bounds: Bounds) -> Store {
@@ -38,6 +38,17 @@ pub(super) trait Place {
 
     fn start(&self) -> Store {
         self.start_with(LOADED_MAX)
+    }
+
+    /// Where writes can be made to fail.
+    fn medium(&self) -> Option<&Medium> {
+        None
+    }
+
+    /// Ends the process: by a crash where that can be simulated.
+    async fn end(self, store: Store) -> Self {
+        store.close().await.unwrap();
+        self
     }
 
     /// For every hold that has a row, in order: whether it is an orphan.
@@ -129,6 +140,14 @@ impl MemoryPlace {
 }
 
 impl Place for MemoryPlace {
+    fn medium(&self) -> Option<&Medium> {
+        Some(&self.medium)
+    }
+
+    async fn end(self, store: Store) -> Self {
+        self.crash(store)
+    }
+
     fn start_under(&self, bounds: Bounds, clock: Clock) -> Store {
         let backend = MemoryBackend::new(Arc::clone(&self.medium));
         Store::start(Box::new(backend), &self.dir.path().join("witness"), "test", bounds, clock, ()).unwrap()
