@@ -64,6 +64,11 @@ impl Network {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == number(self.address)
     }
+
+    /// Whether all of another network is in it.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.prefix >= self.prefix && self.contains(other.address)
+    }
 }
 
 fn bits(address: IpAddr) -> u8 {

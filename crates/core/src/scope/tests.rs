@@ -140,6 +140,26 @@ fn networks_hold_what_begins_alike() {
 }
 
 #[test]
+fn a_network_covers_what_is_no_wider() {
+    for (outer, inner, expected) in [
+        ("10.0.0.0/8", "10.0.0.0/8", true),
+        ("10.0.0.0/8", "10.1.0.0/16", true),
+        ("10.0.0.0/8", "10.1.2.3", true),
+        ("10.0.0.0/8", "10.0.0.0/7", false),
+        ("10.1.0.0/16", "10.0.0.0/8", false),
+        ("10.0.0.0/8", "11.0.0.0/8", false),
+        ("0.0.0.0/0", "10.0.0.0/8", true),
+        ("0.0.0.0/0", "::/0", false),
+        ("::/0", "0.0.0.0/0", false),
+        ("2001:db8::/32", "2001:db8:1::/48", true),
+        ("10.0.0.0/8", "::ffff:10.1.0.0/112", true),
+    ] {
+        let parse = |text| Network::parse(text).expect("a network");
+        assert_eq!(parse(outer).covers(&parse(inner)), expected, "{outer} {inner}");
+    }
+}
+
+#[test]
 fn a_part_that_is_given_allows_nothing_else() {
     let scope: Scope = serde_json::from_str(
         r#"{"endpoints":[],"models":["gpt-4o*"],"networks":["10.0.0.0/8"],"parameters":{"tools":false,"values":{"temperature":[0,0.5]}}}"#,
