@@ -337,24 +337,34 @@ pub(crate) async fn key_update(
 /// Takes effect before the answer: the next request is refused and streams in flight are cut. A revoked key never
 /// comes back. Revoking it again changes nothing and answers the same.
 #[utoipa::path(delete, path = "/admin/keys/{id}",
-    params(("id" = String, Path, description = "Id of the key", pattern = "^key_[0-9A-Za-z]{22}$", example = "key_ADlySp2gash6K23CpSXW7n")),
+    params(
+        ("id" = String, Path, description = "Id of the key", pattern = "^key_[0-9A-Za-z]{22}$", example = "key_ADlySp2gash6K23CpSXW7n"),
+        ("if-match" = Option<String>, Header, description = "`ETag` of the version that is to be revoked, or `*`", pattern = r#"^("[0-9]+"|\*)$"#),
+    ),
     responses(
         (status = 200, description = "The key, revoked", body = KeyAnswer,
             headers(("etag" = String, description = "The version, for `If-Match`"))),
-        (status = 400, description = "The path does not hold a key id", body = ErrorBody),
+        (status = 400, description = "The path does not hold a key id, or `If-Match` is no version", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
+        (status = 412, description = "It was changed since the version that `If-Match` names", body = ErrorBody),
     ))]
 pub(crate) async fn key_revoke(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     uri: Uri,
     id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     query::none(&uri)?;
     let id = key_id(id)?;
+    let version = if_match(&headers)?;
     caller.may_change(&key_of(&shared, &caller, id).await?)?;
-    let key = shared.state.store.key_revoke(id, caller.actor()).await?.ok_or_else(no_such_key)?;
-    Ok(answer(key))
+    let store = &shared.state.store;
+    let key = match version {
+        None => store.key_revoke(id, caller.actor()).await?,
+        Some(version) => store.key_revoke_from(id, version, caller.actor()).await?,
+    };
+    Ok(answer(key.ok_or_else(no_such_key)?))
 }
 
 pub(crate) fn key_id(id: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {

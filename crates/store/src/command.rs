@@ -125,6 +125,8 @@ pub(crate) enum Action {
     /// Deletes the row of a claim whose time is over.
     ClaimExpire(ClaimId),
     KeyRevoke(Vec<KeyId>),
+    /// From this version only.
+    KeyRevokeFrom(KeyId, u64),
     KeyUpdate(KeyId, Box<KeyChange>),
     EntityPut(Box<EntityChange>),
     IndexKeyPut(Vec<u8>),

@@ -335,7 +335,10 @@ async fn a_revocation_reaches_everybody_before_it_answers(place: &impl Place) {
     let mut ended = hold.key_ended();
     let mut other_ended = store.hold_exactly(other, Units::ONE_ACTIVATION).await.unwrap().key_ended();
     assert_eq!(ask_and_leave(ended.wait()), None);
-    let revoked = store.key_revoke(key, &actor()).await.unwrap().expect("exists");
+    assert_eq!(store.key_revoke_from(key, 2, &actor()).await, Err(StoreError::Changed));
+    assert_eq!(store.key_revoke_from(key_id(99), 1, &actor()).await, Ok(None));
+    assert_eq!(fetch(&store, key).await.status, KeyStatus::Active);
+    let revoked = store.key_revoke_from(key, 1, &actor()).await.unwrap().expect("exists");
     assert_eq!(revoked.status, KeyStatus::Revoked);
     let told = ask_and_leave(ended.wait()).expect("told already");
     assert_eq!(told.code, DenialCode::KeyRevoked);

@@ -331,6 +331,20 @@ impl Store {
         }
     }
 
+    /// As [`Store::key_revoke`], if this is the newest version of the key.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`]: it is not. Or the store can't be written.
+    pub async fn key_revoke_from(
+        &self,
+        id: KeyId,
+        version: u64,
+        actor: &Actor,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        let action = Action::KeyRevokeFrom(id, version);
+        if self.administer(action, actor).await? { self.key_fetch(id).await } else { Ok(None) }
+    }
+
     /// Figures over all keys.
     ///
     /// # Errors

@@ -377,6 +377,18 @@ async fn changes_that_cross_are_noticed() {
         .header(header::AUTHORIZATION, format!("Bearer {}", instance.token))
         .header(header::CONTENT_TYPE, "application/json");
     instance.send(request.body(Body::from(r#"{"name":"y"}"#)).unwrap()).await.assert_error(412, "changed");
+    let revoke = async |etag: &'static str| {
+        let request = Request::builder().method("DELETE").uri(&path).header(header::IF_MATCH, etag);
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {}", instance.token));
+        instance.send(request.body(Body::empty()).unwrap()).await
+    };
+    revoke("\"1\"").await.assert_error(412, "changed");
+    revoke("1").await.assert_error(400, "invalid_field");
+    assert_eq!(instance.get(&path).await.json()["key"]["status"], "active");
+    for _ in 0..2 {
+        assert_eq!(revoke("\"2\"").await.json()["key"]["status"], "revoked");
+    }
+    revoke("\"1\"").await.assert_error(412, "changed");
     // The default project stays.
     instance.call("DELETE", "/admin/projects/default", "").await.assert_error(400, "invalid_id");
     assert!(instance.call("DELETE", "/admin/projects/a", "").await.json()["project"]["endedAt"].is_string());

@@ -29,6 +29,7 @@ impl Writer {
             Action::ClaimTake(id) => self.claim_take(id, &actor),
             Action::ClaimExpire(id) => self.claim_expire(id),
             Action::KeyRevoke(keys) => self.keys_revoke(&keys, &actor),
+            Action::KeyRevokeFrom(key, version) => self.key_revoke_from(key, version, &actor),
             Action::KeyUpdate(key, change) => self.key_update(key, *change, &actor),
             Action::EntityPut(change) => self.entity_put(*change, &actor),
             Action::IndexKeyPut(wrapped) => {
@@ -148,6 +149,14 @@ impl Writer {
             any |= self.key_revoke(*key, actor)?;
         }
         Ok(any)
+    }
+
+    fn key_revoke_from(&mut self, key: KeyId, version: u64, actor: &Actor) -> Result<bool, StoreError> {
+        match self.details(key)? {
+            None => Ok(false),
+            Some(details) if details.version != version => Err(StoreError::Changed),
+            Some(_) => self.key_revoke(key, actor),
+        }
     }
 
     pub(super) fn key_revoke(&mut self, key: KeyId, actor: &Actor) -> Result<bool, StoreError> {

@@ -131,7 +131,7 @@ impl Writer {
     }
 
     /// What of a key can be changed, with the changes of this batch.
-    fn details(&mut self, key: KeyId) -> Result<Option<KeyDetails>, StoreError> {
+    pub(super) fn details(&mut self, key: KeyId) -> Result<Option<KeyDetails>, StoreError> {
         if let Some((_, details)) = self.batch.details.iter().rev().find(|(changed, _)| *changed == key) {
             return Ok(Some(details.clone()));
         }
