@@ -147,6 +147,15 @@ def test_reset_owner(till: Till) -> None:
     assert till.admin("GET", "/admin/keys", key=old_key).status_code == 401
 
 
+def test_a_preset_key_that_was_rotated_away_stays_away(till: Till) -> None:
+    leaked = till.admin_key
+    new = till.admin("POST", "/admin/tokens/owner/rotate", {}).json()["adminToken"]
+    till.restart()
+    assert till.admin("GET", "/admin/self", key=leaked).status_code == 401
+    assert till.admin("GET", "/admin/self", key=new).status_code == 200
+    assert "the preset owner key does nothing" in till.output() and leaked not in till.output()
+
+
 def test_commands(till: Till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """Every command of a key's life, in JSON and for people."""
     secret = tmp_path / "secret"

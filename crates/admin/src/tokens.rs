@@ -149,7 +149,7 @@ pub(crate) struct TokenJson {
 
 impl From<&Kept<AdminToken>> for TokenJson {
     fn from(kept: &Kept<AdminToken>) -> Self {
-        let AdminToken { name, role, project, member, policy, networks, expires_at } = &kept.is;
+        let AdminToken { name, role, project, member, policy, networks, expires_at, preset: _ } = &kept.is;
         let networks = networks.as_ref().map(|all| all.iter().map(ToString::to_string).collect());
         Self {
             id: kept.id.clone(),
@@ -276,6 +276,7 @@ pub(crate) async fn token_create(
         policy: policy.unwrap_or_default(),
         networks: networks.map(self::networks).transpose()?,
         expires_at: end(expires_at, ttl, store.now())?,
+        preset: None,
     };
     let detail = json!({"name": is.name, "role": role, "project": is.project, "member": is.member,
                         "policy": PolicyJson::from(&is.policy), "networks": is.networks,

@@ -78,6 +78,7 @@ async fn main() {
         policy: Default::default(),
         networks: None,
         expires_at: None,
+        preset: None,
     };
     let lookups = Some(vec![Lookup { hash: [42; 32], until: None }]);
     let put = Put { id: "owner".into(), version: None, is, lookups, ends: false };

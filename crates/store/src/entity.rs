@@ -128,6 +128,10 @@ pub struct AdminToken {
     /// It does not work any more from then on, in milliseconds since 1970-01-01 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
+    /// Of the first owner's token: SHA-256 of the text that was preset last, in hexadecimal. It is not put back at the next
+    /// start when the token was given another one since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
 }
 
 impl Entity for AdminToken {
@@ -171,7 +175,8 @@ impl Entity for Credential {
 pub struct Session {
     /// Id of the member or of the admin token.
     pub subject: String,
-    /// SHA-256 of the password hash at that time, in hexadecimal: with another password it is over. Empty for a token.
+    /// SHA-256, in hexadecimal, of the password hash at that time, or of the text of the admin token: it is over when that
+    /// is not the password any more, or finds no token.
     #[serde(default)]
     pub stamp: String,
     /// SHA-256 of the word that changes have to carry, in hexadecimal.

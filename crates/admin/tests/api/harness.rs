@@ -63,6 +63,7 @@ pub(crate) async fn put_token(store: &Store, id: &str, text: &str, role: Role, p
         policy: Default::default(),
         networks: None,
         expires_at: None,
+        preset: None,
     };
     let lookups = Some(vec![Lookup { hash: admin_token_hash(text), until: None }]);
     let put = Put { id: id.to_owned(), version: None, is, lookups, ends: false };

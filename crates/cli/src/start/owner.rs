@@ -1,13 +1,15 @@
 //! The owner's admin key: made on the first start, or preset for unattended installs.
 //!
-//! Invariant: the first start shows a key before its hash is stored. A crash between the two leaves no owner, and
-//! the next start makes another key; never is one stored that nobody saw.
+//! Invariants: the first start shows a key before its hash is stored. A crash between the two leaves no owner, and
+//! the next start makes another key; never is one stored that nobody saw. A preset key replaces the owner's once: the same
+//! one at a later start does not bring back a text that was rotated away since, perhaps because it had leaked.
 
 use std::io;
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
 use till_core::audit::Actor;
+use till_core::hex::to_hex;
 use till_core::role::Role;
 use till_core::secret::Secret;
 use till_core::token::{admin_token_hash, mint_admin_token};
@@ -38,12 +40,7 @@ pub(super) async fn ensure(
 ) -> anyhow::Result<OwnerKey> {
     let context = "can't set up the owner key";
     if let Some(key) = preset {
-        let known: Option<Kept<AdminToken>> = store.entity_find(hash(&key)).await.context(context)?;
-        if known.is_none_or(|token| token.id != OWNER) {
-            put(store, &key, &Actor::system()).await?;
-            tracing::info!("the owner key is the preset one from now on");
-        }
-        return Ok(OwnerKey::Preset);
+        return ensure_preset(store, &key).await.context(context);
     }
     if exists(store).await.context(context)? {
         return Ok(OwnerKey::Kept);
@@ -55,22 +52,51 @@ pub(super) async fn ensure(
     Ok(OwnerKey::Made)
 }
 
+async fn ensure_preset(store: &Store, key: &Secret) -> anyhow::Result<OwnerKey> {
+    let owner: Option<Kept<AdminToken>> = store.entity_fetch(OWNER).await?;
+    let found: Option<Kept<AdminToken>> = store.entity_find(hash(key)).await?;
+    let is_current = found.is_some_and(|token| token.id == OWNER);
+    let preset = Some(to_hex(&hash(key)));
+    match owner {
+        Some(owner) if owner.is.preset == preset && is_current => {}
+        Some(owner) if owner.is.preset == preset => {
+            tracing::warn!(
+                fix = "leave it out, or preset another value to replace the owner's key",
+                "the preset owner key does nothing: the owner's key was rotated or reset since it was first preset"
+            );
+            return Ok(OwnerKey::Kept);
+        }
+        // It is what it should be, and from now on this is known to come from outside.
+        Some(owner) if is_current => {
+            let is = AdminToken { preset, ..owner.is };
+            store_owner(store, Some(owner.version), is, None, &Actor::system()).await?;
+        }
+        _ => {
+            put(store, key, preset, &Actor::system()).await?;
+            tracing::info!("the owner key is the preset one from now on");
+        }
+    }
+    Ok(OwnerKey::Preset)
+}
+
 async fn put_shown(store: &Store, key: &Secret) -> anyhow::Result<()> {
     // Whether a failed write reached the disk all the same can't always be told.
     let context = "the admin key printed above is void, unless the next start prints no other";
-    put(store, key, &Actor::system()).await.context(context)
+    put(store, key, None, &Actor::system()).await.context(context)
 }
 
 /// Makes a new owner key; the old one no longer works. The store writes this to the audit log.
 pub(crate) async fn replace(store: &Store, actor: &Actor) -> anyhow::Result<Secret> {
     let key = mint_admin_token(random()?);
-    put(store, &key, actor).await?;
+    put(store, &key, None, actor).await?;
     Ok(key)
 }
 
-async fn put(store: &Store, key: &Secret, actor: &Actor) -> anyhow::Result<()> {
-    let context = "can't store the owner key";
-    let before: Option<Kept<AdminToken>> = store.entity_fetch(OWNER).await.context(context)?;
+/// Makes the owner's token what it is at first, found by `key` alone. Which key was preset last is remembered.
+async fn put(store: &Store, key: &Secret, preset: Option<String>, actor: &Actor) -> anyhow::Result<()> {
+    let before: Option<Kept<AdminToken>> =
+        store.entity_fetch(OWNER).await.context("can't store the owner key")?;
+    let version = before.as_ref().map(|before| before.version);
     let is = AdminToken {
         name: OWNER.to_owned(),
         role: Role::Owner,
@@ -79,12 +105,21 @@ async fn put(store: &Store, key: &Secret, actor: &Actor) -> anyhow::Result<()> {
         policy: Default::default(),
         networks: None,
         expires_at: None,
+        preset: preset.or_else(|| before.and_then(|before| before.is.preset)),
     };
-    let lookups = Some(vec![Lookup { hash: hash(key), until: None }]);
-    let version = before.map(|before| before.version);
+    store_owner(store, version, is, Some(vec![Lookup { hash: hash(key), until: None }]), actor).await
+}
+
+async fn store_owner(
+    store: &Store,
+    version: Option<u64>,
+    is: AdminToken,
+    lookups: Option<Vec<Lookup>>,
+    actor: &Actor,
+) -> anyhow::Result<()> {
     let put = Put { id: OWNER.to_owned(), version, is, lookups, ends: false };
     let detail = json!({"name": OWNER, "role": OWNER});
-    store.entity_put(put, "token.put", detail, actor).await.map(drop).context(context)
+    store.entity_put(put, "token.put", detail, actor).await.map(drop).context("can't store the owner key")
 }
 
 /// Whether there is an owner key.
@@ -100,6 +135,7 @@ fn hash(key: &Secret) -> [u8; 32] {
 mod tests {
     use std::io;
 
+    use till_core::audit::Actor;
     use till_core::secret::Secret;
     use till_store::{AdminToken, OpenOptions, Store};
 
@@ -140,6 +176,37 @@ mod tests {
         assert_eq!(ensure(&store, None, never).await.unwrap(), OwnerKey::Kept);
         let preset = Secret::new(format!("till_admin_{}", "a".repeat(40)));
         assert_eq!(ensure(&store, Some(preset), never).await.unwrap(), OwnerKey::Preset);
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_preset_key_replaces_the_owners_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let key = |letter: &str| Secret::new(format!("till_admin_{}", letter.repeat(40)));
+        let start = async |letter: &str| ensure(&store, Some(key(letter)), never).await.unwrap();
+        let works = async |key: &Secret| store.entity_find::<AdminToken>(hash(key)).await.unwrap().is_some();
+        for _ in 0..2 {
+            assert_eq!(start("a").await, OwnerKey::Preset);
+            assert!(works(&key("a")).await);
+        }
+        // It leaks, and somebody rotates it; a restart with the same variable does not bring it back.
+        let rotated = super::replace(&store, &Actor::system()).await.unwrap();
+        assert_eq!(start("a").await, OwnerKey::Kept);
+        assert!(!works(&key("a")).await && works(&rotated).await);
+        // Another one replaces it, and one that it is already stays, with what else the token has.
+        assert_eq!(start("b").await, OwnerKey::Preset);
+        assert!(works(&key("b")).await && !works(&rotated).await);
+        let now = super::replace(&store, &Actor::system()).await.unwrap();
+        let version = async || store.entity_fetch::<AdminToken>("owner").await.unwrap().unwrap().version;
+        let before = version().await;
+        for _ in 0..2 {
+            assert_eq!(ensure(&store, Some(now.clone()), never).await.unwrap(), OwnerKey::Preset);
+            assert_eq!(version().await, before + 1);
+        }
+        let last = super::replace(&store, &Actor::system()).await.unwrap();
+        assert_eq!(ensure(&store, Some(now.clone()), never).await.unwrap(), OwnerKey::Kept);
+        assert!(works(&last).await && !works(&now).await);
         store.close().await.unwrap();
     }
 

@@ -35,6 +35,7 @@ pub(super) fn token(role: Role) -> AdminToken {
         policy: Policy::default(),
         networks: None,
         expires_at: None,
+        preset: None,
     }
 }
 
