@@ -231,6 +231,20 @@ def test_members_by_the_command_line(till: Till, ada: Person) -> None:
     assert password not in ada.said and password not in till.output()
 
 
+def test_keys_of_a_member_share_what_the_member_has(till: Till, upstream: ScriptedUpstream, ada: Person) -> None:
+    ada.json("members", "create", "bob@example.com", "--role", "minter", "--lifetime-activations", "3")
+    # Rules of a token that stands for them would not count.
+    assert "unsupported_field" in ada.run("tokens", "create", "of bob", "--role", "minter", "--member", "bob@example.com", "--day-usd", "1", code=1)
+    token = ada.run("tokens", "create", "of bob", "--role", "minter", "--member", "bob@example.com", "-o", "raw", secret=True).strip()
+    ada.login(token, till.url, "--profile", "bob")
+    mint = ("keys", "create", "--provider", "openai", "--upstream-key-env", "REAL", "--max-activations", "9", "--profile", "bob", "-o", "raw")
+    keys = [ada.run(*mint, secret=True).strip() for _ in range(2)]
+    assert [call(till, key) for key in (keys[0], keys[1], keys[0])] == ["200"] * 3
+    assert [call(till, key) for key in keys] == ["403 project_exhausted"] * 2
+    assert upstream.count == 3
+    assert "3/3 calls" in ada.run("members", "show", "bob@example.com")
+
+
 def test_tokens_by_the_command_line(till: Till, ada: Person) -> None:
     text = ada.run("tokens", "create", "ci", "--role", "minter", "--ttl", "90d", "--network", "10.0.0.0/8", "--day-usd", "5", secret=True)
     secret = next(line.strip() for line in text.splitlines() if line.strip().startswith("till_admin_"))

@@ -16,9 +16,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use till_core::audit::{Actor, ActorKind};
-use till_core::hex::to_hex;
+use till_core::hex::{from_hex, to_hex};
 use till_core::role::Role;
 use till_core::scope::Network;
+use till_core::time::Timestamp;
 use till_core::token::admin_token_hash;
 use till_store::{AdminToken, EntityKind, Kept, KeyRecord, Member, Project, Session};
 
@@ -27,6 +28,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::password;
 use crate::permission::{Access, Permission, role_may};
 use crate::router::Shared;
+use crate::time_text::rfc3339;
 
 /// The address a request came from. The listener puts it into the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,14 @@ struct Identity {
     maker: String,
     name: String,
     session: Option<String>,
+    bounds: Bounds,
+}
+
+/// How long and from where an admin token may be used. A member has no such bounds.
+#[derive(Clone, Default)]
+pub(crate) struct Bounds {
+    expires_at: Option<u64>,
+    networks: Option<Vec<Network>>,
 }
 
 impl Caller {
@@ -140,6 +150,54 @@ impl Caller {
             return Err(missing(kind));
         }
         self.may_grant(role).map(drop)
+    }
+
+    /// Whether this is what they act by: their admin token, or the member that they are or that it stands for.
+    pub(crate) fn stands_on(&self, id: &str) -> bool {
+        self.actor().id == id || self.maker() == id
+    }
+
+    /// Whether they may hand out an admin token that ends then and is for these networks: whoever acts by one that ends
+    /// would otherwise go on by another.
+    ///
+    /// # Errors
+    /// It would go on for longer than their own, or from elsewhere.
+    pub(crate) fn may_hand_out(
+        &self,
+        expires_at: Option<u64>,
+        networks: Option<&[Network]>,
+    ) -> Result<(), ApiError> {
+        let Bounds { expires_at: own_end, networks: own } = &self.0.bounds;
+        if let Some(end) = own_end
+            && expires_at.is_none_or(|at| at > *end)
+        {
+            let message = format!(
+                "your own admin token ends at {}: one that you hand out needs an `expires_at` no later than that",
+                rfc3339(Timestamp(*end))
+            );
+            return Err(ApiError::new(ErrorCode::NotAllowed, message));
+        }
+        let is_within = |one: &Network| own.iter().flatten().any(|own| own.covers(one));
+        if own.is_some() && !networks.is_some_and(|all| all.iter().all(is_within)) {
+            let message = "your own admin token is for certain networks: one that you hand out needs `networks` within these";
+            return Err(ApiError::new(ErrorCode::NotAllowed, message));
+        }
+        Ok(())
+    }
+
+    /// Whether they may give somebody a password, or more rights to sign in with: a member who signs in can do so for ever
+    /// and from everywhere.
+    ///
+    /// # Errors
+    /// They act by an admin token that ends, or that is for certain networks.
+    pub(crate) fn may_let_sign_in(&self) -> Result<(), ApiError> {
+        let Bounds { expires_at, networks } = &self.0.bounds;
+        if expires_at.is_none() && networks.is_none() {
+            return Ok(());
+        }
+        let message = "an admin token with an end or with networks gives nobody a `password` or a higher `role`: a member \
+                       who signs in has neither bound";
+        Err(ApiError::new(ErrorCode::NotAllowed, message))
     }
 
     /// Whether they may hand out, take away or change somebody of this role.
@@ -291,7 +349,7 @@ async fn authenticate(shared: &Shared, credentials: Credentials) -> Result<Calle
         }
         Some(hash) => of_session(shared, hash, &credentials).await?,
     };
-    let Some(Subject { id, name, role, project, maker, session }) = who else {
+    let Some(Subject { id, name, role, project, maker, session, bounds }) = who else {
         shared.metrics.unauthorized();
         return Err(ApiError::plain(ErrorCode::Unauthorized));
     };
@@ -301,7 +359,7 @@ async fn authenticate(shared: &Shared, credentials: Credentials) -> Result<Calle
         address: credentials.address,
         request_id: credentials.request_id,
     };
-    Ok(Caller(Arc::new(Identity { actor, role, project, maker, name, session })))
+    Ok(Caller(Arc::new(Identity { actor, role, project, maker, name, session, bounds })))
 }
 
 /// Somebody who is known.
@@ -313,6 +371,7 @@ pub(crate) struct Subject {
     pub(crate) maker: String,
     /// The session by which they came.
     pub(crate) session: Option<String>,
+    pub(crate) bounds: Bounds,
 }
 
 /// Who an admin token stands for; `None` when it may do nothing (any more).
@@ -337,7 +396,8 @@ pub(crate) async fn of_token(
         let message = "this admin token may not be used from this network";
         return Err(ApiError::new(ErrorCode::Forbidden, message));
     }
-    let AdminToken { name, mut role, mut project, member, .. } = token.is;
+    let AdminToken { name, mut role, mut project, member, networks, expires_at, .. } = token.is;
+    let bounds = Bounds { expires_at, networks };
     let mut maker = token.id.clone();
     if let Some(id) = member {
         // Nobody can do more by a token than by themselves.
@@ -356,7 +416,7 @@ pub(crate) async fn of_token(
         return Ok(None);
     }
     shared.note_use(EntityKind::Token, &token.id, token.used_at);
-    Ok(Some(Subject { id: token.id, name, role, project, maker, session: None }))
+    Ok(Some(Subject { id: token.id, name, role, project, maker, session: None, bounds }))
 }
 
 /// Who a member is; `None` when they may do nothing (any more).
@@ -371,7 +431,8 @@ pub(crate) async fn of_member(
     }
     shared.note_use(EntityKind::Member, &member.id, member.used_at);
     let name = if name.is_empty() { login } else { name };
-    Ok(Some(Subject { maker: member.id.clone(), id: member.id, name, role, project, session: None }))
+    let (maker, bounds) = (member.id.clone(), Bounds::default());
+    Ok(Some(Subject { id: member.id, name, role, project, maker, session: None, bounds }))
 }
 
 async fn is_project_alive(shared: &Shared, project: Option<&str>) -> Result<bool, ApiError> {
@@ -396,8 +457,10 @@ async fn of_session(
         let is_of_password = |member: &Kept<Member>| password::stamp(&member.is) == session.is.stamp;
         of_member(shared, member.filter(is_of_password)).await?
     } else {
-        let token = store.entity_fetch(&session.is.subject).await?;
-        of_token(shared, token, credentials.ip).await?
+        // By the text that was shown then: after a rotation that finds nothing any more, when the old text does not.
+        let Some(hash) = from_hex(&session.is.stamp) else { return Ok(None) };
+        let token: Option<Kept<AdminToken>> = store.entity_find(hash).await?;
+        of_token(shared, token.filter(|token| token.id == session.is.subject), credentials.ip).await?
     };
     let Some(who) = who else { return Ok(None) };
     if credentials.csrf_hash.is_some_and(|hash| to_hex(&hash) != session.is.csrf) {

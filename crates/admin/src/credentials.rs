@@ -420,12 +420,13 @@ pub(crate) async fn credential_update(
             is.policy.clone_from(policy);
         }
         let mut detail = difference(&audited(&found.is), &audited(&is));
+        detail["project"] = json!(found.is.project);
         if let Some(key) = &key {
             check_mentions(&found.id, &is, key)?;
             is.sealed = Credential::text_of(&shared.state.keys.seal_credential(found.label(), key));
             detail["upstreamKey"] = json!("replaced");
         }
-        Ok(Edit { is, lookups: None, ends: false, detail })
+        Ok(Edit { is, rotation: None, ends: false, detail })
     };
     let store = &shared.state.store;
     let kept = entity_json::update(store, &name, wanted, "credential.update", caller.actor(), edit).await?;
@@ -462,7 +463,7 @@ pub(crate) async fn credential_remove(
         check(&caller, found)?;
         let is = Credential { sealed: String::new(), ..found.is.clone() };
         let detail = json!({"provider": is.provider, "project": is.project});
-        Ok(Edit { is, lookups: None, ends: true, detail })
+        Ok(Edit { is, rotation: None, ends: true, detail })
     };
     let store = &shared.state.store;
     let kept = entity_json::update(store, &name, wanted, "credential.remove", caller.actor(), edit).await?;

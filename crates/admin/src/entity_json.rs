@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use till_core::audit::Actor;
 use till_core::hex::to_hex;
+use till_core::time::Timestamp;
 use till_store::{Entity, EntityKind, EntityQuery, Kept, Lookup, Put, Store, StoreError};
 
 use crate::authenticate::Caller;
@@ -58,11 +59,31 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
 /// What is to become of something.
 pub(crate) struct Edit<T> {
     pub(crate) is: T,
-    /// Other ways to find it; `None` leaves them.
-    pub(crate) lookups: Option<Vec<Lookup>>,
+    /// What it is found by from now on; `None` leaves that.
+    pub(crate) rotation: Option<Rotation>,
     pub(crate) ends: bool,
     /// For the audit log, without secrets.
     pub(crate) detail: Value,
+}
+
+/// Something is found by a new text, and by those that it had for a while longer, or at once no more.
+#[derive(Clone, Copy)]
+pub(crate) struct Rotation {
+    pub(crate) new: Lookup,
+    pub(crate) old_until: Option<Timestamp>,
+}
+
+impl Rotation {
+    /// All that it is found by from now on. What is on its way out already stays as it is, and what is over goes.
+    fn lookups(self, before: &[Lookup], now: Timestamp) -> Vec<Lookup> {
+        let mut all = vec![self.new];
+        if let Some(until) = self.old_until {
+            let still = before.iter().filter(|old| old.until.is_none_or(|end| end > now));
+            let ends = |old: &Lookup| Some(old.until.map_or(until, |end| end.min(until)));
+            all.extend(still.map(|old| Lookup { until: ends(old), ..*old }));
+        }
+        all
+    }
 }
 
 /// Changes something that has not ended: from the version of the caller, or from the newest, again if somebody else was
@@ -76,12 +97,20 @@ pub(crate) async fn update<T: Entity>(
     edit: impl Fn(&Kept<T>) -> Result<Edit<T>, ApiError>,
 ) -> Result<Kept<T>, ApiError> {
     for _ in 0..TRIES {
-        let found = store.entity_fetch::<T>(id).await?.filter(|found| found.ended_at.is_none());
-        let found = found.ok_or_else(|| missing(T::KIND))?;
-        let Edit { is, lookups, ends, detail } = edit(&found)?;
+        let found = alive(store, id).await?;
+        let Edit { is, rotation, ends, detail } = edit(&found)?;
         if wanted.is_some_and(|wanted| wanted != found.version) {
             return Err(StoreError::Changed.into());
         }
+        let lookups = match rotation {
+            None => None,
+            // Read after the version that the change is made from, so that they are those of that version or the change is
+            // refused: what another rotation took away in between must not come back.
+            Some(rotation) => {
+                let before = store.entity_lookups(T::KIND, &found.id).await?;
+                Some(rotation.lookups(&before, store.now()))
+            }
+        };
         let put = Put { id: found.id, version: Some(found.version), is, lookups, ends };
         match store.entity_put(put, action, detail, actor).await {
             Err(StoreError::Changed) if wanted.is_none() => {}
@@ -90,6 +119,12 @@ pub(crate) async fn update<T: Entity>(
         }
     }
     Err(StoreError::Changed.into())
+}
+
+/// Something that has not ended.
+pub(crate) async fn alive<T: Entity>(store: &Store, id: &str) -> Result<Kept<T>, ApiError> {
+    let found = store.entity_fetch::<T>(id).await?.filter(|found| found.ended_at.is_none());
+    found.ok_or_else(|| missing(T::KIND))
 }
 
 /// Something of the caller's project by the id in a path, also if it has ended.
@@ -199,7 +234,57 @@ impl Page {
 mod tests {
     use axum::http::{HeaderMap, HeaderValue, header};
 
-    use super::{etag, if_match};
+    use serde_json::json;
+    use till_core::audit::Actor;
+    use till_core::role::Role;
+    use till_core::time::Timestamp;
+    use till_store::{AdminToken, Lookup, OpenOptions, Put, Store};
+    use tokio::runtime::Handle;
+
+    use super::{Edit, Rotation, etag, if_match, update};
+
+    /// One rotation takes a text away at once while another one, which lets it go on, is under way.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_text_that_was_taken_away_does_not_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&OpenOptions::new(dir.path(), "0.0.0-test")).unwrap();
+        let (now, actor) = (store.now(), Actor::system());
+        let later = Timestamp(now.0 + 3_600_000);
+        let find = |n: u8, until: Option<Timestamp>| Lookup { hash: [n; 32], until };
+        let is = AdminToken {
+            name: "ci".into(),
+            role: Role::Viewer,
+            project: None,
+            member: None,
+            policy: Default::default(),
+            networks: None,
+            expires_at: None,
+            preset: None,
+        };
+        let lookups = vec![find(0, None), find(9, Some(Timestamp(now.0.saturating_sub(1))))];
+        let put =
+            Put { id: "tok_ci".into(), version: None, is: is.clone(), lookups: Some(lookups), ends: false };
+        store.entity_put(put, "token.create", json!({}), &actor).await.unwrap();
+        let edit = |found: &super::Kept<AdminToken>| {
+            if found.version == 1 {
+                let lookups = Some(vec![find(1, None)]);
+                let put = Put { id: "tok_ci".into(), version: Some(1), is: is.clone(), lookups, ends: false };
+                let faster = store.entity_put(put, "token.rotate", json!({}), &actor);
+                tokio::task::block_in_place(|| Handle::current().block_on(faster)).unwrap();
+            }
+            let rotation = Some(Rotation { new: find(2, None), old_until: Some(later) });
+            Ok(Edit { is: found.is.clone(), rotation, ends: false, detail: json!({}) })
+        };
+        update(&store, "tok_ci", None, "token.rotate", &actor, edit).await.unwrap();
+        let left = store.entity_lookups(super::EntityKind::Token, "tok_ci").await.unwrap();
+        assert_eq!(left, [find(2, None), find(1, Some(later))]);
+        // What is over is not carried on for ever.
+        let rotation = Rotation { new: find(3, None), old_until: Some(later) };
+        let before = [find(2, None), find(1, Some(Timestamp(7))), find(0, Some(Timestamp(9)))];
+        let left = rotation.lookups(&before, Timestamp(8));
+        assert_eq!(left, [find(3, None), find(2, Some(later)), find(0, Some(Timestamp(9)))]);
+        assert_eq!(Rotation { old_until: None, ..rotation }.lookups(&before, Timestamp(8)), [find(3, None)]);
+    }
 
     #[test]
     fn versions_are_entity_tags() {

@@ -178,7 +178,7 @@ impl ErrorCode {
             Self::TooManyAttempts => (
                 "too_many_attempts",
                 StatusCode::TOO_MANY_REQUESTS,
-                "Signing in failed too often, for this login or from this address. Wait some minutes.",
+                "A password was wrong too often, for this login or from this address. `retry-after` says how many seconds to wait.",
             ),
             Self::IdempotencyMismatch => (
                 "idempotency_mismatch",
@@ -209,11 +209,17 @@ impl ErrorCode {
 pub(crate) struct ApiError {
     code: ErrorCode,
     message: String,
+    retry_after_seconds: Option<u64>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after_seconds: None }
+    }
+
+    /// Something was tried too often; after so many seconds it may be tried again.
+    pub(crate) fn too_many_attempts(retry_after_seconds: u64) -> Self {
+        Self { retry_after_seconds: Some(retry_after_seconds), ..Self::plain(ErrorCode::TooManyAttempts) }
     }
 
     /// The code alone, with its documented meaning as the message.
@@ -224,6 +230,11 @@ impl ApiError {
     #[cfg(test)]
     pub(crate) fn code(&self) -> &'static str {
         self.code.as_str()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after_seconds
     }
 
     #[cfg(test)]
@@ -264,6 +275,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.code.status(), axum::Json(body)).into_response();
         if self.code == ErrorCode::Unauthorized {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

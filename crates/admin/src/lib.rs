@@ -18,6 +18,7 @@ mod backups;
 mod claim;
 mod credentials;
 mod docs_page;
+mod doors;
 mod entity_json;
 mod error;
 mod example;

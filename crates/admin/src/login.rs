@@ -2,12 +2,11 @@
 //!
 //! A session is a random secret in a cookie that no script can read (`HttpOnly`) and no other site can make the browser send
 //! (`SameSite=Strict`), `Secure` except in clear text on this machine. Whatever changes something has to carry a second word
-//! in a header, which only the page knows that signed in. Invariants: what is kept are hashes of both; failed attempts are
-//! counted per login and per address before the password is looked at, in bounded memory.
+//! in a header, which only the page knows that signed in. Invariants: what is kept are hashes of both; a session ends when
+//! what opened it, a password or the text of an admin token, would open none any more; nobody learns from an answer, nor
+//! from how long it takes, which logins there are.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
@@ -20,15 +19,15 @@ use till_core::audit::{Actor, ActorKind};
 use till_core::hex::to_hex;
 use till_core::time::Timestamp;
 use till_core::token::admin_token_hash;
-use till_store::{AdminToken, EntityKind, Kept, Lookup, Member, Put, Session};
-use tokio::sync::Semaphore;
+use till_store::{AdminToken, Kept, Lookup, Member, Put, Session, Store};
 use utoipa::ToSchema;
 
 use crate::authenticate::{
     Caller, SESSION_COOKIE, Subject, Visitor, csrf_hash, needs_secure_cookie, of_member, of_token,
     session_hash,
 };
-use crate::entity_json::{self, Edit, missing, new_id, random};
+use crate::doors::Way;
+use crate::entity_json::{self, Edit, new_id, random};
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::json_body::{self, Fields};
 use crate::key_create::{required, text};
@@ -40,84 +39,6 @@ use crate::time_text::rfc3339;
 
 /// How long a session lasts.
 const SESSION_SECONDS: u64 = 12 * 3600;
-
-/// Failed attempts within [`WINDOW_MS`] after which a login, or an address, has to wait.
-const FAILURES_PER_LOGIN: u32 = 5;
-const FAILURES_PER_ADDRESS: u32 = 20;
-const WINDOW_MS: u64 = 15 * 60 * 1000;
-
-/// So many are remembered; beyond that those whose window is over are forgotten, and if none is, nobody new may try.
-const REMEMBERED_MAX: usize = 20_000;
-
-/// Passwords that are looked at at once: each takes 19 MiB and some ten milliseconds.
-const AT_ONCE: usize = 2;
-
-/// Who may try to sign in.
-pub(crate) struct Doors {
-    failures: Mutex<HashMap<Door, Failures>>,
-    at_once: Semaphore,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Door {
-    Login([u8; 32]),
-    Address(Option<IpAddr>),
-}
-
-#[derive(Clone, Copy)]
-struct Failures {
-    since: Timestamp,
-    count: u32,
-}
-
-impl Default for Doors {
-    fn default() -> Self {
-        Self { failures: Mutex::default(), at_once: Semaphore::new(AT_ONCE) }
-    }
-}
-
-impl Doors {
-    /// Counts an attempt as failed before it is looked at, so that many at once are no more than as many in turn.
-    ///
-    /// # Errors
-    /// There were too many.
-    fn try_one(&self, doors: &[(Door, u32)], now: Timestamp) -> Result<(), ApiError> {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = |failures: &Failures| now.0.saturating_sub(failures.since.0) >= WINDOW_MS;
-        if failures.len() >= REMEMBERED_MAX {
-            failures.retain(|_, failures| !is_over(failures));
-        }
-        let count = |door: &Door| failures.get(door).filter(|one| !is_over(one)).map_or(0, |one| one.count);
-        let is_full = failures.len() + doors.len() > REMEMBERED_MAX;
-        if is_full || doors.iter().any(|(door, most)| count(door) >= *most) {
-            return Err(ApiError::plain(ErrorCode::TooManyAttempts));
-        }
-        for (door, _) in doors {
-            let one = failures.entry(door.clone()).or_insert(Failures { since: now, count: 0 });
-            if is_over(one) {
-                *one = Failures { since: now, count: 0 };
-            }
-            one.count += 1;
-        }
-        Ok(())
-    }
-
-    /// It did not fail.
-    fn succeeded(&self, doors: &[(Door, u32)]) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        for (door, _) in doors {
-            match door {
-                Door::Login(_) => drop(failures.remove(door)),
-                // One who can sign in must not make room for guesses at others from the same place.
-                Door::Address(_) => {
-                    if let Some(one) = failures.get_mut(door) {
-                        one.count = one.count.saturating_sub(1);
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// Either `login` and `password`, or `admin_token`.
 #[derive(serde::Deserialize, ToSchema)]
@@ -188,7 +109,8 @@ pub(crate) struct LoginAnswer {
         (status = 403, description = "The admin token may not be used from this network", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
-        (status = 429, description = "It failed too often", body = ErrorBody),
+        (status = 429, description = "A password was wrong too often", body = ErrorBody,
+            headers(("retry-after" = u64, description = "Whole seconds until it may be tried again"))),
         (status = 503, description = "The store could not read or write just now", body = ErrorBody),
     ))]
 pub(crate) async fn login(
@@ -207,14 +129,11 @@ pub(crate) async fn login(
     let store = &shared.state.store;
     let (who, stamp) = match token {
         Some(token) if login.is_none() && given.is_none() => {
+            // Nobody guesses 256 bits: tries are not counted.
             let hash = admin_token_hash(&text("admin_token", token)?);
-            let doors = [(Door::Address(visitor.ip()), FAILURES_PER_ADDRESS)];
-            shared.doors.try_one(&doors, store.now())?;
             let found: Option<Kept<AdminToken>> = store.entity_find(hash).await?;
             let who = of_token(&shared, found, visitor.ip()).await?;
-            let who = who.ok_or_else(|| failed(&shared))?;
-            shared.doors.succeeded(&doors);
-            (who, String::new())
+            (who.ok_or_else(|| failed(&shared))?, to_hex(&hash))
         }
         Some(_) => {
             let message = "send `login` and `password`, or `admin_token`";
@@ -242,25 +161,30 @@ async fn by_password(
 ) -> Result<(Subject, String), ApiError> {
     let store = &shared.state.store;
     let hash = login_hash(login);
-    let doors =
-        [(Door::Login(hash), FAILURES_PER_LOGIN), (Door::Address(visitor.ip()), FAILURES_PER_ADDRESS)];
-    shared.doors.try_one(&doors, store.now())?;
+    let way = Way::signing_in(hash, visitor.ip());
+    shared.doors.try_one(&way, store.now())?;
     let found: Option<Kept<Member>> = store.entity_find(hash).await?;
-    let place = shared.doors.at_once.acquire().await;
-    let is_right = password::is_right(found.as_ref().map(|found| &found.is), given).await?;
-    drop(place);
-    if !is_right {
-        if let Some(found) = &found {
-            // Bounded by the doors.
-            let detail = json!({"project": found.is.project});
-            store.audit_append("login.refuse", &found.id, detail, visitor.actor()).await?;
+    if !shared.passwords.is_right(found.as_ref().map(|found| &found.is), given).await? {
+        if let Some(found) = found {
+            note_refusal(store.clone(), found, visitor.actor().clone());
         }
         return Err(failed(shared));
     }
     let stamp = found.as_ref().map(|found| password::stamp(&found.is)).unwrap_or_default();
     let who = of_member(shared, found).await?.ok_or_else(|| failed(shared))?;
-    shared.doors.succeeded(&doors);
+    shared.doors.succeeded(&way);
     Ok((who, stamp))
+}
+
+/// Writes to the audit log that somebody tried the login of a member. Nobody waits for the disk: it would tell logins that
+/// there are from others. How many of these there can be, the doors say.
+fn note_refusal(store: Store, found: Kept<Member>, actor: Actor) {
+    tokio::spawn(async move {
+        let detail = json!({"project": found.is.project});
+        if let Err(error) = store.audit_append("login.refuse", &found.id, detail, &actor).await {
+            tracing::error!(error = %error, member = found.id, "a refused login is missing in the audit log");
+        }
+    });
 }
 
 /// Opens a session, and answers with its cookie.
@@ -299,8 +223,10 @@ async fn open(
 
 fn cookie(value: &str, seconds: u64, is_secure: bool) -> Result<HeaderValue, ApiError> {
     let secure = if is_secure { "; Secure" } else { "" };
-    let text =
-        format!("{SESSION_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    // Nothing but the API needs it, and what goes on to a provider must not have it.
+    let text = format!(
+        "{SESSION_COOKIE}={value}; Path=/admin; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    );
     HeaderValue::from_str(&text).map_err(|_| ApiError::plain(ErrorCode::InternalError))
 }
 
@@ -323,7 +249,7 @@ pub(crate) async fn logout(
     let id = caller.session().ok_or_else(not_signed_in)?;
     let edit = |found: &Kept<Session>| {
         let detail = json!({"subject": found.is.subject, "project": caller.project()});
-        Ok(Edit { is: found.is.clone(), lookups: None, ends: true, detail })
+        Ok(Edit { is: found.is.clone(), rotation: None, ends: true, detail })
     };
     entity_json::update(&shared.state.store, id, None, "session.end", caller.actor(), edit).await?;
     let cookie = cookie("", 0, needs_secure_cookie(&shared, &headers, uri.host()))?;
@@ -343,7 +269,8 @@ fn not_signed_in() -> ApiError {
         (status = 400, description = "A field or the body breaks a rule, or it is no member that is signed in", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
-        (status = 429, description = "The current password was wrong too often", body = ErrorBody),
+        (status = 429, description = "The current password was wrong too often", body = ErrorBody,
+            headers(("retry-after" = u64, description = "Whole seconds until it may be tried again"))),
     ))]
 pub(crate) async fn password_change(
     State(shared): State<Arc<Shared>>,
@@ -363,76 +290,171 @@ pub(crate) async fn password_change(
     caller.session().ok_or_else(not_signed_in)?;
     let store = &shared.state.store;
     let member: Option<Kept<Member>> = store.entity_fetch(caller.maker()).await?;
-    let member = member.ok_or_else(|| missing(EntityKind::Member))?;
-    let doors = [(Door::Login(login_hash(&member.is.login)), FAILURES_PER_LOGIN)];
-    shared.doors.try_one(&doors, store.now())?;
-    let place = shared.doors.at_once.acquire().await;
-    if !password::is_right(Some(&member.is), current).await? {
-        return Err(ApiError::new(ErrorCode::LoginFailed, "`current_password` is wrong"));
+    let member = member.filter(|member| member.id == caller.actor().id).ok_or_else(no_member)?;
+    let way = Way::signed_in(login_hash(&member.is.login));
+    shared.doors.try_one(&way, store.now())?;
+    let is_wrong = || ApiError::new(ErrorCode::LoginFailed, "`current_password` is wrong");
+    if !shared.passwords.is_right(Some(&member.is), current).await? {
+        return Err(is_wrong());
     }
-    shared.doors.succeeded(&doors);
-    let hash = password::hash(new).await?;
-    drop(place);
+    shared.doors.succeeded(&way);
+    let hash = shared.passwords.hash(new).await?;
     let edit = |found: &Kept<Member>| {
+        // An administrator may have taken it away meanwhile.
+        if found.is.password != member.is.password {
+            return Err(is_wrong());
+        }
         let is = Member { password: Some(hash.clone()), ..found.is.clone() };
-        Ok(Edit { is, lookups: None, ends: false, detail: json!({"project": found.is.project}) })
+        Ok(Edit { is, rotation: None, ends: false, detail: json!({"project": found.is.project}) })
     };
     entity_json::update(store, &member.id, None, "member.password", caller.actor(), edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+fn no_member() -> ApiError {
+    ApiError::new(
+        ErrorCode::InvalidField,
+        "it is an admin token that is signed in, which has no password; rotate it instead",
+    )
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::{Request, Response, StatusCode, header};
+    use http_body_util::BodyExt as _;
+    use serde_json::{Value, json};
+    use till_core::audit::Actor;
+    use till_core::role::Role;
     use till_core::time::Timestamp;
+    use till_core::token::{IndexKey, KeyRing, MasterKey, admin_token_hash};
+    use till_providers::Registry;
+    use till_providers::price::PriceTable;
+    use till_store::{AdminToken, Kept, Lookup, Member, OpenOptions, Put, Store};
+    use tower::ServiceExt as _;
 
-    use super::{Door, Doors, FAILURES_PER_ADDRESS, FAILURES_PER_LOGIN, REMEMBERED_MAX, WINDOW_MS};
+    use crate::password;
+    use crate::router::{AdminSettings, AdminState, Shared, with_shared};
+    use crate::{MakeMasterKey, MasterKeys};
 
-    #[test]
-    fn guesses_are_few_per_login_and_per_address() {
-        let doors = Doors::default();
-        let both = |n: u8, last: u8| {
-            let address = Some([192, 0, 2, last].into());
-            [(Door::Login([n; 32]), FAILURES_PER_LOGIN), (Door::Address(address), FAILURES_PER_ADDRESS)]
+    const OWNER: &str = "till_admin_of_the_owner";
+    const PASSWORD: &str = "correct horse battery staple";
+
+    /// The control plane with what its handlers share, and an owner.
+    async fn plane(dir: &tempfile::TempDir) -> (Router, Arc<Shared>) {
+        let store = Store::open(&OpenOptions::new(dir.path(), "0.0.0-test")).unwrap();
+        let is = AdminToken {
+            name: "owner".into(),
+            role: Role::Owner,
+            project: None,
+            member: None,
+            policy: Default::default(),
+            networks: None,
+            expires_at: None,
+            preset: None,
         };
-        let now = Timestamp(1_000_000);
-        for _ in 0..5 {
-            doors.try_one(&both(1, 1), now).unwrap();
-        }
-        assert!(doors.try_one(&both(1, 1), now).is_err());
-        assert!(doors.try_one(&both(1, 2), now).is_err(), "from elsewhere as well");
-        assert!(doors.try_one(&both(1, 1), Timestamp(now.0 + WINDOW_MS - 1)).is_err());
-        doors.try_one(&both(1, 1), Timestamp(now.0 + WINDOW_MS)).unwrap();
-        // Many logins from one place.
-        let doors = Doors::default();
-        for n in 0..20 {
-            doors.try_one(&both(n, 1), now).unwrap();
-        }
-        assert!(doors.try_one(&both(99, 1), now).is_err());
-        doors.try_one(&both(99, 2), now).unwrap();
-        // Success makes room for the login, and for one more at the address.
-        let doors = Doors::default();
-        for _ in 0..4 {
-            doors.try_one(&both(1, 1), now).unwrap();
-        }
-        doors.succeeded(&both(1, 1));
-        for _ in 0..5 {
-            doors.try_one(&both(1, 1), now).unwrap();
-        }
-        assert!(doors.try_one(&both(1, 1), now).is_err());
+        let lookups = Some(vec![Lookup { hash: admin_token_hash(OWNER), until: None }]);
+        let put = Put { id: "owner".into(), version: None, is, lookups, ends: false };
+        store.entity_put(put, "token.put", json!({}), &Actor::system()).await.unwrap();
+        let master = MasterKey::from_bytes([7; 32]);
+        let keys = Arc::new(KeyRing::new(master, store.instance_id(), IndexKey::from_bytes([9; 32])));
+        let make: MakeMasterKey = Arc::new(|| Err("there is no other".into()));
+        with_shared(AdminState {
+            store: store.clone(),
+            keys: Arc::clone(&keys),
+            master_keys: MasterKeys::new(store, keys, make),
+            providers: Arc::new(Registry::builtin()),
+            prices: Arc::new(PriceTable::builtin()),
+            settings: AdminSettings {
+                loopback: true,
+                public_url: "http://127.0.0.1:4100".into(),
+                version: "0.0.0-test",
+                started: Timestamp(0),
+                key_lifetime_max: None,
+            },
+            metrics: Arc::new(String::new),
+            clock: || Timestamp(0),
+        })
     }
 
-    #[test]
-    fn memory_is_bounded_and_a_flood_lets_nobody_guess() {
-        let doors = Doors::default();
-        let one = |n: usize| {
-            let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&n.to_be_bytes());
-            [(Door::Login(hash), FAILURES_PER_LOGIN)]
+    fn request(method: &str, path: &str, body: &Value) -> Request<Body> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "127.0.0.1:4100")
+            .header(header::CONTENT_TYPE, "application/json");
+        request.body(Body::from(body.to_string())).unwrap()
+    }
+
+    async fn as_owner(router: &Router, method: &str, path: &str, body: &Value) -> (StatusCode, Value) {
+        let mut request = request(method, path, body);
+        let bearer = format!("Bearer {OWNER}").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        let response = router.clone().oneshot(request).await.unwrap();
+        (response.status(), json_of(response).await)
+    }
+
+    async fn json_of(response: Response<Body>) -> Value {
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap_or(Value::Null)
+    }
+
+    #[tokio::test]
+    async fn work_on_passwords_waits_its_turn_and_is_not_done_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (router, shared) = plane(&dir).await;
+        let places = [shared.passwords.place().await.unwrap(), shared.passwords.place().await.unwrap()];
+        assert_eq!(places.len(), password::AT_ONCE, "all of them are taken");
+        let ada = json!({"login": "ada", "role": "viewer", "password": PASSWORD});
+        let making = {
+            let router = router.clone();
+            tokio::spawn(async move { as_owner(&router, "POST", "/admin/members", &ada).await })
         };
-        for n in 0..REMEMBERED_MAX {
-            doors.try_one(&one(n), Timestamp(1_000)).unwrap();
+        // Nobody waits to be told that there is no such member, or that they may not.
+        let change = json!({"password": PASSWORD});
+        let changing = as_owner(&router, "PATCH", "/admin/members/mem_none", &change);
+        let (status, _) = tokio::time::timeout(Duration::from_secs(30), changing).await.expect("no wait");
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(!making.is_finished());
+        drop(places);
+        assert_eq!(making.await.unwrap().0, StatusCode::CREATED);
+    }
+
+    /// An administrator locks somebody out while that one's current password is looked at.
+    #[tokio::test]
+    async fn a_password_that_is_taken_away_does_not_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (router, shared) = plane(&dir).await;
+        let ada = json!({"login": "ada", "role": "viewer", "password": PASSWORD});
+        let id = as_owner(&router, "POST", "/admin/members", &ada).await.1["member"]["id"].clone();
+        let id = id.as_str().unwrap().to_owned();
+        let signing_in = request("POST", "/admin/login", &json!({"login": "ada", "password": PASSWORD}));
+        let signed_in = router.clone().oneshot(signing_in).await.unwrap();
+        let cookie = signed_in.headers()[header::SET_COOKIE].clone();
+        let word = json_of(signed_in).await["csrfToken"].as_str().unwrap().to_owned();
+        let change = json!({"current_password": PASSWORD, "password": "another horse battery staple"});
+        let mut change = request("POST", "/admin/self/password", &change);
+        let pair = cookie.to_str().unwrap().split(';').next().unwrap().parse().unwrap();
+        change.headers_mut().insert(header::COOKIE, pair);
+        change.headers_mut().insert("x-till-csrf", word.parse().unwrap());
+
+        let places = [shared.passwords.place().await.unwrap(), shared.passwords.place().await.unwrap()];
+        let before = shared.doors.counted();
+        let changing = tokio::spawn(router.clone().oneshot(change));
+        // From then on it knows which password is to be looked at.
+        while shared.doors.counted() == before {
+            tokio::task::yield_now().await;
         }
-        assert!(doors.try_one(&one(REMEMBERED_MAX), Timestamp(1_000)).is_err());
-        doors.try_one(&one(REMEMBERED_MAX), Timestamp(1_000 + WINDOW_MS)).unwrap();
+        let path = format!("/admin/members/{id}");
+        let (status, _) = as_owner(&router, "PATCH", &path, &json!({"password": null})).await;
+        assert_eq!(status, StatusCode::OK);
+        drop(places);
+        assert_eq!(changing.await.unwrap().unwrap().status(), StatusCode::UNAUTHORIZED);
+        let ada: Kept<Member> = shared.state.store.entity_fetch(&id).await.unwrap().unwrap();
+        assert_eq!(ada.is.password, None);
     }
 }

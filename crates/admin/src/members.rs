@@ -218,7 +218,10 @@ pub(crate) async fn member_create(
     let password = password.map(checked_password).transpose()?;
     let password = match password {
         None => None,
-        Some(password) => Some(password::hash(password).await?),
+        Some(password) => {
+            caller.may_let_sign_in()?;
+            Some(shared.passwords.hash(password).await?)
+        }
     };
     let detail = json!({"login": login, "name": name, "role": role, "project": project,
                         "policy": policy.as_ref().map(PolicyJson::from), "canSignIn": password.is_some()});
@@ -288,9 +291,13 @@ fn check(caller: &Caller, found: &Kept<Member>) -> Result<(), ApiError> {
     caller.may_administer(EntityKind::Member, found.is.project.as_deref(), found.is.role)
 }
 
+/// What somebody else has to do.
+const OF_ONESELF: &str = "nobody changes their own `role`, `policy` or `password` here: ask another administrator; whoever is \
+                          signed in changes their password with POST /admin/self/password";
+
 /// Change a member
 ///
-/// Takes effect on their next request.
+/// Takes effect on their next request. Of oneself only the name.
 #[utoipa::path(patch, path = "/admin/members/{id}", request_body = MemberUpdateBody,
     params(
         ("id" = String, Path, description = "Id of the member", example = "mem_0a1b2c3d4e5f60718293"),
@@ -327,10 +334,30 @@ pub(crate) async fn member_update(
     let password = match password {
         None => None,
         Some(Value::Null) => Some(None),
-        Some(value) => Some(Some(password::hash(checked_password(value)?).await?)),
+        Some(value) => Some(Some(checked_password(value)?)),
+    };
+    let store = &shared.state.store;
+    let may = |found: &Kept<Member>| {
+        check(&caller, found)?;
+        if caller.stands_on(&found.id) && (role.is_some() || policy.is_some() || password.is_some()) {
+            return Err(ApiError::new(ErrorCode::NotAllowed, OF_ONESELF));
+        }
+        if matches!(password, Some(Some(_))) || role.is_some_and(|role| role > found.is.role) {
+            caller.may_let_sign_in()?;
+        }
+        Ok(())
+    };
+    let password = match &password {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(text)) => {
+            // Before so much work is done for it.
+            may(&entity_json::alive(store, &id).await?)?;
+            Some(Some(shared.passwords.hash(text.clone()).await?))
+        }
     };
     let edit = |found: &Kept<Member>| {
-        check(&caller, found)?;
+        may(found)?;
         let mut is = found.is.clone();
         if let Some(name) = &name {
             is.name.clone_from(name);
@@ -349,9 +376,8 @@ pub(crate) async fn member_update(
         let mut detail = difference(&shown(&found.is), &shown(&is));
         detail["project"] = json!(found.is.project);
         detail["passwordChanged"] = json!(password.is_some());
-        Ok(Edit { is, lookups: None, ends: false, detail })
+        Ok(Edit { is, rotation: None, ends: false, detail })
     };
-    let store = &shared.state.store;
     let kept = entity_json::update(store, &id, wanted, "member.update", caller.actor(), edit).await?;
     answer(&shared, StatusCode::OK, &kept).await
 }
@@ -390,7 +416,7 @@ pub(crate) async fn member_remove(
     let edit = |found: &Kept<Member>| {
         check(&caller, found)?;
         let detail = json!({"login": found.is.login, "project": found.is.project});
-        Ok(Edit { is: Member { password: None, ..found.is.clone() }, lookups: None, ends: true, detail })
+        Ok(Edit { is: Member { password: None, ..found.is.clone() }, rotation: None, ends: true, detail })
     };
     let store = &shared.state.store;
     let kept = entity_json::update(store, &id, wanted, "member.remove", caller.actor(), edit).await?;

@@ -313,7 +313,7 @@ pub(crate) async fn project_update(
         }
         let shown = |is: &Project| json!({"name": is.name, "policy": PolicyJson::from(&is.policy)});
         let detail = difference(&shown(&found.is), &shown(&is));
-        Ok(Edit { is, lookups: None, ends: false, detail })
+        Ok(Edit { is, rotation: None, ends: false, detail })
     };
     let store = &shared.state.store;
     let kept = entity_json::update(store, &id, wanted, "project.update", caller.actor(), edit).await?;
@@ -349,7 +349,7 @@ pub(crate) async fn project_end(
     }
     let wanted = if_match(&headers)?;
     let edit = |found: &Kept<Project>| {
-        Ok(Edit { is: found.is.clone(), lookups: None, ends: true, detail: json!({}) })
+        Ok(Edit { is: found.is.clone(), rotation: None, ends: true, detail: json!({}) })
     };
     let store = &shared.state.store;
     let kept = entity_json::update(store, &id, wanted, "project.end", caller.actor(), edit).await?;

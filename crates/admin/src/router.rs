@@ -30,12 +30,13 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{HttpMethod, Paths};
 
 use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
+use crate::doors::Doors;
 use crate::error::{ApiError, ErrorCode};
 use crate::example::add_examples;
-use crate::login::Doors;
 use crate::master_keys::MasterKeys;
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
+use crate::password::Passwords;
 use crate::permission::{Access, Permission};
 use crate::{
     account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, credentials, docs_page,
@@ -95,8 +96,10 @@ pub(crate) struct Shared {
     openapi_json: OnceLock<Bytes>,
     docs_html: OnceLock<Bytes>,
     access: HashMap<(Method, String), Access>,
-    /// Who may try to sign in.
+    /// Who may try a password.
     pub(crate) doors: Doors,
+    /// What works on passwords.
+    pub(crate) passwords: Passwords,
     /// When uses were last noted.
     uses: Mutex<HashMap<(EntityKind, String), u64>>,
     /// The group of each path template.
@@ -333,6 +336,11 @@ pub fn openapi_text() -> String {
 /// Requests should carry [`PeerAddr`](crate::PeerAddr) and [`RequestId`](crate::RequestId) in their extensions; both
 /// go into the audit log. Must be called inside a Tokio runtime: each request runs as a task.
 pub fn router(state: AdminState) -> Router {
+    with_shared(state).0
+}
+
+/// The same, with what its handlers share.
+pub(crate) fn with_shared(state: AdminState) -> (Router, Arc<Shared>) {
     let plane = plane(Plane::default());
     let shared = Arc::new(Shared {
         state,
@@ -341,19 +349,21 @@ pub fn router(state: AdminState) -> Router {
         docs_html: OnceLock::new(),
         access: plane.access,
         doors: Doors::default(),
+        passwords: Passwords::default(),
         uses: Mutex::default(),
         tags: plane.tags,
     });
     let routes =
         plane.routes.into_iter().fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
-    routes
+    let routes = routes
         .fallback(|| async {
             ApiError::new(ErrorCode::NotFound, "there is no such page; /docs lists what there is")
         })
         .method_not_allowed_fallback(|| async { ApiError::plain(ErrorCode::MethodNotAllowed) })
         .layer(from_fn_with_state(Arc::clone(&shared), gate))
         .layer(from_fn_with_state(Arc::clone(&shared), answer))
-        .with_state(shared)
+        .with_state(Arc::clone(&shared));
+    (routes, shared)
 }
 
 /// Runs the rest as a task of its own and completes its answer.

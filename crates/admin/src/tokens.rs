@@ -20,7 +20,9 @@ use till_store::{AdminToken, EntityKind, Kept, Lookup, Member, Put};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
-use crate::entity_json::{self, Edit, Page, difference, if_match, missing, new_id, random, versioned};
+use crate::entity_json::{
+    self, Edit, Page, Rotation, difference, if_match, missing, new_id, random, versioned,
+};
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::idempotency::{self, Repeatable};
 use crate::json_body::{self, Fields};
@@ -37,6 +39,14 @@ const OWNER: &str = "owner";
 /// Longest time that an old text goes on after a rotation, and longest life that `ttl_seconds` gives: 100 years.
 const SECONDS_MAX: u64 = 3_162_240_000;
 const OVERLAP_MAX: u64 = 30 * 24 * 3600;
+
+/// What somebody else has to do.
+const OF_ONESELF: &str = "nobody changes `role`, `policy`, `networks` or the end of the admin token that they act by: use \
+                          another one";
+
+/// Rules of a token that stands for a member would not count.
+const OF_MEMBER: &str = "`policy` of an admin token that stands for a member is that of the member: leave it out, and give the \
+                         member rules";
 
 /// An admin token to make.
 #[derive(serde::Deserialize, ToSchema)]
@@ -56,12 +66,12 @@ pub(crate) struct TokenCreateBody {
     /// The member that it stands for: it may do no more than they may, and their rules count.
     #[schema(example = "mem_0a1b2c3d4e5f60718293")]
     member: Option<String>,
-    /// What may be minted with it, and what those keys may use together.
+    /// What may be minted with it, and what those keys may use together. Not with `member`, whose rules count then.
     policy: Option<PolicyBody>,
-    /// Networks that it may be used from; everywhere if absent.
+    /// Networks that it may be used from; everywhere if absent. Within those of the admin token that makes it.
     #[schema(example = json!(["10.0.0.0/8"]), max_items = 256)]
     networks: Option<Vec<String>>,
-    /// When it ends.
+    /// When it ends; no later than the admin token that makes it.
     #[schema(format = DateTime, example = "2027-01-31T08:00:00Z")]
     expires_at: Option<String>,
     /// Seconds from now after which it ends. Excludes `expires_at`.
@@ -278,6 +288,10 @@ pub(crate) async fn token_create(
         expires_at: end(expires_at, ttl, store.now())?,
         preset: None,
     };
+    if is.member.is_some() && !is.policy.is_empty() {
+        return Err(ApiError::new(ErrorCode::UnsupportedField, OF_MEMBER));
+    }
+    caller.may_hand_out(is.expires_at, is.networks.as_deref())?;
     let detail = json!({"name": is.name, "role": role, "project": is.project, "member": is.member,
                         "policy": PolicyJson::from(&is.policy), "networks": is.networks,
                         "expiresAt": is.expires_at.map(|at| rfc3339(Timestamp(at)))});
@@ -380,7 +394,7 @@ pub(crate) async fn token_show(
 
 /// Change an admin token
 ///
-/// Takes effect on its next request.
+/// Takes effect on its next request. Of the one that the request comes with only the name can be changed.
 #[utoipa::path(patch, path = "/admin/tokens/{id}", request_body = TokenUpdateBody,
     params(
         ("id" = String, Path, description = "Id of the token", example = "tok_0a1b2c3d4e5f60718293"),
@@ -428,6 +442,18 @@ pub(crate) async fn token_update(
     };
     let edit = |found: &Kept<AdminToken>| {
         check(&caller, found)?;
+        let changes_bounds = networks.is_some() || expires_at.is_some();
+        // There may be nobody else who could change the first owner's token.
+        let is_first_owner = found.id == OWNER && caller.stands_on(OWNER);
+        if caller.stands_on(&found.id)
+            && !is_first_owner
+            && (role.is_some() || policy.is_some() || changes_bounds)
+        {
+            return Err(ApiError::new(ErrorCode::NotAllowed, OF_ONESELF));
+        }
+        if found.is.member.is_some() && policy.as_ref().is_some_and(|policy| !policy.is_empty()) {
+            return Err(ApiError::new(ErrorCode::UnsupportedField, OF_MEMBER));
+        }
         if found.id == OWNER
             && (role.is_some_and(|role| role != Role::Owner) || expires_at.is_some_and(|at| at.is_some()))
         {
@@ -445,12 +471,15 @@ pub(crate) async fn token_update(
             is.networks.clone_from(networks);
         }
         is.expires_at = expires_at.unwrap_or(is.expires_at);
+        if !is_first_owner && (changes_bounds || is.role > found.is.role) {
+            caller.may_hand_out(is.expires_at, is.networks.as_deref())?;
+        }
         let shown = |is: &AdminToken| {
             let kept = Kept { is: is.clone(), ..found.clone() };
             serde_json::to_value(TokenJson::from(&kept)).unwrap_or_default()
         };
         let detail = difference(&shown(&found.is), &shown(&is));
-        Ok(Edit { is, lookups: None, ends: false, detail })
+        Ok(Edit { is, rotation: None, ends: false, detail })
     };
     let kept = entity_json::update(store, &id, wanted, "token.update", caller.actor(), edit).await?;
     answer(&shared, &kept).await
@@ -502,22 +531,14 @@ pub(crate) async fn token_rotate(
     };
     let store = &shared.state.store;
     let (secret, lookup) = secret()?;
-    let before = store.entity_lookups(EntityKind::Token, &id).await?;
-    let until = Timestamp(store.now().0.saturating_add(overlap.saturating_mul(1000)));
+    let old_until =
+        (overlap > 0).then(|| Timestamp(store.now().0.saturating_add(overlap.saturating_mul(1000))));
     let edit = |found: &Kept<AdminToken>| {
         check(&caller, found)?;
-        let mut lookups = vec![lookup];
-        if overlap > 0 {
-            // Those that are on their way out stay as they are.
-            lookups.extend(
-                before
-                    .iter()
-                    .map(|old| Lookup { until: Some(old.until.map_or(until, |end| end.min(until))), ..*old }),
-            );
-        }
+        caller.may_hand_out(found.is.expires_at, found.is.networks.as_deref())?;
         Ok(Edit {
             is: found.is.clone(),
-            lookups: Some(lookups),
+            rotation: Some(Rotation { new: lookup, old_until }),
             ends: false,
             detail: json!({"project": found.is.project, "overlapSeconds": overlap}),
         })
@@ -562,7 +583,7 @@ pub(crate) async fn token_revoke(
             ));
         }
         let detail = json!({"project": found.is.project});
-        Ok(Edit { is: found.is.clone(), lookups: None, ends: true, detail })
+        Ok(Edit { is: found.is.clone(), rotation: None, ends: true, detail })
     };
     let store = &shared.state.store;
     let kept = entity_json::update(store, &id, wanted, "token.revoke", caller.actor(), edit).await?;

@@ -3,8 +3,10 @@
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
+use till_core::key::KeyId;
+use till_core::limit::Units;
 
-use crate::harness::{Answer, Instance};
+use crate::harness::{Answer, CANARY, Instance};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -51,9 +53,10 @@ async fn somebody_who_is_signed_in_is_somebody() {
     let signed_in = login(&instance, "ada@example.COM", PASSWORD).await;
     let (cookie, word) = session(&signed_in);
     assert_eq!((&signed_in.json()["id"], &signed_in.json()["role"]), (&json!(id), &json!("admin")));
+    // Sent with the API alone, never with what goes on to a provider.
     // In clear text on this machine a browser would not send a `Secure` cookie.
     let attributes = signed_in.header("set-cookie");
-    assert!(attributes.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"), "{attributes}");
+    assert!(attributes.ends_with("; Path=/admin; Max-Age=43200; HttpOnly; SameSite=Strict"), "{attributes}");
     let who = send(&instance, "GET", "/admin/self", &[("cookie", &cookie)], &Value::Null).await;
     assert_eq!(who.json()["self"]["id"], json!(id));
     // Reading needs the cookie alone, changing the word as well.
@@ -83,7 +86,7 @@ async fn somebody_who_is_signed_in_is_somebody() {
     )
     .await;
     assert_eq!(out.status, 204, "{}", out.text);
-    assert!(out.header("set-cookie").starts_with("till_session=; Path=/; Max-Age=0;"));
+    assert!(out.header("set-cookie").starts_with("till_session=; Path=/admin; Max-Age=0;"));
     send(&instance, "GET", "/admin/self", &[("cookie", &cookie)], &Value::Null)
         .await
         .assert_error(401, "unauthorized");
@@ -178,21 +181,138 @@ async fn an_admin_token_signs_in_as_well() {
 }
 
 #[tokio::test]
+async fn a_session_of_an_admin_token_ends_with_the_text_that_opened_it() {
+    let instance = Instance::start().await;
+    let open = async |text: &str| {
+        session(&send(&instance, "POST", "/admin/login", &[], &json!({"admin_token": text})).await).0
+    };
+    let status = async |cookie: &str, path: &str| {
+        send(&instance, "GET", path, &[("cookie", cookie)], &Value::Null).await.status.as_u16()
+    };
+    let rotate = async |id: &str, overlap: u64| {
+        let path = format!("/admin/tokens/{id}/rotate");
+        let answer = instance.call("POST", &path, json!({"overlap_seconds": overlap}).to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()["adminToken"].as_str().unwrap().to_owned()
+    };
+    let made = instance.call("POST", "/admin/tokens", r#"{"name":"ci","role":"admin"}"#).await.json();
+    let id = made["token"]["id"].as_str().unwrap().to_owned();
+    let first = open(made["adminToken"].as_str().unwrap()).await;
+    // As long as the old text goes on, so do its sessions.
+    let text = rotate(&id, 3600).await;
+    let second = open(&text).await;
+    assert_eq!((status(&first, "/admin/self").await, status(&second, "/admin/self").await), (200, 200));
+    let text = rotate(&id, 0).await;
+    assert_eq!((status(&first, "/admin/self").await, status(&second, "/admin/self").await), (401, 401));
+    // What the token may do, from where and until when is looked at every time.
+    let cookie = open(&text).await;
+    let path = format!("/admin/tokens/{id}");
+    let patch = async |body: Value| {
+        let answer = instance.call("PATCH", &path, body.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    };
+    assert_eq!(status(&cookie, "/admin/tokens").await, 200);
+    patch(json!({"role": "viewer"})).await;
+    assert_eq!(status(&cookie, "/admin/tokens").await, 403);
+    patch(json!({"networks": ["192.0.2.0/24"]})).await;
+    assert_eq!(status(&cookie, "/admin/self").await, 403);
+    let soon = instance.store.now().0 + 200;
+    let soon = till_admin::rfc3339(till_core::time::Timestamp(soon));
+    patch(json!({"networks": null, "expires_at": soon})).await;
+    while status(&cookie, "/admin/self").await == 200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(status(&cookie, "/admin/self").await, 401);
+    // The owner's token can't be revoked: a rotation has to shut out whoever had it.
+    let cookie = open(&instance.token).await;
+    assert_eq!(status(&cookie, "/admin/self").await, 200);
+    let new = rotate("owner", 0).await;
+    assert_eq!(status(&cookie, "/admin/self").await, 401);
+    // Who signed in by a token has no password to change.
+    let signed_in = send(&instance, "POST", "/admin/login", &[], &json!({"admin_token": new})).await;
+    let (cookie, word) = session(&signed_in);
+    let headers = [("cookie", cookie.as_str()), ("x-till-csrf", word.as_str())];
+    let body = json!({"current_password": PASSWORD, "password": PASSWORD});
+    send(&instance, "POST", "/admin/self/password", &headers, &body).await.assert_error(400, "invalid_field");
+}
+
+#[tokio::test]
 async fn guesses_come_to_an_end() {
     let instance = Instance::start().await;
     member(&instance, "ada", "viewer").await;
+    let (cookie, word) = session(&login(&instance, "ada", PASSWORD).await);
+    let wrong = async |name: &str| login(&instance, name, "a wrong password").await;
+    let refused = |answer: &Answer| {
+        answer.assert_error(429, "too_many_attempts");
+        let seconds: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((1..=900).contains(&seconds), "{seconds}");
+    };
     for _ in 0..5 {
-        let known = login(&instance, "ada", "a wrong password").await;
+        let known = wrong("ada").await;
         known.assert_error(401, "login_failed");
+        assert_eq!(known.header("retry-after"), "");
     }
-    login(&instance, "ada", PASSWORD).await.assert_error(429, "too_many_attempts");
+    refused(&login(&instance, "ada", PASSWORD).await);
+    // Who is signed in may still change the password, and has guesses of their own.
+    let headers = [("cookie", cookie.as_str()), ("x-till-csrf", word.as_str())];
+    let change = async |current: &str| {
+        let body = json!({"current_password": current, "password": "another horse battery staple"});
+        send(&instance, "POST", "/admin/self/password", &headers, &body).await
+    };
+    for _ in 0..5 {
+        change("a wrong password").await.assert_error(401, "login_failed");
+    }
+    refused(&change(PASSWORD).await);
     // Nobody learns who exists.
-    let unknown = login(&instance, "nobody", "a wrong password").await;
-    unknown.assert_error(401, "login_failed");
-    for _ in 0..4 {
-        login(&instance, "nobody", "a wrong password").await.assert_error(401, "login_failed");
+    for _ in 0..5 {
+        wrong("nobody").await.assert_error(401, "login_failed");
     }
-    login(&instance, "nobody", "a wrong password").await.assert_error(429, "too_many_attempts");
+    refused(&wrong("nobody").await);
+    // Whatever the logins are, one address has so many guesses.
+    for n in 0..10 {
+        wrong(&format!("somebody-{n}")).await.assert_error(401, "login_failed");
+    }
+    refused(&wrong("somebody-else").await);
+    // Admin tokens are not guessed, and who has one is not kept out by those who guess.
+    let body = json!({"admin_token": instance.token});
+    assert_eq!(send(&instance, "POST", "/admin/login", &[], &body).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_does_not_wait_for_the_disk_where_that_would_tell_who_exists() {
+    let instance = Instance::start().await;
+    let id = member(&instance, "ada", "viewer").await;
+    // The writer tells of a stored upstream key before anything else is written: it waits until it may go on.
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let (reached, has_reached) = std::sync::mpsc::channel::<()>();
+    let hold_up = move |_: &till_store::Kept<till_store::Credential>| {
+        let _ = reached.send(());
+        let _ = may_go_on.lock().unwrap().recv();
+    };
+    instance.store.credentials_follow(std::sync::Arc::new(hold_up)).await.unwrap();
+    let stored = json!({"name": "held", "provider": "openai", "upstream_key": CANARY}).to_string();
+    let storing = instance.call("POST", "/admin/credentials", stored);
+    let meanwhile = async {
+        while has_reached.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        for name in ["ada", "nobody"] {
+            let answer = login(&instance, name, "a wrong password");
+            let answer = tokio::time::timeout(std::time::Duration::from_secs(30), answer).await;
+            answer.expect("nothing is waited for").assert_error(401, "login_failed");
+        }
+        drop(go_on);
+    };
+    let (stored, ()) = tokio::join!(storing, meanwhile);
+    assert_eq!(stored.status, 201, "{}", stored.text);
+    let noted = async || {
+        let log = instance.audit().await;
+        log.iter().any(|entry| entry["action"] == "login.refuse" && entry["target"] == json!(id))
+    };
+    while !noted().await {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -211,23 +331,51 @@ async fn members_have_rules() {
     ] {
         assert_eq!(make(body.clone()).await.json()["error"]["code"], code, "{body}");
     }
-    // Somebody without a password does not sign in, and keys that are made by a member have their ceilings.
-    let ceiling = json!({"ceilings": {"lifetime": {"max_activations": 3}}});
+    // Somebody without a password does not sign in, and keys that are made by a member are bound by their rules.
+    let ceiling = json!({"ceilings": {"lifetime": {"max_activations": 3}}, "max_live_keys": 2, "providers": ["openai"]});
     let made = make(json!({"login": "bot", "role": "minter", "policy": ceiling})).await.json();
     login(&instance, "bot", "").await.assert_error(401, "login_failed");
     let id = made["member"]["id"].as_str().unwrap();
+    // A token that stands for them has no rules of its own: they would not count.
     let token = json!({"name": "of bot", "role": "admin", "member": id});
+    let mut ruled = token.clone();
+    ruled["policy"] = json!({"max_live_keys": 1});
+    let refused = instance.call("POST", "/admin/tokens", ruled.to_string()).await;
+    assert!(refused.assert_error(400, "unsupported_field").contains("`policy`"), "{}", refused.text);
+    ruled["policy"] = json!({});
+    assert_eq!(instance.call("POST", "/admin/tokens", ruled.to_string()).await.status, 201);
     let token = instance.call("POST", "/admin/tokens", token.to_string()).await.json();
+    let path = format!("/admin/tokens/{}", token["token"]["id"].as_str().unwrap());
+    let refused = instance.call("PATCH", &path, r#"{"policy":{"max_live_keys":1}}"#).await;
+    refused.assert_error(400, "unsupported_field");
+    assert_eq!(instance.call("PATCH", &path, r#"{"policy":null}"#).await.status, 200);
     let bearer = format!("Bearer {}", token["adminToken"].as_str().unwrap());
     let who = send(&instance, "GET", "/admin/self", &[("authorization", &bearer)], &Value::Null).await;
     assert_eq!(who.json()["self"]["role"], "minter", "no more than the member may");
-    let key =
-        json!({"provider": "openai", "upstream_key": "sk-proj-some-key-of-somebody", "max_activations": 9});
-    let key = send(&instance, "POST", "/admin/keys", &[("authorization", &bearer)], &key).await;
-    assert_eq!(key.json()["key"]["createdBy"], json!(id), "{}", key.text);
+    let mint = async |provider: &str| {
+        let key = json!({"provider": provider, "upstream_key": CANARY, "max_activations": 9});
+        send(&instance, "POST", "/admin/keys", &[("authorization", &bearer)], &key).await
+    };
+    mint("anthropic").await.assert_error(403, "not_allowed");
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let key = mint("openai").await;
+        assert_eq!(key.json()["key"]["createdBy"], json!(id), "{}", key.text);
+        ids.push(key.json()["key"]["id"].as_str().unwrap().parse::<KeyId>().unwrap());
+    }
+    mint("openai").await.assert_error(403, "not_allowed");
+    // Both keys together use what the member has.
+    for key in [ids[0], ids[1], ids[0]] {
+        let hold = instance.store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+        hold.settle(Units::ONE_ACTIVATION);
+    }
+    for key in ids {
+        let refused = instance.store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap_err();
+        assert!(format!("{refused:?}").contains("ProjectExhausted"), "{refused:?}");
+    }
     let shown = instance.get(&format!("/admin/members/{id}")).await.json();
     assert_eq!(
         shown["ceilingsUsed"][0],
-        json!({"window": "lifetime", "usedActivations": 0, "usedTokens": 0, "usedSpendUsd": "0.00"})
+        json!({"window": "lifetime", "usedActivations": 3, "usedTokens": 0, "usedSpendUsd": "0.00"})
     );
 }

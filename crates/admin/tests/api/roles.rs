@@ -231,6 +231,209 @@ async fn nobody_gets_above_their_own_role() {
 }
 
 #[tokio::test]
+async fn nobody_frees_themselves_of_their_bounds() {
+    let instance = Instance::start().await;
+    let made = async |body: Value| {
+        let answer = instance.call("POST", "/admin/tokens", body.to_string()).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        let id = answer.json()["token"]["id"].as_str().unwrap().to_owned();
+        (format!("/admin/tokens/{id}"), answer.json()["adminToken"].as_str().unwrap().to_owned())
+    };
+    let in_an_hour = instance.store.now().0 + 3_600_000;
+    let at = |ms: u64| till_admin::rfc3339(till_core::time::Timestamp(ms));
+    let (end, networks) = (at(in_an_hour), ["127.0.0.0/8", "10.0.0.0/8"]);
+    let bounds = json!({"name": "x", "role": "admin", "networks": networks, "expires_at": end,
+                        "policy": {"max_live_keys": 1}});
+    let (own_path, own) = made(bounds).await;
+    let (other_path, _) = made(json!({"name": "free", "role": "viewer"})).await;
+    let (near_path, _) =
+        made(json!({"name": "near", "role": "viewer", "networks": ["10.0.0.0/8"], "ttl_seconds": 60})).await;
+    let ask = async |method: &str, path: &str, body: Value| {
+        call(&instance, &own, method, path, &body.to_string()).await
+    };
+    let refused = async |method: &str, path: &str, body: Value, part: &str| {
+        let answer = ask(method, path, body.clone()).await;
+        assert!(answer.assert_error(403, "not_allowed").contains(part), "{body}: {}", answer.text);
+    };
+    let done = async |method: &str, path: &str, body: Value| {
+        let answer = ask(method, path, body.clone()).await;
+        assert!(answer.status.is_success(), "{method} {path} {body}: {}", answer.text);
+        answer
+    };
+    // Its own bounds stay, but for its name.
+    for body in [
+        json!({"expires_at": null}),
+        json!({"networks": null}),
+        json!({"policy": null}),
+        json!({"role": "admin"}),
+    ] {
+        refused("PATCH", &own_path, body, "the admin token that they act by").await;
+    }
+    done("PATCH", &own_path, json!({"name": "y"})).await;
+    // What it makes has them too.
+    let new = |extra: Value| {
+        let mut body = json!({"name": "z", "role": "viewer", "networks": ["10.1.0.0/16"], "expires_at": end});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        body
+    };
+    for (extra, part) in [
+        (json!({"expires_at": null}), "`expires_at`"),
+        (json!({"expires_at": at(in_an_hour + 1)}), "`expires_at`"),
+        (json!({"networks": null}), "`networks`"),
+        (json!({"networks": ["10.0.0.0/8", "192.0.2.0/24"]}), "`networks`"),
+        (json!({"networks": ["10.0.0.0/7"]}), "`networks`"),
+        (json!({"networks": ["::/0"]}), "`networks`"),
+    ] {
+        refused("POST", "/admin/tokens", new(extra), part).await;
+    }
+    let child = done("POST", "/admin/tokens", new(json!({"networks": networks}))).await.json();
+    let child = format!("/admin/tokens/{}", child["token"]["id"].as_str().unwrap());
+    // What others made can't be taken over, and gets no more than it has itself.
+    refused("POST", &format!("{other_path}/rotate"), json!({}), "`expires_at`").await;
+    refused("PATCH", &other_path, json!({"role": "admin"}), "`expires_at`").await;
+    refused("PATCH", &near_path, json!({"networks": null}), "`networks`").await;
+    refused("PATCH", &child, json!({"expires_at": null}), "`expires_at`").await;
+    done("PATCH", &near_path, json!({"role": "minter", "expires_at": end})).await;
+    done("POST", &format!("{near_path}/rotate"), json!({})).await;
+    done("PATCH", &other_path, json!({"name": "still free", "policy": {"max_live_keys": 3}})).await;
+    done("DELETE", &other_path, json!({})).await;
+    // Nor by a member, who has no such bounds.
+    let password = "correct horse battery staple";
+    let ada = json!({"login": "ada", "role": "viewer"});
+    let ada = done("POST", "/admin/members", ada).await.json()["member"]["id"].clone();
+    let ada_path = format!("/admin/members/{}", ada.as_str().unwrap());
+    let bob = json!({"login": "bob", "role": "viewer", "password": password});
+    refused("POST", "/admin/members", bob, "`password`").await;
+    refused("PATCH", &ada_path, json!({"password": password}), "`password`").await;
+    refused("PATCH", &ada_path, json!({"role": "admin"}), "`role`").await;
+    done("PATCH", &ada_path, json!({"password": null, "role": "viewer"})).await;
+    refused("POST", "/admin/tokens", json!({"name": "z", "role": "viewer", "member": ada}), "`expires_at`")
+        .await;
+    // The same for who signed in by it; and it may end itself.
+    let body = json!({"admin_token": own}).to_string();
+    let signed_in = instance.call("POST", "/admin/login", body).await;
+    let cookie = signed_in.header("set-cookie").split(';').next().unwrap().to_owned();
+    let word = signed_in.json()["csrfToken"].as_str().unwrap().to_owned();
+    let request = Request::builder().method("POST").uri("/admin/tokens");
+    let request = request
+        .header(header::COOKIE, cookie)
+        .header("x-till-csrf", word)
+        .header(header::CONTENT_TYPE, "application/json");
+    let body = json!({"name": "z", "role": "viewer"}).to_string();
+    instance.send(request.body(Body::from(body)).unwrap()).await.assert_error(403, "not_allowed");
+    done("DELETE", &own_path, json!({})).await;
+    // Whoever has the first owner's token may: there may be nobody else.
+    for body in
+        [json!({"networks": ["127.0.0.0/8"], "policy": {"max_live_keys": 1}}), json!({"networks": null})]
+    {
+        assert_eq!(instance.call("PATCH", "/admin/tokens/owner", body.to_string()).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn members_change_of_themselves_what_others_need_not_decide() {
+    let instance = Instance::start().await;
+    let password = "correct horse battery staple";
+    let body = json!({"login": "ada", "role": "owner", "password": password, "policy": {"max_live_keys": 1}});
+    let id = instance.call("POST", "/admin/members", body.to_string()).await.json()["member"]["id"].clone();
+    let path = format!("/admin/members/{}", id.as_str().unwrap());
+    let token = json!({"name": "of ada", "role": "owner", "member": id}).to_string();
+    let token = instance.call("POST", "/admin/tokens", token).await.json();
+    let bearer = format!("Bearer {}", token["adminToken"].as_str().unwrap());
+    let body = json!({"login": "ada", "password": password}).to_string();
+    let signed_in = instance.call("POST", "/admin/login", body).await;
+    let cookie = signed_in.header("set-cookie").split(';').next().unwrap().to_owned();
+    let word = signed_in.json()["csrfToken"].as_str().unwrap().to_owned();
+    let session = [("cookie", cookie.as_str()), ("x-till-csrf", word.as_str())];
+    let by_token = [("authorization", bearer.as_str())];
+    let patch = async |headers: &[(&str, &str)], body: &Value| {
+        let mut request = Request::builder().method("PATCH").uri(&path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        instance.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    for headers in [&session[..], &by_token] {
+        for body in [
+            json!({"policy": null}),
+            json!({"role": "admin"}),
+            json!({"password": "another horse battery staple"}),
+            json!({"password": null}),
+        ] {
+            let message = patch(headers, &body).await.assert_error(403, "not_allowed");
+            assert!(message.contains("/admin/self/password"), "{message}");
+        }
+        assert_eq!(patch(headers, &json!({"name": "Ada"})).await.status, 200);
+    }
+    // Somebody else does it.
+    let body = json!({"policy": null, "password": null}).to_string();
+    assert_eq!(instance.call("PATCH", &path, body).await.status, 200);
+}
+
+/// Who reads the log of a project finds everything that was done in it.
+#[tokio::test]
+async fn a_project_has_its_own_entries_of_every_kind() {
+    let (instance, [own, _]) = two_projects().await;
+    let auditor = token_text(40);
+    put_token(&instance.store, "tok_auditor", &auditor, Role::Auditor, Some("a")).await;
+    let (key, member) = (own["key"].as_str().unwrap(), own["member"].as_str().unwrap());
+    let password = "correct horse battery staple";
+    let body = json!({"name": "t", "role": "viewer", "project": "a"}).to_string();
+    let token = instance.call("POST", "/admin/tokens", body).await.json()["token"]["id"].clone();
+    let token = format!("/admin/tokens/{}", token.as_str().unwrap());
+    let member = format!("/admin/members/{member}");
+    let signing_in = |password: &str| json!({"login": "one-of-a", "password": password}).to_string();
+    for (method, path, body) in [
+        ("PATCH", format!("/admin/keys/{key}"), r#"{"name":"n"}"#.to_owned()),
+        ("PATCH", member.clone(), json!({"password": password}).to_string()),
+        ("POST", "/admin/login".to_owned(), signing_in(password)),
+        ("POST", "/admin/login".to_owned(), signing_in("a wrong password")),
+        ("POST", format!("{token}/rotate"), "{}".to_owned()),
+        ("PATCH", "/admin/credentials/cred-a".to_owned(), r#"{"upstream_key":"sk-another-one"}"#.to_owned()),
+        ("PATCH", "/admin/projects/a".to_owned(), r#"{"name":"A"}"#.to_owned()),
+        ("DELETE", token.clone(), String::new()),
+        ("DELETE", member.clone(), String::new()),
+        ("DELETE", format!("/admin/keys/{key}"), String::new()),
+        ("DELETE", "/admin/credentials/cred-a".to_owned(), String::new()),
+    ] {
+        let answer = instance.call(method, &path, body).await;
+        assert!(answer.status.is_success() || answer.status == 401, "{method} {path}: {}", answer.text);
+    }
+    let expected = [
+        "project.create",
+        "project.update",
+        "key.create",
+        "key.update",
+        "key.revoke",
+        "credential.create",
+        "credential.update",
+        "credential.remove",
+        "member.create",
+        "member.update",
+        "member.remove",
+        "token.create",
+        "token.rotate",
+        "token.revoke",
+        "session.create",
+        "login.refuse",
+    ];
+    // Nobody waits for the entry of a refused login.
+    let seen = async || {
+        let log = call(&instance, &auditor, "GET", "/admin/audit?limit=1000", "").await.json();
+        let entries = log["entries"].as_array().unwrap().clone();
+        entries.iter().map(|entry| entry["action"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut found = seen().await;
+    while !found.iter().any(|action| action == "login.refuse") {
+        found = seen().await;
+    }
+    for action in expected {
+        assert!(found.iter().any(|one| one == action), "{action} is not in {found:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_minter_changes_what_it_made_and_no_more() {
     let instance = Instance::start().await;
     let minter = token_text(20);
