@@ -97,7 +97,7 @@ async fn serve(
     };
     let proxy = instance.proxy(surroundings)?;
 
-    let started = json!({"version": VERSION, "listen": bound.to_string()});
+    let started = json!({"version": VERSION, "listen": bound.to_string(), "afterCrash": !store.was_closed()});
     configuration::enter_start(&store, &audit_keys, written, (settings, surroundings), &url, started)
         .await
         .context("can't write the audit log")?;

@@ -24,13 +24,16 @@ use crate::time::Timestamp;
 pub use checkpoint::{AuditKeyId, AuditPublicKey, Checkpoint};
 pub use file::{CSV_HEADING, FileError, FileFormat, FileParser};
 pub use record::{LogRecord, RecordError};
-pub use verify::{Flaw, LogFault, Proof, Verifier};
+pub use verify::{Flaw, LogBreak, LogFault, Proof, Verifier};
 
 /// The action of the entry that makes a public key known.
 pub const ACTION_KEY: &str = "audit.key";
 
 /// The action of the entry that says that older ones were deleted.
 pub const ACTION_TRIM: &str = "audit.trim";
+
+/// The action of the entry that says that the log before it is not the one that was written.
+pub const ACTION_BREAK: &str = "audit.break";
 
 /// The action of entries about denials of a key.
 pub const ACTION_DENIED: &str = "key.denied";
@@ -151,6 +154,29 @@ impl ChainHead {
         *self = Self { seq: entry.seq, hash: entry.hash };
         entry
     }
+
+    /// Checks that entries continue it, and answers with the last of them.
+    ///
+    /// # Errors
+    /// Names the first entry that is wrong.
+    pub fn follow<'a>(self, entries: impl IntoIterator<Item = &'a AuditEntry>) -> Result<Self, BrokenChain> {
+        let mut head = self;
+        for entry in entries {
+            let fault = |fault| BrokenChain { seq: entry.seq, fault };
+            let expected = head.seq.saturating_add(1);
+            if entry.seq != expected {
+                return Err(fault(ChainFault::OutOfOrder { expected }));
+            }
+            if entry.prev_hash != head.hash {
+                return Err(fault(ChainFault::Unlinked));
+            }
+            if entry.hash != entry.computed_hash() {
+                return Err(fault(ChainFault::Changed));
+            }
+            head = Self { seq: entry.seq, hash: entry.hash };
+        }
+        Ok(head)
+    }
 }
 
 impl AuditEntry {
@@ -227,22 +253,7 @@ pub enum ChainFault {
 /// # Errors
 /// Names the first entry that is wrong. A log that does not start at entry 1 is wrong at its first.
 pub fn verify_chain<'a>(entries: impl IntoIterator<Item = &'a AuditEntry>) -> Result<ChainHead, BrokenChain> {
-    let mut head = ChainHead::EMPTY;
-    for entry in entries {
-        let fault = |fault| BrokenChain { seq: entry.seq, fault };
-        let expected = head.seq.saturating_add(1);
-        if entry.seq != expected {
-            return Err(fault(ChainFault::OutOfOrder { expected }));
-        }
-        if entry.prev_hash != head.hash {
-            return Err(fault(ChainFault::Unlinked));
-        }
-        if entry.hash != entry.computed_hash() {
-            return Err(fault(ChainFault::Changed));
-        }
-        head = ChainHead { seq: entry.seq, hash: entry.hash };
-    }
-    Ok(head)
+    ChainHead::EMPTY.follow(entries)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use till_core::audit::{AuditEntry, AuditKeyId, AuditPublicKey, Checkpoint};
+use till_core::audit::{AuditEntry, AuditHash, AuditKeyId, AuditPublicKey, Checkpoint};
 use till_core::denial::DenialCode;
 use till_core::time::Timestamp;
 use till_core::token::AuditKeys;
@@ -71,6 +71,8 @@ pub struct AuditState {
     pub keys: Vec<AuditPublicKey>,
     /// The newest checkpoint.
     pub last: Option<Checkpoint>,
+    /// Settings of the last start, as [`Store::audit_start`] was given them.
+    pub settings: Option<String>,
 }
 
 impl Store {
@@ -133,6 +135,8 @@ pub(crate) struct LogChange {
     pub(crate) denials_entered: Option<u64>,
     /// The log starts behind this entry, which has a checkpoint.
     pub(crate) anchor: Option<u64>,
+    /// Settings of the start that is entered.
+    pub(crate) settings: Option<String>,
 }
 
 impl LogChange {
@@ -141,6 +145,7 @@ impl LogChange {
             && self.checkpoint.is_none()
             && self.denials_entered.is_none()
             && self.anchor.is_none()
+            && self.settings.is_none()
     }
 }
 
@@ -188,6 +193,12 @@ pub(crate) trait AuditBackend {
 
     /// The denials of a minute.
     fn denied_in(&mut self, minute: u64, most: u32) -> Result<DeniedMinute, StoreError>;
+
+    /// The hash of an entry, also of the one behind which the log starts.
+    fn entry_hash(&mut self, seq: u64) -> Result<Option<AuditHash>, StoreError>;
+
+    /// At most so many entries behind this one, oldest first.
+    fn entries_after(&mut self, seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
     /// The newest checkpoint that was signed before.
     fn checkpoint_before(&mut self, before: Timestamp) -> Result<Option<Checkpoint>, StoreError>;

@@ -146,6 +146,8 @@ pub(crate) enum Action {
         action: String,
         target: String,
         detail: String,
+        /// What the last start is known by, if this is one.
+        settings: Option<String>,
     },
 }
 

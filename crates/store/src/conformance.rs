@@ -208,7 +208,12 @@ async fn the_end_of_a_hold_is_what_counts(place: &impl Place) {
     assert_eq!(code(&store, key).await, DenialCode::TokensExhausted);
     assert_eq!(store.stats().overruns, 1);
     let log = store.audit_list(0, 100).await.unwrap();
-    assert!(log.iter().any(|entry| entry.action == "ledger.overrun" && entry.target == key.to_string()));
+    let overrun =
+        log.iter().find(|entry| entry.action == "ledger.overrun" && entry.target == key.to_string());
+    for detail in [overrun, log.iter().find(|entry| entry.action == "hold.exceeded")].map(|one| one.unwrap())
+    {
+        assert!(detail.detail.contains("\"project\":\"default\""), "{}", detail.detail);
+    }
 }
 
 async fn holds_left_open_are_spent_at_the_next_start(place: &impl Place) {

@@ -31,6 +31,7 @@ mod hold;
 mod key;
 mod kill_switch;
 mod lock;
+mod log_break;
 mod master_key;
 #[cfg(test)]
 mod memory;

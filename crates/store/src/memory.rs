@@ -58,7 +58,7 @@ pub(crate) struct Disk {
     /// Of changed keys.
     versions: BTreeMap<KeyId, u64>,
     /// In the order in which they were made.
-    entities: Vec<EntityRow>,
+    pub(crate) entities: Vec<EntityRow>,
     lookups: BTreeMap<(EntityKind, [u8; 32]), (String, Lookup)>,
     audit: Vec<AuditEntry>,
     log: audit::DiskLog,

@@ -14,8 +14,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use till_core::audit::Actor;
+use till_core::hex::to_hex;
 use till_core::ledger::Ledger;
 use till_core::time::Timestamp;
 
@@ -72,13 +73,24 @@ pub fn restore(
     let draft = Draft::new(dir.join(DRAFT))?;
     let info = draft.fill(file, progress)?;
     progress(Step::Fence);
-    draft.fence(&info, options, (actor, now))?;
+    draft.fence(&info, replaced(&database), options, (actor, now))?;
     let ready = dir.join(READY);
     fs::rename(&draft.path, &ready).map_err(|error| failed("write", &ready, &error))?;
     sync_directory(dir)?;
     progress(Step::Commit);
     let kept = finish_telling(dir, progress)?;
     Ok(Restored { info, kept })
+}
+
+/// Where the database and its audit log stood that is set aside, so that nobody takes entries away unseen by restoring. Nothing
+/// where there is none, or none that can be read.
+fn replaced(database: &Path) -> Value {
+    let Ok(there) = copy::look(database) else { return Value::Null };
+    json!({
+        "auditSeq": there.audit.seq,
+        "auditHash": to_hex(&there.audit.hash),
+        "incarnation": there.instance.mark.incarnation,
+    })
 }
 
 /// What the database that is there is against the backup.
@@ -144,6 +156,7 @@ impl Draft {
     fn fence(
         &self,
         info: &BackupInfo,
+        replaced: Value,
         options: &StoreOptions,
         (actor, now): (&Actor, Timestamp),
     ) -> Result<(), BackupError> {
@@ -165,8 +178,12 @@ impl Draft {
                 info.taken_at
             ),
         };
-        let detail =
-            json!({"takenAt": info.taken_at.to_string(), "sha256": info.sha256, "reason": fence.reason});
+        let detail = json!({
+            "takenAt": info.taken_at.to_string(),
+            "sha256": info.sha256,
+            "reason": fence.reason,
+            "replaced": replaced,
+        });
         let now = Timestamp(now.0.max(instance.time_seen.0));
         let mut batch = Batch::default();
         batch.audit.push(head.append(now, actor, "backup.restore", "store", detail.to_string()));

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::denial_entries;
 use crate::error::{OpenError, StoreError};
 use crate::fence::{Fence, Verdict, judge};
+use crate::log_break::{self, LogBreak};
 use crate::usage_record::{Outcome, TokenCounts, UsageRecord, hold_name};
 use crate::witness::{Record, Witness};
 
@@ -29,6 +30,8 @@ pub(crate) struct Started {
     pub(crate) ledger: Ledger,
     pub(crate) head: ChainHead,
     pub(crate) log: LogState,
+    /// Whether the process before had written everything.
+    pub(crate) was_closed: bool,
 }
 
 /// How far behind a clock may be without a word: they are set by a little all the time.
@@ -39,7 +42,8 @@ const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
 /// The order of the writes: the very first start makes the witness, which then says that no start was
 /// ever seen, before the store's row. Every start writes its mark to the store and then to the witness,
 /// so a crash leaves the store at most one step ahead, which [`judge`] knows is no roll-back. A fenced
-/// store leaves the witness alone.
+/// store leaves the witness alone. The audit log is compared with the witness before anything is entered in it, so that
+/// nothing is signed unseen that somebody else has written there.
 pub(crate) fn start(
     mut backend: Box<dyn Backend>,
     witness_path: &Path,
@@ -56,8 +60,17 @@ pub(crate) fn start(
     }
     let now = clock.now();
     let (mut witness, reading) = Witness::open(witness_path);
-    let verdict = judge(found.as_ref(), &reading);
+    let mut verdict = judge(found.as_ref(), &reading);
     let mut head = backend.audit_head()?;
+    let was_closed = found.as_ref().is_none_or(|instance| instance.stopped_clean);
+    let was_fenced = found.as_ref().is_some_and(|instance| instance.fence.is_some());
+    let broken = match witness.log() {
+        Some(mark) => log_break::find(backend.as_mut(), mark, was_fenced)?,
+        None => None,
+    };
+    if let (Verdict::Sound, Some(broken)) = (&verdict, &broken) {
+        verdict = Verdict::Fenced(fence_of(broken, found.as_ref(), &witness));
+    }
     let mut instance = match found {
         Some(instance) => instance,
         None => new_instance()?,
@@ -65,12 +78,16 @@ pub(crate) fn start(
     let mut batch = Batch::default();
     match &verdict {
         Verdict::New => witness.create(record(&instance))?,
-        Verdict::Sound => {}
+        // From here on there may be entries that it does not know of.
+        Verdict::Sound => witness.begin_log()?,
         Verdict::Fenced(fence) if instance.fence.is_none() => {
             batch.audit.push(head.append(now, &Actor::system(), "fence.raise", "store", detail(fence)));
             instance.fence = Some(fence.clone());
         }
         Verdict::Fenced(_) => {}
+    }
+    if let Some(broken) = &broken {
+        batch.audit.push(broken.entry(&mut head, now));
     }
     instance.version = version.into();
     instance.time_seen = now;
@@ -79,14 +96,30 @@ pub(crate) fn start(
     let mut orphans = Ledger::new(instance.mark.incarnation, false);
     spend_orphans(backend.as_mut(), &mut orphans, &mut batch)?;
     backend.commit(&batch, &orphans)?;
+    witness.see_log(head);
     if instance.fence.is_none() {
         raise(backend.as_mut(), &mut witness, &mut instance, false)?;
     }
     denial_entries::enter_all(backend.as_mut(), &mut head, now)?;
+    witness.see_log(head);
     let log = LogState::read(backend.as_mut())?;
     let mut ledger = Ledger::new(instance.mark.incarnation, instance.fence.is_some());
     ledger.set_stopped(instance.kill_switch.is_some());
-    Ok(Started { backend, witness, instance, ledger, head, log })
+    Ok(Started { backend, witness, instance, ledger, head, log, was_closed })
+}
+
+/// A log that lacks what was written, or has what was not, is in a database that was put back from a copy, or that somebody
+/// has changed.
+fn fence_of(broken: &LogBreak, found: Option<&Instance>, witness: &Witness) -> Fence {
+    Fence {
+        store_incarnation: found.map_or(0, |instance| instance.mark.incarnation),
+        witness_incarnation: witness.last().map(|record| record.mark.incarnation),
+        reason: format!(
+            "the audit log is not the one that was written ({}): the database was put back from a copy, or somebody has \
+             changed it, so what was used is not known",
+            broken.reason
+        ),
+    }
 }
 
 fn new_instance() -> Result<Instance, StoreError> {

@@ -82,6 +82,10 @@ impl OpenOptions {
 /// How long [`Store::hold_exactly`] waits for units that are only held.
 const EXACTLY_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long an answer to [`Store::writable`] counts, and how long it may take.
+const PROBE_FRESH: Duration = Duration::from_secs(1);
+const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// What is kept, and how much of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -111,6 +115,9 @@ type ReaderSlot = Arc<Mutex<Option<Box<dyn Reader>>>>;
 struct Inner {
     shared: Arc<Shared>,
     instance_id: [u8; 16],
+    was_closed: bool,
+    /// What it was found to be when somebody last asked whether writing works.
+    probed: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
     /// `None` once the store is closed.
     reader: ReaderSlot,
     writer: Option<JoinHandle<()>>,
@@ -180,7 +187,7 @@ impl Store {
         guard: impl Send + 'static,
     ) -> Result<Self, OpenError> {
         let started = start(backend, witness, version, &clock)?;
-        let instance_id = started.instance.id;
+        let (instance_id, was_closed) = (started.instance.id, started.was_closed);
         let shared = Arc::new(Shared::new(
             started.instance.fence.clone(),
             started.instance.kill_switch.clone(),
@@ -204,6 +211,8 @@ impl Store {
         let inner = Inner {
             shared,
             instance_id,
+            was_closed,
+            probed: tokio::sync::Mutex::default(),
             reader,
             writer: Some(thread),
             closed: tokio::sync::Mutex::new(None),
@@ -527,18 +536,64 @@ impl Store {
         detail: serde_json::Value,
         actor: &Actor,
     ) -> Result<(), StoreError> {
-        let action =
-            Action::Audit { action: action.into(), target: target.into(), detail: detail.to_string() };
+        let action = Action::Audit {
+            action: action.into(),
+            target: target.into(),
+            detail: detail.to_string(),
+            settings: None,
+        };
         self.administer(action, actor).await.map(drop)
     }
 
-    /// Whether a write works: one did within the last second, or does now.
+    /// The same for a start, whose `settings` are kept beside the log too, where no entry is deleted by age
+    /// ([`crate::AuditState::settings`]).
     ///
     /// # Errors
-    /// Why it does not.
+    /// The store can't be written.
+    pub async fn audit_start(
+        &self,
+        action: &str,
+        target: &str,
+        detail: serde_json::Value,
+        settings: String,
+    ) -> Result<(), StoreError> {
+        let (action, target) = (action.into(), target.into());
+        let action = Action::Audit { action, target, detail: detail.to_string(), settings: Some(settings) };
+        self.administer(action, &Actor::system()).await.map(drop)
+    }
+
+    /// Whether the last process that had the store closed it, with everything on disk.
+    pub fn was_closed(&self) -> bool {
+        self.inner.was_closed
+    }
+
+    /// Whether a write works: one did just now, or does. Whoever asks at the same time, or within a second, gets the same
+    /// answer, so that nobody keeps the writer busy by asking.
+    ///
+    /// # Errors
+    /// Why it does not, or that it takes too long.
     pub async fn writable(&self) -> Result<(), StoreError> {
-        // The same question: what was asked for so far is written, or is not.
-        self.flush().await
+        let store = self.clone();
+        // In a task, so that the answer is there for others when whoever asked has gone away.
+        let asked = tokio::spawn(async move {
+            let mut probed = store.inner.probed.lock().await;
+            if let Some((at, answer)) = &*probed
+                && at.elapsed() < PROBE_FRESH
+                && !store.is_stopping()
+            {
+                return answer.clone();
+            }
+            let late = || StoreError::Failed {
+                action: "write",
+                file: FILE_NAME.into(),
+                reason: format!("it did not answer within {} s", PROBE_TIME_MAX.as_secs()),
+            };
+            let answer = tokio::time::timeout(PROBE_TIME_MAX, store.flush()).await;
+            let answer = answer.unwrap_or_else(|_| Err(late()));
+            *probed = Some((Instant::now(), answer.clone()));
+            answer
+        });
+        asked.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Waits until everything asked for so far is written, what was given back included.

@@ -15,6 +15,9 @@
 //! and a database put back, without a stop in between, to a state of the same interval of a few minutes.
 //! Both are named in docs/decisions/0002-rollback-witness.md.
 //!
+//! It also knows an entry of the audit log, by number and hash: the newest one that was on disk when it was last written,
+//! which is with every checkpoint too. Whoever can only write the database can't make a log that has it ([`LogMark`]).
+//!
 //! Layout: two slots of [`SLOT_BYTES`] bytes, each a text with a checksum, written in turn, so that a
 //! torn write leaves the older one whole.
 
@@ -25,7 +28,8 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
-use till_core::hex::to_hex;
+use till_core::audit::ChainHead;
+use till_core::hex::{from_hex, to_hex};
 
 use crate::backend::Mark;
 use crate::error::{OpenError, StoreError};
@@ -42,6 +46,15 @@ const FIRST_LINE: &str = "till witness 1";
 pub(crate) struct Record {
     pub(crate) instance_id: [u8; 16],
     pub(crate) mark: Mark,
+}
+
+/// Where the audit log stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogMark {
+    /// The newest entry.
+    pub(crate) head: ChainHead,
+    /// Nothing came behind it: the process stopped, and the next one has not entered anything yet.
+    pub(crate) is_end: bool,
 }
 
 /// What the file says.
@@ -79,24 +92,53 @@ pub(crate) struct Witness {
     path: PathBuf,
     sequence: u64,
     last: Option<Record>,
+    log: Option<LogMark>,
 }
 
 impl Witness {
     /// Looks at the file.
     pub(crate) fn open(path: &Path) -> (Self, Reading) {
-        let (sequence, reading) = match read(path) {
+        let (sequence, log, reading) = match read(path) {
             Ok(Some((slot, identity))) if slot.identity == identity => {
-                (slot.sequence, Reading::Found(slot.record))
+                (slot.sequence, slot.log, Reading::Found(slot.record))
             }
-            Ok(Some((slot, _))) => (slot.sequence, Reading::Copied(slot.record)),
-            Ok(None) => (0, Reading::Missing),
-            Err(reason) => (0, Reading::Unreadable(reason)),
+            Ok(Some((slot, _))) => (slot.sequence, slot.log, Reading::Copied(slot.record)),
+            Ok(None) => (0, None, Reading::Missing),
+            Err(reason) => (0, None, Reading::Unreadable(reason)),
         };
         let last = match &reading {
             Reading::Found(record) | Reading::Copied(record) => Some(*record),
             Reading::Missing | Reading::Unreadable(_) => None,
         };
-        (Self { path: path.into(), sequence, last }, reading)
+        (Self { path: path.into(), sequence, last, log }, reading)
+    }
+
+    /// Where the audit log stood when the file was last written; `None` if it does not say.
+    pub(crate) fn log(&self) -> Option<LogMark> {
+        self.log
+    }
+
+    /// Where the audit log stands on disk: what is written from now on.
+    pub(crate) fn see_log(&mut self, head: ChainHead) {
+        self.log = Some(LogMark { head, is_end: false });
+    }
+
+    /// Nothing more will be entered in the audit log: what is written from now on.
+    pub(crate) fn end_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.is_end = true;
+        }
+    }
+
+    /// Writes down that the audit log may grow.
+    pub(crate) fn begin_log(&mut self) -> Result<(), StoreError> {
+        match (&mut self.log, self.last) {
+            (Some(log), Some(record)) if log.is_end => {
+                log.is_end = false;
+                self.write(record)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is known to be in the file.
@@ -118,7 +160,7 @@ impl Witness {
         let file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
         let identity = Identity::of(&file.metadata().map_err(failed)?);
-        write_slot(&file, &Slot { record, identity, sequence: 0 }).map_err(failed)?;
+        write_slot(&file, &Slot { record, log: self.log, identity, sequence: 0 }).map_err(failed)?;
         std::fs::rename(&draft, &self.path).map_err(failed)?;
         sync_directory(directory)?;
         self.sequence = 0;
@@ -131,7 +173,7 @@ impl Witness {
         let sequence = self.sequence.saturating_add(1);
         let written = OpenOptions::new().write(true).open(&self.path).and_then(|file| {
             let identity = Identity::of(&file.metadata()?);
-            write_slot(&file, &Slot { record, identity, sequence })
+            write_slot(&file, &Slot { record, log: self.log, identity, sequence })
         });
         written.map_err(|error| StoreError::Failed {
             action: "write",
@@ -146,6 +188,7 @@ impl Witness {
 
 struct Slot {
     record: Record,
+    log: Option<LogMark>,
     identity: Identity,
     /// Grows with every write; the higher slot counts.
     sequence: u64,
@@ -169,6 +212,11 @@ fn encode(slot: &Slot) -> [u8; SLOT_BYTES] {
         u128::from_be_bytes(slot.record.mark.nonce),
         slot.sequence,
     );
+    let log = slot.log.map_or_else(String::new, |log| {
+        let end = if log.is_end { "end" } else { "open" };
+        format!("log {} {} {end}\n", log.head.seq, to_hex(&log.head.hash))
+    });
+    let content = content + &log;
     let text = format!("{content}sha256 {}\n", checksum(&content));
     let mut bytes = [b'\n'; SLOT_BYTES];
     bytes[..text.len()].copy_from_slice(text.as_bytes());
@@ -224,14 +272,32 @@ fn decode(text: &str) -> Option<Slot> {
         _ => return None,
     };
     let sequence = lines.next()?.strip_prefix("sequence ")?.parse().ok()?;
-    Some(Slot { record: Record { instance_id, mark: Mark { incarnation, nonce } }, identity, sequence })
+    let log = match lines.next() {
+        // An older version wrote it.
+        None => None,
+        Some(line) => Some(log_mark(line)?),
+    };
+    Some(Slot { record: Record { instance_id, mark: Mark { incarnation, nonce } }, log, identity, sequence })
+}
+
+fn log_mark(line: &str) -> Option<LogMark> {
+    let mut words = line.strip_prefix("log ")?.split(' ');
+    let head = ChainHead { seq: words.next()?.parse().ok()?, hash: from_hex(words.next()?)? };
+    let is_end = match words.next()? {
+        "end" => true,
+        "open" => false,
+        _ => return None,
+    };
+    Some(LogMark { head, is_end })
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::{Mark, Reading, Record, SLOT_BYTES, Witness};
+    use till_core::audit::ChainHead;
+
+    use super::{LogMark, Mark, Reading, Record, SLOT_BYTES, Witness};
 
     fn record(incarnation: u64) -> Record {
         Record { instance_id: [7; 16], mark: Mark { incarnation, nonce: [9; 16] } }
@@ -267,6 +333,28 @@ mod tests {
         let (mut witness, _) = Witness::open(&path);
         witness.create(record(4)).unwrap();
         assert_eq!(Witness::open(&path).1, Reading::Found(record(4)));
+    }
+
+    #[test]
+    fn remembers_where_the_log_stood() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("witness");
+        let head = |seq| ChainHead { seq, hash: [u8::try_from(seq).unwrap(); 32] };
+        let (mut witness, _) = Witness::open(&path);
+        witness.create(record(1)).unwrap();
+        assert_eq!(Witness::open(&path).0.log(), None, "as an older version leaves it");
+        witness.see_log(head(7));
+        witness.write(record(2)).unwrap();
+        assert_eq!(Witness::open(&path).0.log(), Some(LogMark { head: head(7), is_end: false }));
+        witness.see_log(ChainHead { seq: u64::MAX, hash: [255; 32] });
+        witness.end_log();
+        witness
+            .write(Record { instance_id: [255; 16], mark: Mark { incarnation: u64::MAX, nonce: [255; 16] } })
+            .unwrap();
+        let (mut again, _) = Witness::open(&path);
+        assert!(again.log().unwrap().is_end);
+        again.begin_log().unwrap();
+        assert!(!Witness::open(&path).0.log().unwrap().is_end);
     }
 
     #[test]

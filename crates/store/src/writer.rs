@@ -197,7 +197,9 @@ pub(crate) struct Writer {
     recalled: IdSet<AccountId>,
     /// Somebody wants to read what is true after the batch.
     wants_exact: bool,
-    /// An action broke off half-way, because something could not be read: nothing of the batch may be written.
+    /// The action that is being done has changed something that is not undone.
+    is_half_done: bool,
+    /// An action broke off half-way: nothing of the batch may be written.
     broken: Option<StoreError>,
     /// Who waits until readers see what was committed up to then.
     readers: VecDeque<(u64, DoneReply)>,
@@ -207,7 +209,7 @@ impl Writer {
     pub(crate) fn new(started: Started, shared: Arc<Shared>, bounds: &Bounds) -> Self {
         let loaded_max = bounds.loaded_max;
         let now = shared.clock.now();
-        let Started { backend, witness, instance, ledger, head, log } = started;
+        let Started { backend, witness, instance, ledger, head, log, was_closed: _ } = started;
         Self {
             shared,
             backend,
@@ -264,6 +266,7 @@ impl Writer {
             ending_escrows: Vec::new(),
             recalled: IdSet::default(),
             wants_exact: false,
+            is_half_done: false,
             broken: None,
             readers: VecDeque::new(),
         }
@@ -346,6 +349,7 @@ impl Writer {
             Ok(()) => self.succeed(),
             Err(error) => self.fail(&error),
         }
+        self.witness_log();
         if !self.stale {
             self.delete_what_is_old();
         }
@@ -372,7 +376,8 @@ impl Writer {
             Command::Administer { what, reply } => match self.administer(*what) {
                 Ok(found) => self.answers.push(Answer::Done(reply, found)),
                 Err(error) => {
-                    if matches!(error, StoreError::Failed { .. }) {
+                    // What could not be read may have been needed by what was done before.
+                    if self.is_half_done || matches!(error, StoreError::Failed { .. }) {
                         self.broken.get_or_insert_with(|| error.clone());
                     }
                     drop(reply.send(Err(error)));
@@ -423,6 +428,14 @@ impl Writer {
 
     fn audit(&mut self, actor: &Actor, action: &str, target: &str, detail: String) {
         self.batch.audit.push(self.head.append(self.now, actor, action, target, detail));
+    }
+
+    /// The project of a key, as entries about it name it, so that its auditors find them.
+    fn project_of(&mut self, key: KeyId) -> Result<Option<String>, StoreError> {
+        match self.live.get(&key) {
+            Some(live) => Ok(Some(live.place.project.clone())),
+            None => Ok(self.backend.key_place(key)?.map(|place| place.project)),
+        }
     }
 
     /// Writes the batch, if there is something to write.
@@ -524,6 +537,10 @@ impl Writer {
             reply.send(answer, others);
         }
         self.answer_readers();
+        if !self.batch.audit.is_empty() {
+            self.witness.see_log(self.head);
+        }
+        self.log.is_sealed_anew |= self.batch.log.checkpoint.is_some();
         self.batch.clear();
         self.closings.clear();
         self.denied.clear();
@@ -560,6 +577,7 @@ impl Writer {
                 reason: "some settles could not be written; they count as spent".into(),
             });
         }
+        self.witness.end_log();
         self.raise(true)?;
         self.backend.checkpoint().unwrap_or_else(
             |error| tracing::warn!(%error, "the journal was not folded; the next start does it"),

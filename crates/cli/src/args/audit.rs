@@ -36,7 +36,8 @@ pub(crate) enum AuditCommand {
     ///
     /// It names the first entry that was changed, removed, added or moved, checks every signature, and finds an end that was
     /// cut off unless the cut is right behind a checkpoint; `--expect-head` finds that too. Without `--public-key` a log that
-    /// somebody made anew as a whole passes. Exit code 0 is a sound log, 1 is one that is not.
+    /// somebody made anew as a whole passes. A log of which the instance itself says, in an `audit.break` entry, that it is another
+    /// one than it wrote does not pass, unless you name that entry with `--known-break`. Exit code 0 is a sound log, 1 is one that is not.
     #[command(
         after_help = "Examples:\n  till audit verify audit.jsonl --public-key audit.pub\n  till audit verify audit.csv --public-key 0850e0992527e8578cb7fca380d79e2fcd1cac84ea5503b6bf4c67bcb5df0c13 --expect-head 230:8d1ae6300bf14844de79f55226726c5cd2785b48836a74c1d20d37ad060da81c\n  till audit verify"
     )]
@@ -77,6 +78,9 @@ pub(crate) struct AuditList {
     /// Only what was done to this, such as a key id
     #[arg(long, value_name = "ID")]
     pub(crate) target: Option<String>,
+    /// Only what is about this project and what belongs to it
+    #[arg(long, value_name = "ID")]
+    pub(crate) project: Option<String>,
     /// Only entries since then: a date (2026-01-31), a time (2026-01-31T08:00:00Z) or how long ago (7d, 24h, 30m)
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,
@@ -135,6 +139,9 @@ pub(crate) struct AuditVerify {
     /// An entry that has to be in it, with its hash: what an earlier `till audit verify` showed as the head
     #[arg(long, value_name = "SEQ:HASH")]
     pub(crate) expect_head: Option<String>,
+    /// An `audit.break` entry that you know the reason of, such as a restored backup; may be given more than once
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) known_break: Vec<u64>,
     #[command(flatten)]
     pub(crate) connection: Connection,
     #[command(flatten)]

@@ -43,7 +43,12 @@ pub(crate) fn run(command: &AuditCommand, surroundings: &Surroundings) -> anyhow
 /// The part of the query that says which entries.
 fn filter(wanted: &AuditList) -> anyhow::Result<String> {
     let mut filter = String::new();
-    for (name, value) in [("actor", &wanted.actor), ("action", &wanted.action), ("target", &wanted.target)] {
+    for (name, value) in [
+        ("actor", &wanted.actor),
+        ("action", &wanted.action),
+        ("target", &wanted.target),
+        ("project", &wanted.project),
+    ] {
         if let Some(value) = value {
             filter += &format!("&{name}={}", escape(value));
         }
@@ -62,7 +67,7 @@ fn list(wanted: &AuditList, surroundings: &Surroundings) -> anyhow::Result<()> {
     if wanted.follow {
         return follow(wanted, &filter, &client);
     }
-    let entries = entries(&client, &filter, wanted.order, wanted.limit)?;
+    let entries = entries(&client, &filter, wanted.order, None, wanted.limit)?;
     if wanted.output.form == Form::Json {
         output::json(&json!({"entries": entries}))?;
         return Ok(());
@@ -74,10 +79,17 @@ fn list(wanted: &AuditList, surroundings: &Surroundings) -> anyhow::Result<()> {
     table(&entries)
 }
 
-/// So many entries, in pages.
-fn entries(client: &Client, filter: &str, order: Order, limit: usize) -> anyhow::Result<Vec<Value>> {
+/// So many entries behind this one in their order, in pages.
+fn entries(
+    client: &Client,
+    filter: &str,
+    order: Order,
+    after: Option<u64>,
+    limit: usize,
+) -> anyhow::Result<Vec<Value>> {
     let order = if order == Order::Asc { "asc" } else { "desc" };
-    let (mut entries, mut after) = (Vec::new(), String::new());
+    let mut after = after.map_or_else(String::new, |after| format!("&after={after}"));
+    let mut entries = Vec::new();
     while entries.len() < limit {
         let page = PAGE.min(limit - entries.len());
         let mut answer = client.get(&format!("/admin/audit?order={order}&limit={page}{filter}{after}"))?;
@@ -138,14 +150,8 @@ fn follow(wanted: &AuditList, filter: &str, client: &Client) -> anyhow::Result<(
     // Where the log is now, before what is there is read: nothing is missed between the two.
     let newest = client.get("/admin/audit?order=desc&limit=1")?;
     let mut after = newest["entries"][0]["seq"].as_u64().unwrap_or(0);
-    let bounded = format!("{filter}&after={}", after.saturating_add(1));
-    let mut known = if wanted.limit == 0 {
-        Vec::new()
-    } else {
-        let page = PAGE.min(wanted.limit);
-        let mut answer = client.get(&format!("/admin/audit?order=desc&limit={page}{bounded}"))?;
-        answer["entries"].take().as_array().cloned().unwrap_or_default()
-    };
+    let before = Some(after.saturating_add(1));
+    let mut known = entries(client, filter, Order::Desc, before, wanted.limit)?;
     known.reverse();
     known.iter().try_for_each(|entry| write(entry, wanted.output))?;
     loop {
@@ -199,26 +205,41 @@ fn public_key(client: &Client, output: Output) -> anyhow::Result<()> {
         return Ok(());
     }
     // One a line and nothing else: a file of it is what `verify` takes.
-    keys.as_array().into_iter().flatten().try_for_each(|key| output::line(&text(&key["publicKey"])))?;
+    let line = |key: &Value| output::line(&output::plain(&text(&key["publicKey"])));
+    keys.as_array().into_iter().flatten().try_for_each(line)?;
     Ok(())
 }
 
 fn find(token: &till_core::secret::Secret, client: &Client, output: Output) -> anyhow::Result<()> {
     let token = token.reveal_str().unwrap_or_default();
     let answer = client.post("/admin/audit/find", Some(&json!({"token": token})))?;
-    let entries = answer["entries"].as_array().cloned().unwrap_or_default();
-    match output.form {
-        Form::Json => output::json(&answer)?,
-        Form::Table if entries.is_empty() => {
-            output::line("The audit log knows nothing about this token.")?;
-        }
-        Form::Table => {
-            output::line(&format!("This is {}.", output::plain(&text(&answer["subject"]))))?;
-            table(&entries)?;
-            if answer["complete"] == json!(false) {
-                output::line("There are more entries: `till audit list --target` shows all.")?;
-            }
-        }
+    let shown = match output.form {
+        Form::Json => output::json(&answer).map_err(Into::into),
+        Form::Table => show_found(&answer),
+    };
+    // Whether anybody reads the answer does not change it.
+    if answer["subject"].is_null() {
+        return Err(Answered.into());
     }
-    if entries.is_empty() { Err(Answered.into()) } else { Ok(()) }
+    shown
+}
+
+fn show_found(answer: &Value) -> anyhow::Result<()> {
+    if answer["subject"].is_null() {
+        output::line("The audit log knows nothing about this token.")?;
+        return Ok(());
+    }
+    let subject = output::plain(&text(&answer["subject"]));
+    let entries = answer["entries"].as_array().cloned().unwrap_or_default();
+    if entries.is_empty() {
+        let gone = "what the audit log said about it was deleted by age. It may still work";
+        output::line(&format!("This is {subject}; {gone}: `till keys show {subject}` says so."))?;
+        return Ok(());
+    }
+    output::line(&format!("This is {subject}."))?;
+    table(&entries)?;
+    if answer["complete"] == json!(false) {
+        output::line("There are more entries: `till audit list --target` shows all.")?;
+    }
+    Ok(())
 }

@@ -61,13 +61,21 @@ fn to_file(file: &Path, mut body: impl Read, mut progress: Progress) -> anyhow::
     progress.end();
     to.sync_all().with_context(place)?;
     let damaged = damaged.or_else(|| parser.finish().err());
-    let head = match damaged {
+    let proof = match damaged {
         Some(error) => bail!("the server did not send a whole log, so nothing was written: {error}"),
-        None => verifier.finish().map(|proof| proof.head),
+        None => verifier.finish(),
     };
     put(part, file).with_context(place)?;
-    match head {
-        Ok(head) => output::line(&format!("{} has everything up to entry {}.", file.display(), head.seq))?,
+    match proof {
+        Ok(proof) => {
+            output::line(&format!("{} has everything up to entry {}.", file.display(), proof.head.seq))?;
+            for found in &proof.breaks {
+                output::line(&format!(
+                    "Look at entry {}, `audit.break`, with `till audit show`.",
+                    found.seq
+                ))?;
+            }
+        }
         Err(fault) => bail!("{} was written, but the log is not sound: {fault}", file.display()),
     }
     Ok(())

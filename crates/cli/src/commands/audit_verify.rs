@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use till_core::audit::{AuditPublicKey, ChainHead, FileParser, LogFault, Proof, Verifier};
+use till_core::audit::{AuditPublicKey, ChainHead, FileParser, Flaw, LogBreak, LogFault, Proof, Verifier};
 use till_core::hex::{from_hex, to_hex};
 
 use crate::args::Form;
@@ -33,11 +33,24 @@ pub(super) fn run(wanted: &AuditVerify, surroundings: &Surroundings) -> anyhow::
         }
     };
     let outcome = outcome.context("can't read the log")?;
-    match wanted.output.form {
-        Form::Json => output::json(&as_json(&outcome, is_trusted))?,
-        Form::Table => show(&outcome, is_trusted)?,
-    }
-    outcome.map(drop).map_err(|_| Answered.into())
+    let is_known = |found: &LogBreak| wanted.known_break.contains(&found.seq);
+    let breaks = outcome.as_ref().map_or(&[][..], |proof| &proof.breaks);
+    let verdict = match breaks.iter().find(|found| !is_known(found)) {
+        Some(unknown) => Err(broken(unknown)),
+        None => outcome.as_ref().map_err(Clone::clone),
+    };
+    let shown = match wanted.output.form {
+        Form::Json => output::json(&as_json(&verdict, is_trusted)),
+        Form::Table => show(&verdict, is_trusted),
+    };
+    // Whether anybody reads the answer does not change it.
+    verdict.map_err(|_| Answered)?;
+    Ok(shown?)
+}
+
+/// As a fault: the instance was given another log than the one that it wrote.
+fn broken(found: &LogBreak) -> LogFault {
+    LogFault { seq: found.seq, flaw: Flaw::Broken(found.reason.clone()) }
 }
 
 fn cant_read(file: &Path) -> String {
@@ -111,7 +124,7 @@ fn head(text: &str) -> Result<ChainHead, Usage> {
     })
 }
 
-fn as_json(outcome: &Result<Proof, LogFault>, is_trusted: bool) -> Value {
+fn as_json(outcome: &Result<&Proof, LogFault>, is_trusted: bool) -> Value {
     match outcome {
         Err(fault) => json!({"ok": false, "entry": fault.seq, "fault": fault.flaw.to_string()}),
         Ok(proof) => json!({
@@ -124,11 +137,12 @@ fn as_json(outcome: &Result<Proof, LogFault>, is_trusted: bool) -> Value {
             "signedAt": proof.last.at.to_string(),
             "publicKeys": proof.keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "publicKeyGiven": is_trusted,
+            "knownBreaks": proof.breaks.iter().map(|found| found.seq).collect::<Vec<_>>(),
         }),
     }
 }
 
-fn show(outcome: &Result<Proof, LogFault>, is_trusted: bool) -> io::Result<()> {
+fn show(outcome: &Result<&Proof, LogFault>, is_trusted: bool) -> io::Result<()> {
     let proof = match outcome {
         Err(fault) => {
             return output::line(&format!("The log is NOT sound. {}", output::plain(&capital(fault))));
@@ -152,6 +166,9 @@ fn show(outcome: &Result<Proof, LogFault>, is_trusted: bool) -> io::Result<()> {
         ("signed by", keys.join(", ")),
         ("head", format!("{}:{}", proof.head.seq, to_hex(&proof.head.hash))),
     ])?;
+    for found in &proof.breaks {
+        output::line(&format!("Known: {}", output::plain(&capital(&broken(found)))))?;
+    }
     if !is_trusted {
         output::line(
             "That this key is the right one is not shown: compare it with the one that you wrote down, or give it with \

@@ -33,11 +33,12 @@ pub(super) async fn enter_start(
     mut started: Value,
 ) -> Result<(), StoreError> {
     let now = configuration(keys, written, settings, surroundings);
+    let kept = json!(now);
     if let Some(change) = last(store).await?.and_then(|before| change(&before, &now)) {
         store.audit_append("config.change", "", change, &Actor::system()).await?;
     }
-    started["settings"] = json!(now);
-    store.audit_append(START, url, started, &Actor::system()).await?;
+    started["settings"] = kept.clone();
+    store.audit_start(START, url, started, kept.to_string()).await?;
     store.audit_seal().await
 }
 
@@ -59,11 +60,27 @@ fn configuration(
     if let Ok(text) = std::fs::read_to_string(prices::installed_path(&settings.data)) {
         values.push(("installed prices".to_owned(), text));
     }
+    let proxies = surroundings.proxies();
+    // Without a proxy it says nothing.
+    let exceptions = proxies.no_proxy.filter(|_| proxies.https.is_some() || proxies.http.is_some());
+    for (name, value) in
+        [("HTTPS_PROXY", proxies.https), ("HTTP_PROXY", proxies.http), ("NO_PROXY", exceptions)]
+    {
+        values.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    let listener = settings.tls_files().map(|(certificate, _)| ("tls-cert", certificate));
+    let authorities = settings.upstream_ca.iter().map(|file| ("upstream-ca", file.as_path()));
+    for (name, file) in authorities.chain(listener) {
+        // What can't be read kept the start from coming this far.
+        let content = std::fs::read(file).unwrap_or_default();
+        values.push((format!("{name} {}", file.display()), to_hex(&content)));
+    }
     let hash = |name: &str, value: &str| to_hex(&keys.setting_hash(name, value))[..DIGITS].to_owned();
     values.into_iter().map(|(name, value)| (name.clone(), hash(&name, &value))).collect()
 }
 
-/// That of the last start; `None` when the log does not say.
+/// That of the last start; `None` when there was none. The entry is chained and signed; what is kept beside the log is for
+/// when the entry was deleted by age.
 async fn last(store: &Store) -> Result<Option<Configuration>, StoreError> {
     let query = AuditQuery {
         limit: 1,
@@ -72,8 +89,11 @@ async fn last(store: &Store) -> Result<Option<Configuration>, StoreError> {
         ..AuditQuery::default()
     };
     let entry = store.audit_page(query).await?.pop();
-    let detail: Option<Value> = entry.and_then(|entry| serde_json::from_str(&entry.detail).ok());
-    Ok(detail.and_then(|detail| serde_json::from_value(detail["settings"].clone()).ok()))
+    let Some(entry) = entry else {
+        return Ok(store.audit_state().await?.settings.and_then(|kept| serde_json::from_str(&kept).ok()));
+    };
+    let detail: Value = serde_json::from_str(&entry.detail).unwrap_or_default();
+    Ok(serde_json::from_value(detail["settings"].clone()).ok())
 }
 
 /// Names of what was set, unset and changed; `None` when nothing was.
@@ -101,9 +121,17 @@ mod tests {
     use crate::settings::{SettingFlags, Settings, Written};
 
     fn of(flags: &[(&'static str, &str)]) -> super::Configuration {
-        let surroundings = Surroundings::of(&[("HOME", "/home/u")]);
+        with(flags, &[], Settings::default())
+    }
+
+    fn with(
+        flags: &[(&'static str, &str)],
+        variables: &[(&str, &str)],
+        settings: Settings,
+    ) -> super::Configuration {
+        let surroundings = Surroundings::of(&[&[("HOME", "/home/u")], variables].concat());
         let written = Written::gather(&SettingFlags::of(flags), &surroundings);
-        let settings = Settings { data: PathBuf::from("/nowhere"), ..Settings::default() };
+        let settings = Settings { data: PathBuf::from("/nowhere"), ..settings };
         let keys = AuditKeys::derive(&IndexKey::from_bytes([1; 32]));
         configuration(&keys, &written, &settings, &surroundings)
     }
@@ -120,5 +148,24 @@ mod tests {
         assert_eq!(change(&now, &of(&[("log-requests", "off"), ("listen", "127.0.0.1:8")])), None);
         let told = format!("{before:?}{now:?}");
         assert!(!told.contains("127.0.0.1") && !told.contains("9m"), "{told}");
+    }
+
+    #[test]
+    fn what_decides_where_keys_go_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let now = |variables: &[(&str, &str)], content: &str| {
+            std::fs::write(&file, content).unwrap();
+            with(&[], variables, Settings { upstream_ca: vec![file.clone()], ..Settings::default() })
+        };
+        let plain = now(&[("NO_PROXY", "*")], "one authority");
+        assert_eq!(plain.len(), 1, "{plain:?}");
+        let name = format!("upstream-ca {}", file.display());
+        let other = change(&plain, &now(&[], "another authority")).unwrap();
+        assert_eq!(other["changed"], json!([name]), "the same path");
+        let proxies = [("https_proxy", "http://user:word@proxy:1"), ("NO_PROXY", "localhost")];
+        let proxied = now(&proxies, "one authority");
+        assert_eq!(change(&plain, &proxied).unwrap()["set"], json!(["HTTPS_PROXY", "NO_PROXY"]));
+        assert!(!format!("{proxied:?}").contains("word"));
     }
 }

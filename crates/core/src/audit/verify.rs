@@ -4,12 +4,15 @@
 //! it was deleted by age; each entry continues the one before; every checkpoint fits the entry it stands
 //! behind and is signed; and the last record is a checkpoint. So an end that was cut off is found, unless the
 //! cut is right behind an earlier checkpoint: that only [`Verifier::expect_head`] finds.
+//!
+//! What the file alone can't show is that somebody gave the instance another log to go on with and to sign. The instance
+//! compares its log with what it kept elsewhere, and where they differ it says so in an entry: [`Proof::breaks`].
 
 use std::collections::BTreeMap;
 
 use super::{
-    ACTION_KEY, ACTION_TRIM, AuditEntry, AuditHash, AuditKeyId, AuditPublicKey, ChainHead, Checkpoint,
-    LogRecord,
+    ACTION_BREAK, ACTION_KEY, ACTION_TRIM, AuditEntry, AuditHash, AuditKeyId, AuditPublicKey, ChainHead,
+    Checkpoint, LogRecord,
 };
 use crate::hex::from_hex;
 
@@ -86,6 +89,9 @@ pub enum Flaw {
     /// What should be it can't be read.
     #[error("what stands in its place can't be read: {0}")]
     Unreadable(String),
+    /// It says that the log before it is not the one that was written.
+    #[error("till found then that the log before it was not the one that it had written: {0}")]
+    Broken(String),
     /// This is no log.
     #[error("this is no exported log: it does not begin with a record of type `log`")]
     NotALog,
@@ -93,6 +99,15 @@ pub enum Flaw {
 
 fn up_to(last: Option<u64>) -> String {
     last.map_or_else(String::new, |last| format!(", with all up to entry {last}"))
+}
+
+/// An entry that says that the log before it is not the one that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogBreak {
+    /// Its number.
+    pub seq: u64,
+    /// What the instance found.
+    pub reason: String,
 }
 
 /// What a sound log shows.
@@ -112,6 +127,9 @@ pub struct Proof {
     pub last: Checkpoint,
     /// The keys that signed.
     pub keys: Vec<AuditPublicKey>,
+    /// Where the instance found that the log before is not the one that it wrote. What stands in front of them is
+    /// signed, but only shows what the instance was given.
+    pub breaks: Vec<LogBreak>,
 }
 
 /// Takes records in order and says in the end what they prove.
@@ -132,6 +150,7 @@ pub struct Verifier {
     entries: u64,
     checkpoints: u64,
     last: Option<Checkpoint>,
+    breaks: Vec<LogBreak>,
     fault: Option<LogFault>,
     gap: Option<Gap>,
 }
@@ -164,6 +183,7 @@ impl Verifier {
             entries: 0,
             checkpoints: 0,
             last: None,
+            breaks: Vec::new(),
             fault: None,
             gap: None,
         }
@@ -258,6 +278,7 @@ impl Verifier {
             head: self.head,
             last,
             keys: self.used,
+            breaks: self.breaks,
         })
     }
 
@@ -321,6 +342,10 @@ impl Verifier {
         match entry.action.as_str() {
             ACTION_KEY => {
                 self.known.extend(detail()["publicKey"].as_str().and_then(AuditPublicKey::parse));
+            }
+            ACTION_BREAK => {
+                let reason = detail()["reason"].as_str().unwrap_or_default().to_owned();
+                self.breaks.push(LogBreak { seq: entry.seq, reason });
             }
             ACTION_TRIM => {
                 let detail = detail();

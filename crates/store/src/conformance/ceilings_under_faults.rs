@@ -50,7 +50,7 @@ async fn simulate(mut place: impl Place, seed: u64) -> u64 {
                 let keys = [random.below(KEYS), random.below(KEYS)].map(key_id);
                 // All of it in one batch, most of the time.
                 let gate = place.medium().map(|medium| medium.gate.lock().unwrap());
-                drop(ask_and_leave(store.writable()));
+                drop(ask_and_leave(store.flush()));
                 std::thread::yield_now();
                 let open_gate = async move { drop(gate) };
                 let (_, one, two, ()) = tokio::join!(
@@ -184,6 +184,40 @@ async fn never_over_a_ceiling_on_disk() {
     for seed in 0..8 {
         simulate(SqlitePlace::new(), seed).await;
     }
+}
+
+/// What can't be read is no better when it is there and damaged.
+#[tokio::test]
+async fn an_end_that_meets_something_damaged_did_not_happen() {
+    let place = MemoryPlace::new();
+    let store = place.start_with(4);
+    project_put(&store, "a", None, Policy::default()).await.unwrap();
+    for n in 0..KEYS {
+        make(&store, n, activations(AMPLE)).await;
+    }
+    let credential: crate::Credential =
+        serde_json::from_value(serde_json::json!({"provider": "openai", "sealed": "", "project": "a"}))
+            .unwrap();
+    let put = crate::Put { id: "c".into(), version: None, is: credential, lookups: None, ends: false };
+    let actor = till_core::audit::Actor::system();
+    store.entity_put(put, "credential.create", serde_json::json!({}), &actor).await.unwrap();
+    for row in place.medium.disk().entities.iter_mut().filter(|row| row.id == "c") {
+        row.body = "{".into();
+    }
+    let is = Project { name: "a".into(), policy: Policy::default() };
+    let put = crate::Put { id: "a".into(), version: Some(1), is, lookups: None, ends: true };
+    let ended = store.entity_put(put, "project.end", serde_json::json!({}), &actor).await;
+    assert!(matches!(ended, Err(StoreError::Invalid { .. })), "{ended:?}");
+    store.close().await.unwrap();
+    let store = place.start_with(4);
+    let kept = store.entity_fetch::<Project>("a").await.unwrap().expect("the project was made");
+    assert_eq!((kept.version, kept.ended_at), (1, None));
+    for n in 0..KEYS {
+        store.hold_exactly(key_id(n), Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    }
+    let entries = store.audit_list(0, 99).await.unwrap();
+    till_core::audit::verify_chain(&entries).unwrap();
+    assert!(entries.iter().all(|entry| !matches!(&*entry.action, "project.end" | "key.revoke")));
 }
 
 /// Whichever read of it fails: a change is done with all that belongs to it, or not at all.

@@ -82,7 +82,10 @@ async fn a_claim_is_taken_by_one_of_many(place: &impl Place) {
     assert_eq!(place.claims(), 0, "gone from disk when somebody has it");
     assert_eq!(store.claim_fetch(ID).await.unwrap(), None);
     assert!(!store.claim_take(ID, &actor()).await.unwrap());
-    assert_eq!(audit(&store, "key.claim").await, [json!({"target": key_id(1).to_string(), "detail": {}})]);
+    assert_eq!(
+        audit(&store, "key.claim").await,
+        [json!({"target": key_id(1).to_string(), "detail": {"project": "default"}})]
+    );
     let made = audit(&store, "key.create").await;
     assert_eq!(made[0]["detail"]["claim"], true);
     assert_eq!(made[0]["detail"]["claimExpiresAt"], Timestamp(BEGIN + 60_000).to_string());

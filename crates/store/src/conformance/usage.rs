@@ -196,6 +196,7 @@ async fn what_a_crash_left_open_is_recorded_and_forgiven_once(place: &impl Place
     assert_eq!(store.orphan_list(None, 9).await.unwrap(), orphans[2..]);
     let log = store.audit_list(0, 999).await.unwrap();
     let forgiven = log.iter().filter(|entry| entry.action == "hold.forgive");
+    assert!(forgiven.clone().all(|entry| entry.detail.contains("\"project\":\"default\"")));
     let targets: Vec<String> = forgiven.map(|entry| entry.target.clone()).collect();
     assert_eq!(targets, [hold_name(first), hold_name(second)], "once each");
     // What was given back can be used.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use till_core::audit::{AuditEntry, AuditPublicKey, Checkpoint};
+use till_core::audit::{AuditEntry, AuditHash, AuditPublicKey, Checkpoint};
 use till_core::time::Timestamp;
 
 use super::{Disk, MemoryBackend, MemoryReader};
@@ -17,6 +17,7 @@ pub(crate) struct DiskLog {
     checkpoints: Vec<Checkpoint>,
     anchor: u64,
     denials_entered: u64,
+    settings: Option<String>,
 }
 
 pub(super) fn change(disk: &mut Disk, change: &LogChange) {
@@ -24,6 +25,9 @@ pub(super) fn change(disk: &mut Disk, change: &LogChange) {
     log.keys.extend(&change.keys);
     log.checkpoints.extend(change.checkpoint);
     log.denials_entered = change.denials_entered.unwrap_or(log.denials_entered);
+    if change.settings.is_some() {
+        log.settings.clone_from(&change.settings);
+    }
     if let Some(anchor) = change.anchor {
         assert!(log.checkpoints.iter().any(|checkpoint| checkpoint.seq == anchor), "an anchor is signed");
         log.anchor = anchor;
@@ -62,6 +66,18 @@ impl AuditBackend for MemoryBackend {
             *denied.others.entry(row.code).or_insert(0) += row.count;
         }
         Ok(denied)
+    }
+
+    fn entry_hash(&mut self, seq: u64) -> Result<Option<AuditHash>, StoreError> {
+        let disk = self.medium.disk();
+        let entry = disk.audit.iter().find(|entry| entry.seq == seq).map(|entry| entry.hash);
+        Ok(entry.or(disk.log.checkpoints.iter().find(|one| one.seq == seq).map(|one| one.hash)))
+    }
+
+    fn entries_after(&mut self, seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let disk = self.medium.disk();
+        let first = seq.max(disk.log.anchor);
+        Ok(disk.audit.iter().filter(|entry| entry.seq > first).take(limit as usize).cloned().collect())
     }
 
     fn checkpoint_before(&mut self, before: Timestamp) -> Result<Option<Checkpoint>, StoreError> {
@@ -113,6 +129,7 @@ impl AuditReader for MemoryReader {
             anchor: log.checkpoints.iter().find(|checkpoint| checkpoint.seq == log.anchor).copied(),
             keys: log.keys,
             last: log.checkpoints.last().copied(),
+            settings: log.settings,
         })
     }
 

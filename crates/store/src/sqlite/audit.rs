@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use till_core::audit::{
-    Actor, ActorKind, AuditEntry, AuditKeyId, AuditPublicKey, ChainHead, Checkpoint, GENESIS,
+    Actor, ActorKind, AuditEntry, AuditHash, AuditKeyId, AuditPublicKey, ChainHead, Checkpoint, GENESIS,
 };
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
@@ -37,6 +37,19 @@ impl AuditBackend for SqliteBackend {
     fn denied_in(&mut self, minute: u64, most: u32) -> Result<DeniedMinute, StoreError> {
         self.fold_all()?;
         self.file.run("read", |connection| denied_in(connection, minute, most))
+    }
+
+    fn entry_hash(&mut self, seq: u64) -> Result<Option<AuditHash>, StoreError> {
+        self.file.run("read", |connection| {
+            let sql = "SELECT hash FROM audit WHERE seq = ?1 UNION ALL \
+                       SELECT hash FROM audit_checkpoints WHERE seq = ?1 LIMIT 1";
+            connection.prepare_cached(sql)?.query_row([bounded(seq)], |row| row.get(0)).optional()
+        })
+    }
+
+    fn entries_after(&mut self, seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let query = AuditQuery { after: Some(seq), limit, ..AuditQuery::default() };
+        self.file.run("read", |connection| page(connection, &query))
     }
 
     fn checkpoint_before(&mut self, before: Timestamp) -> Result<Option<Checkpoint>, StoreError> {
@@ -111,6 +124,7 @@ fn state(connection: &Connection) -> Result<AuditState> {
         anchor: one_checkpoint(connection, "WHERE seq = (SELECT anchor FROM audit_marks)", &[])?,
         keys: keys(connection)?,
         last: one_checkpoint(connection, "ORDER BY seq DESC LIMIT 1", &[])?,
+        settings: connection.query_row("SELECT settings FROM audit_marks", [], |row| row.get(0))?,
     })
 }
 
@@ -158,6 +172,9 @@ pub(super) fn change(connection: &Connection, change: &LogChange) -> Result<()> 
     }
     if let Some(minute) = change.denials_entered {
         connection.prepare_cached("UPDATE audit_marks SET denials_entered = ?1")?.execute([minute])?;
+    }
+    if let Some(settings) = &change.settings {
+        connection.prepare_cached("UPDATE audit_marks SET settings = ?1")?.execute([settings])?;
     }
     if let Some(anchor) = change.anchor {
         connection.prepare_cached("UPDATE audit_marks SET anchor = ?1")?.execute([anchor])?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, OpenFlags, OptionalExtension, Result};
 use till_core::audit::ChainHead;
 use till_core::token::{MasterKeyId, index_key_wrapped_by};
@@ -116,6 +117,8 @@ pub(crate) fn look(file: &Path) -> std::result::Result<Contents, Unsound> {
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update(None, "query_only", true)?;
+    // The log stays beside it: what is set aside is kept as it was found.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     contents(&connection)
 }
 

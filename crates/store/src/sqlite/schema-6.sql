@@ -97,7 +97,9 @@ CREATE TABLE audit_marks (
     -- Entries up to this one are deleted, or are about to be: nobody reads them. It has a checkpoint. 0 when there are all.
     anchor INTEGER NOT NULL,
     -- Rows of `denials` up to this minute are in the log, and may be deleted.
-    denials_entered INTEGER NOT NULL
+    denials_entered INTEGER NOT NULL,
+    -- Hashes of the settings of the last start: what its entry says, for when that is deleted by age.
+    settings TEXT
 ) STRICT;
 
 INSERT INTO audit_marks (one, anchor, denials_entered) VALUES (1, 0, 0);

@@ -24,6 +24,7 @@ impl Writer {
     /// Applies an action to the current batch; `false` when what it is about does not exist.
     pub(super) fn administer(&mut self, what: Administration) -> Result<bool, StoreError> {
         let Administration { action, actor } = what;
+        self.is_half_done = false;
         match action {
             Action::KeyCreate(key, claim) => self.key_create(*key, claim, &actor),
             Action::ClaimTake(id) => self.claim_take(id, &actor),
@@ -33,7 +34,7 @@ impl Writer {
             Action::KeyUpdate(key, change) => self.key_update(key, *change, &actor),
             Action::EntityPut(change) => self.entity_put(*change, &actor),
             Action::IndexKeyPut(wrapped) => {
-                self.index_key_put(wrapped);
+                self.index_key_put(wrapped, &actor)?;
                 Ok(true)
             }
             Action::MasterKey(action) => self.master_key(action, &actor),
@@ -41,15 +42,18 @@ impl Writer {
             Action::KillSwitch { on, reason } => Ok(self.kill_switch(on, reason, &actor)),
             Action::HoldForgive(id) => self.hold_forgive(id, &actor),
             Action::AuditSignWith(keys) => {
-                self.log.sign_with(*keys);
+                self.sign_log_with(*keys)?;
                 Ok(true)
             }
             Action::AuditSeal => {
                 self.log.want_seal();
                 Ok(true)
             }
-            Action::Audit { action, target, detail } => {
+            Action::Audit { action, target, detail, settings } => {
                 self.audit(&actor, &action, &target, detail);
+                if settings.is_some() {
+                    self.batch.log.settings = settings;
+                }
                 Ok(true)
             }
         }
@@ -81,6 +85,7 @@ impl Writer {
             .map_err(|error| StoreError::Invalid { reason: error.to_string() })?;
         self.check_rules(&mut key)?;
         let ceilings = self.ceilings_of(&key.place)?;
+        self.is_half_done = true;
         self.ledger.load(id, Account::new(key.limits));
         self.ledger.set_lifetime(id, key.lifetime, self.now);
         self.batch.lifetimes.push(id);
@@ -88,6 +93,9 @@ impl Writer {
         self.dirty.insert(id);
         let mut detail = json!({"provider": key.provider, "origin": key.origin, "limits": limits_json(key.limits), "clamp": key.options.clamp, "durability": key.options.durability.as_str(), "dangerAllowUnbounded": key.options.allow_unbounded, "lifetime": lifetime_json(&key.lifetime), "rate": key.options.rates});
         detail["project"] = json!(key.place.project);
+        if !key.metadata.is_empty() {
+            detail["metadata"] = json!(key.metadata);
+        }
         if let Some(credential) = &key.place.credential {
             detail["upstream"] = json!(credential);
         }
@@ -166,6 +174,7 @@ impl Writer {
         self.recall(key);
         let id = AccountId::Key(key);
         if self.ledger.revoke(id, self.now) == Some(true) {
+            self.is_half_done = true;
             self.dirty.insert(id);
             let project = self.live.get(&key).map(|live| live.place.project.clone());
             self.audit(actor, "key.revoke", &key.to_string(), json!({"project": project}).to_string());
@@ -193,11 +202,14 @@ impl Writer {
         if !self.ledger.forgive(&accounts, hold.units) {
             return Err(contradiction());
         }
+        self.is_half_done = true;
         self.count_month(hold.at, 0, hold.units.activations);
         self.dirty.extend(accounts.iter());
         self.note_changed(&accounts);
         self.batch.holds_forgiven.push(id);
-        let detail = json!({"key": hold.accounts.key().to_string(), "units": units_json(hold.units)});
+        let key = hold.accounts.key();
+        let project = key_of(key).map(|key| self.project_of(key)).transpose()?.flatten();
+        let detail = json!({"key": key.to_string(), "units": units_json(hold.units), "project": project});
         self.audit(actor, "hold.forgive", &hold_name(id), detail.to_string());
         Ok(true)
     }

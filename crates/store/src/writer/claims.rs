@@ -1,5 +1,6 @@
 //! Hands keys over, each once: the row of a claim goes in the transaction that its taker waits for.
 
+use serde_json::json;
 use till_core::audit::Actor;
 use till_core::key::KeyId;
 use till_core::token::ClaimId;
@@ -31,7 +32,8 @@ impl Writer {
         if is_over {
             return Ok(false);
         }
-        self.audit(actor, "key.claim", &key.to_string(), "{}".into());
+        let project = self.project_of(key)?;
+        self.audit(actor, "key.claim", &key.to_string(), json!({"project": project}).to_string());
         Ok(true)
     }
 

@@ -134,7 +134,10 @@ impl Writer {
         if exceeded.is_empty() {
             return;
         }
+        let key = closed.hold.accounts.key();
+        let live = key_of(key).and_then(|key| self.live.get(&key));
         let detail = json!({
+            "project": live.map(|live| &live.place.project),
             "hold": hold_name(closing.id),
             "request": closing.record.as_ref().map(|record| &record.request_id),
             "exceeded": exceeded,
@@ -142,7 +145,6 @@ impl Writer {
             "used": units_json(used),
         })
         .to_string();
-        let key = closed.hold.accounts.key();
         // Nothing bounded a request that neither tokens nor money were held for: its key allows that, or had no limit and
         // no ceiling in them when it was let through.
         let was_bounded = held.tokens > 0 || held.spend_nanos > 0;

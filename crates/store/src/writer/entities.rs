@@ -1,6 +1,6 @@
 //! What administrators keep besides keys: written in one step with its audit entry.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use till_core::audit::Actor;
 use till_core::key::KeyId;
 use till_core::policy::PolicyOwner;
@@ -60,10 +60,11 @@ impl Writer {
         for lookup in lookups.iter().flatten() {
             self.check_lookup(kind, &id, lookup)?;
         }
-        let detail = self.with_token_hash(kind, lookups.as_deref(), detail);
+        let detail = self.completed(&row, lookups.as_deref(), detail);
         let policy_before = before.map_or_else(|| Ok(Default::default()), |row| row.policy())?;
         // What has ended is found by nothing any more.
         let lookups = if ends { Some(Vec::new()) } else { lookups };
+        self.is_half_done = true;
         self.batch.entities.push(EntityWrite { row, lookups });
         self.policy_set(kind, &id, &policy_before, after)?;
         let owner = match kind {
@@ -83,18 +84,19 @@ impl Writer {
         Ok(true)
     }
 
-    /// The detail of an audit entry with the hash by which a token that was found somewhere can be looked for.
-    fn with_token_hash(&self, kind: EntityKind, lookups: Option<&[Lookup]>, detail: String) -> String {
+    /// The detail of an audit entry with the project by which its auditors find it, and with the hash by which a token that
+    /// was found somewhere can be looked for.
+    fn completed(&self, row: &EntityRow, lookups: Option<&[Lookup]>, detail: String) -> String {
+        let Ok(Value::Object(mut fields)) = serde_json::from_str(&detail) else { return detail };
         let newest = lookups.and_then(|all| all.iter().find(|lookup| lookup.until.is_none()));
-        let hash =
-            newest.filter(|_| kind == EntityKind::Token).and_then(|one| self.log.token_hash(Some(one.hash)));
-        match (hash, serde_json::from_str::<Value>(&detail)) {
-            (Some(hash), Ok(mut detail)) => {
-                detail["tokenHash"] = json!(hash);
-                detail.to_string()
-            }
-            _ => detail,
+        let newest = newest.filter(|_| row.kind == EntityKind::Token);
+        if let Some(hash) = newest.and_then(|one| self.log.token_hash(Some(one.hash))) {
+            fields.insert("tokenHash".into(), hash.into());
         }
+        if let Some(project) = &row.project {
+            fields.insert("project".into(), project.as_str().into());
+        }
+        Value::Object(fields).to_string()
     }
 
     /// Whether something may be made in a project.

@@ -18,8 +18,13 @@ impl Writer {
         let after = on.then_some(KillSwitch { since, reason });
         if before.kill_switch != after {
             let action = if on { "kill_switch.on" } else { "kill_switch.off" };
+            let shown = |switch: &Option<KillSwitch>| {
+                switch.as_ref().map(|is| json!({"since": is.since.to_string(), "reason": is.reason}))
+            };
             let reason = after.as_ref().and_then(|switch| switch.reason.clone());
-            self.audit(actor, action, "instance", json!({"reason": reason}).to_string());
+            let detail =
+                json!({"reason": reason, "before": shown(&before.kill_switch), "after": shown(&after)});
+            self.audit(actor, action, "instance", detail.to_string());
             self.batch.instance = Some(Instance { kill_switch: after, ..before });
         }
         self.killing = on;

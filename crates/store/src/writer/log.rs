@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use till_core::audit::{ACTION_KEY, ACTION_TRIM, Actor};
+use till_core::audit::{ACTION_KEY, ACTION_TRIM, Actor, Checkpoint};
 use till_core::hex::to_hex;
 use till_core::time::Timestamp;
 use till_core::token::AuditKeys;
@@ -16,6 +16,8 @@ use crate::audit_log::LogState;
 use crate::backend::DenialCount;
 use crate::denial_entries;
 use crate::error::StoreError;
+use crate::log_break::LogBreak;
+use crate::start::record;
 
 /// A checkpoint is made when there are new entries and the last one was made so long ago …
 const SEAL_EVERY: Duration = Duration::from_secs(600);
@@ -29,12 +31,17 @@ const MINUTE_GRACE_MILLIS: u64 = 2_000;
 /// How often to look for entries that are too old. Each deletion is an entry itself.
 const TRIM_EVERY: Duration = Duration::from_secs(24 * 3600);
 
+/// Later than every time in the database, whose numbers have a sign.
+const TIME_MAX: Timestamp = Timestamp(i64::MAX as u64);
+
 #[derive(Debug)]
 pub(super) struct Log {
     keys: Option<AuditKeys>,
     state: LogState,
     sealed_at: Instant,
     wants_seal: bool,
+    /// There is a checkpoint that the witness does not know of.
+    pub(super) is_sealed_anew: bool,
     /// What the backend had committed when it was asked to show the denials of the minute.
     wants_denials: Option<u64>,
     /// The process ends: no minute is waited for.
@@ -51,6 +58,7 @@ impl Log {
             state,
             sealed_at: Instant::now(),
             wants_seal: false,
+            is_sealed_anew: false,
             wants_denials: None,
             is_ending: false,
             kept,
@@ -63,10 +71,6 @@ impl Log {
         self.state = state;
         self.wants_denials = None;
         self.trim_at = self.kept.map(|_| Instant::now());
-    }
-
-    pub(super) fn sign_with(&mut self, keys: AuditKeys) {
-        self.keys = Some(keys);
     }
 
     pub(super) fn want_seal(&mut self) {
@@ -105,6 +109,18 @@ fn minute_end(minute: u64) -> u64 {
 }
 
 impl Writer {
+    /// From now on the log is signed with these keys. That the newest checkpoint only looks as if it were is entered first.
+    pub(super) fn sign_log_with(&mut self, keys: AuditKeys) -> Result<(), StoreError> {
+        let (newest, key) = (self.backend.checkpoint_before(TIME_MAX)?, keys.public_key());
+        let is_forged = |newest: &Checkpoint| newest.key_id == key.id() && !newest.is_signed_by(&key);
+        if let Some(newest) = newest.filter(is_forged) {
+            let entry = LogBreak::of_checkpoint(newest.seq).entry(&mut self.head, self.now);
+            self.batch.audit.push(entry);
+        }
+        self.log.keys = Some(keys);
+        Ok(())
+    }
+
     /// When to wake up for the log.
     pub(super) fn log_due(&self) -> Option<Instant> {
         let unsealed = self.head.seq > self.log.state.sealed && self.log.keys.is_some();
@@ -199,6 +215,16 @@ impl Writer {
         self.batch.log.checkpoint = Some(keys.checkpoint(self.instance.id, self.head, self.now));
         self.log.state.sealed = self.head.seq;
         self.log.sealed_at = Instant::now();
+    }
+
+    /// The witness follows every checkpoint, so that what was signed can't be replaced unseen.
+    pub(super) fn witness_log(&mut self) {
+        if self.stale || self.ledger.is_fenced() || !std::mem::take(&mut self.log.is_sealed_anew) {
+            return;
+        }
+        if let Err(error) = self.witness.write(record(&self.instance)) {
+            tracing::error!(%error, "the witness could not be written");
+        }
     }
 
     /// Before a stop: what was denied is entered, and the whole log signed. If that fails, the next start enters and

@@ -13,8 +13,9 @@ impl Writer {
     pub(super) fn master_key(&mut self, action: MasterKeyAction, actor: &Actor) -> Result<bool, StoreError> {
         match action {
             MasterKeyAction::Note(ids) => {
-                let now = self.now;
-                self.batch.master_keys.extend(ids.into_iter().map(|id| (id, now)));
+                for id in ids {
+                    self.master_key_add(id, actor)?;
+                }
                 Ok(true)
             }
             MasterKeyAction::Rotate { id, wrapped } => self.master_key_rotate(id, wrapped, actor),
@@ -27,11 +28,21 @@ impl Writer {
     }
 
     /// The first index key, with the master key that wrapped it.
-    pub(super) fn index_key_put(&mut self, wrapped: Vec<u8>) {
+    pub(super) fn index_key_put(&mut self, wrapped: Vec<u8>, actor: &Actor) -> Result<(), StoreError> {
         if let Some(id) = index_key_wrapped_by(&wrapped) {
-            self.batch.master_keys.push((id, self.now));
+            self.master_key_add(id, actor)?;
         }
         self.batch.index_key.get_or_insert(wrapped);
+        Ok(())
+    }
+
+    /// The instance has this one, which may be new to it.
+    fn master_key_add(&mut self, id: MasterKeyId, actor: &Actor) -> Result<(), StoreError> {
+        if self.is_retired(id)?.is_none() {
+            self.batch.master_keys.push((id, self.now));
+            self.audit(actor, "master_key.add", &id.to_string(), "{}".into());
+        }
+        Ok(())
     }
 
     fn master_key_rotate(

@@ -91,6 +91,7 @@ impl Writer {
         self.backend.reopen()?;
         let instance = self.backend.instance()?.ok_or_else(contradiction)?;
         self.head = self.backend.audit_head()?;
+        self.witness.see_log(self.head);
         let log = LogState::read(self.backend.as_mut())?;
         self.log.reload(log);
         for (id, hold) in self.backend.open_holds()? {

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rusqlite::Connection;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use till_core::audit::{Actor, verify_chain};
 use till_core::denial::DenialCode;
+use till_core::hex::to_hex;
 use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
@@ -53,8 +55,8 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// It opens fenced, and after that is accepted the key has used so many.
-async fn check_restored(dir: &Path, key: KeyId, expected: u64) {
+/// It opens fenced, and after that is accepted the key has used so many. Says what the log tells of what was replaced.
+async fn check_restored(dir: &Path, key: KeyId, expected: u64) -> Value {
     let store = open(dir);
     let fence = store.fenced().expect("what was restored is fenced");
     assert!(fence.reason.contains("restored from a backup of 2027-01-15"), "{}", fence.reason);
@@ -78,7 +80,10 @@ async fn check_restored(dir: &Path, key: KeyId, expected: u64) {
     verify_chain(&log).unwrap();
     let count = |action| log.iter().filter(|entry| entry.action == action).count();
     assert_eq!((count("backup.restore"), count("fence.accept")), (1, 1));
+    let told = log.iter().find(|entry| entry.action == "backup.restore").expect("it was counted");
+    let replaced = serde_json::from_str::<Value>(&told.detail).unwrap()["replaced"].clone();
     store.close().await.unwrap();
+    replaced
 }
 
 #[tokio::test]
@@ -152,7 +157,13 @@ async fn a_backup_of_the_same_incarnation_is_fenced_all_the_same() {
     let kept = put_back(&file, &dir, true).unwrap().kept.unwrap();
     let log = PathBuf::from(format!("{}-wal", kept.display()));
     assert!(log.exists(), "the log of the old database is kept with it");
-    check_restored(&dir, key, 2).await;
+    let replaced = check_restored(&dir, key, 2).await;
+    let (seq, hash): (u64, [u8; 32]) = Connection::open(&kept)
+        .unwrap()
+        .query_row("SELECT seq, hash FROM audit ORDER BY seq DESC", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!((&replaced["auditSeq"], &replaced["auditHash"]), (&json!(seq), &json!(to_hex(&hash))));
+    assert!(replaced["incarnation"].as_u64() > Some(0), "{replaced}");
 }
 
 #[tokio::test]
