@@ -243,7 +243,9 @@ pub(crate) async fn take_hold(
     loop {
         let terms = terms(till, key, client).await?;
         if needs_body(&terms) {
-            return Err(websocket_unmetered());
+            let denial = websocket_unmetered();
+            till.store.denial_record(key.key().id, denial.code);
+            return Err(denial);
         }
         match till.store.hold(&terms, Demand::ONE_ACTIVATION, till.timeouts.budget).await {
             Err(HoldRefusal::TermsChanged) => {}

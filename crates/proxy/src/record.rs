@@ -11,7 +11,7 @@ use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::redact::Redactor;
 use till_core::time::Timestamp;
-use till_core::token::SCOPED_KEY_PREFIX;
+use till_core::token::{ADMIN_TOKEN_PREFIX, SCOPED_KEY_PREFIX};
 use till_providers::base_url::Scheme;
 use till_store::{Outcome, TokenCounts, UsageRecord};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -20,8 +20,11 @@ use crate::authenticate::VerifiedKey;
 use crate::bounds::Measure;
 use crate::facts::Facts;
 use crate::request::Client;
-use crate::trace::{Trace, clean};
+use crate::trace::{Trace, clean, start};
 use crate::{Inner, RequestId};
+
+/// Bytes of a path that are kept for log and traces: more than any that means something.
+const PATH_BYTES_MAX: usize = 2 * 1024;
 
 macro_rules! log_request {
     ($level:ident, $record:expr) => {
@@ -31,7 +34,7 @@ macro_rules! log_request {
             peer = %$record.connection.peer,
             client = $record.client.map(tracing::field::display),
             method = %$record.method,
-            path = %$record.path,
+            path = %$record.shown_path(),
             key = $record.key.map(tracing::field::display),
             provider = $record.provider(),
             status = $record.status.map(|status| status.as_u16()),
@@ -88,9 +91,8 @@ impl Record {
         trace: Option<Arc<Trace>>,
     ) -> Box<Self> {
         let till = &connection.till;
-        // Somebody may have put the key into the path: nothing to keep.
-        let has_key = path.as_bytes().contains(&b'_') && path.contains(SCOPED_KEY_PREFIX);
-        let path = if has_key { "[scoped key]" } else { path };
+        // Somebody may have put a key into the path: nothing to keep.
+        let path = key_in_path(path).unwrap_or(path);
         let method = if known_method(&method).is_none() && method.as_str().contains(SCOPED_KEY_PREFIX) {
             Method::from_bytes(b"_OTHER").expect("a token")
         } else {
@@ -139,6 +141,15 @@ impl Record {
         if let Some(masked) = redactor.redact_all(self.path.as_bytes()) {
             self.path = String::from_utf8_lossy(&masked).into_owned();
         }
+    }
+
+    /// The path as it is kept: whoever sends requests does not say how much. Cut only here, where an upstream key in it is
+    /// masked.
+    fn shown_path(&self) -> Cow<'_, str> {
+        if self.path.len() <= PATH_BYTES_MAX {
+            return Cow::Borrowed(&self.path);
+        }
+        Cow::Owned(format!("{}… ({} bytes)", start(&self.path, PATH_BYTES_MAX), self.path.len()))
     }
 
     fn provider(&self) -> Option<&str> {
@@ -211,7 +222,7 @@ impl Record {
         trace.ended(|facts| {
             facts.request_id = self.request_id.to_string();
             facts.method = known_method(&self.method).unwrap_or("_OTHER");
-            facts.path.clone_from(&self.path);
+            facts.path = self.shown_path().into_owned();
             facts.peer = Some(self.peer());
             facts.client = self.client;
             facts.status = self.status.map(|status| status.as_u16());
@@ -267,6 +278,40 @@ impl Drop for Record {
     }
 }
 
+/// What stands for a path that has one of our keys in it, in any spelling that is read as one.
+fn key_in_path(path: &str) -> Option<&'static str> {
+    let bytes = path.as_bytes();
+    if !bytes.contains(&b'_') && !bytes.contains(&b'%') {
+        return None;
+    }
+    let decoded = decoded(bytes);
+    let has = |prefix: &str| decoded.windows(prefix.len()).any(|part| part == prefix.as_bytes());
+    if has(SCOPED_KEY_PREFIX) {
+        Some("[scoped key]")
+    } else if has(ADMIN_TOKEN_PREFIX) {
+        Some("[admin token]")
+    } else {
+        None
+    }
+}
+
+/// What a path says without percent-encoding.
+fn decoded(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.contains(&b'%') {
+        return Cow::Borrowed(bytes);
+    }
+    let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
+    let encoded = |at: usize| u8::try_from(digit(at + 1)? * 16 + digit(at + 2)?).ok();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let encoded = if byte == b'%' { encoded(at) } else { None };
+        decoded.push(encoded.unwrap_or(byte));
+        at += if encoded.is_some() { 3 } else { 1 };
+    }
+    Cow::Owned(decoded)
+}
+
 /// The name of a method, which is nearly always one that everybody knows.
 fn method_name(method: &Method) -> Cow<'static, str> {
     known_method(method).map_or_else(|| method.as_str().to_owned().into(), Cow::Borrowed)
@@ -293,4 +338,28 @@ pub(crate) fn millis(since: Instant) -> u64 {
 /// Milliseconds between the two.
 pub(crate) fn millis_between(begin: Instant, end: Instant) -> u64 {
     u64::try_from(end.saturating_duration_since(begin).as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key_in_path;
+
+    #[test]
+    fn keys_in_paths_are_seen_in_every_spelling() {
+        for (path, expected) in [
+            ("/v1/chat/completions", None),
+            ("/v1/files/file_1%2Fx", None),
+            ("/till_sk", None),
+            ("/v1/till_sk_abc", Some("[scoped key]")),
+            ("/v1/till%5Fsk%5Fabc", Some("[scoped key]")),
+            ("/v1/%74ill%5fsk_abc", Some("[scoped key]")),
+            ("/admin/till_admin_abc", Some("[admin token]")),
+            ("/admin/till%5Fadmin%5Fabc", Some("[admin token]")),
+            ("/100%", None),
+            ("/%5", None),
+            ("/%ä_", None),
+        ] {
+            assert_eq!(key_in_path(path), expected, "{path}");
+        }
+    }
 }

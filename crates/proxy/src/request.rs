@@ -196,7 +196,12 @@ async fn pass(
     }
     let request = match outbound(key.key(), &facts, &head, body, length) {
         Ok(request) => request,
-        Err(denial) => return Err(Refusal { denial, dialect, record }),
+        Err(denial) => {
+            let id = key.key().id;
+            till.store.denial_record(id, denial.code);
+            till.store.denied_record(record.denied(id, &denial));
+            return Err(Refusal { denial, dialect, record });
+        }
     };
     let forwarded = pin!(send(till, &key, request, admission, room, &record)).await;
     let forwarded = match forwarded {

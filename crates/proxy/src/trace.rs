@@ -152,6 +152,8 @@ pub(crate) struct Trace {
     id: TraceId,
     parent: Option<SpanId>,
     is_sampled: bool,
+    /// What the ratio says of it, whatever the client says.
+    is_sampled_here: bool,
     spans: [SpanId; 4],
     begun: Instant,
     /// The same since 1970.
@@ -183,22 +185,20 @@ impl Trace {
             id[7] |= 1;
             SpanId(id)
         });
+        let mut own = [0; 16];
+        own.copy_from_slice(&random[..16]);
+        own[0] |= 1;
+        let own = TraceId(own);
         let parent = parent(fields);
-        let id = parent.map_or_else(
-            || {
-                let mut id = [0; 16];
-                id.copy_from_slice(&random[..16]);
-                id[0] |= 1;
-                TraceId(id)
-            },
-            |parent| parent.trace,
-        );
-        let is_sampled = parent.map_or_else(|| tracing.sample.takes(&id), |parent| parent.is_sampled);
+        let id = parent.map_or(own, |parent| parent.trace);
+        let is_sampled_here = tracing.sample.takes(&own);
+        let is_sampled = parent.map_or(is_sampled_here, |parent| parent.is_sampled);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(Arc::new(Self {
             id,
             parent: parent.map(|parent| parent.span),
             is_sampled,
+            is_sampled_here,
             spans,
             begun,
             begun_at: now.saturating_sub(begun.elapsed()),
@@ -308,7 +308,9 @@ const STREAM: usize = 3;
 impl Drop for Trace {
     fn drop(&mut self) {
         let marks = std::mem::take(&mut *self.marks());
-        if !self.is_sampled || marks.is_unwanted {
+        // Who has no key does not decide what is kept.
+        let is_wanted = self.is_sampled && (self.is_sampled_here || marks.facts.key.is_some());
+        if !is_wanted || marks.is_unwanted {
             return;
         }
         let now = Instant::now();
@@ -330,15 +332,27 @@ impl Drop for Trace {
     }
 }
 
-/// A text of the client or the provider without keys in it.
+/// Bytes of a name that are kept: more than any model's has.
+const NAME_BYTES_MAX: usize = 256;
+
+/// A name that the client or the provider says, without keys in it and not longer than names are.
 pub(crate) fn clean(text: &str, redactor: Option<&Redactor>) -> String {
     if text.contains(SCOPED_KEY_PREFIX) {
         return "[scoped key]".to_owned();
     }
     match redactor.and_then(|redactor| redactor.redact_all(text.as_bytes())) {
-        Some(masked) => String::from_utf8_lossy(&masked).into_owned(),
-        None => text.to_owned(),
+        Some(masked) => start(&String::from_utf8_lossy(&masked), NAME_BYTES_MAX).to_owned(),
+        None => start(text, NAME_BYTES_MAX).to_owned(),
     }
+}
+
+/// At most so many bytes of a text, whole characters.
+pub(crate) fn start(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// The header of W3C Trace Context.
@@ -389,7 +403,14 @@ fn bytes_of<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
 mod tests {
     use till_core::fields::Fields;
 
-    use super::{SampleRatio, TraceId, parent};
+    use super::{NAME_BYTES_MAX, SampleRatio, TraceId, clean, parent};
+
+    #[test]
+    fn names_are_as_long_as_names_are() {
+        assert_eq!(clean("gpt-5-mini", None), "gpt-5-mini");
+        assert_eq!(clean("till_sk_abc", None), "[scoped key]");
+        assert_eq!(clean(&"ä".repeat(500), None), "ä".repeat(NAME_BYTES_MAX / 2));
+    }
 
     #[test]
     fn a_ratio_is_a_decimal_number() {

@@ -74,7 +74,7 @@ pub(super) struct Rig {
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<DrainReport>,
     next_id: AtomicU32,
-    _directory: tempfile::TempDir,
+    pub(super) directory: tempfile::TempDir,
 }
 
 impl Rig {
@@ -148,7 +148,7 @@ impl Rig {
             stop: Some(stop),
             serving,
             next_id: AtomicU32::new(1),
-            _directory: directory,
+            directory,
         }
     }
 

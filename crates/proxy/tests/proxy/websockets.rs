@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use till_store::{KeyChange, LimitChange, OpenOptions, Store};
 use till_testkit::client::Client;
 use till_testkit::upstream::{Step, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use super::rig::{Options, Rig, UPSTREAM_KEY, connections_end, soon};
+use super::rig::{Options, Rig, UPSTREAM_KEY, actor, connections_end, soon};
 
 fn upgrade(token: &str, path: &str) -> String {
     format!(
@@ -136,6 +137,29 @@ async fn every_message_has_a_time_of_its_own() {
         // The opening has paid for the first one.
         assert_eq!((opened <= at && at <= rig.store.now(), at > before), (true, !is_first), "{at:?}");
     }
+}
+
+#[tokio::test]
+async fn a_limit_that_can_not_be_counted_here_ends_it_and_is_in_the_log() {
+    let provider = Provider::start().await;
+    let rig = Rig::openai(&provider.url).await;
+    let (token, id) = rig.mint("openai", 9).await;
+    let mut socket = open(&rig, &token, "/v1/responses").await;
+    next_text(&mut socket).await;
+    socket.send(Message::text(START)).await.expect("open");
+    next_text(&mut socket).await;
+    let limits = LimitChange { tokens: Some(Some(1_000)), ..LimitChange::default() };
+    let change = KeyChange { limits, ..KeyChange::default() };
+    rig.store.key_update(id, change, &actor()).await.expect("writable").expect("it is there");
+    socket.send(Message::text(START)).await.expect("open");
+    let refused = next_text(&mut socket).await;
+    assert!(refused.contains("websocket_unmetered"), "{refused}");
+    rig.store.close().await.expect("writable");
+    let store =
+        Store::open(&OpenOptions::new(rig.directory.path().join("data"), "test")).expect("it was closed");
+    let log = store.audit_list(0, 99).await.expect("readable");
+    let denied = log.iter().find(|entry| entry.action == "key.denied").expect("it was denied");
+    assert!(denied.detail.contains("websocket_unmetered"), "{}", denied.detail);
 }
 
 #[tokio::test]
