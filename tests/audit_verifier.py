@@ -46,6 +46,7 @@ def verify(path: str, public_key: str) -> tuple[int, str]:
             assert (int(record["seq"]), record["prevHash"], record["hash"]) == (seq, before, head.hex()), f"entry {seq}"
             if record["action"] == "audit.trim":
                 trimmed.append(json.loads(record["detail"])["through"])
+            assert record["action"] != "audit.break", f"break: entry {seq} says that the log before it is another one"
         elif record["type"] == "checkpoint":
             if sealed < 0 and seq == 0:
                 seq, head, anchor = int(record["seq"]), bytes.fromhex(record["hash"]), int(record["seq"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from audit_verifier import framed
 from audit_verifier import verify as independent_verify
 from harness.scripted_upstream import ScriptedUpstream
 from harness.secret_forms import leaks
@@ -153,17 +155,22 @@ def test_a_kill_leaves_a_sound_log_with_what_was_denied(till: Till, upstream: Sc
 def test_old_entries_go_and_the_rest_is_anchored(new_till, upstream: ScriptedUpstream) -> None:
     till = new_till({"openai": upstream.url}, flags=("--audit-retention-days", "3")).start()
     public = public_key(till)
-    for _ in range(5):
-        till.mint()
+    leaked = [till.mint() for _ in range(5)][0]
     before = export(till)
     old = check(till, before)[1]["head"]["seq"]
     till.stop()
     # The clock of till never goes back, so this is how ten days pass.
     with sqlite3.connect(till.data / "till.db") as connection:
         connection.execute("UPDATE instance SET time_seen = time_seen + 10 * 86400000")
+    till.flags += ("--idle-timeout", "7m")
     till.start()
     left = entries(till)
     assert left[0]["seq"] > old
+    changes = [json.loads(entry["detail"]) for entry in left if entry["action"] == "config.change"]
+    assert changes == [{"set": ["idle-timeout"], "unset": [], "changed": []}], "although the last start was deleted"
+    found = till.cli("audit", "find", "--token", "-", stdin=leaked.token)
+    assert leaked.id in found.stdout and "deleted by age" in found.stdout
+    assert till.cli_json("audit", "find", "--token", "-", stdin=leaked.token) == {"subject": leaked.id, "entries": [], "complete": True}
     trim = next(entry for entry in left if entry["action"] == "audit.trim")
     assert json.loads(trim["detail"])["through"] == left[0]["seq"] - 1
     file = export(till, "after.csv")
@@ -182,6 +189,63 @@ def test_old_entries_go_and_the_rest_is_anchored(new_till, upstream: ScriptedUps
     till.kill9()
     till.start()
     independent_verify(str(export(till, "again.jsonl")), public)
+
+
+def forge(till: Till, kept: int, forged: int) -> None:
+    """What somebody does who can write the database and nothing else: entries behind `kept` are others, well hashed."""
+    with sqlite3.connect(till.data / "till.db") as connection:
+        triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'audit%'").fetchall()
+        for name, _ in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
+        for table in ("audit", "audit_checkpoints"):
+            connection.execute(f"DELETE FROM {table} WHERE seq > ?", [kept])
+        if kept == 0:
+            connection.execute("DELETE FROM audit_keys")
+        row = connection.execute("SELECT hash FROM audit WHERE seq = ?", [kept]).fetchone()
+        head = row[0] if row else bytes(32)
+        for seq in range(kept + 1, kept + forged + 1):
+            texts = [b"system", b"system"], [b"key.revoke", b"nothing.to.see", b"{}"]
+            hashed = b"till/v1/audit" + head + framed(seq.to_bytes(8, "big")) + framed((1000 + seq).to_bytes(8, "big"))
+            hashed += b"".join(map(framed, texts[0])) + b"\0\0" + b"".join(map(framed, texts[1]))
+            before, head = head, hashlib.sha256(hashed).digest()
+            connection.execute(
+                "INSERT INTO audit (seq, at, actor_kind, actor_id, action, target, detail, prev_hash, hash) "
+                "VALUES (?, ?, 'system', 'system', 'key.revoke', 'nothing.to.see', '{}', ?, ?)", [seq, 1000 + seq, before, head])
+        for _, sql in triggers:
+            connection.execute(sql)
+
+
+@pytest.mark.parametrize("variant", ["all of it", "behind an older checkpoint", "one more"])
+def test_what_somebody_wrote_into_the_database_is_not_signed_unseen(variant: str, till: Till) -> None:
+    for _ in range(3):
+        till.mint()
+    export(till)
+    for _ in range(3):
+        till.mint()
+    public = public_key(till)
+    till.stop()
+    with sqlite3.connect(f"file:{till.data / 'till.db'}?mode=ro", uri=True) as connection:
+        seqs = [row[0] for row in connection.execute("SELECT seq FROM audit_checkpoints ORDER BY seq")]
+    kept = {"all of it": 0, "behind an older checkpoint": seqs[-2], "one more": seqs[-1]}[variant]
+    forge(till, kept, max(seqs[-1] - kept, 1))
+    till.start()
+    metrics = till.admin("GET", "/metrics").text
+    assert "\ntill_store_fenced 1\n" in metrics
+    assert "the audit log is not the one that was written" in till.output()
+    file = export(till)
+    code, said = check(till, file, "--public-key", public)
+    assert (code, said["ok"]) == (1, False) and "not the one that it had written" in said["fault"]
+    with pytest.raises(AssertionError, match="break"):
+        independent_verify(str(file), public)
+    entry = next(entry for entry in entries(till) if entry["action"] == "audit.break")
+    assert said["entry"] == entry["seq"]
+    assert json.loads(entry["detail"])["known"]["seq"] == seqs[-1]
+    # Whoever knows why says so, and goes on.
+    till.cli("admin", "accept-rollback", "--yes")
+    assert check(till, export(till), "--public-key", public, "--known-break", str(entry["seq"]))[0] == 0
+    till.restart()
+    assert "\ntill_store_fenced 0\n" in till.admin("GET", "/metrics").text
+    assert [entry["action"] for entry in entries(till)].count("audit.break") == 1
 
 
 def test_no_secret_is_in_the_log_and_a_token_is_found(till: Till, tmp_path: Path) -> None:
@@ -233,6 +297,9 @@ def test_lists_for_people_and_programs(till: Till) -> None:
     assert till.cli_json("audit", "list", "--target", second.id)["entries"][0]["target"] == second.id
     assert till.cli_json("audit", "list", "--action", "key.*", "--order", "asc", "--limit", "1")["entries"][0]["target"] == first.id
     assert till.cli_json("audit", "list", "--to", "2020-01-01")["entries"] == []
+    of_project = till.cli_json("audit", "list", "--project", "default")["entries"]
+    assert {entry["action"] for entry in of_project} == {"key.create", "key.revoke"}
+    assert till.cli_json("audit", "list", "--project", "none")["entries"] == []
     table = till.cli("audit", "list", "--actor", "owner", "--from", "1h").stdout
     assert table.startswith("SEQ ") and "key.revoke" in table
     shown = till.cli("audit", "show", str(listed[0]["seq"])).stdout

@@ -234,6 +234,11 @@ def test_the_queue_is_bounded(traced, collector: Collector) -> None:
             answer = connection.getresponse()
             assert answer.status == 200
             answer.read()
+            # Nobody's, and as long as a head may be.
+            connection.request("GET", "/v1/" + "x" * 60_000, headers={"traceparent": SAMPLED})
+            answer = connection.getresponse()
+            assert answer.status == 401
+            answer.read()
 
     threads = [threading.Thread(target=many) for _ in range(5)]
     for thread in threads:
@@ -244,3 +249,18 @@ def test_the_queue_is_bounded(traced, collector: Collector) -> None:
     resident = parse(till.admin("GET", "/metrics").text).value("process_resident_memory_bytes")
     assert resident < 200_000_000
     collector.gate.set()
+
+
+def test_strangers_do_not_decide_what_is_traced(traced, collector: Collector) -> None:
+    till = traced("--otlp-sample-ratio", "0")
+    path = "/v1/" + "x" * 5_000
+    assert till.call("nobody", path, method="GET", headers={"traceparent": SAMPLED}).status_code == 401
+    assert till.call("till_sk_nobody", path, method="GET", headers={"traceparent": SAMPLED}).status_code == 403
+    key = till.mint()
+    known = till.call(key, path, method="GET", headers={"traceparent": SAMPLED})
+    span = collector.of_request(known.headers["x-till-request-id"], 4)["request"]
+    assert span.attributes["url.path"].startswith("/v1/xxx") and len(span.attributes["url.path"]) < 2_200
+    lines = till.requests_since_mark(3)
+    assert all(len(line["path"]) < 2_200 and line["path"].endswith("(5004 bytes)") for line in lines)
+    till.stop()
+    assert len(collector.spans()) == 4, "a stop sends what is left, so nothing else comes"

@@ -41,7 +41,8 @@ pub(crate) struct AuditFindBody {
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditFindAnswer)]
 pub(crate) struct AuditFindAnswer {
-    /// The key id of a scoped key, or the name of an admin token; null when the log does not know it.
+    /// The key id of a scoped key, or the name of an admin token; null when nobody here knows it. Without entries it is known,
+    /// and what the log said about it was deleted by age.
     #[schema(required = true, example = "key_ADlySp2gash6K23CpSXW7n")]
     subject: Option<String>,
     /// The entries, oldest first: about a scoped key, or about an admin token and what was done with it.
@@ -123,7 +124,8 @@ async fn scoped_key(shared: &Shared, token: &str) -> Result<Found, ApiError> {
     };
     let Some(id) = id else { return Ok((None, Vec::new())) };
     let entries = shared.state.store.audit_page(AuditQuery { target: Some(id.clone()), ..all() }).await?;
-    Ok((Some(id).filter(|_| !entries.is_empty()), entries))
+    // One that opens was made here, also if its entries were deleted by age.
+    Ok((Some(id), entries))
 }
 
 /// From its making until another text took its place.

@@ -27,6 +27,7 @@ use crate::entity_json::missing;
 use crate::error::{ApiError, ErrorCode};
 use crate::password;
 use crate::permission::{Access, Permission, role_may};
+use crate::refusals::Who;
 use crate::router::Shared;
 use crate::time_text::rfc3339;
 
@@ -387,12 +388,22 @@ pub(crate) async fn of_token(
     let is_alive = |token: &Kept<AdminToken>| {
         token.ended_at.is_none() && token.is.expires_at.is_none_or(|end| end > store.now().0)
     };
-    let Some(token) = token.filter(is_alive) else { return Ok(None) };
+    let refused = |token: &Kept<AdminToken>, reason| {
+        let address = ip.map(|ip| ip.to_string());
+        let actor = Actor { kind: ActorKind::System, id: "anonymous".into(), address, request_id: None };
+        shared.refusals.note(store, Who::Token(token.id.clone()), reason, actor);
+    };
+    let Some(token) = token else { return Ok(None) };
+    if !is_alive(&token) {
+        refused(&token, "expired");
+        return Ok(None);
+    }
     let comes_from =
         |networks: &Vec<Network>| ip.is_some_and(|ip| networks.iter().any(|network| network.contains(ip)));
     if !token.is.networks.as_ref().is_none_or(comes_from) {
         // It is told what is wrong: whoever has it should know, and a thief learns nothing that helps.
         shared.metrics.forbidden();
+        refused(&token, "network");
         let message = "this admin token may not be used from this network";
         return Err(ApiError::new(ErrorCode::Forbidden, message));
     }

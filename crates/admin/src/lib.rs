@@ -51,6 +51,7 @@ mod policy_json;
 mod projects;
 mod providers;
 mod query;
+mod refusals;
 mod router;
 mod scope_json;
 mod time_text;

@@ -34,6 +34,7 @@ use crate::key_create::{required, text};
 use crate::members::login_hash;
 use crate::password;
 use crate::query;
+use crate::refusals::Who;
 use crate::router::Shared;
 use crate::time_text::rfc3339;
 
@@ -162,7 +163,10 @@ async fn by_password(
     let store = &shared.state.store;
     let hash = login_hash(login);
     let way = Way::signing_in(hash, visitor.ip());
-    shared.doors.try_one(&way, store.now())?;
+    shared.doors.try_one(&way, store.now()).inspect_err(|_| {
+        shared.metrics.throttled();
+        shared.refusals.note(store, Who::Login(hash), "too_many_attempts", visitor.actor().clone());
+    })?;
     let found: Option<Kept<Member>> = store.entity_find(hash).await?;
     if !shared.passwords.is_right(found.as_ref().map(|found| &found.is), given).await? {
         if let Some(found) = found {
@@ -180,7 +184,7 @@ async fn by_password(
 /// there are from others. How many of these there can be, the doors say.
 fn note_refusal(store: Store, found: Kept<Member>, actor: Actor) {
     tokio::spawn(async move {
-        let detail = json!({"project": found.is.project});
+        let detail = json!({"project": found.is.project, "reason": "password"});
         if let Err(error) = store.audit_append("login.refuse", &found.id, detail, &actor).await {
             tracing::error!(error = %error, member = found.id, "a refused login is missing in the audit log");
         }
@@ -292,9 +296,14 @@ pub(crate) async fn password_change(
     let member: Option<Kept<Member>> = store.entity_fetch(caller.maker()).await?;
     let member = member.filter(|member| member.id == caller.actor().id).ok_or_else(no_member)?;
     let way = Way::signed_in(login_hash(&member.is.login));
-    shared.doors.try_one(&way, store.now())?;
+    let refused = |reason| shared.refusals.note(store, Who::Member(member.id.clone()), reason, caller.actor().clone());
+    shared.doors.try_one(&way, store.now()).inspect_err(|_| {
+        shared.metrics.throttled();
+        refused("too_many_attempts");
+    })?;
     let is_wrong = || ApiError::new(ErrorCode::LoginFailed, "`current_password` is wrong");
     if !shared.passwords.is_right(Some(&member.is), current).await? {
+        refused("current_password");
         return Err(is_wrong());
     }
     shared.doors.succeeded(&way);

@@ -24,6 +24,7 @@ pub(crate) struct AdminMetrics {
     other: Answers,
     unauthorized: Counter,
     forbidden: Counter,
+    throttled: Counter,
     panics: Counter,
 }
 
@@ -59,6 +60,7 @@ impl AdminMetrics {
             other: Answers::default(),
             unauthorized: Counter::default(),
             forbidden: Counter::default(),
+            throttled: Counter::default(),
             panics: Counter::default(),
         }
     }
@@ -83,6 +85,10 @@ impl AdminMetrics {
         self.forbidden.add(1);
     }
 
+    pub(crate) fn throttled(&self) {
+        self.throttled.add(1);
+    }
+
     pub(crate) fn panicked(&self) {
         self.panics.add(1);
     }
@@ -104,6 +110,11 @@ impl AdminMetrics {
         for (name, help, count) in [
             ("till_admin_unauthorized_total", "Requests without a valid admin token.", &self.unauthorized),
             ("till_admin_forbidden_total", "Requests whose admin token may not do that.", &self.forbidden),
+            (
+                "till_admin_login_throttled_total",
+                "Sign-ins that were not looked at, because too many had failed.",
+                &self.throttled,
+            ),
             ("till_admin_panics_total", "Requests that met a defect in till.", &self.panics),
         ] {
             page.counter(name, help, count.read());

@@ -38,6 +38,7 @@ use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
 use crate::password::Passwords;
 use crate::permission::{Access, Permission};
+use crate::refusals::Refusals;
 use crate::{
     account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, credentials, docs_page,
     health, holds, instance, key_explain, keys, keys_revoke, kill_switch, login, master_key_api, members,
@@ -100,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) doors: Doors,
     /// What works on passwords.
     pub(crate) passwords: Passwords,
+    /// Who was not let in lately.
+    pub(crate) refusals: Refusals,
     /// When uses were last noted.
     uses: Mutex<HashMap<(EntityKind, String), u64>>,
     /// The group of each path template.
@@ -350,6 +353,7 @@ pub(crate) fn with_shared(state: AdminState) -> (Router, Arc<Shared>) {
         access: plane.access,
         doors: Doors::default(),
         passwords: Passwords::default(),
+        refusals: Refusals::default(),
         uses: Mutex::default(),
         tags: plane.tags,
     });

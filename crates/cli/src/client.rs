@@ -277,7 +277,8 @@ pub(crate) fn find_server(
     } else if let Some(url) = surroundings.variable(env::URL).filter(|_| connection.data.is_none()) {
         (url.to_owned(), env::URL.to_owned())
     } else {
-        let file = data_dir(connection, surroundings)?.join(ADDRESS_FILE);
+        let data = data_dir(connection, surroundings)?;
+        let file = data.join(ADDRESS_FILE);
         let text = std::fs::read_to_string(&file).map_err(|error| {
             anyhow!(
                 "till does not seem to run here: can't read {}: {error}\nStart it with `till start`, say where it is with \
@@ -285,6 +286,14 @@ pub(crate) fn find_server(
                 file.display()
             )
         })?;
+        // A crash leaves the file behind, and then anybody on this machine can listen there and be sent the admin key.
+        if matches!(till_store::store_is_open(&data), Ok(false)) {
+            bail!(
+                "till does not run here: {} is what a crash left behind\nStart it with `till start`, or say where it is with \
+                 --url or TILL_URL.",
+                file.display()
+            );
+        }
         (text.trim().to_owned(), file.display().to_string())
     };
     Ok((checked_url(&url, &told_by)?, told_by))
@@ -406,6 +415,8 @@ mod tests {
     fn finds_the_server() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("address"), "http://127.0.0.1:7\n").unwrap();
+        let lock = std::fs::File::create(dir.path().join("lock")).unwrap();
+        lock.lock().unwrap();
         let data = dir.path().to_str().unwrap();
         let check = |url: Option<&str>,
                      data: Option<&str>,
@@ -456,6 +467,15 @@ mod tests {
         let data = home.path().join(".local/share/till");
         std::fs::create_dir_all(&data).unwrap();
         std::fs::write(data.join("address"), "http://local\n").unwrap();
+        let none = Connection::default();
+        let env_key = ("TILL_ADMIN_KEY", "of-env");
+        assert_eq!(
+            way(home.path(), &none, &[env_key]),
+            None,
+            "nobody has the lock: a crash left the address"
+        );
+        let lock = std::fs::File::create(data.join("lock")).unwrap();
+        lock.lock().unwrap();
         std::fs::write(home.path().join("key"), "of-file").unwrap();
         let file = home.path().join(".config/till/profiles.toml");
         Profiles::update(&file, |profiles| {
@@ -468,13 +488,11 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let none = Connection::default();
         let url = Connection { url: Some("http://flag".into()), ..Connection::default() };
         let key = Connection { admin_key_file: Some(home.path().join("key")), ..Connection::default() };
         let at = Connection { data: Some(data.clone()), ..Connection::default() };
         let two = Connection { profile: Some("two".into()), ..Connection::default() };
         let three = Connection { profile: Some("three".into()), ..Connection::default() };
-        let env_key = ("TILL_ADMIN_KEY", "of-env");
         let env_url = ("TILL_URL", "http://env");
         let env_two = ("TILL_PROFILE", "two");
         for (connection, variables, expected) in [

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::output;
 use crate::settings::Mistakes;
 
 const FAILED: u8 = 1;
@@ -29,7 +30,7 @@ pub(crate) fn report(outcome: anyhow::Result<()>) -> ExitCode {
         return ExitCode::from(FAILED);
     }
     // Nothing sensible can be done when stderr is closed.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    let _ = writeln!(io::stderr(), "error: {}", output::plain_lines(&format!("{error:#}")));
     if error.is::<Usage>() || error.is::<Mistakes>() {
         ExitCode::from(ASKED_WRONGLY)
     } else {

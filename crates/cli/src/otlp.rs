@@ -1,7 +1,8 @@
 //! Sends traces to a collector: OTLP over HTTP in JSON.
 //!
 //! One thread of its own, which is only there when an endpoint is set. Invariants:
-//! - a request never waits for it: what does not fit into the queue is dropped and counted;
+//! - a request never waits for it: what does not fit into the queue is dropped and counted. What a trace holds that clients
+//!   or providers say is bounded (`till_proxy`), so the bound of the queue is one of memory: some 16 MB;
 //! - what the collector does not take within its time is dropped and counted, and not sent again;
 //! - a stop waits for it for a bounded time.
 
@@ -32,6 +33,9 @@ pub(crate) const SEND_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long a stop waits for what is left.
 const STOP_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// How often it looks whether there is room to say so.
+const STOP_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What the collector answers is not looked at beyond this, in bytes.
 const ANSWER_MAX: u64 = 64 * 1024;
@@ -81,11 +85,20 @@ impl Exporter {
 
     /// Waits until what was taken is sent, for a bounded time. It blocks.
     pub(crate) fn finish(&self) {
+        let until = Instant::now() + STOP_TIME_MAX;
         let (reply, done) = sync_channel(1);
-        if self.queue.try_send(Message::Stop(reply)).is_ok() {
-            // An error says that the time is over: what is left is lost.
-            let _ = done.recv_timeout(STOP_TIME_MAX);
+        let mut stop = Message::Stop(reply);
+        // While the queue is full there is room as soon as a batch is sent.
+        loop {
+            match self.queue.try_send(stop) {
+                Ok(()) => break,
+                Err(TrySendError::Full(back)) if Instant::now() < until => stop = back,
+                Err(_) => return,
+            }
+            thread::sleep(STOP_LOOK_EVERY);
         }
+        // An error says that the time is over: what is left is lost.
+        let _ = done.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -185,4 +198,29 @@ fn gather(traces: &Receiver<Message>, batch: &mut Vec<RequestTrace>) -> Option<S
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::{Exporter, Message};
+
+    #[test]
+    fn a_stop_waits_until_there_is_room_for_it() {
+        let (queue, messages) = sync_channel(1);
+        let exporter = Exporter { queue, counts: Arc::default() };
+        assert!(exporter.queue.try_send(Message::Stop(sync_channel(1).0)).is_ok(), "the queue is full now");
+        let sender = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(messages.recv());
+            matches!(messages.recv(), Ok(Message::Stop(reply)) if reply.send(()).is_ok())
+        });
+        exporter.finish();
+        drop(exporter);
+        assert!(sender.join().expect("no panic"));
+    }
 }

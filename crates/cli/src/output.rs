@@ -1,7 +1,8 @@
 //! What commands print: tables for people, JSON for programs.
 //!
-//! Invariant: texts that come from elsewhere, such as names in metadata, reach a terminal without their
-//! control characters, so that they can't move the cursor or change its title.
+//! Invariant: texts that come from elsewhere, such as names in metadata, reach a terminal without characters that can't be
+//! seen: control characters, so that they can't move the cursor or change its title, and those that only change how others
+//! are shown, so that no name looks like another one.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -191,7 +192,22 @@ pub(crate) fn pairs(pairs: &[(&str, String)]) -> io::Result<()> {
 
 /// A text of somebody else, fit for a terminal.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '�' } else { letter }).collect()
+    text.chars().map(|letter| if letter.is_control() || is_format(letter) { '�' } else { letter }).collect()
+}
+
+/// The same for a text of more than one line.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// The general category Cf of Unicode 17, and the separators of lines and paragraphs.
+fn is_format(letter: char) -> bool {
+    matches!(letter,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
+        | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
+        | '\u{2066}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}'
+        | '\u{e0020}'..='\u{e007f}')
 }
 
 /// A text that is too long without its middle: what tells names apart often stands at their end.
@@ -244,7 +260,7 @@ pub(crate) fn terminal_width() -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Table, plain};
+    use super::{Table, plain, plain_lines};
 
     #[test]
     fn tables_fit() {
@@ -318,5 +334,8 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a�[2Jb�c");
+        assert_eq!(plain("prod\u{202e}\u{200b}\u{feff}\u{e0041}"), "prod����");
+        assert_eq!(plain("検索 é ½"), "検索 é ½");
+        assert_eq!(plain_lines("one\ntwo\r\u{1b}]0;title\u{7}"), "one\ntwo��]0;title�");
     }
 }

@@ -509,3 +509,52 @@ fn an_authority_is_no_server_and_the_message_says_what_to_do() {
     let output = command.env("TILL_ADMIN_KEY", server.admin_key()).output().unwrap();
     check(&output, 1, "-addext basicConstraints=critical,CA:FALSE");
 }
+
+/// A command whose output nobody reads.
+fn unread(home: &Home, args: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    home.command(args).stdout(writer).output().expect("the program runs")
+}
+
+#[test]
+fn what_nobody_reads_is_no_better_for_it() {
+    let home = Home::new();
+    fs::write(home.path().join("bad.jsonl"), "nonsense\n").unwrap();
+    check(&home.run(&["audit", "verify", "bad.jsonl"]), 1, "NOT sound");
+    for output in ["table", "json"] {
+        let unread = unread(&home, &["audit", "verify", "bad.jsonl", "--output", output]);
+        assert_eq!(unread.status.code(), Some(1), "{output}: {}", stderr(&unread));
+    }
+    assert_eq!(unread(&home, &["version"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_server_does_not_write_to_the_terminal_by_its_errors() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let answering = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("somebody asks");
+        let mut asked = BufReader::new(socket.try_clone().expect("a handle"));
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            asked.read_line(&mut line).expect("a head");
+        }
+        let body = r#"{"error":{"code":"no\u001b[2J","message":"first\u202e\u001b]0;title\u0007"}}"#;
+        let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close";
+        write!(socket, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).expect("writable");
+    });
+    let mut command = home_of(&url);
+    let output = command.1.output().expect("the program runs");
+    answering.join().expect("no panic");
+    check(&output, 1, "first��]0;title� (no�[2J, status 400)");
+    assert!(!stderr(&output).contains('\u{1b}'));
+}
+
+fn home_of(url: &str) -> (Home, Command) {
+    let home = Home::new();
+    let mut command = home.command(&["whoami", "--url", url]);
+    command.env("TILL_ADMIN_KEY", "till_admin_x");
+    (home, command)
+}

@@ -37,25 +37,25 @@ async fn entries_are_filtered_and_ordered() {
     let first = first["id"].as_str().unwrap();
     instance.call("DELETE", &format!("/admin/keys/{first}"), axum::body::Body::empty()).await;
     let all = seqs(&instance, "").await;
-    assert_eq!(all, [1, 2, 3, 4], "token.create, two keys, a revocation");
+    assert_eq!(all, [1, 2, 3, 4, 5], "token.create, master_key.add, two keys, a revocation");
     for (query, expected) in [
-        ("order=desc", vec![4, 3, 2, 1]),
+        ("order=desc", vec![5, 4, 3, 2, 1]),
         ("order=desc&after=3&limit=1", vec![2]),
-        ("actor=owner", vec![2, 3, 4]),
+        ("actor=owner", vec![3, 4, 5]),
         ("actor=system&action=token.*", vec![1]),
-        ("action=key.create", vec![2, 3]),
-        ("action=key.*&order=desc", vec![4, 3, 2]),
-        ("action=*", vec![1, 2, 3, 4]),
+        ("action=key.create", vec![3, 4]),
+        ("action=key.*&order=desc", vec![5, 4, 3]),
+        ("action=*", vec![1, 2, 3, 4, 5]),
         ("action=key", vec![]),
-        (&format!("target={first}"), vec![2, 4]),
+        (&format!("target={first}"), vec![3, 5]),
         ("from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z", vec![]),
-        ("from=2020-01-01T00:00:00%2B01:00", vec![1, 2, 3, 4]),
+        ("from=2020-01-01T00:00:00%2B01:00", vec![1, 2, 3, 4, 5]),
     ] {
         assert_eq!(seqs(&instance, query).await, expected, "{query}");
     }
-    let shown = instance.get("/admin/audit/3").await.json()["entry"].clone();
+    let shown = instance.get("/admin/audit/4").await.json()["entry"].clone();
     assert_eq!(shown["target"], second["id"]);
-    for path in ["0", "5", "x", "+3", "03x", "18446744073709551616", "-1"] {
+    for path in ["0", "6", "x", "+3", "03x", "18446744073709551616", "-1"] {
         instance.get(&format!("/admin/audit/{path}")).await.assert_error(404, "not_found");
     }
 }
@@ -77,9 +77,9 @@ async fn an_export_is_whole_and_can_be_verified() {
         let answer = instance.get(&format!("/admin/audit/export?format={format}")).await;
         assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, media_type));
         let proof = verify(&instance, &answer.text);
-        // One more is the entry of the key.
-        assert_eq!((proof.entries, proof.instance_id), (1_205, instance.store.instance_id()));
-        assert_eq!(answer.header("x-till-audit-entries"), "1205");
+        // Others are the entries of the keys.
+        assert_eq!((proof.entries, proof.instance_id), (1_206, instance.store.instance_id()));
+        assert_eq!(answer.header("x-till-audit-entries"), "1206");
         assert_eq!(proof.checkpoints, 2, "a thousand entries, and the end");
         assert!(!answer.text.contains(CANARY) && !answer.text.contains("till_sk_"));
     }
@@ -88,8 +88,8 @@ async fn an_export_is_whole_and_can_be_verified() {
     assert_eq!(page["keys"][0]["publicKey"], instance.keys.audit_keys().public_key().to_string());
     assert_eq!(page["checkpoints"].as_array().unwrap().len(), 2);
     let head = &page["checkpoints"][1];
-    assert_eq!((&head["seq"], &page["nextAfter"]), (&json!(1205), &json!(1205)));
-    assert_eq!(instance.get("/admin/audit/1205").await.json()["entry"]["hash"], head["hash"]);
+    assert_eq!((&head["seq"], &page["nextAfter"]), (&json!(1206), &json!(1206)));
+    assert_eq!(instance.get("/admin/audit/1206").await.json()["entry"]["hash"], head["hash"]);
     let rest = instance.get("/admin/audit/checkpoints?after=1100&limit=5").await.json();
     assert_eq!(rest["checkpoints"].as_array().unwrap().len(), 1);
 }

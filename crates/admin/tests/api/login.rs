@@ -379,3 +379,68 @@ async fn members_have_rules() {
         json!({"window": "lifetime", "usedActivations": 3, "usedTokens": 0, "usedSpendUsd": "0.00"})
     );
 }
+
+/// Reason and count of each refusal in the log, once there are so many.
+async fn refusals(instance: &Instance, id: &str, least: usize) -> Vec<(String, u64)> {
+    for _ in 0..500 {
+        let log = instance.audit().await;
+        let of_them = log.iter().filter(|one| one["action"] == "login.refuse" && one["target"] == id);
+        let found: Vec<(String, u64)> = of_them
+            .map(|entry| {
+                let detail: Value = serde_json::from_str(entry["detail"].as_str().unwrap()).unwrap();
+                (
+                    detail["reason"].as_str().unwrap_or("none").to_owned(),
+                    detail["count"].as_u64().unwrap_or(1),
+                )
+            })
+            .collect();
+        if found.len() >= least {
+            return found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("there are fewer than {least} refusals of {id} in the log");
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_in_the_log() {
+    let instance = Instance::start().await;
+    let id = member(&instance, "ada", "viewer").await;
+    let (cookie, word) = session(&login(&instance, "ada", PASSWORD).await);
+    let headers = [("cookie", cookie.as_str()), ("x-till-csrf", word.as_str())];
+    let body = json!({"current_password": "a wrong password", "password": "another horse battery"});
+    for _ in 0..5 {
+        let answer = send(&instance, "POST", "/admin/self/password", &headers, &body).await;
+        answer.assert_error(401, "login_failed");
+    }
+    let once = refusals(&instance, &id, 1).await;
+    assert_eq!(once, [("current_password".to_owned(), 1)], "the rest of the minute comes later");
+    // Also with the right password, and also when nothing of it is looked at any more.
+    for _ in 0..3 {
+        login(&instance, "ada", PASSWORD).await.assert_error(429, "too_many_attempts");
+    }
+    assert!(refusals(&instance, &id, 2).await.contains(&("too_many_attempts".to_owned(), 1)));
+    let metrics = instance.get("/metrics").await.text;
+    assert!(metrics.contains("\ntill_admin_login_throttled_total 3\n"), "{metrics}");
+
+    // A token that is shown from where it may not be used, and one that has ended.
+    for (name, limits, reason, status) in [
+        ("far", json!({"networks": ["192.0.2.0/24"]}), "network", 403),
+        ("old", json!({"ttl_seconds": 1}), "expired", 401),
+    ] {
+        let mut body = json!({"name": name, "role": "viewer"});
+        body.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        let made = instance.call("POST", "/admin/tokens", body.to_string()).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        let (id, text) = (made.json()["token"]["id"].clone(), made.json()["adminToken"].clone());
+        let bearer = format!("Bearer {}", text.as_str().unwrap());
+        let answer =
+            async || send(&instance, "GET", "/admin/self", &[("authorization", &bearer)], &Value::Null).await;
+        while answer().await.status != status {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        answer().await;
+        let found = refusals(&instance, id.as_str().unwrap(), 1).await;
+        assert_eq!(found, [(reason.to_owned(), 1)]);
+    }
+}

@@ -7,6 +7,7 @@ use till_core::limit::Units;
 use till_core::role::Role;
 use till_core::token::mint_admin_token;
 
+use crate::claim::Link;
 use crate::harness::{Answer, CANARY, Instance, put_token};
 
 /// Answers with these are no answers of a handler that was let in.
@@ -203,6 +204,61 @@ async fn nothing_of_another_project_is_there() {
     let all = call(&instance, admin, "POST", "/admin/keys/revoke", r#"{"provider":"openai"}"#).await.json();
     assert_eq!(all["ids"], json!([own["key"]]));
     assert_eq!(instance.get(&format!("/admin/keys/{key}")).await.text, before);
+}
+
+/// Each thing that can be done in a project is there for its auditors, also where it was done by somebody else.
+#[tokio::test]
+async fn what_is_done_in_a_project_is_seen_by_those_who_read_its_log() {
+    let (instance, [own, _]) = two_projects().await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (member, key) = (text(&own["member"]), text(&own["key"]));
+    for (method, path, body) in [
+        ("PATCH", "/admin/tokens/tok_a".to_owned(), json!({"name": "renamed"})),
+        (
+            "PATCH",
+            "/admin/credentials/cred-a".to_owned(),
+            json!({"upstream_key": "sk-another-one-of-theirs"}),
+        ),
+        ("PATCH", format!("/admin/members/{member}"), json!({"role": "auditor"})),
+        ("PATCH", format!("/admin/keys/{key}"), json!({"max_activations": 9})),
+        ("PATCH", "/admin/projects/a".to_owned(), json!({"name": "A"})),
+        ("DELETE", format!("/admin/keys/{key}"), Value::Null),
+        ("DELETE", format!("/admin/members/{member}"), Value::Null),
+        ("DELETE", "/admin/credentials/cred-a".to_owned(), Value::Null),
+    ] {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = instance.call(method, &path, body).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text);
+    }
+    let body = json!({"provider": "openai", "upstream_key": CANARY, "max_activations": 5, "project": "a",
+        "claim_ttl_seconds": 60, "name": "nightly crawler"});
+    let waiting = instance.create(&body).await.json()["key"].clone();
+    assert_eq!(Link::of(&waiting).claim(&instance).await.status, 200);
+    let log =
+        call(&instance, own["admin"].as_str().unwrap(), "GET", "/admin/audit?limit=1000", "").await.json();
+    let entries = log["entries"].as_array().unwrap();
+    let mut actions: Vec<&str> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    actions.sort_unstable();
+    actions.dedup();
+    let expected = [
+        "credential.create",
+        "credential.remove",
+        "credential.update",
+        "key.claim",
+        "key.create",
+        "key.revoke",
+        "key.update",
+        "member.create",
+        "member.remove",
+        "member.update",
+        "project.create",
+        "project.update",
+        "token.create",
+        "token.update",
+    ];
+    assert_eq!(actions, expected);
+    let made = entries.iter().rev().find(|entry| entry["action"] == "key.create").unwrap();
+    assert!(made["detail"].as_str().unwrap().contains("nightly crawler"), "{made}");
 }
 
 #[tokio::test]
