@@ -229,14 +229,14 @@ def unwrap_index_key(wrapped, master, instance_id):
 
 def credential_cipher(master, instance_id, name, provider):
     key = hkdf(master, b"till/v1/credential" + instance_id + name.encode())
-    preamble = b"\x01" + master_key_id(master)
+    preamble = b"\x02" + master_key_id(master)
     bound = preamble + instance_fingerprint(instance_id) + len(name).to_bytes(8, "big")
     return AESGCMSIV(key), preamble, bound + (name + provider).encode()
 
 
-def seal_credential(key, master, instance_id, name, provider):
-    cipher, preamble, bound = credential_cipher(master, instance_id, name, provider)
-    return preamble + cipher.encrypt(ZERO_NONCE, key.encode(), bound)
+def seal_credential(upstream, master, instance_id, name):
+    cipher, preamble, bound = credential_cipher(master, instance_id, name, upstream["provider"])
+    return preamble + cipher.encrypt(ZERO_NONCE, contents_encode(upstream), bound)
 
 
 def unseal_credential(sealed, master, instance_id, name, provider):
@@ -244,9 +244,12 @@ def unseal_credential(sealed, master, instance_id, name, provider):
     if sealed[:5] != preamble:
         raise Refused("sealed")
     try:
-        return cipher.decrypt(ZERO_NONCE, sealed[5:], bound).decode()
+        upstream = contents_decode(cipher.decrypt(ZERO_NONCE, sealed[5:], bound))
     except InvalidTag:
         raise Refused("sealed") from None
+    if "key" not in upstream or upstream["provider"] != provider:
+        raise Refused("sealed")
+    return upstream
 
 
 def changed(change, token):
@@ -333,10 +336,11 @@ def check_surroundings(vectors, master, instance_id, index_key):
     for blob in vectors["index_key"]["refused"]:
         refused(f"index key {blob}", unwrap_index_key, bytes.fromhex(blob), master, instance_id)
     stored = vectors["credential"]
-    sealed = seal_credential(stored["key"], master, instance_id, stored["name"], stored["provider"])
+    upstream, name = stored["upstream"], stored["name"]
+    sealed = seal_credential(upstream, master, instance_id, name)
     equal("credential", sealed.hex(), stored["sealed"])
-    found = unseal_credential(sealed, master, instance_id, stored["name"], stored["provider"])
-    equal("credential unsealed", found, stored["key"])
+    found = unseal_credential(sealed, master, instance_id, name, upstream["provider"])
+    equal("credential unsealed", found, upstream)
     for other in stored["refused"]:
         blob, name, provider = bytes.fromhex(other["sealed"]), other["name"], other["provider"]
         refused(f"credential: {other['why']}", unseal_credential, blob, master, instance_id, name, provider)

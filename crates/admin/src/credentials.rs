@@ -1,8 +1,8 @@
 //! `/admin/credentials`: upstream keys that are stored once, sealed by the master key, and minted from by name.
 //!
-//! Invariants: an upstream key goes in and never comes out, neither in an answer nor in the audit log; somebody who is
-//! bound to a project sees its own credentials and those of the instance that keys of the project may be minted from, and
-//! changes its own.
+//! Invariants: an upstream key goes in and never comes out, neither in an answer nor in the audit log; where it may go is
+//! sealed with it, and is where its provider was when it was given; somebody who is bound to a project sees its own
+//! credentials and those of the instance that keys of the project may be minted from, and changes its own.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use till_core::policy::PolicyOwner;
 use till_core::secret::Secret;
-use till_core::token::CredentialLabel;
+use till_core::upstream::{Placement, Upstream};
 use till_store::{Credential, EntityKind, EntityQuery, Kept, Put};
 use utoipa::ToSchema;
 
@@ -26,6 +26,7 @@ use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::idempotency::{self, Repeatable};
 use crate::json_body::{self, Fields};
 use crate::key_create::{invalid, json_mentions, required, secret, text};
+use crate::key_upstream::{goes_to, upstream_here};
 use crate::policy_json::{self, PolicyBody, PolicyJson};
 use crate::projects::CeilingUseJson;
 use crate::query;
@@ -111,11 +112,15 @@ pub(crate) struct CredentialJson {
     /// project sees no other one here.
     #[schema(required = true, example = json!(["search-team"]))]
     projects: Option<Vec<String>>,
-    /// The last 4 characters of the upstream key; null if it is shorter than 20, can't be unsealed, or is none of one's
-    /// project.
+    /// The last 4 characters of the upstream key; null if it is shorter than 20, is a user name with a password, can't be
+    /// unsealed, or is none of one's project.
     #[schema(required = true, example = "x7Qa")]
     key_hint: Option<String>,
-    /// Whether its upstream key can be unsealed here. If not, its scoped keys are refused until it gets one again.
+    /// Where its upstream key goes: where its provider was when it was given. Null if it can't be unsealed.
+    #[schema(required = true, example = "https://api.openai.com")]
+    origin: Option<String>,
+    /// Whether its upstream key can be unsealed here, and its provider is still where it was stored for, or that does not
+    /// matter (`accept-sealed`). If not, its scoped keys are refused until it gets one again.
     #[schema(example = true)]
     usable: bool,
     /// Its rules.
@@ -182,7 +187,7 @@ fn check(caller: &Caller, found: &Kept<Credential>) -> Result<(), ApiError> {
 
 /// As the caller may see it.
 fn shown(shared: &Shared, caller: &Caller, kept: &Kept<Credential>) -> CredentialJson {
-    let key = shared.state.keys.unseal_credential(kept.label(), &kept.is.sealed_bytes()).ok();
+    let stored = shared.state.keys.unseal_credential(kept.label(), &kept.is.sealed_bytes()).ok();
     let is_own = is_own(caller, kept);
     let own_only =
         |projects: &Vec<String>| projects.iter().filter(|one| is_own || caller.sees(one)).cloned().collect();
@@ -191,8 +196,9 @@ fn shown(shared: &Shared, caller: &Caller, kept: &Kept<Credential>) -> Credentia
         provider: kept.is.provider.clone(),
         project: kept.is.project.clone(),
         projects: kept.is.projects.as_ref().map(own_only),
-        key_hint: key.as_ref().filter(|_| is_own).and_then(hint),
-        usable: key.is_some(),
+        key_hint: stored.as_ref().filter(|_| is_own).and_then(hint),
+        usable: stored.as_ref().is_some_and(|stored| goes_to(shared, stored)),
+        origin: stored.map(|stored| stored.origin),
         policy: (&kept.is.policy).into(),
         version: kept.version,
         created_at: rfc3339(kept.created_at),
@@ -201,9 +207,14 @@ fn shown(shared: &Shared, caller: &Caller, kept: &Kept<Credential>) -> Credentia
     }
 }
 
-/// The end of a key that is long enough for that to say nothing about the rest.
-fn hint(key: &Secret) -> Option<String> {
-    let text = key.reveal_str().filter(|text| text.len() >= HINT_KEY_MIN)?;
+/// The end of a key that is long enough for that to say nothing about the rest. A password may be short whatever the
+/// length of the whole is.
+fn hint(stored: &Upstream) -> Option<String> {
+    if stored.placement == Placement::Basic {
+        return None;
+    }
+    // Everything but the end is dropped here.
+    let text = stored.key.reveal_str().filter(|text| text.len() >= HINT_KEY_MIN)?;
     text.get(text.len() - HINT_LENGTH..).map(str::to_owned)
 }
 
@@ -238,6 +249,19 @@ fn name_of(name: String) -> Result<String, ApiError> {
     Err(invalid("name", "is 1 to 64 lower-case letters, digits and hyphens, beginning with a letter"))
 }
 
+/// Sealed for where its provider is now.
+fn seal(shared: &Shared, name: &str, provider: &str, key: &Secret) -> Result<Sealed, ApiError> {
+    let upstream = upstream_here(shared, provider, key)?;
+    let sealed = shared.state.keys.seal_credential(name, &upstream);
+    let sealed = sealed.map_err(|error| invalid("upstream_key", &format!("can't be sealed: {error}")))?;
+    Ok(Sealed { text: Credential::text_of(&sealed), origin: upstream.origin })
+}
+
+struct Sealed {
+    text: String,
+    origin: String,
+}
+
 /// Everything but the key is stored and shown.
 fn check_mentions(name: &str, is: &Credential, key: &Secret) -> Result<(), ApiError> {
     if json_mentions(&json!([name, audited(is)]), key) {
@@ -258,7 +282,7 @@ fn check_mentions(name: &str, is: &Credential, key: &Secret) -> Result<(), ApiEr
         (status = 201, description = "The credential", body = CredentialAnswer,
             headers(("etag" = String, description = "The version, for `If-Match`"))),
         (status = 400, description = "A field or the body breaks a rule, or the provider is not known", body = ErrorBody),
-        (status = 409, description = "The name is taken, now or earlier", body = ErrorBody),
+        (status = 409, description = "The name is taken, now or earlier, or the `Idempotency-Key` was used with another request or another upstream key", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
     ))]
@@ -293,15 +317,22 @@ pub(crate) async fn credential_create(
             "is for credentials of the whole instance; this one has a `project`",
         ));
     }
-    let label = CredentialLabel { name: &name, provider: &provider };
-    let sealed = Credential::text_of(&shared.state.keys.seal_credential(label, &key));
-    let is = Credential { provider, sealed, project, projects, policy: policy.unwrap_or_default() };
+    let sealed = seal(&shared, &name, &provider, &key)?;
+    let policy = policy.unwrap_or_default();
+    let is = Credential { provider, sealed: sealed.text, project, projects, policy };
     check_mentions(&name, &is, &key)?;
-    let detail = audited(&is);
+    let mut detail = audited(&is);
+    detail["origin"] = json!(sealed.origin);
     let put = Put { id: name, version: None, is, lookups: None, ends: false };
     let repeated = repeatable.map(|repeatable| repeatable.lookup(&body)).transpose()?;
+    let can_be_older = repeated.is_some();
     let store = &shared.state.store;
     let kept = idempotency::make(store, put, repeated, ("credential.create", detail), caller.actor()).await?;
+    // What the same request made before is found by everything but its secret.
+    let stored = shared.state.keys.unseal_credential(kept.label(), &kept.is.sealed_bytes());
+    if can_be_older && !stored.is_ok_and(|stored| stored.key == key) {
+        return Err(ApiError::plain(ErrorCode::IdempotencyMismatch));
+    }
     answer(&shared, &caller, StatusCode::CREATED, &kept).await
 }
 
@@ -369,7 +400,7 @@ pub(crate) async fn credential_show(
 /// Change an upstream credential
 ///
 /// With `upstream_key` its real key is replaced: all scoped keys that were minted from it use the new one from their next
-/// request on. Requests that are under way end with the old one.
+/// request on. Requests that are under way end with the old one. The new one goes where the provider is now.
 #[utoipa::path(patch, path = "/admin/credentials/{name}", request_body = CredentialUpdateBody,
     params(
         ("name" = String, Path, description = "Name of the credential", example = "openai-prod"),
@@ -423,8 +454,10 @@ pub(crate) async fn credential_update(
         detail["project"] = json!(found.is.project);
         if let Some(key) = &key {
             check_mentions(&found.id, &is, key)?;
-            is.sealed = Credential::text_of(&shared.state.keys.seal_credential(found.label(), key));
+            let sealed = seal(&shared, &found.id, &is.provider, key)?;
+            is.sealed = sealed.text;
             detail["upstreamKey"] = json!("replaced");
+            detail["origin"] = json!(sealed.origin);
         }
         Ok(Edit { is, rotation: None, ends: false, detail })
     };

@@ -1,6 +1,7 @@
 //! What a scoped key is minted from: an upstream key in the request, or one that was stored by name.
 //!
-//! Invariant: destination and placement come from the registry, never from the request or from what is stored.
+//! Invariant: destination and placement come from the registry, never from the request or from what is stored. A stored
+//! key is minted from only while it goes where it was stored for, or the operator accepts that it goes elsewhere.
 
 use serde_json::Value;
 use till_core::secret::Secret;
@@ -78,12 +79,7 @@ impl<'a> MintFrom<'a> {
         match wanted {
             UpstreamWanted::Key { provider, key } => {
                 let (provider, origin) = reachable(shared, provider)?;
-                let sealed = SealedUpstream::Key(Upstream {
-                    key: key.clone(),
-                    provider: provider.id().to_owned(),
-                    origin: origin.clone(),
-                    placement: provider.placement().clone(),
-                });
+                let sealed = SealedUpstream::Key(upstream_here(shared, provider.id(), key)?);
                 Ok(Self { provider, origin, credential: None, sealed })
             }
             UpstreamWanted::Named { provider: named, name } => {
@@ -94,6 +90,7 @@ impl<'a> MintFrom<'a> {
                     ApiError::new(ErrorCode::NotAllowed, "`upstream` is no credential that there is")
                 })?;
                 let (provider, origin) = reachable(shared, &usable.is.provider)?;
+                check_goes_there(shared, &usable)?;
                 let fits =
                     |id: &String| shared.state.providers.get(id).is_some_and(|one| one.id() == provider.id());
                 if !named.as_ref().is_none_or(fits) {
@@ -117,6 +114,42 @@ impl<'a> MintFrom<'a> {
             SealedUpstream::Named(upstream) => ring.mint_named(upstream, random_id),
         }
     }
+}
+
+/// Whether what is stored can be used, and goes where it was stored for.
+fn check_goes_there(shared: &Shared, kept: &Kept<Credential>) -> Result<(), ApiError> {
+    let stored = shared.state.keys.unseal_credential(kept.label(), &kept.is.sealed_bytes()).map_err(|_| {
+        let message = "`upstream` can't be used here until it is given its upstream key again: its master key is not here, \
+                       or it was altered";
+        ApiError::new(ErrorCode::NotAllowed, message)
+    })?;
+    if goes_to(shared, &stored) {
+        return Ok(());
+    }
+    let message = format!(
+        "`upstream` was stored for {}, and its provider is at another address now: give it its upstream key again, or let \
+         the operator accept that (--provider-url {}=URL,accept-sealed)",
+        stored.origin, stored.provider
+    );
+    Err(ApiError::new(ErrorCode::NotAllowed, message))
+}
+
+/// Whether an upstream key goes where it was sealed for, or the operator accepts that it goes elsewhere.
+pub(crate) fn goes_to(shared: &Shared, stored: &Upstream) -> bool {
+    shared.state.providers.get(&stored.provider).is_some_and(|provider| {
+        let configured = provider.base_url();
+        configured.is_some_and(|url| url.as_str() == stored.origin || provider.accepts_sealed())
+    })
+}
+
+/// An upstream key for the place where its provider is now.
+///
+/// # Errors
+/// The provider is none that there is an address of.
+pub(crate) fn upstream_here(shared: &Shared, provider: &str, key: &Secret) -> Result<Upstream, ApiError> {
+    let (provider, origin) = reachable(shared, provider)?;
+    let (id, placement) = (provider.id().to_owned(), provider.placement().clone());
+    Ok(Upstream { key: key.clone(), provider: id, origin, placement })
 }
 
 /// A provider, and where it is.

@@ -47,8 +47,9 @@ impl Upstream {
     }
 }
 
-/// The sealed part of a token that names its upstream key instead of carrying it. As with an [`Upstream`], where the key
-/// goes is said by the token alone; which key that is at the moment, by whoever keeps it under that name.
+/// The sealed part of a token that names its upstream key instead of carrying it. Which key that is at the moment is said
+/// by whoever keeps it under that name. That one has a destination of its own sealed with it: it goes nowhere else, and in
+/// no other way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedUpstream {
     /// What the key is kept as.
@@ -59,14 +60,6 @@ pub struct NamedUpstream {
     pub origin: String,
     /// Where the key goes.
     pub placement: Placement,
-}
-
-impl NamedUpstream {
-    /// With the key that has this name at the moment.
-    pub fn with_key(self, key: Secret) -> Upstream {
-        let Self { provider, origin, placement, .. } = self;
-        Upstream { key, provider, origin, placement }
-    }
 }
 
 /// What is sealed in a token.

@@ -164,20 +164,20 @@ impl Authenticator {
                 ),
             ))
         })?;
-        let base = destination(provider, &upstream).map_err(known)?;
+        let base = destination(provider, &upstream, named.as_deref()).map_err(known)?;
         let destination = self.destinations.find(upstream, provider, &base, &self.pool);
         Ok(VerifiedKey { id, destination, named })
     }
 
-    /// The upstream with the key that has its name now.
+    /// The upstream with the key that has its name now, which is sent in the way that was sealed with it.
     fn with_stored_key(
         &self,
         id: KeyId,
         upstream: NamedUpstream,
     ) -> Result<(Upstream, Arc<CredentialKey>), Denial> {
         match self.credentials.find(&upstream.credential) {
-            CredentialFound::Key(stored) if stored.provider == upstream.provider => {
-                Ok((upstream.with_key(stored.key.clone()), stored))
+            CredentialFound::Key(stored) if stored.upstream.provider == upstream.provider => {
+                Ok((Upstream { origin: upstream.origin, ..stored.upstream.clone() }, stored))
             }
             // Its keys were revoked with it.
             CredentialFound::Missing => Err(revoked_denial(id)),
@@ -201,8 +201,12 @@ fn number_of(token: &[u8]) -> u64 {
 }
 
 /// Where the request goes: to the sealed destination, provided that the configuration still says the same
-/// or the operator accepts keys that were sealed for another one.
-fn destination(provider: &Provider, upstream: &Upstream) -> Result<BaseUrl, Denial> {
+/// or the operator accepts keys that were sealed for another one. A stored key has a destination of its own.
+fn destination(
+    provider: &Provider,
+    upstream: &Upstream,
+    stored: Option<&CredentialKey>,
+) -> Result<BaseUrl, Denial> {
     let denied = |what: &str| {
         Denial::new(
             DenialCode::CredentialDenied,
@@ -216,8 +220,21 @@ fn destination(provider: &Provider, upstream: &Upstream) -> Result<BaseUrl, Deni
     };
     let configured =
         provider.base_url().ok_or_else(|| denied("its provider has no address configured now"))?;
-    if configured.as_str() == upstream.origin || provider.accepts_sealed() {
-        return Ok(configured.clone());
+    let fits = |origin: &str| configured.as_str() == origin || provider.accepts_sealed();
+    if !fits(&upstream.origin) {
+        return Err(denied("its provider is configured at another address now"));
     }
-    Err(denied("its provider is configured at another address now"))
+    if let Some(stored) = stored.filter(|stored| !fits(&stored.upstream.origin)) {
+        return Err(Denial::new(
+            DenialCode::CredentialDenied,
+            format!(
+                "The upstream credential that this scoped key was minted from was stored for {}, but its provider \
+                 is configured at another address now. Ask the operator to store its upstream key again, or to \
+                 accept keys sealed for the old address (--provider-url {}=URL,accept-sealed).",
+                stored.upstream.origin,
+                provider.id()
+            ),
+        ));
+    }
+    Ok(configured.clone())
 }

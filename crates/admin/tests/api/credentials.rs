@@ -5,7 +5,9 @@ use axum::http::{Request, header};
 use serde_json::{Value, json};
 use till_core::role::Role;
 use till_core::token::mint_admin_token;
-use till_core::upstream::SealedUpstream;
+use till_core::secret::Secret;
+use till_core::upstream::{Placement, SealedUpstream, Upstream};
+use till_store::{Credential, Put};
 
 use crate::harness::{Answer, CANARY, Instance, put_token};
 
@@ -44,6 +46,7 @@ async fn is_stored_shown_changed_and_removed() {
         (&json!("openai-prod"), &json!("openai"), &json!(true))
     );
     assert_eq!(shown["keyHint"], CANARY[CANARY.len() - 4..]);
+    assert_eq!(shown["origin"], "https://api.openai.com");
     assert_eq!(made.json()["ceilingsUsed"][0]["window"], "day");
     let path = "/admin/credentials/openai-prod";
     let changed = instance.call("PATCH", path, json!({"upstream_key": NEXT, "policy": null}).to_string()).await;
@@ -61,6 +64,10 @@ async fn is_stored_shown_changed_and_removed() {
     let key = instance.create(&json!({"upstream": "openai-prod", "max_activations": 5})).await.json();
     let removed = instance.call("DELETE", path, "").await;
     assert!(removed.json()["credential"]["removedAt"].is_string(), "{}", removed.text);
+    let shown = instance.get(path).await.json()["credential"].clone();
+    assert_eq!((&shown["usable"], &shown["keyHint"]), (&json!(false), &json!(null)), "{shown}");
+    let kept = instance.store.entity_fetch::<Credential>("openai-prod").await.unwrap().unwrap();
+    assert_eq!(kept.is.sealed, "", "the real key is forgotten");
     let key = instance.get(&format!("/admin/keys/{}", key["key"]["id"].as_str().unwrap())).await.json();
     assert_eq!((&key["key"]["status"], &key["key"]["upstream"]), (&json!("revoked"), &json!("openai-prod")));
     instance.call("DELETE", path, "").await.assert_error(404, "not_found");
@@ -159,6 +166,73 @@ async fn a_key_names_it_and_is_made_once() {
     assert_eq!(explained["explanation"]["allowed"], true);
     let list = instance.get("/admin/keys?upstream=openai-prod").await.json();
     assert_eq!(list["keys"].as_array().unwrap().len(), 1);
+}
+
+/// The second one would say that a key is stored that is not.
+#[tokio::test]
+async fn an_idempotency_key_is_for_one_upstream_key() {
+    let instance = Instance::start().await;
+    let send = async |key: &str| {
+        let body = json!({"name": "openai-prod", "provider": "openai", "upstream_key": key});
+        let request = Request::builder().method("POST").uri("/admin/credentials");
+        let request = request
+            .header("idempotency-key", "one")
+            .header(header::AUTHORIZATION, format!("Bearer {}", instance.token))
+            .header(header::CONTENT_TYPE, "application/json");
+        instance.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    assert_eq!(send(CANARY).await.status, 201);
+    assert_eq!(send(CANARY).await.status, 201, "the same again");
+    send(NEXT).await.assert_error(409, "idempotency_mismatch");
+    let shown = instance.get("/admin/credentials/openai-prod").await.json();
+    assert_eq!(shown["credential"]["keyHint"], CANARY[CANARY.len() - 4..]);
+    let path = "/admin/credentials/openai-prod";
+    assert_eq!(instance.call("PATCH", path, json!({"upstream_key": NEXT}).to_string()).await.status, 200);
+    send(CANARY).await.assert_error(409, "idempotency_mismatch");
+}
+
+/// Puts a credential there whose key was sealed for somewhere else.
+async fn store_for(instance: &Instance, name: &str, origin: &str, placement: Placement) {
+    let key = Secret::new("svc-account:hunter22");
+    let upstream = Upstream { key, provider: "openai".into(), origin: origin.into(), placement };
+    let Ok(sealed) = instance.keys.seal_credential(name, &upstream) else { panic!("it is short") };
+    let is = Credential {
+        provider: "openai".into(),
+        sealed: Credential::text_of(&sealed),
+        project: None,
+        projects: None,
+        policy: Default::default(),
+    };
+    let put = Put { id: name.into(), version: None, is, lookups: None, ends: false };
+    let actor = till_core::audit::Actor::system();
+    instance.store.entity_put(put, "credential.create", json!({}), &actor).await.unwrap();
+}
+
+#[tokio::test]
+async fn is_minted_from_only_for_where_it_was_stored_for() {
+    let instance = Instance::start().await;
+    let bearer = || Placement::Header { name: "authorization".into(), template: "Bearer {key}".into() };
+    store_for(&instance, "here", "https://api.openai.com", bearer()).await;
+    store_for(&instance, "elsewhere", "http://10.0.0.5:8080", bearer()).await;
+    let mint = async |name: &str| instance.create(&json!({"upstream": name, "max_activations": 5})).await;
+    assert_eq!(mint("here").await.status, 201);
+    let refused = mint("elsewhere").await.assert_error(403, "not_allowed");
+    assert!(refused.contains("was stored for http://10.0.0.5:8080") && refused.contains("accept-sealed"), "{refused}");
+    let path = "/admin/credentials/elsewhere";
+    let shown = instance.get(path).await.json()["credential"].clone();
+    assert_eq!((&shown["usable"], &shown["origin"]), (&json!(false), &json!("http://10.0.0.5:8080")));
+    let changed = instance.call("PATCH", path, json!({"upstream_key": NEXT}).to_string()).await.json();
+    let changed = &changed["credential"];
+    assert_eq!((&changed["usable"], &changed["origin"]), (&json!(true), &json!("https://api.openai.com")));
+    assert_eq!(mint("elsewhere").await.status, 201);
+}
+
+#[tokio::test]
+async fn nothing_is_shown_of_a_password() {
+    let instance = Instance::start().await;
+    store_for(&instance, "basic", "https://api.openai.com", Placement::Basic).await;
+    let shown = instance.get("/admin/credentials/basic").await;
+    assert_eq!(shown.json()["credential"]["keyHint"], json!(null), "{}", shown.text);
 }
 
 #[tokio::test]

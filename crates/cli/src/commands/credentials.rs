@@ -176,6 +176,7 @@ fn print(answer: &Value, output: Output) -> anyhow::Result<()> {
         ("name", text(&credential["name"])),
         ("provider", text(&credential["provider"])),
         ("key", key(credential)),
+        ("goes to", destination(credential)),
         ("belongs to", owner(credential)),
         ("keys may be made in", projects(credential)),
         ("rules", text(&credential["policy"])),
@@ -194,6 +195,17 @@ fn key(credential: &Value) -> String {
         None if credential["usable"] == true => "not shown".to_owned(),
         None => "can't be opened".to_owned(),
     }
+}
+
+/// Where the real key goes.
+fn destination(credential: &Value) -> String {
+    let origin = text(&credential["origin"]);
+    if credential["origin"].is_null() || credential["usable"] == true {
+        return origin;
+    }
+    format!(
+        "{origin}; its provider is elsewhere now, so its keys are refused until it gets its real key again"
+    )
 }
 
 fn owner(credential: &Value) -> String {
@@ -216,7 +228,7 @@ fn projects(credential: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{key, path, policy, projects};
+    use super::{destination, key, path, policy, projects};
     use serde_json::json;
 
     #[test]
@@ -227,6 +239,10 @@ mod tests {
         assert_eq!((key(&some), projects(&some)), ("not shown".into(), "a, b".into()));
         let own = json!({"keyHint": null, "usable": false, "project": "a", "projects": null});
         assert_eq!((key(&own), projects(&own)), ("can't be opened".into(), "a".into()));
+        let here = json!({"origin": "https://a.example", "usable": true});
+        let elsewhere = json!({"origin": "https://a.example", "usable": false});
+        assert_eq!(destination(&here), "https://a.example");
+        assert!(destination(&elsewhere).contains("elsewhere now"));
         assert_eq!(path("../keys"), "/admin/credentials/..%2Fkeys");
     }
 

@@ -12,14 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{CredentialError, CredentialLabel, KeyRing};
-use crate::secret::Secret;
+use crate::upstream::Upstream;
 
 /// A stored upstream key.
 pub struct CredentialKey {
-    /// The real key.
-    pub key: Secret,
-    /// Id of the provider that it is for.
-    pub provider: String,
+    /// The real key, and the only place where it may go.
+    pub upstream: Upstream,
     is_replaced: AtomicBool,
 }
 
@@ -81,19 +79,15 @@ impl CredentialKeys {
         version: u64,
         sealed: &[u8],
     ) -> Result<(), CredentialError> {
-        let (key, outcome) = match ring.unseal_credential(label, sealed) {
-            Ok(key) => (Some(key), Ok(())),
+        let (upstream, outcome) = match ring.unseal_credential(label, sealed) {
+            Ok(upstream) => (Some(upstream), Ok(())),
             Err(error) => (None, Err(error)),
         };
         self.change(label.name, version, |known| {
-            let same = |old: &CredentialKey| {
-                old.provider == label.provider && key.as_ref().is_some_and(|key| *key == old.key)
-            };
-            if known.key.as_deref().is_some_and(same) {
+            if known.key.as_ref().is_some_and(|old| Some(&old.upstream) == upstream.as_ref()) {
                 return known.key.clone();
             }
-            let provider = label.provider.to_owned();
-            key.map(|key| Arc::new(CredentialKey { key, provider, is_replaced: AtomicBool::new(false) }))
+            upstream.map(|upstream| Arc::new(CredentialKey { upstream, is_replaced: AtomicBool::new(false) }))
         });
         outcome
     }
@@ -138,12 +132,12 @@ mod tests {
     use super::{CredentialFound, CredentialKey, CredentialKeys};
     use crate::secret::Secret;
     use crate::token::CredentialLabel;
-    use crate::token::craft::ring;
+    use crate::token::craft::{ring, upstream};
 
     const PROD: CredentialLabel<'_> = CredentialLabel { name: "prod", provider: "openai" };
 
     fn put(keys: &CredentialKeys, version: u64, key: &str) {
-        let sealed = ring().seal_credential(PROD, &Secret::new(key));
+        let sealed = ring().seal_credential("prod", &upstream(key)).expect("it is short");
         keys.put(&ring(), PROD, version, &sealed).expect("it unseals");
     }
 
@@ -166,8 +160,13 @@ mod tests {
         let second = found(&keys);
         assert!(!first.is_current() && second.is_current());
         put(&keys, 3, "sk-told-too-late");
-        assert!(second.is_current() && second.key == Secret::new("sk-second-one"));
-        keys.remove("prod", 5);
+        assert!(second.is_current() && second.upstream.key == Secret::new("sk-second-one"));
+        let mut elsewhere = upstream("sk-second-one");
+        elsewhere.origin = "https://elsewhere.example".into();
+        let sealed = ring().seal_credential("prod", &elsewhere).expect("it is short");
+        keys.put(&ring(), PROD, 5, &sealed).expect("it unseals");
+        assert!(!second.is_current(), "the same key for another place is another one");
+        keys.remove("prod", 6);
         assert!(!second.is_current());
         assert!(matches!(keys.find("prod"), CredentialFound::Missing));
         put(&keys, 4, "sk-told-too-late");
@@ -179,7 +178,7 @@ mod tests {
         let keys = CredentialKeys::default();
         put(&keys, 1, "sk-first-one");
         let first = found(&keys);
-        assert!(keys.put(&ring(), PROD, 2, b"\x01nonsense").is_err());
+        assert!(keys.put(&ring(), PROD, 2, b"\x02nonsense").is_err());
         assert!(matches!(keys.find("prod"), CredentialFound::Unusable));
         assert!(!first.is_current());
     }

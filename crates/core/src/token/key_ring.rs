@@ -231,9 +231,13 @@ impl KeyRing {
         Ok(Opened { id: self.key_id(header.random_id()), upstream })
     }
 
-    /// Seals an upstream key under its name, by the current master key.
-    pub fn seal_credential(&self, label: CredentialLabel<'_>, key: &Secret) -> Vec<u8> {
-        credential::seal(&self.masters().current, &self.instance_id, label, key)
+    /// Seals an upstream key under a name, with the only place where it may go, by the current master key.
+    ///
+    /// # Errors
+    /// [`MintError`] when the upstream key is unusable or everything together is too long.
+    pub fn seal_credential(&self, name: &str, upstream: &Upstream) -> Result<Vec<u8>, MintError> {
+        check_upstream_key(&upstream.key)?;
+        credential::seal(&self.masters().current, &self.instance_id, name, upstream)
     }
 
     /// Undoes [`KeyRing::seal_credential`], also under a master key from before.
@@ -244,7 +248,7 @@ impl KeyRing {
         &self,
         label: CredentialLabel<'_>,
         sealed: &[u8],
-    ) -> Result<Secret, CredentialError> {
+    ) -> Result<Upstream, CredentialError> {
         let id = credential::sealed_by(sealed)?;
         let masters = self.masters();
         match masters.find(id) {
@@ -266,8 +270,9 @@ impl KeyRing {
         if credential::sealed_by(sealed)? == self.master_key_id() {
             return Ok(None);
         }
-        let key = self.unseal_credential(label, sealed)?;
-        Ok(Some(self.seal_credential(label, &key)))
+        let upstream = self.unseal_credential(label, sealed)?;
+        // What was sealed once can be sealed again.
+        self.seal_credential(label.name, &upstream).map(Some).map_err(|_| CredentialError::Damaged)
     }
 
     fn key_id(&self, random_id: [u8; 16]) -> KeyId {

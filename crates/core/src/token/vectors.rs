@@ -79,8 +79,7 @@ struct AdminToken {
 #[derive(Serialize, Deserialize)]
 struct Credential {
     name: String,
-    provider: String,
-    key: String,
+    upstream: UpstreamFields,
     sealed: String,
     refused: Vec<RefusedCredential>,
 }
@@ -327,12 +326,15 @@ fn fields(upstream: &SealedUpstream) -> UpstreamFields {
 }
 
 fn credential() -> Credential {
-    let (name, provider, key) = ("openai-prod", "openai", "sk-up-01");
-    let label = |name, provider| CredentialLabel { name, provider };
-    let seal = |ring: KeyRing| ring.seal_credential(label(name, provider), &Secret::new(key));
+    let name = "openai-prod";
+    let (_, upstream) = upstreams().swap_remove(0);
+    let provider = upstream.provider.as_str();
+    let seal =
+        |ring: KeyRing| ring.seal_credential(name, &upstream).unwrap_or_else(|error| panic!("{error}"));
     let sealed = seal(ring());
-    let mut flipped = sealed.clone();
+    let (mut flipped, mut older) = (sealed.clone(), sealed.clone());
     *flipped.last_mut().expect("it is not empty") ^= 1;
+    *older.first_mut().expect("it is not empty") = 1;
     let refused = [
         ("another name", "openai-test", provider, sealed.clone()),
         ("another provider", name, "anthropic", sealed.clone()),
@@ -340,6 +342,7 @@ fn credential() -> Credential {
         ("another instance", name, provider, seal(KeyRing::new(master(), OTHER_INSTANCE, index_key()))),
         ("another master key", name, provider, seal(KeyRing::new(other_master(), INSTANCE, index_key()))),
         ("a bit flipped", name, provider, flipped),
+        ("another version", name, provider, older),
     ];
     let refused = refused.map(|(why, name, provider, sealed)| RefusedCredential {
         why: why.into(),
@@ -349,8 +352,7 @@ fn credential() -> Credential {
     });
     Credential {
         name: name.into(),
-        provider: provider.into(),
-        key: key.into(),
+        upstream: fields(&SealedUpstream::Key(upstream.clone())),
         sealed: hex(&sealed),
         refused: refused.into(),
     }
@@ -462,11 +464,13 @@ fn the_file_is_answered_as_it_says() {
     for refused in &file.index_key.refused {
         assert!(unwrap_index_key(&unhex(refused), &master(), &INSTANCE).is_err(), "{refused}");
     }
-    let Credential { name, provider, key, sealed, refused } = &file.credential;
+    let Credential { name, upstream, sealed, refused } = &file.credential;
     let unseal = |name: &str, provider: &str, sealed: &str| {
         ring().unseal_credential(CredentialLabel { name, provider }, &unhex(sealed))
     };
-    assert!(unseal(name, provider, sealed).is_ok_and(|found| found == Secret::new(key.as_str())));
+    let found = unseal(name, &upstream.provider, sealed).unwrap_or_else(|error| panic!("{error}"));
+    let found = serde_json::to_value(fields(&SealedUpstream::Key(found))).expect("texts");
+    assert_eq!(found, serde_json::to_value(upstream).expect("texts"));
     for RefusedCredential { why, name, provider, sealed } in refused {
         assert!(unseal(name, provider, sealed).is_err(), "{why}");
     }

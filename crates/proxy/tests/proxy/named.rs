@@ -7,7 +7,7 @@ use till_testkit::client::Client;
 use till_testkit::upstream::{Received, Step, Upstream, chunk, chunked_head, respond};
 use tokio::sync::Semaphore;
 
-use super::rig::{Rig, UPSTREAM_KEY, request, soon};
+use super::rig::{Options, Rig, UPSTREAM_KEY, request, soon};
 
 const NEXT_KEY: &str = "sk-canary-zyxwvutsrqponmlkjihgfedcba98";
 
@@ -96,6 +96,33 @@ async fn removing_it_cuts_streams_and_refuses_what_comes() {
     assert_eq!(rig.key(other_id).await.status.as_str(), "active");
     gate.add_permits(100);
     assert_eq!(clients[1].chunk().await, Some(Vec::new()), "the other one goes on");
+}
+
+/// The key was stored when the provider was at another address: neither it nor a token from there is sent to this one.
+#[tokio::test]
+async fn a_stored_key_is_sent_where_it_was_stored_for() {
+    const ELSEWHERE: &str = "https://elsewhere.example";
+    let upstream = Upstream::start(|_, _| respond("200 OK", "", b"{}")).await;
+    for accepts in [false, true] {
+        let repointed = [("openai", upstream.url(), accepts)];
+        let repointed = repointed.iter().map(|(id, url, accepts)| (*id, url.as_str(), *accepts));
+        let rig = Rig::start_accepting(repointed, Options::default()).await;
+        rig.store_upstream_key_for("openai", "prod", ELSEWHERE, UPSTREAM_KEY).await;
+        let (here, _) = rig.mint_named("openai", "prod", 100).await;
+        let (there, _) = rig.mint_named_for("openai", "prod", ELSEWHERE.to_owned(), 100).await;
+        let before = upstream.received().len();
+        for token in [&here, &there] {
+            let answer = rig.call(token, "GET", "/v1/models", "").await;
+            assert_eq!(answer.status, if accepts { 200 } else { 403 }, "{}", answer.text());
+            assert!(accepts || answer.text().contains("credential_denied"), "{}", answer.text());
+        }
+        assert_eq!(upstream.received().len() - before, if accepts { 2 } else { 0 });
+        // Stored anew, for this address: a token from there still has another one in it.
+        rig.store_upstream_key("openai", "prod", Some(UPSTREAM_KEY)).await;
+        assert_eq!(rig.call(&here, "GET", "/v1/models", "").await.status, 200);
+        let status = rig.call(&there, "GET", "/v1/models", "").await.status;
+        assert_eq!(status, if accepts { 200 } else { 403 });
+    }
 }
 
 #[tokio::test]

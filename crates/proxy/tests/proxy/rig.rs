@@ -14,7 +14,7 @@ use till_core::policy::Policy;
 use till_core::scope::Scope;
 use till_core::secret::Secret;
 use till_core::time::Timestamp;
-use till_core::token::{CredentialKeys, CredentialLabel, IndexKey, KeyRing, MasterKey};
+use till_core::token::{CredentialKeys, IndexKey, KeyRing, MasterKey};
 use till_core::upstream::{NamedUpstream, Upstream};
 use till_providers::Registry;
 use till_providers::price::PriceTable;
@@ -257,8 +257,20 @@ impl Rig {
 
     /// A scoped key that names a stored upstream key.
     pub(super) async fn mint_named(&self, provider: &str, name: &str, activations: u64) -> (String, KeyId) {
+        let base = self.registry.get(provider).expect("a known provider").base_url();
+        let origin = base.expect("it has an address").as_str().to_owned();
+        self.mint_named_for(provider, name, origin, activations).await
+    }
+
+    /// The same for an address, which need not be the configured one.
+    pub(super) async fn mint_named_for(
+        &self,
+        provider: &str,
+        name: &str,
+        origin: String,
+        activations: u64,
+    ) -> (String, KeyId) {
         let provider = self.registry.get(provider).expect("a known provider");
-        let origin = provider.base_url().expect("it has an address").as_str().to_owned();
         let upstream = NamedUpstream {
             credential: name.to_owned(),
             provider: provider.id().to_owned(),
@@ -289,9 +301,25 @@ impl Rig {
 
     /// Stores an upstream key by name; `None` removes it.
     pub(super) async fn store_upstream_key(&self, provider: &str, name: &str, key: Option<&str>) {
-        let label = CredentialLabel { name, provider };
-        let sealed = key.map(|key| self.keys.seal_credential(label, &Secret::new(key)));
+        let base = self.registry.get(provider).expect("a known provider").base_url();
+        let origin = base.expect("it has an address").as_str().to_owned();
+        let sealed = key.map(|key| self.sealed(name, provider, origin, key));
         self.store_sealed(provider, name, sealed).await;
+    }
+
+    /// Stores an upstream key for an address, which need not be the configured one.
+    pub(super) async fn store_upstream_key_for(&self, provider: &str, name: &str, origin: &str, key: &str) {
+        let sealed = self.sealed(name, provider, origin.to_owned(), key);
+        self.store_sealed(provider, name, Some(sealed)).await;
+    }
+
+    fn sealed(&self, name: &str, provider: &str, origin: String, key: &str) -> Vec<u8> {
+        let placement = self.registry.get(provider).expect("a known provider").placement().clone();
+        let upstream = Upstream { key: Secret::new(key), provider: provider.to_owned(), origin, placement };
+        match self.keys.seal_credential(name, &upstream) {
+            Ok(sealed) => sealed,
+            Err(error) => panic!("a bad upstream key: {error}"),
+        }
     }
 
     /// Stores an upstream key for one provider as if it were for another.
@@ -302,8 +330,7 @@ impl Rig {
         sealed_for: &str,
         key: &str,
     ) {
-        let label = CredentialLabel { name, provider: sealed_for };
-        let sealed = self.keys.seal_credential(label, &Secret::new(key));
+        let sealed = self.sealed(name, sealed_for, "https://api.example.com".to_owned(), key);
         self.store_sealed(provider, name, Some(sealed)).await;
     }
 

@@ -6,7 +6,8 @@ use serde_json::json;
 use till_core::key::KeyStatus;
 use till_core::policy::Policy;
 use till_core::secret::Secret;
-use till_core::token::{CredentialLabel, IndexKey, KeyRing, MasterKey, wrap_index_key};
+use till_core::token::{IndexKey, KeyRing, MasterKey, wrap_index_key};
+use till_core::upstream::{Placement, Upstream};
 
 use super::entities::project_put;
 use super::place::{MemoryPlace, Place, SqlitePlace};
@@ -34,10 +35,15 @@ fn ring(store: &Store, byte: u8) -> KeyRing {
 }
 
 fn sealed(ring: &KeyRing, name: &str) -> Credential {
-    let label = CredentialLabel { name, provider: "openai" };
+    let upstream = Upstream {
+        key: Secret::new(KEY),
+        provider: "openai".into(),
+        origin: "https://api.example.com".into(),
+        placement: Placement::Basic,
+    };
     Credential {
         provider: "openai".into(),
-        sealed: Credential::text_of(&ring.seal_credential(label, &Secret::new(KEY))),
+        sealed: Credential::text_of(&ring.seal_credential(name, &upstream).unwrap()),
         project: None,
         projects: None,
         policy: Policy::default(),
@@ -178,8 +184,8 @@ async fn they_follow_the_master_key(place: &impl Place) {
     ring.retire(one).unwrap();
     let kept = store.entity_fetch::<Credential>("prod").await.unwrap().unwrap();
     assert_eq!((kept.version, kept.is.sealed_by()), (2, Some(two)));
-    let key = ring.unseal_credential(kept.label(), &kept.is.sealed_bytes());
-    assert!(key.is_ok_and(|key| key == Secret::new(KEY)));
+    let found = ring.unseal_credential(kept.label(), &kept.is.sealed_bytes());
+    assert!(found.is_ok_and(|found| found.key == Secret::new(KEY)));
     // Sealed before, put after.
     let refused = put(&store, "old", None, old).await;
     assert!(matches!(refused, Err(StoreError::Invalid { .. })), "{refused:?}");
