@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod commands;
+mod core_dumps;
 mod env;
 mod exit;
 mod inputs;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    core_dumps::forbid();
     let surroundings = env::Surroundings::of_process();
     let cli = args::Cli::parse();
     exit::report(commands::run(cli, &surroundings))
