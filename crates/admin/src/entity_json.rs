@@ -97,7 +97,12 @@ pub(crate) async fn update<T: Entity>(
     edit: impl Fn(&Kept<T>) -> Result<Edit<T>, ApiError>,
 ) -> Result<Kept<T>, ApiError> {
     for _ in 0..TRIES {
-        let found = alive(store, id).await?;
+        let found = store.entity_fetch::<T>(id).await?.ok_or_else(|| missing(T::KIND))?;
+        if found.ended_at.is_some() {
+            // If its end was cut short, sending it again does the rest.
+            store.endings_finish().await?;
+            return Err(missing(T::KIND));
+        }
         let Edit { is, rotation, ends, detail } = edit(&found)?;
         if wanted.is_some_and(|wanted| wanted != found.version) {
             return Err(StoreError::Changed.into());

@@ -84,7 +84,8 @@ pub(crate) struct KeysRevokeAnswer {
 
 /// Revoke many keys
 ///
-/// Takes effect before the answer, all at once, as the revocation of a single key does.
+/// Takes effect before the answer, as the revocation of a single key does, a thousand at a time. After an error some of them
+/// may be revoked: send it again.
 #[utoipa::path(post, path = "/admin/keys/revoke", request_body = KeysRevokeBody,
     responses(
         (status = 200, description = "The keys", body = KeysRevokeAnswer),

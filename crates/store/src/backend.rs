@@ -102,6 +102,12 @@ pub(crate) struct Batch {
     pub(crate) usage: Vec<Arc<UsageRecord>>,
     /// Things that administrators keep, after-images.
     pub(crate) entities: Vec<EntityWrite>,
+    /// Owners of keys that have ended: their keys are still to be revoked.
+    pub(crate) endings: Vec<(PolicyOwner, String)>,
+    /// Those whose keys are all revoked.
+    pub(crate) endings_done: Vec<(PolicyOwner, String)>,
+    /// Every session and every claim is gone.
+    pub(crate) shuts_out: bool,
     /// When such things were used.
     pub(crate) uses: Vec<(EntityKind, String, Timestamp)>,
     /// Written only if there is none.
@@ -139,6 +145,7 @@ impl Batch {
             && self.holds_orphaned.is_empty()
             && self.holds_forgiven.is_empty()
             && self.entities.is_empty()
+            && self.endings_done.is_empty()
             && self.uses.is_empty()
             && self.index_key.is_none()
             && !self.has_master_keys()
@@ -154,6 +161,16 @@ impl Batch {
         is_of_calls && has_calls
     }
 
+    /// Whether something is written where sealed secrets are, which may move or end there.
+    pub(crate) fn changes_secrets(&self) -> bool {
+        !self.entities.is_empty()
+            || !self.uses.is_empty()
+            || !self.claims.is_empty()
+            || !self.claims_gone.is_empty()
+            || self.shuts_out
+            || self.index_key_anew.is_some()
+    }
+
     /// Whether a transaction would change nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -167,6 +184,7 @@ impl Batch {
             && self.holds_forgiven.is_empty()
             && self.usage.is_empty()
             && self.entities.is_empty()
+            && self.endings_done.is_empty()
             && self.uses.is_empty()
             && self.index_key.is_none()
             && !self.has_master_keys()
@@ -208,6 +226,9 @@ impl Batch {
         self.holds_forgiven.clear();
         self.usage.clear();
         self.entities.clear();
+        self.endings.clear();
+        self.endings_done.clear();
+        self.shuts_out = false;
         self.uses.clear();
         self.index_key = None;
         self.index_key_anew = None;
@@ -364,6 +385,16 @@ pub(crate) trait Reader: AuditReader + Send + 'static {
     fn entity_lookups(&mut self, kind: EntityKind, id: &str) -> Result<Vec<Lookup>, StoreError>;
     fn entity_list(&mut self, kind: EntityKind, query: &EntityQuery) -> Result<Vec<EntityRow>, StoreError>;
     fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError>;
+    /// Those of them that are not revoked, in the order of their creation, after this one, at most `limit`.
+    fn keys_left(
+        &mut self,
+        owner: PolicyOwner,
+        id: &str,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError>;
+    /// Owners that have ended and may have such keys.
+    fn endings(&mut self) -> Result<Vec<(PolicyOwner, String)>, StoreError>;
     /// Oldest first.
     fn master_key_list(&mut self, now: Timestamp) -> Result<Vec<MasterKeyRecord>, StoreError>;
     fn master_keys_known(&mut self) -> Result<Vec<KnownMasterKey>, StoreError>;

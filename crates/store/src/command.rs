@@ -9,6 +9,7 @@ use till_core::demand::Demand;
 use till_core::key::KeyId;
 use till_core::ledger::HoldId;
 use till_core::limit::Units;
+use till_core::policy::PolicyOwner;
 use till_core::token::{AuditKeys, ClaimId};
 use tokio::sync::oneshot;
 
@@ -129,6 +130,8 @@ pub(crate) enum Action {
     KeyRevokeFrom(KeyId, u64),
     KeyUpdate(KeyId, Box<KeyChange>),
     EntityPut(Box<EntityChange>),
+    /// The keys of an owner that has ended are all revoked.
+    EndingDone(PolicyOwner, String),
     IndexKeyPut(Vec<u8>),
     MasterKey(MasterKeyAction),
     FenceAccept,

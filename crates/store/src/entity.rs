@@ -4,6 +4,8 @@
 //! way of being written and one of being listed. Invariants:
 //! - a change names the version that it was made from, and is refused if that is not the newest any more;
 //! - one that has ended stays, so that its id is never used again, and is never changed again;
+//! - the keys that end with it are revoked after its end is on disk, in pieces, and before anybody is told of it; whoever
+//!   starts after a crash goes on with that ([`Store::endings_finish`]);
 //! - secrets are in it only as hashes, or sealed by the master key.
 
 use serde::de::DeserializeOwned;
@@ -15,9 +17,10 @@ use till_core::role::Role;
 use till_core::scope::Network;
 use till_core::time::Timestamp;
 
+use crate::backend::Reader;
 use crate::command::Action;
 use crate::error::StoreError;
-use crate::store::Store;
+use crate::store::{KEYS_AT_ONCE, Store};
 
 /// What kind of thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +38,15 @@ pub enum EntityKind {
 }
 
 impl EntityKind {
+    /// Whose keys end with it, if any do.
+    pub(crate) fn ends_keys_as(self) -> Option<PolicyOwner> {
+        match self {
+            Self::Project => Some(PolicyOwner::Project),
+            Self::Credential => Some(PolicyOwner::Credential),
+            Self::Member | Self::Token | Self::Session => None,
+        }
+    }
+
     /// The word in the database and in the audit log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -319,11 +331,12 @@ pub(crate) struct EntityChange {
 impl Store {
     /// Makes, changes or ends something, with an audit entry `action` and `detail` about it, which must have no secrets.
     ///
-    /// Rules in it take effect on the next request. Ending a project revokes its keys, before this answers.
+    /// Rules in it take effect on the next request. Ending a project or a credential revokes its keys, before this answers.
     ///
     /// # Errors
     /// [`StoreError::Conflict`]: the id, or another way to find it, is taken. [`StoreError::Changed`]: the version is not
-    /// the newest. [`StoreError::Missing`]: it does not exist or has ended. Or the store can't be written.
+    /// the newest. [`StoreError::Missing`]: it does not exist or has ended. Or the store can't be written: then it may have
+    /// ended, with some of its keys; [`Store::endings_finish`] does the rest.
     pub async fn entity_put<T: Entity>(
         &self,
         put: Put<T>,
@@ -332,6 +345,7 @@ impl Store {
         actor: &Actor,
     ) -> Result<Kept<T>, StoreError> {
         let id = put.id.clone();
+        let ends_keys = T::KIND.ends_keys_as().filter(|_| put.ends);
         let change = EntityChange {
             kind: T::KIND,
             id: put.id,
@@ -345,7 +359,35 @@ impl Store {
             detail: detail.to_string(),
         };
         self.administer(Action::EntityPut(Box::new(change)), actor).await?;
+        if let Some(owner) = ends_keys {
+            self.keys_end(owner, &id, actor).await?;
+        }
         self.entity_fetch(&id).await?.ok_or(StoreError::Missing)
+    }
+
+    /// Revokes what is left of keys whose project or credential has ended. There are such only if that was cut short.
+    ///
+    /// # Errors
+    /// The store can't be read or written. Called again it does the rest.
+    pub async fn endings_finish(&self) -> Result<(), StoreError> {
+        for (owner, id) in self.read(Reader::endings).await? {
+            self.keys_end(owner, &id, &Actor::system()).await?;
+        }
+        Ok(())
+    }
+
+    async fn keys_end(&self, owner: PolicyOwner, id: &str, actor: &Actor) -> Result<(), StoreError> {
+        let mut last = None;
+        loop {
+            let of = id.to_owned();
+            let read = move |reader: &mut dyn Reader| reader.keys_left(owner, &of, last, KEYS_AT_ONCE);
+            let keys = self.read(read).await?;
+            if keys.is_empty() {
+                return self.administer(Action::EndingDone(owner, id.to_owned()), actor).await.map(drop);
+            }
+            last = keys.last().copied();
+            self.keys_revoke(keys, actor).await?;
+        }
     }
 
     /// Something by its id, also if it has ended.

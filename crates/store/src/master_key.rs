@@ -11,10 +11,7 @@ use till_core::token::MasterKeyId;
 use crate::backend::Reader;
 use crate::command::Action;
 use crate::error::StoreError;
-use crate::store::Store;
-
-/// Keys that one transaction revokes.
-const KEYS_AT_ONCE: u32 = 1000;
+use crate::store::{KEYS_AT_ONCE, Store};
 
 /// A master key, and what was made under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -60,6 +60,7 @@ pub(crate) struct Disk {
     /// In the order in which they were made.
     pub(crate) entities: Vec<EntityRow>,
     lookups: BTreeMap<(EntityKind, [u8; 32]), (String, Lookup)>,
+    endings: Vec<(PolicyOwner, String)>,
     audit: Vec<AuditEntry>,
     log: audit::DiskLog,
     pub(crate) denials: Vec<DenialCount>,
@@ -95,6 +96,7 @@ impl Default for Disk {
             versions: BTreeMap::new(),
             entities: vec![project],
             lookups: BTreeMap::new(),
+            endings: Vec::new(),
             master_keys: BTreeMap::new(),
             master_keys_ended: Default::default(),
             audit: Vec::new(),
@@ -357,6 +359,11 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
         }
         disk.accounts.insert(*id, kept);
     }
+    if batch.shuts_out {
+        disk.entities.retain(|row| row.kind != EntityKind::Session);
+        disk.lookups.retain(|(kind, _), _| *kind != EntityKind::Session);
+        disk.claims.clear();
+    }
     disk.keys.extend(batch.keys.iter().cloned());
     for (key, claim) in &batch.claims {
         disk.claims.insert(claim.id, (*key, claim.clone()));
@@ -413,6 +420,8 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
             disk.lookups.extend(lookups.iter().map(|one| ((kind, one.hash), (id.clone(), *one))));
         }
     }
+    disk.endings.extend(batch.endings.iter().cloned());
+    disk.endings.retain(|ending| !batch.endings_done.contains(ending));
     for (kind, id, at) in &batch.uses {
         if let Some(row) = disk.entities.iter_mut().find(|row| row.kind == *kind && row.id == *id) {
             row.used_at = row.used_at.max(Some(*at));
@@ -666,6 +675,24 @@ impl Reader for MemoryReader {
 
     fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
         Ok(keys_of(&self.0.disk(), owner, id))
+    }
+
+    fn keys_left(
+        &mut self,
+        owner: PolicyOwner,
+        id: &str,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        let disk = self.0.disk();
+        let all = keys_of(&disk, owner, id);
+        let first = after.and_then(|after| all.iter().position(|key| *key == after)).map_or(0, |at| at + 1);
+        let is_left = |key: &&KeyId| disk.accounts[&AccountId::Key(**key)].revoked_at.is_none();
+        Ok(all[first..].iter().filter(is_left).take(limit as usize).copied().collect())
+    }
+
+    fn endings(&mut self) -> Result<Vec<(PolicyOwner, String)>, StoreError> {
+        Ok(self.0.disk().endings.clone())
     }
 
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {

@@ -558,5 +558,19 @@ pub(crate) fn durable_holds(connection: &Connection) -> rusqlite::Result<Vec<til
         holds.extend(entry.holds.into_iter().map(|(id, image)| (id, image.hold)));
         holds.retain(|id, _| !entry.holds_closed.contains(id));
     })?;
+    fn keys_left(
+        &mut self,
+        owner: PolicyOwner,
+        id: &str,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        self.run(|connection| entities::keys_left(connection, owner, id, after, limit))
+    }
+
+    fn endings(&mut self) -> Result<Vec<(PolicyOwner, String)>, StoreError> {
+        self.run(entities::endings)
+    }
+
     Ok(holds.into_values().collect())
 }

@@ -81,6 +81,9 @@ impl OpenOptions {
 
 /// How long [`Store::hold_exactly`] waits for units that are only held.
 const EXACTLY_PATIENCE: Duration = Duration::from_secs(30);
+/// Keys that one transaction revokes: calls of all keys wait for it.
+pub(crate) const KEYS_AT_ONCE: u32 = 1000;
+
 
 /// How long an answer to [`Store::writable`] counts, and how long it may take.
 const PROBE_FRESH: Duration = Duration::from_secs(1);
@@ -314,7 +317,10 @@ impl Store {
     /// # Errors
     /// The store can't be written: none of them is revoked, or all.
     pub async fn keys_revoke(&self, ids: Vec<KeyId>, actor: &Actor) -> Result<(), StoreError> {
-        self.administer(Action::KeyRevoke(ids), actor).await.map(drop)
+        for piece in ids.chunks(KEYS_AT_ONCE as usize) {
+            self.administer(Action::KeyRevoke(piece.to_vec()), actor).await?;
+        }
+        Ok(())
     }
 
     /// The keys of a project.

@@ -14,7 +14,8 @@ use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{activations, actor, fetch, key_id};
 use crate::entity::{Credential, EntityQuery, Kept, Put};
 use crate::memory::Fault;
-use crate::{KeyPlace, NewKey, Store, StoreError};
+use crate::store::KEYS_AT_ONCE;
+use crate::{KeyPlace, KeyQuery, NewKey, Store, StoreError};
 
 on_every_backend! {
     changes_are_told_before_they_are_answered,
@@ -206,6 +207,47 @@ async fn they_end_with_their_project(place: &impl Place) {
     assert_eq!(left.iter().map(|kept| kept.id.as_str()).collect::<Vec<_>>(), ["all"]);
     let own = store.entity_fetch::<Credential>("own").await.unwrap().unwrap();
     assert!(own.ended_at.is_some() && own.is.sealed.is_empty());
+}
+
+/// An end is on disk before the first key is revoked, no transaction revokes more than a bounded number, and what was cut
+/// short is done later.
+#[tokio::test]
+async fn an_end_comes_in_pieces() {
+    let place = MemoryPlace::new();
+    let store = place.start();
+    let ring = ring(&store, 1);
+    let kept = put(&store, "prod", None, sealed(&ring, "prod")).await.unwrap();
+    put(&store, "other", None, sealed(&ring, "other")).await.unwrap();
+    let count = u64::from(KEYS_AT_ONCE) * 2 + 1;
+    for n in 1..=count {
+        store.key_create(new_key(n, "default", "prod"), &actor()).await.unwrap();
+    }
+    let other = store.key_create(new_key(count + 1, "default", "other"), &actor()).await.unwrap().id;
+    let live = async |store: &Store| {
+        let query = KeyQuery { credential: Some("prod".into()), ..KeyQuery::default() };
+        let keys = store.key_list(query).await.unwrap();
+        keys.iter().filter(|key| key.status != KeyStatus::Revoked).count() as u64
+    };
+    // The end is written, and a piece; the next one is not.
+    place.medium.script([Fault::None, Fault::None, Fault::Fail]);
+    let is = Credential { sealed: String::new(), ..kept.is };
+    let end = Put { id: "prod".into(), version: Some(1), is, lookups: None, ends: true };
+    let failed = store.entity_put(end, "credential.remove", json!({}), &actor()).await;
+    assert!(matches!(failed, Err(StoreError::Failed { .. })), "{failed:?}");
+    assert!(store.entity_fetch::<Credential>("prod").await.unwrap().unwrap().ended_at.is_some());
+    assert_eq!(live(&store).await, count - u64::from(KEYS_AT_ONCE));
+    let late = store.key_create(new_key(count + 2, "default", "prod"), &actor()).await;
+    assert!(matches!(late, Err(StoreError::NotAllowed { .. })), "{late:?}");
+    store.close().await.unwrap();
+    let store = place.start();
+    store.endings_finish().await.unwrap();
+    assert_eq!(live(&store).await, 0);
+    assert_eq!(fetch(&store, other).await.status, KeyStatus::Active);
+    let before = store.stats().batches;
+    store.endings_finish().await.unwrap();
+    assert_eq!(store.stats().batches, before, "there is nothing left to do");
+    let log = store.audit_list(0, 10_000).await.unwrap();
+    assert_eq!(log.iter().filter(|entry| entry.action == "key.revoke").count() as u64, count);
 }
 
 /// Whether a write that failed has reached the disk or not, what is told in the end is what is there.

@@ -6,6 +6,7 @@ use till_core::policy::PolicyOwner;
 use till_core::time::Timestamp;
 
 use super::column::Time;
+use crate::backend::Batch;
 use crate::entity::{EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
 
 macro_rules! columns {
@@ -118,6 +119,42 @@ pub(super) fn sessions_delete(connection: &Connection, now: Timestamp, limit: u3
     Ok(deleted as u64)
 }
 
+/// Notes owners that have ended, and those whose keys are all revoked.
+pub(super) fn endings_write(connection: &Connection, batch: &Batch) -> Result<()> {
+    for (owner, id) in &batch.endings {
+        let sql = "INSERT INTO endings (kind, id) VALUES (?1, ?2) ON CONFLICT (kind, id) DO NOTHING";
+        connection.prepare_cached(sql)?.execute([owner_column(*owner), id])?;
+    }
+    for (owner, id) in &batch.endings_done {
+        let sql = "DELETE FROM endings WHERE kind = ?1 AND id = ?2";
+        connection.prepare_cached(sql)?.execute([owner_column(*owner), id])?;
+    }
+    Ok(())
+}
+
+pub(super) fn endings(connection: &Connection) -> Result<Vec<(PolicyOwner, String)>> {
+    let mut all = connection.prepare_cached("SELECT kind, id FROM endings")?;
+    let mut rows = all.query([])?;
+    let mut endings = Vec::new();
+    while let Some(row) = rows.next()? {
+        let kind: String = row.get(0)?;
+        // What no column is named like was not written here, and has no keys.
+        let owner = PolicyOwner::ALL.into_iter().find(|owner| owner_column(*owner) == kind);
+        if let Some(owner) = owner {
+            endings.push((owner, row.get(1)?));
+        }
+    }
+    Ok(endings)
+}
+
+/// Ends every session, and takes away every claim.
+pub(super) fn shut_out(connection: &Connection) -> Result<()> {
+    connection.execute_batch(
+        "DELETE FROM entities WHERE kind = 'session'; DELETE FROM entity_lookups WHERE kind = 'session'; \
+         DELETE FROM claims",
+    )
+}
+
 /// The column of `keys` that names an owner.
 fn owner_column(owner: PolicyOwner) -> &'static str {
     match owner {
@@ -130,6 +167,23 @@ fn owner_column(owner: PolicyOwner) -> &'static str {
 pub(super) fn keys_of(connection: &Connection, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>> {
     let sql = format!("SELECT id FROM keys WHERE {} = ?1", owner_column(owner));
     connection.prepare_cached(&sql)?.query_map([id], |row| row.get(0).map(KeyId))?.collect()
+}
+
+/// Those that are not revoked, after this one.
+pub(super) fn keys_left(
+    connection: &Connection,
+    owner: PolicyOwner,
+    id: &str,
+    after: Option<KeyId>,
+    limit: u32,
+) -> Result<Vec<KeyId>> {
+    let sql = format!(
+        "SELECT keys.id FROM keys JOIN accounts USING (id) WHERE {} = ?1 AND status <> 'revoked' \
+           AND keys.row > coalesce((SELECT row FROM keys WHERE id = ?2), -1) ORDER BY keys.row LIMIT ?3",
+        owner_column(owner)
+    );
+    let parameters = params![id, after.map(|key| key.0), limit];
+    connection.prepare_cached(&sql)?.query_map(parameters, |row| row.get(0).map(KeyId))?.collect()
 }
 
 pub(super) fn live_keys(

@@ -11,6 +11,7 @@ ALTER TABLE keys ADD COLUMN request BLOB;
 
 CREATE INDEX keys_by_project ON keys (project, row);
 CREATE INDEX keys_by_maker ON keys (maker, row) WHERE maker IS NOT NULL;
+CREATE INDEX keys_by_credential ON keys (credential, row) WHERE credential IS NOT NULL;
 
 -- What administrators keep besides keys: projects, members, admin tokens, upstream credentials, sessions.
 CREATE TABLE entities (
@@ -42,6 +43,13 @@ CREATE TABLE entity_lookups (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX entity_lookups_by_id ON entity_lookups (kind, id);
+
+-- Projects and upstream credentials that have ended, and whose keys are being revoked.
+CREATE TABLE endings (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
 
 INSERT INTO entities (kind, id, project, version, created_at, updated_at, body)
 VALUES ('project', 'default', NULL, 1, 0, 0, '{"name":"default","policy":{}}');

@@ -42,6 +42,7 @@ pub(super) fn batch(connection: &Connection, fold: &mut Fold, batch: &Batch, led
     for (kind, id, at) in &batch.uses {
         entities::used(connection, *kind, id, *at)?;
     }
+    entities::endings_write(connection, batch)?;
     if let Some(wrapped) = &batch.index_key {
         let sql = "UPDATE instance SET index_key = ?1 WHERE index_key IS NULL";
         connection.prepare_cached(sql)?.execute(params![wrapped])?;

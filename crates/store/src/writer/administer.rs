@@ -33,6 +33,10 @@ impl Writer {
             Action::KeyRevokeFrom(key, version) => self.key_revoke_from(key, version, &actor),
             Action::KeyUpdate(key, change) => self.key_update(key, *change, &actor),
             Action::EntityPut(change) => self.entity_put(*change, &actor),
+            Action::EndingDone(owner, id) => {
+                self.batch.endings_done.push((owner, id));
+                Ok(true)
+            }
             Action::IndexKeyPut(wrapped) => {
                 self.index_key_put(wrapped, &actor)?;
                 Ok(true)

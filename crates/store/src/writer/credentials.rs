@@ -68,7 +68,7 @@ impl Writer {
                 action: "credential.remove".to_owned(),
                 detail: json!({"project": project}).to_string(),
             };
-            self.entity_put(change, actor)?;
+            self.entity_write(change, actor)?;
         }
         Ok(())
     }

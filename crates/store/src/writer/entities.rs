@@ -21,7 +21,22 @@ impl Writer {
         }
     }
 
+    /// Writes a change. What ends with it is noted first and revoked later, in pieces, by whoever waits for this.
     pub(super) fn entity_put(&mut self, change: EntityChange, actor: &Actor) -> Result<bool, StoreError> {
+        let (kind, id, ends) = (change.kind, change.id.clone(), change.ends);
+        self.entity_write(change, actor)?;
+        if let Some(owner) = kind.ends_keys_as().filter(|_| ends) {
+            if kind == EntityKind::Project {
+                // Their keys are keys of the project.
+                self.credentials_end(&id, actor)?;
+            }
+            self.batch.endings.push((owner, id));
+        }
+        Ok(true)
+    }
+
+    /// The change alone.
+    pub(super) fn entity_write(&mut self, change: EntityChange, actor: &Actor) -> Result<(), StoreError> {
         let EntityChange { kind, id, version, project, body, lookups, ends, action, detail } = change;
         let before = self.entity(kind, &id)?;
         let row = match (&before, version) {
@@ -67,21 +82,8 @@ impl Writer {
         self.is_half_done = true;
         self.batch.entities.push(EntityWrite { row, lookups });
         self.policy_set(kind, &id, &policy_before, after)?;
-        let owner = match kind {
-            EntityKind::Project => Some(PolicyOwner::Project),
-            EntityKind::Credential => Some(PolicyOwner::Credential),
-            EntityKind::Member | EntityKind::Token | EntityKind::Session => None,
-        };
-        if let Some(owner) = owner.filter(|_| ends) {
-            for key in self.keys_of(owner, &id)? {
-                self.key_revoke(key, actor)?;
-            }
-        }
-        if ends && kind == EntityKind::Project {
-            self.credentials_end(&id, actor)?;
-        }
         self.audit(actor, &action, &id, detail);
-        Ok(true)
+        Ok(())
     }
 
     /// The detail of an audit entry with the project by which its auditors find it, and with the hash by which a token that
