@@ -163,6 +163,12 @@ def test_damaged_files_are_refused(till: Till, tmp_path: Path) -> None:
             assert "panicked" not in done.stderr
     assert (till.data / "till.db").read_bytes() == before
     assert sorted(path.name for path in till.data.glob("till.db*")) == ["till.db"]
+    for file in (till.data / "keys" / "master.key", till.data / "till.db", tmp_path / "mine"):
+        (tmp_path / "mine").write_text("mine")
+        before = file.read_bytes()
+        refused = till.cli("backup", str(file), "--replace", "--data", str(till.data), check=False)
+        assert refused.returncode == 1 and "another" in refused.stderr, refused.stderr
+        assert file == till.data / "till.db" or file.read_bytes() == before
     assert put_back(till, tmp_path / "none", check=False).returncode == 1
 
 

@@ -5,12 +5,13 @@
 //! keys nor the witness are in it: they are no part of the database.
 //!
 //! The file is an ordinary database with [`TRAILER_BYTES`] bytes behind it: a text that ends with the SHA-256 of all that
-//! stands before. It gets its name when it is on disk and was read back and found right; until then it is `NAME.partial`,
-//! which the next backup to that name takes over if something ends this one.
+//! stands before. That tells a file that was damaged from one that was not, no more: whoever may write it can write the
+//! SHA-256 as well. It gets its name when it is on disk and was read back and found right; until then it is `NAME.partial`,
+//! which the next backup to that name removes if something ends this one. Nobody else's file is ever written to.
 
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -20,13 +21,18 @@ use till_core::token::MasterKeyId;
 
 use crate::error::OpenError;
 use crate::files::sync_directory;
+use crate::restore;
 use crate::sqlite::FILE_NAME;
 use crate::sqlite::copy::{self, Contents, Unsound};
+use crate::store::OpenOptions as StoreOptions;
 
 const FIRST_LINE: &str = "till backup 1";
 
 /// Length of what stands behind the database.
 pub(crate) const TRAILER_BYTES: u64 = 512;
+
+/// How often an unfinished file of somebody else is removed before that is given up.
+const TRIES: u32 = 8;
 
 /// Bytes that are read before somebody is told how far it is.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -99,6 +105,12 @@ pub enum BackupError {
         /// The file.
         path: PathBuf,
     },
+    /// What is to be replaced was not made by a backup.
+    #[error("{path} is not a backup of till, so it is not replaced; choose another name, or remove it yourself", path = path.display())]
+    NotReplaced {
+        /// The file.
+        path: PathBuf,
+    },
     /// Somebody else makes a backup of this name.
     #[error("another backup is just being written to {path}", path = path.display())]
     Busy {
@@ -154,47 +166,61 @@ pub enum BackupError {
 }
 
 /// Copies the database of a data directory to `file`, whether an instance runs there or not. `note` is called when the
-/// backup is on disk and checked, before it gets its name; what it fails with ends everything.
+/// backup is on disk and checked, before it gets its name; what it fails with ends everything. With `replace` an earlier
+/// backup of that name is replaced, and no other file.
 ///
 /// # Errors
 /// [`BackupError`]. Then there is no new file; one that was to be replaced is still there.
 pub fn backup_make(
-    data_dir: &Path,
+    options: &StoreOptions,
     file: &Path,
     replace: bool,
     (taken_at, version): (Timestamp, &str),
     progress: &mut dyn FnMut(Step),
     note: impl FnOnce(&BackupInfo) -> Result<(), String>,
 ) -> Result<BackupInfo, BackupError> {
+    let data_dir = &options.data_dir;
+    restore::finish_pending(data_dir)?;
     let source = data_dir.join(FILE_NAME);
     if source.metadata().map_or(0, |metadata| metadata.len()) == 0 {
         return Err(BackupError::NoDatabase { dir: data_dir.into() });
     }
-    if !replace && file.symlink_metadata().is_ok() {
-        return Err(BackupError::Exists { path: file.into() });
-    }
-    if is_of_the_instance(data_dir, file) {
+    if is_of_the_instance(options, file) {
         return Err(BackupError::OfTheInstance { path: file.into() });
     }
+    check_free(file, replace)?;
     let partial = Partial::open(file)?;
     copy::copy(&source, &partial.path, |done, total| progress(Step::Copy { done, total }))
         .map_err(|error| failed("copy the database to", &partial.path, &error))?;
     partial.finish(taken_at, version)?;
     let info = backup_verify(&partial.path, progress)?;
     note(&info).map_err(BackupError::NotNoted)?;
-    partial.name(file)?;
+    partial.name(file, replace)?;
     Ok(info)
 }
 
-/// Whether a path is that of a file which the instance itself uses.
-fn is_of_the_instance(data_dir: &Path, file: &Path) -> bool {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let same = match (directory.canonicalize(), data_dir.canonicalize()) {
-        (Ok(directory), Ok(data_dir)) => directory == data_dir,
-        _ => false,
-    };
+/// Whether a path is that of a file which the instance itself uses: some in its data directory, all beside its witness,
+/// where the master keys are.
+fn is_of_the_instance(options: &StoreOptions, file: &Path) -> bool {
+    let directory = directory_of(file).canonicalize();
+    let is = |other: &Path| directory.as_ref().is_ok_and(|is| other.canonicalize().is_ok_and(|it| it == *is));
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    same && (name.starts_with(FILE_NAME) || name == "lock" || name == "address")
+    let is_of_data = name.starts_with(FILE_NAME) || name == "lock" || name == "address";
+    is(directory_of(&options.witness)) || is_of_data && is(&options.data_dir)
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a backup may get this name.
+fn check_free(file: &Path, replace: bool) -> Result<(), BackupError> {
+    let Ok(there) = file.symlink_metadata() else { return Ok(()) };
+    if !replace {
+        return Err(BackupError::Exists { path: file.into() });
+    }
+    let is_backup = there.is_file() && read_trailer(file).is_ok();
+    if is_backup { Ok(()) } else { Err(BackupError::NotReplaced { path: file.into() }) }
 }
 
 /// A file that is not finished. It goes when this does, unless it got its name.
@@ -205,26 +231,27 @@ struct Partial {
 }
 
 impl Partial {
+    /// Makes it, always anew: whoever made one that is there could read what is written to it, and what it is a link to
+    /// may be somebody else's. So of all that hold the lock of a file of this name one has made it.
     fn open(file: &Path) -> Result<Self, BackupError> {
         let mut path = file.as_os_str().to_owned();
         path.push(".partial");
         let path = PathBuf::from(path);
-        let failed = |error: io::Error| failed("write", &path, &error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(BackupError::Busy { path }),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        for _ in 0..TRIES {
+            let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            match made {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => clear(&path)?,
+                Err(error) => return Err(failed("write", &path, &error)),
+                Ok(file) => {
+                    lock(&file, &path)?;
+                    // Between the two somebody may have taken it for one that was left behind.
+                    if is_at(&file, &path) {
+                        return Ok(Self { path, file, named: false });
+                    }
+                }
+            }
         }
-        file.set_permissions(Permissions::from_mode(0o600)).and_then(|()| file.set_len(0)).map_err(failed)?;
-        Ok(Self { path, file, named: false })
+        Err(BackupError::Busy { path })
     }
 
     /// Writes what stands behind the database, and returns when all of it is durable.
@@ -246,19 +273,74 @@ impl Partial {
         file.write_all(&trailer).and_then(|()| file.sync_all()).map_err(failed)
     }
 
-    fn name(mut self, file: &Path) -> Result<(), BackupError> {
-        std::fs::rename(&self.path, file).map_err(|error| failed("write", file, &error))?;
-        self.named = true;
-        Ok(file.parent().map_or(Ok(()), sync_directory)?)
+    fn name(mut self, file: &Path, replace: bool) -> Result<(), BackupError> {
+        if !is_at(&self.file, &self.path) {
+            let reason =
+                "somebody else's file is there now; choose a directory that nobody else writes to".into();
+            return Err(BackupError::Io { action: "write", path: self.path.clone(), reason });
+        }
+        let failed = |error: io::Error| failed("write", file, &error);
+        if replace {
+            check_free(file, replace)?;
+            fs::rename(&self.path, file).map_err(failed)?;
+            self.named = true;
+        } else {
+            // What came there meanwhile is not replaced. The unfinished name goes with `self`.
+            match fs::hard_link(&self.path, file) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    return Err(BackupError::Exists { path: file.into() });
+                }
+                // There are file systems without links.
+                Err(_) => {
+                    check_free(file, replace)?;
+                    fs::rename(&self.path, file).map_err(failed)?;
+                    self.named = true;
+                }
+            }
+        }
+        Ok(sync_directory(directory_of(file))?)
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.named {
-            // If it stays, the next backup of this name takes it over.
-            let _ = std::fs::remove_file(&self.path);
+            // If it stays, the next backup of this name removes it.
+            let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Removes what an earlier backup left behind, or somebody put there.
+fn clear(path: &Path) -> Result<(), BackupError> {
+    let Ok(there) = path.symlink_metadata() else { return Ok(()) };
+    let left = if there.is_file() { File::open(path).ok() } else { None };
+    if let Some(left) = &left {
+        lock(left, path)?;
+        if !is_at(left, path) {
+            return Ok(());
+        }
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), BackupError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(BackupError::Busy { path: path.into() }),
+        Err(TryLockError::Error(error)) => Err(failed("lock", path, &error)),
+    }
+}
+
+/// Whether a path names this very file, and not one that it leads to.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.symlink_metadata()) {
+        (Ok(is), Ok(named)) => (is.dev(), is.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
 }
 
@@ -306,15 +388,10 @@ pub(crate) type Take<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<(), BackupErr
 /// when this returns.
 pub(crate) fn verify_bytes(path: &Path, take: Take<'_>) -> Result<Trailer, BackupError> {
     let failed = |error: io::Error| failed("read", path, &error);
-    let mut file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
+    let (mut file, text) = read_trailer(path)?;
+    let database_bytes = file.metadata().map_err(failed)?.len().saturating_sub(TRAILER_BYTES);
     let not_a_backup = || BackupError::NotABackup { path: path.into() };
-    let database_bytes = length.checked_sub(TRAILER_BYTES).ok_or_else(not_a_backup)?;
-    file.seek(SeekFrom::Start(database_bytes)).map_err(failed)?;
-    let mut bytes = Vec::new();
-    Read::take(&file, TRAILER_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| not_a_backup())?;
-    let (content, expected, trailer) = parse_trailer(text).ok_or_else(not_a_backup)?;
+    let (content, expected, trailer) = parse_trailer(&text).ok_or_else(not_a_backup)?;
     let damaged = |reason: &str| BackupError::Damaged { path: path.into(), reason: reason.into() };
     if trailer.database_bytes != database_bytes {
         return Err(damaged("its length is not what it says"));
@@ -322,11 +399,28 @@ pub(crate) fn verify_bytes(path: &Path, take: Take<'_>) -> Result<Trailer, Backu
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut hash = Sha256::new();
     hash_bytes((&mut file, path), database_bytes, &mut hash, &mut |chunk| take(chunk, database_bytes))?;
-    let whole = to_hex(&hash.clone().chain_update(&bytes).finalize());
+    let whole = to_hex(&hash.clone().chain_update(&text).finalize());
     if to_hex(&hash.chain_update(content).finalize()) != expected {
         return Err(damaged("its SHA-256 does not fit"));
     }
     Ok(Trailer { sha256: whole, ..trailer })
+}
+
+/// A file that ends as backups do, and its end.
+fn read_trailer(path: &Path) -> Result<(File, String), BackupError> {
+    let failed = |error: io::Error| failed("read", path, &error);
+    let not_a_backup = || BackupError::NotABackup { path: path.into() };
+    let mut file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let database_bytes = length.checked_sub(TRAILER_BYTES).ok_or_else(not_a_backup)?;
+    file.seek(SeekFrom::Start(database_bytes)).map_err(failed)?;
+    let mut bytes = Vec::new();
+    Read::take(&file, TRAILER_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let text = String::from_utf8(bytes).map_err(|_| not_a_backup())?;
+    if parse_trailer(&text).is_none() {
+        return Err(not_a_backup());
+    }
+    Ok((file, text))
 }
 
 /// The part that the SHA-256 covers, that, and what is said.

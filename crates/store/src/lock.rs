@@ -3,9 +3,15 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use crate::error::OpenError;
 use crate::files::open_error;
+
+/// How often, and how far apart, it is tried to get the lock: who only asks whether somebody has it has it for a moment.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Holds the lock until it is dropped; the operating system drops it with the process.
 #[derive(Debug)]
@@ -19,6 +25,20 @@ impl DirectoryLock {
     /// # Errors
     /// [`OpenError::AlreadyRunning`] when another process has it; otherwise the file can't be made.
     pub(crate) fn acquire(dir: &Path) -> Result<Self, OpenError> {
+        for _ in 1..TRIES {
+            match Self::acquire_now(dir) {
+                Err(OpenError::AlreadyRunning { .. }) => thread::sleep(PAUSE),
+                outcome => return outcome,
+            }
+        }
+        Self::acquire_now(dir)
+    }
+
+    /// The same without patience for others who only ask.
+    ///
+    /// # Errors
+    /// As [`DirectoryLock::acquire`].
+    pub(crate) fn acquire_now(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join("lock");
         let file = OpenOptions::new()
             .write(true)
@@ -40,5 +60,27 @@ impl Drop for DirectoryLock {
         // Closing alone would leave the lock with a child process that was forked and has not yet replaced
         // itself by its program. If this fails, closing is what is left.
         let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::{DirectoryLock, PAUSE};
+    use crate::error::OpenError;
+
+    #[test]
+    fn who_only_asks_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let asking = DirectoryLock::acquire_now(dir.path()).unwrap();
+        let ends = thread::spawn(move || {
+            thread::sleep(PAUSE / 2);
+            drop(asking);
+        });
+        let taken = DirectoryLock::acquire(dir.path()).unwrap();
+        ends.join().unwrap();
+        assert!(matches!(DirectoryLock::acquire(dir.path()), Err(OpenError::AlreadyRunning { .. })));
+        drop(taken);
     }
 }

@@ -220,6 +220,18 @@ pub(crate) fn finish(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The same; answers where the old database is now.
+/// The same for somebody who has no lock, and does not need one where nothing is ready.
+///
+/// # Errors
+/// As [`finish`], or somebody has the lock.
+pub(crate) fn finish_pending(dir: &Path) -> Result<(), OpenError> {
+    if dir.join(READY).exists() {
+        let _lock = DirectoryLock::acquire(dir)?;
+        finish(dir)?;
+    }
+    Ok(())
+}
+
 fn finish_telling(dir: &Path, progress: &mut dyn FnMut(Step)) -> Result<Option<PathBuf>, OpenError> {
     let ready = dir.join(READY);
     let Ok(metadata) = ready.metadata() else { return Ok(None) };

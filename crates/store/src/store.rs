@@ -146,7 +146,7 @@ impl Drop for Inner {
 /// # Errors
 /// The directory can't be used.
 pub fn store_is_open(data_dir: &Path) -> Result<bool, OpenError> {
-    match DirectoryLock::acquire(data_dir) {
+    match DirectoryLock::acquire_now(data_dir) {
         Ok(_) => Ok(false),
         Err(OpenError::AlreadyRunning { .. }) => Ok(true),
         Err(error) => Err(error),

@@ -33,7 +33,7 @@ pub(crate) fn backup(wanted: &BackupWanted, surroundings: &Surroundings) -> anyh
     let log = AuditLog { settings: &settings, connection: &wanted.connection, surroundings };
     log.check()?;
     let info = backup_make(
-        &settings.data,
+        &start::open_options(&settings),
         &file,
         wanted.replace,
         (start::now(), env!("CARGO_PKG_VERSION")),

@@ -17,8 +17,8 @@ use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
 use till_store::{
-    BackupError, BackupInfo, KeyQuery, Outcome, Restored, Step, Store, UsageFilter, UsageGroup, UsageQuery,
-    backup_make, backup_verify, restore,
+    BackupError, BackupInfo, KeyQuery, Lookup, NewClaim, Outcome, Put, Restored, Session, Step, Store,
+    UsageFilter, UsageGroup, UsageQuery, backup_make, backup_verify, restore,
 };
 
 use crate::common::{
@@ -28,7 +28,7 @@ use crate::common::{
 const TAKEN: Timestamp = Timestamp(1_800_000_000_000);
 
 fn make(dir: &Path, file: &Path) -> Result<BackupInfo, BackupError> {
-    backup_make(dir, file, false, (TAKEN, "1.2.3"), &mut |_| {}, |_| Ok(()))
+    backup_make(&options(dir), file, false, (TAKEN, "1.2.3"), &mut |_| {}, |_| Ok(()))
 }
 
 fn put_back(file: &Path, dir: &Path, replace: bool) -> Result<Restored, BackupError> {
@@ -91,8 +91,12 @@ async fn a_backup_of_a_running_instance_is_restored_elsewhere() {
     let (root, dir, store, key) = running().await;
     let file = root.path().join("a b?#%.backup");
     let mut steps = Vec::new();
-    let info =
-        backup_make(&dir, &file, false, (TAKEN, "1.2.3"), &mut |step| steps.push(step), |_| Ok(())).unwrap();
+    let mut seen = |step| {
+        let unfinished = fs::metadata(root.path().join("a b?#%.backup.partial")).unwrap();
+        assert_eq!(unfinished.permissions().mode() & 0o777, 0o600, "at every step");
+        steps.push(step);
+    };
+    let info = backup_make(&options(&dir), &file, false, (TAKEN, "1.2.3"), &mut seen, |_| Ok(())).unwrap();
     assert!(matches!(steps[..], [Step::Copy { .. }, .., Step::Check]), "{steps:?}");
     hold(&store, key).await.settle(Units::ONE_ACTIVATION);
     store.close().await.unwrap();
@@ -297,10 +301,15 @@ async fn a_backup_takes_no_other_place() {
     fs::write(&file, "mine").unwrap();
     assert!(matches!(make(&dir, &file), Err(BackupError::Exists { .. })));
     let replacing = |file: &Path, note: Result<(), String>| {
-        backup_make(&dir, file, true, (TAKEN, "1"), &mut |_| {}, |_| note)
+        backup_make(&options(&dir), file, true, (TAKEN, "1"), &mut |_| {}, |_| note)
     };
     let not_noted = replacing(&file, Err("no".into()));
     assert!(matches!(not_noted, Err(BackupError::NotNoted(_))));
+    assert!(matches!(replacing(&file, Ok(())), Err(BackupError::NotReplaced { .. })), "it is no backup");
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    fs::remove_file(&file).unwrap();
+    make(&dir, &file).unwrap();
+    let before = fs::read(&file).unwrap();
     assert_eq!(fs::read(&file).unwrap(), b"mine", "the old one is still there");
     for name in ["till.db", "till.db-wal", "lock"] {
         assert!(
@@ -324,6 +333,98 @@ async fn a_backup_takes_no_other_place() {
 
 const VICTIM: &str = "TILL_TEST_BACKUP_VICTIM";
 
+/// Who was signed in then may not be meant to be now, and a link may have been used.
+#[tokio::test]
+async fn sessions_and_claims_do_not_come_back() {
+    let (root, dir, store, key) = running().await;
+    let session =
+        Session { subject: "owner".into(), stamp: String::new(), csrf: String::new(), expires_at: u64::MAX };
+    let lookups = Some(vec![Lookup { hash: [1; 32], until: None }]);
+    let put = Put { id: "ses_1".into(), version: None, is: session, lookups, ends: false };
+    store.entity_put(put, "session.create", json!({}), &Actor::system()).await.unwrap();
+    let claim = NewClaim { id: ClaimId([7; 16]), sealed: vec![1], expires_at: Timestamp(u64::MAX >> 1) };
+    let new = new_key(2, activations(1));
+    store.key_create_for_claim(new, claim, &Actor::system()).await.unwrap();
+    let there = async |store: &Store| {
+        let session = store.entity_find::<Session>([1; 32]).await.unwrap();
+        (session.is_some(), store.claim_fetch(ClaimId([7; 16])).await.unwrap().is_some())
+    };
+    assert_eq!(there(&store).await, (true, true));
+    let file = root.path().join("backup");
+    make(&dir, &file).unwrap();
+    store.close().await.unwrap();
+    let elsewhere = root.path().join("elsewhere");
+    put_back(&file, &elsewhere, false).unwrap();
+    let store = open(&elsewhere);
+    assert_eq!(there(&store).await, (false, false));
+    store.fence_accept(&Actor::system()).await.unwrap();
+    assert_eq!(there(&store).await, (false, false));
+    assert_eq!(used(&store, key).await, 2);
+    store.close().await.unwrap();
+    // The same for a directory that is fenced because it is a copy.
+    let copied = root.path().join("copied");
+    copy_directory(&dir, &copied);
+    let store = open(&copied);
+    assert!(store.fenced().is_some());
+    assert_eq!(there(&store).await, (false, false));
+    store.close().await.unwrap();
+    let store = open(&dir);
+    assert_eq!(there(&store).await, (true, true), "the original goes on");
+    store.close().await.unwrap();
+}
+
+/// In a directory that others may write to.
+#[tokio::test]
+async fn a_backup_is_written_to_nobody_elses_file() {
+    let (root, dir, store, _) = running().await;
+    let (file, partial) = (root.path().join("backup"), root.path().join("backup.partial"));
+    let victim = root.path().join("victim");
+    fs::write(&victim, "theirs").unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink(&victim, &partial).unwrap();
+    make(&dir, &file).unwrap();
+    assert_eq!(fs::read(&victim).unwrap(), b"theirs");
+    assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o644);
+    fs::remove_file(&file).unwrap();
+    // Somebody made it first, to read along.
+    fs::write(&partial, "").unwrap();
+    let mut theirs = fs::File::open(&partial).unwrap();
+    make(&dir, &file).unwrap();
+    let mut read = Vec::new();
+    std::io::Read::read_to_end(&mut theirs, &mut read).unwrap();
+    assert!(read.is_empty(), "{} bytes", read.len());
+    // A name that was free at the beginning.
+    let late = root.path().join("late");
+    let made = backup_make(&options(&dir), &late, false, (TAKEN, "1"), &mut |_| {}, |_| {
+        fs::write(&late, "theirs").unwrap();
+        Ok(())
+    });
+    assert!(matches!(made, Err(BackupError::Exists { .. })), "{made:?}");
+    assert_eq!(fs::read(&late).unwrap(), b"theirs");
+    assert_eq!(names(root.path()), ["backup", "late", "till", "victim"]);
+    store.close().await.unwrap();
+}
+
+/// A restore that was cut short: what is copied is what the next start would find.
+#[tokio::test]
+async fn a_restore_is_finished_before_a_backup() {
+    let (root, dir, store, key) = running().await;
+    let (file, second) = (root.path().join("backup"), root.path().join("second"));
+    make(&dir, &file).unwrap();
+    hold(&store, key).await.settle(Units::ONE_ACTIVATION);
+    store.close().await.unwrap();
+    let elsewhere = root.path().join("elsewhere");
+    put_back(&file, &elsewhere, false).unwrap();
+    fs::rename(elsewhere.join("till.db"), dir.join("till.db.restored")).unwrap();
+    make(&dir, &second).unwrap();
+    assert!(!dir.join("till.db.restored").exists());
+    let third = root.path().join("third");
+    put_back(&second, &third, false).unwrap();
+    let store = open(&third);
+    assert_eq!(used(&store, key).await, 2, "not what was to be replaced");
+    store.close().await.unwrap();
+}
+
 /// Ends as by kill -9 at the step that the variable tells: no destructor runs.
 #[tokio::test]
 async fn victim() {
@@ -342,7 +443,7 @@ async fn victim() {
     };
     let (dir, file) = (root.join("till"), root.join("backup"));
     if what == "backup" {
-        backup_make(&dir, &root.join("other"), true, (TAKEN, "1"), &mut die, |_| Ok(())).unwrap();
+        backup_make(&options(&dir), &root.join("other"), true, (TAKEN, "1"), &mut die, |_| Ok(())).unwrap();
     } else {
         restore(&file, &options(&dir), true, (&Actor::system(), TAKEN), &mut die).unwrap();
     }
@@ -391,7 +492,7 @@ async fn a_killed_backup_is_none() {
         let other = root.path().join("other");
         assert_eq!(other.exists(), status.success(), "step {nth}");
         make(&dir, &root.path().join("backup")).unwrap();
-        backup_make(&dir, &other, true, (TAKEN, "1"), &mut |_| {}, |_| Ok(())).unwrap();
+        backup_make(&options(&dir), &other, true, (TAKEN, "1"), &mut |_| {}, |_| Ok(())).unwrap();
         assert_eq!(names(root.path()), ["backup", "other", "till"]);
         store.close().await.unwrap();
         if status.success() {
