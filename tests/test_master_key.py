@@ -98,6 +98,37 @@ def test_retiring_ends_every_key_of_it_for_good(till: Till, upstream: ScriptedUp
     assert "was retired" in till.refuses_to_start()
 
 
+def test_a_restore_brings_no_retired_one_back(till: Till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """A backup from before, with the retired master key still there: it is retired again before anything is served."""
+    first = current(till)
+    old = till.mint()
+    stored = till.admin("POST", "/admin/credentials", {"name": "prod", "provider": "openai", "upstream_key": "sk-stored-0123456789"})
+    assert stored.status_code == 201
+    till.cli("backup", str(tmp_path / "backup"), "--data", str(till.data))
+    till.cli("master-key", "rotate")
+    new = till.mint()
+    till.cli("master-key", "retire", first, "--yes")
+    noted = till.data / "keys" / "retired"
+    assert noted.read_text().split() == [first] and noted.stat().st_mode & 0o777 == 0o600
+    second = current(till)
+    till.stop()
+    assert (till.data / "keys" / f"master-{first}.key").exists()
+    till.cli("restore", str(tmp_path / "backup"), "--data", str(till.data), "--replace")
+    till.start()
+    assert f"{first}" in till.output() and "retired again" in till.output()
+    till.cli("admin", "accept-rollback")
+    assert {id: one["state"] for id, one in master_keys(till).items()} == {first: "retired", second: "current"}
+    assert till.key(old.id)["status"] == "revoked"
+    assert till.call(old).status_code == 403 and till.call(new).status_code == 403
+    fresh = till.admin("POST", "/admin/keys", {"upstream": "prod", "max_activations": 1}).json()["key"]["scopedKey"]
+    assert till.call(fresh).status_code == 200, "what it had sealed is sealed by the current one"
+    # A database that knows more than the note brings it up to date.
+    till.stop()
+    noted.unlink()
+    till.start()
+    assert noted.read_text().split() == [first]
+
+
 def test_offline(till: Till, upstream: ScriptedUpstream) -> None:
     """The same without a server, in the directories."""
     old = till.mint()

@@ -132,6 +132,42 @@ def test_put_back_copy_is_fenced(keys_elsewhere: bool, new_till, upstream: Scrip
     assert till.call(key).status_code == 200
 
 
+def test_the_wrong_key_directory_fences_nothing(new_till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """The documented layout: keys elsewhere. A command that is not told so does nothing; neither does a start whose keys are not mounted."""
+    flags = ("--key-dir", str(tmp_path / "keys"))
+    till = new_till({"openai": upstream.url}, flags=flags).start()
+    key = till.mint(max_activations=9)
+    first = till.admin("GET", "/admin/master-keys").json()["masterKeys"][0]["id"]
+    till.stop()
+    alone = {"TILL_URL": "", "TILL_ADMIN_KEY": ""}
+    for command in (("admin", "reset-owner"), ("backup", str(tmp_path / "backup")), ("master-key", "list"), ("master-key", "rotate")):
+        data = ("--data", str(till.data))
+        done = till.cli(*command, *data, environment=alone, check=False)
+        assert done.returncode == 1 and "--key-dir" in done.stderr, done.stderr
+        assert not (tmp_path / "backup").exists()
+    till.flags = ("--key-dir", str(tmp_path / "not-mounted"))
+    assert "master key is missing" in till.refuses_to_start()
+    till.flags = flags
+    till.start()
+    assert till.admin("GET", "/admin/instance").json()["instance"]["fence"] is None
+    assert till.call(key).status_code == 200
+    till.stop()
+    done = till.cli_json("master-key", "list", "--data", str(till.data), *flags, environment=alone)
+    assert [one["id"] for one in done["masterKeys"]] == [first]
+    till.cli("admin", "reset-owner", "--data", str(till.data), *flags, environment=alone)
+    # With its master key from elsewhere a start can't tell, and fences.
+    till.environment["TILL_MASTER_KEY"] = (tmp_path / "keys" / "master.key").read_text().strip()
+    till.flags = ("--key-dir", str(tmp_path / "not-mounted"))
+    till.start()
+    assert till.call(key).json()["error"]["code"] == "key_fenced"
+
+
+def test_no_core_dumps(till: Till) -> None:
+    """Of the memory that has the keys in it. 1 is too little for a file, and forbids a pipe."""
+    limits = Path(f"/proc/{till.pid}/limits").read_text()
+    assert re.search(r"Max core file size +1 +1 ", limits), limits
+
+
 def test_reset_owner(till: Till) -> None:
     refused = till.cli("admin", "reset-owner", "--data", str(till.data), check=False)
     assert refused.returncode != 0, "the server runs"

@@ -122,6 +122,11 @@ class Till:
             self._process.wait(10)
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def restart(self) -> Till:
         self.stop()
         return self.start()

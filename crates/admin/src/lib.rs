@@ -61,7 +61,9 @@ mod who;
 
 pub use authenticate::{ClientAddr, PeerAddr, RequestId};
 pub use master_key_api::master_keys_json;
-pub use master_keys::{MakeMasterKey, MasterKeyState, MasterKeyStatus, MasterKeys, MasterKeysError};
+pub use master_keys::{
+    MakeMasterKey, MasterKeyState, MasterKeyStatus, MasterKeys, MasterKeysError, NoteRetired,
+};
 pub use permission::permission_table;
 pub use router::{AdminSettings, AdminState, openapi, openapi_text, router};
 pub use time_text::rfc3339;

@@ -2,8 +2,8 @@
 //!
 //! [`MasterKeys`] is what the API and the command line do alike. Invariants: a new master key is kept where the next start
 //! finds it before anything is made under it; what is retired is noted in the store before a token is refused for it, and
-//! the answer comes after the last key that was made under it has ended; stored upstream keys are sealed by the current one
-//! before an older one is retired.
+//! the answer comes after the last key that was made under it has ended and it is noted beside the master keys, where a
+//! restore does not reach; stored upstream keys are sealed by the current one before an older one is retired.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,12 +17,16 @@ use tokio::sync::Mutex;
 /// when that is durable. If there is one already that was never put in use, it is that.
 pub type MakeMasterKey = Arc<dyn Fn() -> Result<MasterKey, String> + Send + Sync>;
 
+/// Notes, beside the master keys, that one was retired, or says why it can't. It returns when that is durable.
+pub type NoteRetired = Arc<dyn Fn(MasterKeyId) -> Result<(), String> + Send + Sync>;
+
 /// The master keys of an instance.
 #[derive(Clone)]
 pub struct MasterKeys {
     store: Store,
     ring: Arc<KeyRing>,
     make: MakeMasterKey,
+    note: NoteRetired,
     /// One change after the other.
     turn: Arc<Mutex<()>>,
 }
@@ -91,8 +95,8 @@ impl From<StoreError> for MasterKeysError {
 
 impl MasterKeys {
     /// `ring` is the one that tokens are minted and opened with.
-    pub fn new(store: Store, ring: Arc<KeyRing>, make: MakeMasterKey) -> Self {
-        Self { store, ring, make, turn: Arc::default() }
+    pub fn new(store: Store, ring: Arc<KeyRing>, make: MakeMasterKey, note: NoteRetired) -> Self {
+        Self { store, ring, make, note, turn: Arc::default() }
     }
 
     /// All that this instance has or had, oldest first.
@@ -156,7 +160,15 @@ impl MasterKeys {
             return Err(MasterKeysError::Unknown(id));
         }
         self.ring.retire(id).map_err(|error| MasterKeysError::Refused(error.to_string()))?;
+        let note = Arc::clone(&self.note);
+        let noted = tokio::task::spawn_blocking(move || note(id)).await;
         self.store.master_key_end(id, actor).await?;
+        if let Err(error) = noted.unwrap_or_else(|_| Err("noting it failed".into())) {
+            return Err(MasterKeysError::Refused(format!(
+                "master key {id} is retired, but that could not be noted beside the master keys, so a restore would bring it \
+                 back: retire it again. {error}"
+            )));
+        }
         tracing::info!(master_key.id = %id, keys = record.keys_live, "a master key is retired");
         Ok(record.keys_live)
     }

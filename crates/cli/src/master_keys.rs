@@ -13,7 +13,7 @@ use till_core::secret::Secret;
 use till_core::token::MasterKey;
 
 /// More master keys than anybody rotates through.
-const KEYS_MAX: usize = 64;
+pub(crate) const KEYS_MAX: usize = 64;
 
 /// How long the command may take: a person may have to touch a token.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! `till start`: wires the parts together, serves, and stops without losing anything.
 //!
-//! The order matters. The store is opened first, because its lock keeps a second process out; the port is
+//! The order matters. The store is locked first, which keeps a second process out, and started with its master key: one
+//! without it, in a wrong key directory for example, must not fence what is sound; the port is
 //! taken before the owner's key is made, so that a start that fails over a port prints no key; the key is
 //! printed before it is stored, so that no crash swallows a key that is printed only once; the rest that is
 //! printed is true when it is printed.
@@ -30,7 +31,7 @@ use till_core::token::CredentialKeys;
 use till_proxy::{
     HeadLimits, OutboundProxy, Proxy, ProxyConfig, ServerTls, Timeouts, Tracing, TrustedProxies,
 };
-use till_store::{OpenOptions, Store};
+use till_store::{OpenOptions, Opening, Store};
 use tokio::net::TcpListener;
 
 pub(crate) use master_key::{kept as master_keys_kept, open as open_keys};
@@ -39,7 +40,7 @@ pub(crate) use owner::replace as replace_owner_key;
 use self::master_key::Keys;
 use self::owner::OwnerKey;
 use self::signals::Signals;
-use crate::env::Surroundings;
+use crate::env::{self, Surroundings};
 use crate::inputs::{self, Inputs};
 use crate::otlp::{self, Exporter, Resource};
 use crate::prices;
@@ -73,9 +74,10 @@ async fn serve(
     let listener_tls = inputs.listener_tls.map(|config| Arc::new(ServerTls::new(config)));
     let upstream_tls = upstream_tls(inputs.upstream_roots);
 
-    let store = open_store(settings)?;
+    let opening = Opening::new(&open_options(settings))?;
     local_file::make_private_dir(&settings.key_dir)?;
-    let keys = master_key::open(settings, inputs.master_keys, &store).await?;
+    let (store, keys) = master_key::open(settings, inputs.master_keys, opening).await?;
+    store.endings_finish().await.context("can't revoke the keys of what has ended")?;
     // Before anything is entered that names a token.
     let audit_keys = keys.ring.audit_keys();
     store.audit_sign_with(audit_keys.clone()).await.context("can't write the audit log")?;
@@ -145,11 +147,6 @@ async fn stop_cleanly(settings: &Settings, store: &Store, cut: usize) -> anyhow:
     Ok(())
 }
 
-/// Opens the store, making it if it is not there. It blocks, which is fine while nothing is served.
-fn open_store(settings: &Settings) -> anyhow::Result<Store> {
-    Ok(Store::open(&open_options(settings))?)
-}
-
 /// Where the store is.
 pub(crate) fn open_options(settings: &Settings) -> OpenOptions {
     OpenOptions {
@@ -161,12 +158,23 @@ pub(crate) fn open_options(settings: &Settings) -> OpenOptions {
     }
 }
 
-/// Opens the store of an instance that was started before.
-pub(crate) fn open_existing_store(settings: &Settings) -> anyhow::Result<Store> {
+/// Looks at the store of an instance that was started before, for a command that does something in it. Where a start would
+/// fence it, the command was probably given the wrong key directory, so it does nothing.
+pub(crate) fn existing_store(settings: &Settings) -> anyhow::Result<Opening> {
     if !till_store::database(&settings.data).exists() {
         bail!("there is no database in {}; give the right one with --data", settings.data.display());
     }
-    open_store(settings)
+    let opening = Opening::new(&open_options(settings))?;
+    if let Some(fence) = opening.doubt() {
+        bail!(
+            "{} (in {}). Nothing was done: if the key directory is elsewhere, say where with --key-dir or {}. If the database \
+             was put back or moved on purpose, start till first, which refuses all keys until you accept that",
+            fence.reason,
+            settings.key_dir.display(),
+            env::KEY_DIR
+        );
+    }
+    Ok(opening)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -209,7 +217,12 @@ impl Instance<'_> {
         let own = control::own_paths(AdminState {
             store: self.store.clone(),
             keys: Arc::clone(&self.keys.ring),
-            master_keys: MasterKeys::new(self.store.clone(), Arc::clone(&self.keys.ring), self.keys.make()),
+            master_keys: MasterKeys::new(
+                self.store.clone(),
+                Arc::clone(&self.keys.ring),
+                self.keys.make(),
+                self.keys.note(),
+            ),
             providers: Arc::clone(&registry),
             prices: Arc::clone(&prices),
             settings: AdminSettings {

@@ -35,6 +35,7 @@ mod log_break;
 mod master_key;
 #[cfg(test)]
 mod memory;
+mod opening;
 mod queue;
 mod restore;
 mod spare_records;
@@ -65,6 +66,7 @@ pub use key::{
 };
 pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};
+pub use opening::Opening;
 pub use restore::{Restored, restore};
 pub use sqlite::SCHEMA_VERSION;
 pub use stats::{ProviderUsage, StoreStats};

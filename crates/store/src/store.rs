@@ -32,19 +32,17 @@ use crate::entity::EntityKind;
 use crate::error::{OpenError, StoreError};
 use crate::escrow::Exact;
 use crate::fence::Fence;
-use crate::files::make_private_directory;
 use crate::hold::{Hold, HoldRefusal, Pending};
 use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
-use crate::restore;
-use crate::sqlite::{FILE_NAME, SqliteBackend};
+use crate::opening::Opening;
+use crate::sqlite::FILE_NAME;
 use crate::start::start;
 use crate::stats::StoreStats;
 use crate::terms::KeyTerms;
 use crate::usage_record::UsageRecord;
 use crate::writer::waiting::{busy_denial, needs_units};
-use crate::writer::{LOADED_MAX, Writer};
 
 /// Where the state is.
 #[derive(Clone, Debug)]
@@ -168,16 +166,7 @@ impl Store {
     /// # Errors
     /// Each says what to do.
     pub fn open(options: &OpenOptions) -> Result<Self, OpenError> {
-        make_private_directory(&options.data_dir)?;
-        let lock = DirectoryLock::acquire(&options.data_dir)?;
-        restore::finish(&options.data_dir)?;
-        let backend = SqliteBackend::open(&options.data_dir)?;
-        let bounds = Bounds {
-            loaded_max: LOADED_MAX,
-            usage_retention: options.usage_retention,
-            audit_retention: options.audit_retention,
-        };
-        Self::start(Box::new(backend), &options.witness, &options.version, bounds, Clock::system(), lock)
+        Opening::new(options)?.start()
     }
 
     /// Starts on any backend. `guard` is dropped when the backend is closed.

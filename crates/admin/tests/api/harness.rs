@@ -93,7 +93,12 @@ impl Instance {
         let router = till_admin::router(AdminState {
             store: store.clone(),
             keys: Arc::clone(&keys),
-            master_keys: MasterKeys::new(store.clone(), Arc::clone(&keys), make_master_key()),
+            master_keys: MasterKeys::new(
+                store.clone(),
+                Arc::clone(&keys),
+                make_master_key(),
+                Arc::new(|_| Ok(())),
+            ),
             providers: Arc::new(Registry::builtin()),
             prices: Arc::new(till_providers::price::PriceTable::builtin()),
             settings: AdminSettings {

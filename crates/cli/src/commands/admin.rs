@@ -22,7 +22,8 @@ pub(crate) fn reset_owner(
     let settings = Settings::resolve(&written, surroundings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let key = runtime.block_on(async {
-        let store = start::open_existing_store(&settings).context("the owner key was not changed")?;
+        let opening = start::existing_store(&settings).context("the owner key was not changed")?;
+        let store = opening.start().context("the owner key was not changed")?;
         let actor = Actor {
             kind: ActorKind::LocalCli,
             id: "reset-owner".to_owned(),

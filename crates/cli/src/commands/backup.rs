@@ -71,14 +71,15 @@ impl AuditLog<'_> {
             eprintln!("An older till wrote the database, so the backup is not noted in it.");
             return Ok(());
         }
-        let store = match start::open_existing_store(self.settings) {
-            Ok(store) => store,
+        let opening = match start::existing_store(self.settings) {
+            Ok(opening) => opening,
             Err(error) if is_running(&error) => return self.tell_server(file, info),
             Err(error) => return Err(error),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let detail = json!({"sha256": info.sha256, "bytes": info.bytes});
+        let store = opening.start()?;
             store.audit_append("backup.make", &file.display().to_string(), detail, &actor("backup")).await?;
             Ok(store.close().await?)
         })

@@ -52,8 +52,8 @@ impl Doer {
         }
         let flags = place.keys.at(connection.data.as_deref());
         let (settings, inputs) = inputs::read(&Written::gather(&flags, surroundings), surroundings)?;
-        let store = match start::open_existing_store(&settings) {
-            Ok(store) => store,
+        let opening = match start::existing_store(&settings) {
+            Ok(opening) => opening,
             Err(error) if is_running(&error) => {
                 let connection = Connection { data: Some(settings.data), ..connection.clone() };
                 return Client::new(&connection, surroundings).map(Self::Server);
@@ -61,8 +61,8 @@ impl Doer {
             Err(error) => return Err(error),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let keys = runtime.block_on(start::open_keys(&settings, inputs.master_keys, &store))?;
-        let keys = MasterKeys::new(store.clone(), Arc::clone(&keys.ring), keys.make());
+        let (store, keys) = runtime.block_on(start::open_keys(&settings, inputs.master_keys, opening))?;
+        let keys = MasterKeys::new(store.clone(), Arc::clone(&keys.ring), keys.make(), keys.note());
         Ok(Self::Here(Box::new(Here { runtime, store, keys })))
     }
 

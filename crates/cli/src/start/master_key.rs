@@ -9,17 +9,21 @@
 //!   would silently make every scoped key worthless, so that is an error.
 //! - Before another master key becomes the current one, both are on disk. A file that has a master key in it is never
 //!   left half written, and none is ever deleted.
+//! - Which ones were retired is noted in the key directory as well as in the database, and a start brings each list up to the
+//!   other: a database that is put back from an older copy brings none of them back.
+//! - The store is started only with the master key that opens its index key.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use till_admin::MakeMasterKey;
+use till_admin::{MakeMasterKey, NoteRetired};
 use till_core::audit::Actor;
+use till_core::secret::Secret;
 use till_core::token::{
     IndexKey, KeyRing, MasterKey, MasterKeyId, index_key_wrapped_by, unwrap_index_key, wrap_index_key,
 };
-use till_store::Store;
+use till_store::{Opening, Store, StoreError};
 
 use crate::env;
 use crate::local_file;
@@ -27,6 +31,9 @@ use crate::master_keys::{self, Given, MasterKeys};
 use crate::settings::Settings;
 
 const FILE: &str = "master.key";
+
+/// The ids of retired ones, one per line.
+const RETIRED_FILE: &str = "retired";
 
 /// Where the current master key comes from, which is where a new one has to go.
 #[derive(Clone, Debug)]
@@ -43,9 +50,16 @@ pub(crate) enum Place {
 pub(crate) struct Keys {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) place: Place,
+    key_dir: PathBuf,
 }
 
 impl Keys {
+    /// What notes a retirement in the key directory.
+    pub(crate) fn note(&self) -> NoteRetired {
+        let key_dir = self.key_dir.clone();
+        Arc::new(move |id| note_retired(&key_dir, id).map_err(|error| format!("{error:#}")))
+    }
+
     /// What makes the next master key.
     pub(crate) fn make(&self) -> MakeMasterKey {
         let (ring, place) = (Arc::clone(&self.ring), self.place.clone());
@@ -61,22 +75,36 @@ pub(crate) fn kept(key_dir: &Path) -> Vec<MasterKeyId> {
     current.chain(older).map(|master| master.id()).collect()
 }
 
-/// What mints and opens scoped keys, with the keys that this data directory was made with, or with new ones
-/// if it is new.
-pub(crate) async fn open(settings: &Settings, given: Given, store: &Store) -> anyhow::Result<Keys> {
-    let wrapped = store.index_key_fetch().await.context("can't read the index key")?;
+/// Starts the store, with what mints and opens its scoped keys: the keys that this data directory was made with, or new
+/// ones if it is new. Before the right ones are found nothing is written.
+pub(crate) async fn open(
+    settings: &Settings,
+    given: Given,
+    opening: Opening,
+) -> anyhow::Result<(Store, Keys)> {
     let Given { keys, older } = given;
-    let (place, MasterKeys { current, mut old }) = find(settings, keys, wrapped.is_none())?;
+    let (place, MasterKeys { current, mut old }) = find(settings, keys, opening.index_key().is_none())?;
     old.extend(older);
     old.extend(kept_beside(&settings.key_dir)?);
+    let noted = retired(&settings.key_dir)?;
+    check_alive(current.id(), &noted)?;
+    let unwrapped = match (opening.index_key(), opening.instance_id()) {
+        (Some(wrapped), Some(id)) => Some(unwrap(wrapped, &current, &old, &id)?),
+        _ => None,
+    };
+    // It blocks, which is fine while nothing is served.
+    let store = opening.start()?;
     let known = store.master_keys_known().await.context("can't read the list of master keys")?;
-    let retired = || known.iter().filter(|known| known.is_retired).map(|known| known.id);
-    if retired().any(|id| id == current.id()) {
-        bail!("master key {} was retired: put the one that took its place back", current.id());
-    }
+    let retired: Vec<_> = known.iter().filter(|known| known.is_retired).map(|known| known.id).collect();
+    check_alive(current.id(), &retired)?;
     let instance_id = store.instance_id();
-    let index_key = match wrapped {
-        Some(wrapped) => unwrap(&wrapped, &current, &old, &instance_id, store).await?,
+    let index_key = match unwrapped {
+        Some((index_key, before)) => {
+            if let Some(before) = before {
+                put_in_use(&index_key, &current, before, &store).await?;
+            }
+            index_key
+        }
         None => {
             let index_key = IndexKey::from_bytes(random()?);
             let wrapped = wrap_index_key(&index_key, &current, &instance_id);
@@ -85,12 +113,18 @@ pub(crate) async fn open(settings: &Settings, given: Given, store: &Store) -> an
         }
     };
     tracing::debug!(master_key.id = %current.id(), "opened the keys");
-    let ring = KeyRing::new(current, instance_id, index_key).with_older(old, retired());
+    let ring = KeyRing::new(current, instance_id, index_key).with_older(old, retired.clone());
     let present = ring.master_key_ids();
     let new: Vec<_> =
         present.iter().filter(|id| known.iter().all(|known| known.id != **id)).copied().collect();
     if !new.is_empty() {
         store.master_keys_note(new).await.context("can't note which master keys there are")?;
+    }
+    for id in noted.iter().filter(|id| !retired.contains(id)) {
+        retire_again(*id, &ring, &store).await?;
+    }
+    for id in retired.iter().filter(|id| !noted.contains(id)) {
+        note_retired(&settings.key_dir, *id)?;
     }
     for known in known {
         if known.is_retired && !known.is_ended {
@@ -106,7 +140,59 @@ pub(crate) async fn open(settings: &Settings, given: Given, store: &Store) -> an
             );
         }
     }
-    Ok(Keys { ring: Arc::new(ring), place })
+    let keys = Keys { ring: Arc::new(ring), place, key_dir: settings.key_dir.clone() };
+    Ok((store, keys))
+}
+
+fn check_alive(current: MasterKeyId, retired: &[MasterKeyId]) -> anyhow::Result<()> {
+    if retired.contains(&current) {
+        bail!("master key {current} was retired: put the one that took its place back");
+    }
+    Ok(())
+}
+
+/// Retires a master key that the database does not know to be: it is an older copy.
+async fn retire_again(id: MasterKeyId, ring: &KeyRing, store: &Store) -> anyhow::Result<()> {
+    let actor = Actor::system();
+    let context = || format!("can't retire master key {id} again");
+    // What it seals is sealed by the current one first, as far as that goes.
+    store.credentials_reseal(ring, &actor).await.with_context(context)?;
+    match store.master_key_retire(id, &actor).await {
+        Err(StoreError::Invalid { reason }) => {
+            tracing::error!(master_key.id = %id, reason, "a master key that was retired is not noted as such in the database")
+        }
+        done => drop(done.with_context(context)?),
+    }
+    ring.retire(id)?;
+    store.master_key_end(id, &actor).await.with_context(context)?;
+    tracing::warn!(
+        master_key.id = %id,
+        "a master key is retired again: it was, and the database that was put back did not know"
+    );
+    Ok(())
+}
+
+/// The master keys that were retired, as the key directory has it.
+fn retired(key_dir: &Path) -> anyhow::Result<Vec<MasterKeyId>> {
+    let file = key_dir.join(RETIRED_FILE);
+    let place = || format!("can't read which master keys were retired in {}", file.display());
+    if !file.try_exists().with_context(place)? {
+        return Ok(Vec::new());
+    }
+    let text = local_file::read_secret(&file)?;
+    let text = text.reveal_str().with_context(place)?;
+    text.split_ascii_whitespace().map(|id| id.parse::<MasterKeyId>().with_context(place)).collect()
+}
+
+/// Adds one, unless it is there.
+fn note_retired(key_dir: &Path, id: MasterKeyId) -> anyhow::Result<()> {
+    let mut all = retired(key_dir)?;
+    if all.contains(&id) {
+        return Ok(());
+    }
+    all.push(id);
+    let text = all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    local_file::replace_secret(&key_dir.join(RETIRED_FILE), &Secret::new(text))
 }
 
 /// The current master key and those that stand beside it.
@@ -142,28 +228,39 @@ fn find(settings: &Settings, given: Option<MasterKeys>, is_new: bool) -> anyhow:
     Ok((Place::KeyDir(settings.key_dir.clone()), keys))
 }
 
-/// The index key. If it was wrapped by an older master key it is wrapped by the current one from now on.
-async fn unwrap(
+/// The index key, and the older master key that wrapped it, if the current one did not.
+fn unwrap(
     wrapped: &[u8],
     current: &MasterKey,
     old: &[MasterKey],
     instance_id: &[u8; 16],
-    store: &Store,
-) -> anyhow::Result<IndexKey> {
+) -> anyhow::Result<(IndexKey, Option<MasterKeyId>)> {
     let by = index_key_wrapped_by(wrapped);
-    let Some(before) = old.iter().find(|old| old.id() != current.id() && Some(old.id()) == by) else {
-        return unwrap_index_key(wrapped, current, instance_id).context(
-            "if the master key was changed on purpose, give the one before as well: it is needed until its last key has ended",
-        );
-    };
-    let index_key = unwrap_index_key(wrapped, before, instance_id)?;
-    let anew = wrap_index_key(&index_key, current, instance_id);
+    match old.iter().find(|old| old.id() != current.id() && Some(old.id()) == by) {
+        Some(before) => Ok((unwrap_index_key(wrapped, before, instance_id)?, Some(before.id()))),
+        None => {
+            let index_key = unwrap_index_key(wrapped, current, instance_id).context(
+                "if the master key was changed on purpose, give the one before as well: it is needed until its last key has ended",
+            )?;
+            Ok((index_key, None))
+        }
+    }
+}
+
+/// Wraps the index key by the current master key from now on.
+async fn put_in_use(
+    index_key: &IndexKey,
+    current: &MasterKey,
+    before: MasterKeyId,
+    store: &Store,
+) -> anyhow::Result<()> {
+    let anew = wrap_index_key(index_key, current, &store.instance_id());
     store
         .master_key_rotate(current.id(), anew, &Actor::system())
         .await
         .context("the new master key can't be put in use")?;
-    tracing::info!(master_key.id = %current.id(), before = %before.id(), "a new master key is the current one");
-    Ok(index_key)
+    tracing::info!(master_key.id = %current.id(), before = %before, "a new master key is the current one");
+    Ok(())
 }
 
 /// The master keys in a file, if it is there.
@@ -226,6 +323,14 @@ fn make_next(place: &Place, current: MasterKeyId) -> anyhow::Result<MasterKey> {
             next.to_text()
         }
         _ => {
+            if found.old.len() + 2 > master_keys::KEYS_MAX {
+                bail!(
+                    "there are {} master keys in {}, and no more than that are read: keep a copy of those that are retired \
+                     (`till master-key list`) and take them out of it",
+                    found.old.len() + 1,
+                    file.display()
+                );
+            }
             let older = [&found.current].into_iter().chain(&found.old);
             master_keys::text([&next].into_iter().chain(older))
         }
@@ -249,4 +354,52 @@ pub(super) fn random() -> anyhow::Result<[u8; 32]> {
     getrandom::fill(&mut bytes)
         .map_err(|error| anyhow!("the operating system gives no randomness: {error}"))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use till_core::token::{MasterKey, MasterKeyId};
+
+    use super::{Place, RETIRED_FILE, make_next, note_retired, retired};
+    use crate::master_keys::{KEYS_MAX, parse, text};
+    use crate::{local_file, start};
+
+    fn masters(count: usize) -> Vec<MasterKey> {
+        (1..=count).map(|n| MasterKey::from_bytes([u8::try_from(n).unwrap(); 32])).collect()
+    }
+
+    #[test]
+    fn a_file_gets_no_more_master_keys_than_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keys");
+        let all = masters(KEYS_MAX - 1);
+        local_file::replace_secret(&file, &text(&all)).unwrap();
+        let place = Place::File(file.clone());
+        let next = make_next(&place, all[0].id()).unwrap();
+        let read = || parse(&local_file::read_secret(&file).unwrap()).unwrap();
+        assert_eq!((read().current.id(), read().old.len()), (next.id(), KEYS_MAX - 1));
+        let before = fs::read(&file).unwrap();
+        let refused = make_next(&place, next.id()).err().expect("the next start could not read it");
+        assert!(refused.to_string().contains("take them out"), "{refused}");
+        assert_eq!(fs::read(&file).unwrap(), before);
+    }
+
+    #[test]
+    fn retirements_are_noted_once_and_for_the_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let ids: Vec<MasterKeyId> = masters(3).iter().map(MasterKey::id).collect();
+        assert!(retired(dir.path()).unwrap().is_empty());
+        for id in [ids[0], ids[1], ids[0], ids[2]] {
+            note_retired(dir.path(), id).unwrap();
+        }
+        assert_eq!(retired(dir.path()).unwrap(), ids);
+        let file = dir.path().join(RETIRED_FILE);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(start::master_keys_kept(dir.path()).is_empty(), "it is no master key");
+        fs::write(&file, "5f0c3a9e\nnonsense").unwrap();
+        assert!(retired(dir.path()).is_err(), "what can't be told is a no");
+    }
 }

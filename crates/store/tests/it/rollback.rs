@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::{activations, copy_directory, create, denied, hold, open, used};
+use crate::common::{activations, copy_directory, create, denied, hold, open, options, used};
 use tempfile::TempDir;
 use till_core::audit::{Actor, verify_chain};
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
+use till_store::{OpenError, OpenOptions, Opening};
 
 /// A directory whose key has used 2 of 5 activations, after a clean stop.
 async fn directory() -> (TempDir, KeyId) {
@@ -138,4 +139,26 @@ async fn a_database_that_was_removed() {
     let dir = root.path().join("till");
     fs::remove_file(dir.join("till.db")).unwrap();
     check_fenced(&dir, key, "database is new").await;
+}
+
+/// Somebody who only looks, with the witness elsewhere: a command with the wrong key directory, a start without its master
+/// key.
+#[tokio::test]
+async fn to_look_fences_nothing() {
+    let (root, key) = directory().await;
+    let dir = root.path().join("till");
+    let elsewhere = OpenOptions { witness: root.path().join("none/witness"), ..options(&dir) };
+    for _ in 0..2 {
+        let opening = Opening::new(&elsewhere).unwrap();
+        let doubt = opening.doubt().expect("there is no witness");
+        assert!(doubt.reason.contains("the witness file is missing"), "{}", doubt.reason);
+        assert!(matches!(Opening::new(&elsewhere), Err(OpenError::AlreadyRunning { .. })), "it is locked");
+        drop(opening);
+        assert!(Opening::new(&options(&dir)).unwrap().doubt().is_none());
+    }
+    use_once(&dir, key).await;
+    let store = Opening::new(&elsewhere).unwrap().start().unwrap();
+    assert!(store.fenced().is_some());
+    store.close().await.unwrap();
+    assert!(Opening::new(&elsewhere).unwrap().doubt().is_none(), "it is fenced already");
 }
