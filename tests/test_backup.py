@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from harness.raw_http import burst
@@ -116,6 +117,42 @@ def test_restore_over_a_newer_database(till: Till, upstream: ScriptedUpstream, t
     assert [till.call(key).status_code for _ in range(3)] == [200, 200, 403]
 
 
+def test_who_was_taken_away_since_is_not_let_in(till: Till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """A token of the highest role, a session and a stored key were ended after the backup: nobody uses them before the owner looks."""
+    body = {"name": "ops", "role": "owner"}
+    made = till.admin("POST", "/admin/tokens", body).json()
+    token, text = made["token"]["id"], made["adminToken"]
+    till.admin("POST", "/admin/credentials", {"name": "prod", "provider": "openai", "upstream_key": "sk-stored-0123456789"})
+    signed_in = httpx.post(till.url + "/admin/login", json={"admin_token": text}, trust_env=False)
+    session = signed_in.headers["set-cookie"].split(";")[0]
+    by_session = lambda: httpx.get(till.url + "/admin/self", headers={"cookie": session}, trust_env=False)  # noqa: E731
+    assert (till.admin("GET", "/admin/self", key=text).status_code, by_session().status_code) == (200, 200)
+    back_up(till, tmp_path / "backup")
+    till.admin("DELETE", f"/admin/tokens/{token}")
+    till.admin("DELETE", "/admin/credentials/prod")
+    assert till.admin("GET", "/admin/self", key=text).status_code == 401
+    till.stop()
+    said = put_back(till, tmp_path / "backup", "--replace").stdout
+    for word in ("admin tokens", "members", "passwords", "credentials", "projects", "master keys", "reset-owner"):
+        assert word in said, said
+    till.start()
+    assert by_session().status_code == 401
+    for method, path in [("GET", "/admin/self"), ("GET", "/admin/credentials/prod"), ("POST", "/admin/instance/accept-rollback")]:
+        refused = till.admin(method, path, key=text)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "instance_fenced")
+    again = httpx.post(till.url + "/admin/login", json={"admin_token": text}, trust_env=False)
+    assert again.status_code == 503
+    minted = till.admin("POST", "/admin/keys", {"upstream": "prod", "max_activations": 1}, key=text)
+    assert minted.status_code == 503
+    # The owner sees that they are back, and takes them away again before anybody else is let in.
+    assert till.admin("DELETE", f"/admin/tokens/{token}").status_code == 200
+    assert till.admin("DELETE", "/admin/credentials/prod").status_code == 200
+    accepted = till.cli("admin", "accept-rollback").stdout
+    assert "admin tokens" in accepted and "credentials" in accepted
+    assert till.admin("GET", "/admin/self", key=text).status_code == 401
+    assert upstream.count == 0
+
+
 def test_backup_of_a_stopped_server(till: Till, tmp_path: Path) -> None:
     till.mint()
     till.stop()
@@ -126,6 +163,12 @@ def test_backup_of_a_stopped_server(till: Till, tmp_path: Path) -> None:
     refused = till.cli("backup", str(tmp_path / "backup"), "--data", str(till.data), check=False)
     assert refused.returncode == 1 and "exists already" in refused.stderr
     back_up(till, tmp_path / "backup", "--replace")
+    for file in (till.data / "keys" / "master.key", till.data / "till.db", tmp_path / "mine"):
+        (tmp_path / "mine").write_text("mine")
+        before = file.read_bytes()
+        refused = till.cli("backup", str(file), "--replace", "--data", str(till.data), check=False)
+        assert refused.returncode == 1 and "another" in refused.stderr, refused.stderr
+        assert file == till.data / "till.db" or file.read_bytes() == before
 
 
 def test_a_running_server_lets_only_admins_have_a_backup_noted(till: Till, tmp_path: Path) -> None:
@@ -163,12 +206,6 @@ def test_damaged_files_are_refused(till: Till, tmp_path: Path) -> None:
             assert "panicked" not in done.stderr
     assert (till.data / "till.db").read_bytes() == before
     assert sorted(path.name for path in till.data.glob("till.db*")) == ["till.db"]
-    for file in (till.data / "keys" / "master.key", till.data / "till.db", tmp_path / "mine"):
-        (tmp_path / "mine").write_text("mine")
-        before = file.read_bytes()
-        refused = till.cli("backup", str(file), "--replace", "--data", str(till.data), check=False)
-        assert refused.returncode == 1 and "another" in refused.stderr, refused.stderr
-        assert file == till.data / "till.db" or file.read_bytes() == before
     assert put_back(till, tmp_path / "none", check=False).returncode == 1
 
 

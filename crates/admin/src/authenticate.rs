@@ -2,7 +2,8 @@
 //!
 //! Every request passes [`gate`] before anything else of it is read. Invariants: a path that the route table
 //! doesn't know is closed unless it is outside `/admin`; missing, malformed and unknown tokens take the same
-//! steps and get the same answer, so neither content nor timing tells them apart; the look-up is by a
+//! steps and get the same answer, so neither content nor timing tells them apart; while the store may be an older copy, in
+//! which tokens and passwords are back that were taken away, only the owner's token is let in; the look-up is by a
 //! SHA-256 of the token, so its time says nothing about a stored token either. Refused tokens are counted in
 //! a metric and written nowhere.
 
@@ -30,6 +31,7 @@ use crate::permission::{Access, Permission, role_may};
 use crate::refusals::Who;
 use crate::router::Shared;
 use crate::time_text::rfc3339;
+use crate::tokens::OWNER;
 
 /// The address a request came from. The listener puts it into the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -269,7 +271,14 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request
         Access::Page(permission) | Access::Token(permission) => permission,
     };
     let credentials = Credentials::of(&request);
-    match authenticate(&shared, credentials).await.and_then(|caller| permit(&shared, caller, needed)) {
+    let caller = authenticate(&shared, credentials).await.and_then(|caller| {
+        // Whoever watches must see why nothing works.
+        if needed != Permission::MetricsRead {
+            check_fence(&shared, &caller.actor().id)?;
+        }
+        permit(&shared, caller, needed)
+    });
+    match caller {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -361,6 +370,18 @@ async fn authenticate(shared: &Shared, credentials: Credentials) -> Result<Calle
         request_id: credentials.request_id,
     };
     Ok(Caller(Arc::new(Identity { actor, role, project, maker, name, session, bounds })))
+}
+
+/// Whether this member or admin token may go on. Where the store may be an older copy nobody knows whether it still is one,
+/// and that may only be accepted by whoever has the owner's token, which a start or `till admin reset-owner` replaces.
+///
+/// # Errors
+/// The store is fenced, and it is somebody else.
+pub(crate) fn check_fence(shared: &Shared, id: &str) -> Result<(), ApiError> {
+    if id == OWNER || shared.state.store.fenced().is_none() {
+        return Ok(());
+    }
+    Err(ApiError::plain(ErrorCode::InstanceFenced))
 }
 
 /// Somebody who is known.

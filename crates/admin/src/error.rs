@@ -193,7 +193,8 @@ impl ErrorCode {
             Self::InstanceFenced => (
                 "instance_fenced",
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The store was put back from an older copy; all keys are refused until an admin accepts that.",
+                "The store may be an older copy. All keys are refused, and only the owner's admin token is let in, until it accepts \
+                 that (`till admin accept-rollback`).",
             ),
             Self::ShuttingDown => (
                 "shutting_down",

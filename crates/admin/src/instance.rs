@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
 use till_core::hex::to_hex;
-use till_store::{Fence, StoreStats};
+use till_store::{COMES_BACK, Fence, StoreStats};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
@@ -114,6 +114,18 @@ pub(crate) struct InstanceAnswer {
     instance: InstanceJson,
 }
 
+/// The instance after a roll-back was accepted.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RollbackAnswer)]
+pub(crate) struct RollbackAnswer {
+    /// The instance.
+    instance: InstanceJson,
+    /// What to look at: what the older copy has as it was, for people. Nothing if there was no fence.
+    #[schema(example = json!(["admin tokens that were revoked, rotated or narrowed since, that of the owner included"]))]
+    came_back: Vec<String>,
+}
+
 impl InstanceAnswer {
     fn new(shared: &Shared) -> Self {
         let state = &shared.state;
@@ -148,21 +160,23 @@ pub(crate) async fn instance_show(
 /// Accept a roll-back
 ///
 /// Lifts the fence, so that keys work again with what the restored store says is left of them. Requests that were sent
-/// after the copy was made are forgotten by this: revoke first what must not be used again. Without a fence nothing
-/// changes. Takes no body.
+/// after the copy was made are forgotten by this, and so is what was revoked, removed or replaced: do first again what must
+/// stay so. Until then only the owner's admin token is let in. Without a fence nothing changes. Takes no body.
 #[utoipa::path(post, path = "/admin/instance/accept-rollback",
     responses(
-        (status = 200, description = "The instance, without a fence", body = InstanceAnswer),
+        (status = 200, description = "The instance, without a fence, and what may have come back", body = RollbackAnswer),
         (status = 400, description = "There are query parameters", body = ErrorBody),
     ))]
 pub(crate) async fn rollback_accept(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     uri: Uri,
-) -> Result<Json<InstanceAnswer>, ApiError> {
+) -> Result<Json<RollbackAnswer>, ApiError> {
     query::none(&uri)?;
-    if shared.state.store.fenced().is_some() {
+    let was_fenced = shared.state.store.fenced().is_some();
+    if was_fenced {
         shared.state.store.fence_accept(caller.actor()).await?;
     }
-    Ok(Json(InstanceAnswer::new(&shared)))
+    let came_back = if was_fenced { COMES_BACK.map(str::to_owned).into() } else { Vec::new() };
+    Ok(Json(RollbackAnswer { instance: InstanceAnswer::new(&shared).instance, came_back }))
 }

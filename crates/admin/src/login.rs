@@ -23,8 +23,8 @@ use till_store::{AdminToken, Kept, Lookup, Member, Put, Session, Store};
 use utoipa::ToSchema;
 
 use crate::authenticate::{
-    Caller, SESSION_COOKIE, Subject, Visitor, csrf_hash, needs_secure_cookie, of_member, of_token,
-    session_hash,
+    Caller, SESSION_COOKIE, Subject, Visitor, check_fence, csrf_hash, needs_secure_cookie, of_member,
+    of_token, session_hash,
 };
 use crate::doors::Way;
 use crate::entity_json::{self, Edit, new_id, random};
@@ -112,7 +112,7 @@ pub(crate) struct LoginAnswer {
         (status = 415, description = "The body is not declared as JSON", body = ErrorBody),
         (status = 429, description = "A password was wrong too often", body = ErrorBody,
             headers(("retry-after" = u64, description = "Whole seconds until it may be tried again"))),
-        (status = 503, description = "The store could not read or write just now", body = ErrorBody),
+        (status = 503, description = "The store could not read or write just now, or is fenced and lets only the owner's token in", body = ErrorBody),
     ))]
 pub(crate) async fn login(
     State(shared): State<Arc<Shared>>,
@@ -134,13 +134,17 @@ pub(crate) async fn login(
             let hash = admin_token_hash(&text("admin_token", token)?);
             let found: Option<Kept<AdminToken>> = store.entity_find(hash).await?;
             let who = of_token(&shared, found, visitor.ip()).await?;
-            (who.ok_or_else(|| failed(&shared))?, to_hex(&hash))
+            let who = who.ok_or_else(|| failed(&shared))?;
+            check_fence(&shared, &who.id)?;
+            (who, to_hex(&hash))
         }
         Some(_) => {
             let message = "send `login` and `password`, or `admin_token`";
             return Err(ApiError::new(ErrorCode::DuplicateField, message));
         }
         None => {
+            // No password is tried: it may be one that was changed since.
+            check_fence(&shared, "")?;
             let login = text("login", required("login", login)?)?;
             let given = text("password", required("password", given)?)?;
             by_password(&shared, &visitor, &login, given).await?

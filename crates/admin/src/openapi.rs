@@ -71,6 +71,7 @@ const CSRF: &str = "sessionWord";
         crate::holds::HoldForgiveAnswer,
         crate::holds::HoldListAnswer,
         crate::instance::InstanceAnswer,
+        crate::instance::RollbackAnswer,
         crate::key_create::KeyCreateBody,
         crate::key_explain::KeyExplainAnswer,
         crate::key_explain::KeyExplainBody,

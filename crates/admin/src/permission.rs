@@ -117,7 +117,12 @@ pub(crate) const TABLE: [Row; 24] = [
     row(Permission::BackupsWrite, "make backups", &[Owner], false),
     row(Permission::MasterKeysRead, "see master keys, not the keys themselves", READ_ALL, false),
     row(Permission::MasterKeysWrite, "rotate and retire master keys", &[Owner], false),
-    row(Permission::InstanceWrite, "turn the kill switch, accept a roll-back", ADMINS, false),
+    row(
+        Permission::InstanceWrite,
+        "turn the kill switch, and accept a roll-back, for which only the owner's token is let in",
+        ADMINS,
+        false,
+    ),
 ];
 
 const fn row(permission: Permission, meaning: &'static str, roles: &'static [Role], in_project: bool) -> Row {

@@ -34,7 +34,7 @@ use crate::router::Shared;
 use crate::time_text::{parse_rfc3339, rfc3339};
 
 /// Id of the token that the first start makes.
-const OWNER: &str = "owner";
+pub(crate) const OWNER: &str = "owner";
 
 /// Longest time that an old text goes on after a rotation, and longest life that `ttl_seconds` gives: 100 years.
 const SECONDS_MAX: u64 = 3_162_240_000;

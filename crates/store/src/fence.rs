@@ -3,6 +3,17 @@
 use crate::backend::Instance;
 use crate::witness::Reading;
 
+/// What an older copy of the database brings back as it was, whatever became of it since: for whoever accepts one.
+pub const COMES_BACK: [&str; 7] = [
+    "keys that were revoked, paused or narrowed since, with what was left of them then",
+    "admin tokens that were revoked, rotated or narrowed since, that of the owner included",
+    "members that were removed or given another role since, and passwords that were changed",
+    "upstream credentials that were removed or replaced since, with their real keys",
+    "projects that were ended since, and rules and ceilings as they were",
+    "master keys that were retired since, unless the key directory has a note of it",
+    "the kill switch, on or off as it was",
+];
+
 /// Why all keys are stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {

@@ -58,7 +58,7 @@ pub use entity::{
     AdminToken, Credential, Entity, EntityKind, EntityQuery, Kept, Lookup, Member, Project, Put, Session,
 };
 pub use error::{OpenError, StoreError};
-pub use fence::Fence;
+pub use fence::{COMES_BACK, Fence};
 pub use hold::{Hold, HoldRefusal, KeyEnded};
 pub use key::{
     AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord,

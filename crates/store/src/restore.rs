@@ -6,7 +6,8 @@
 //! and its log get another name and are never deleted.
 //!
 //! What was restored is always fenced, whatever the witness says: a backup and the database that it was taken from may have
-//! the same incarnation. All keys are refused, because nothing proves of any of them that it was not used since.
+//! the same incarnation. All keys are refused, because nothing proves of any of them that it was not used since. Sessions
+//! and claims end with it: nothing proves that they were not ended since either. What else comes back is [`crate::COMES_BACK`].
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -185,7 +186,7 @@ impl Draft {
             "replaced": replaced,
         });
         let now = Timestamp(now.0.max(instance.time_seen.0));
-        let mut batch = Batch::default();
+        let mut batch = Batch { shuts_out: true, ..Batch::default() };
         batch.audit.push(head.append(now, actor, "backup.restore", "store", detail.to_string()));
         batch.instance = Some(Instance { fence: Some(fence), time_seen: now, ..instance });
         let written = backend.commit(&batch, &Ledger::new(0, true)).and_then(|()| backend.checkpoint());
@@ -219,7 +220,6 @@ pub(crate) fn finish(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The same; answers where the old database is now.
 /// The same for somebody who has no lock, and does not need one where nothing is ready.
 ///
 /// # Errors
@@ -232,6 +232,7 @@ pub(crate) fn finish_pending(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// The same; answers where the old database is now.
 fn finish_telling(dir: &Path, progress: &mut dyn FnMut(Step)) -> Result<Option<PathBuf>, OpenError> {
     let ready = dir.join(READY);
     let Ok(metadata) = ready.metadata() else { return Ok(None) };

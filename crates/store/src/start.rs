@@ -83,6 +83,7 @@ pub(crate) fn start(
         Verdict::Fenced(fence) if instance.fence.is_none() => {
             batch.audit.push(head.append(now, &Actor::system(), "fence.raise", "store", detail(fence)));
             instance.fence = Some(fence.clone());
+            batch.shuts_out = true;
         }
         Verdict::Fenced(_) => {}
     }

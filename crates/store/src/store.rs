@@ -42,6 +42,7 @@ use crate::start::start;
 use crate::stats::StoreStats;
 use crate::terms::KeyTerms;
 use crate::usage_record::UsageRecord;
+use crate::writer::Writer;
 use crate::writer::waiting::{busy_denial, needs_units};
 
 /// Where the state is.
@@ -79,6 +80,7 @@ impl OpenOptions {
 
 /// How long [`Store::hold_exactly`] waits for units that are only held.
 const EXACTLY_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Keys that one transaction revokes: calls of all keys wait for it.
 pub(crate) const KEYS_AT_ONCE: u32 = 1000;
 
@@ -301,10 +303,10 @@ impl Store {
         if self.administer(action, actor).await? { self.key_fetch(id).await } else { Ok(None) }
     }
 
-    /// Ends many keys at once, as [`Store::key_revoke`] does with one; those that do not exist are left out.
+    /// Ends many keys, as [`Store::key_revoke`] does with one; those that do not exist are left out.
     ///
     /// # Errors
-    /// The store can't be written: none of them is revoked, or all.
+    /// The store can't be written: some of them may be revoked.
     pub async fn keys_revoke(&self, ids: Vec<KeyId>, actor: &Actor) -> Result<(), StoreError> {
         for piece in ids.chunks(KEYS_AT_ONCE as usize) {
             self.administer(Action::KeyRevoke(piece.to_vec()), actor).await?;

@@ -4,9 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use axum::body::Body;
-use serde_json::json;
+use axum::http::{Request, header};
+use serde_json::{Value, json};
+use till_core::role::Role;
+use till_core::token::mint_admin_token;
 
-use crate::harness::{Instance, open};
+use crate::harness::{Instance, open, put_token};
 
 #[tokio::test]
 async fn lists_providers() {
@@ -96,6 +99,76 @@ async fn a_roll_back_is_shown_and_accepted() {
         (&json!("admin"), &json!("owner")),
         "{entry}"
     );
+}
+
+/// What is in an older copy may have been taken away since: tokens, passwords, sessions.
+#[tokio::test]
+async fn only_the_owner_is_let_in_while_fenced() {
+    let (dir, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let instance = Instance::start_in(dir, true).await;
+    let token = mint_admin_token([40; 32]).reveal_str().unwrap().to_owned();
+    put_token(&instance.store, "tok_1", &token, Role::Owner, None).await;
+    let member =
+        json!({"login": "ada@example.com", "role": "owner", "password": "correct horse battery staple"});
+    assert_eq!(instance.call("POST", "/admin/members", member.to_string()).await.status, 201);
+    let sign_in = async |instance: &Instance, body: Value| {
+        let request = Request::builder().method("POST").uri("/admin/login");
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        instance.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    let password = json!({"login": "ada@example.com", "password": "correct horse battery staple"});
+    let signed_in = sign_in(&instance, password.clone()).await;
+    let cookie = signed_in.header("set-cookie").split(';').next().unwrap().to_owned();
+    let get = async |instance: &Instance, name: &str, value: &str, path: &str| {
+        instance.send(Request::builder().uri(path).header(name, value).body(Body::empty()).unwrap()).await
+    };
+    let bearer = format!("Bearer {token}");
+    for (name, value) in [("authorization", &bearer), ("cookie", &cookie)] {
+        assert_eq!(get(&instance, name, value, "/admin/self").await.status, 200);
+    }
+    let (owner, dir) = (instance.token.clone(), instance.dir);
+    instance.store.close().await.unwrap();
+    copy(dir.path(), backup.path());
+    open(dir.path()).close().await.unwrap();
+    put_back(backup.path(), dir.path());
+
+    let instance = Instance::start_in(dir, false).await;
+    for path in ["/admin/self", "/admin/instance", "/admin/keys", "/admin/nothing"] {
+        get(&instance, "authorization", &bearer, path).await.assert_error(503, "instance_fenced");
+    }
+    assert_eq!(get(&instance, "cookie", &cookie, "/admin/self").await.status, 401, "the session has ended");
+    let accept = Request::builder().method("POST").uri("/admin/instance/accept-rollback");
+    let accept = accept.header("authorization", &bearer).body(Body::empty()).unwrap();
+    instance.send(accept).await.assert_error(503, "instance_fenced");
+    sign_in(&instance, password.clone()).await.assert_error(503, "instance_fenced");
+    sign_in(&instance, json!({"admin_token": token})).await.assert_error(503, "instance_fenced");
+    assert_eq!(
+        get(&instance, "authorization", &bearer, "/metrics").await.status,
+        200,
+        "whoever watches sees it"
+    );
+    assert_eq!(instance.get_anonymously("/healthz").await.status, 200);
+    // The owner may look around, take away what must not be there, and accept.
+    assert_eq!(sign_in(&instance, json!({"admin_token": owner})).await.status, 200);
+    assert_eq!(instance.call("DELETE", "/admin/tokens/tok_1", "").await.status, 200);
+    let accepted = instance.call("POST", "/admin/instance/accept-rollback", "").await.json();
+    let back = accepted["cameBack"].to_string();
+    for word in [
+        "keys that",
+        "admin tokens",
+        "members",
+        "passwords",
+        "credentials",
+        "projects",
+        "ceilings",
+        "master keys",
+    ] {
+        assert!(back.contains(word), "{word}: {back}");
+    }
+    assert_eq!(get(&instance, "authorization", &bearer, "/admin/self").await.status, 401);
+    assert_eq!(sign_in(&instance, password).await.status, 200);
+    let again = instance.call("POST", "/admin/instance/accept-rollback", "").await.json();
+    assert_eq!(again["cameBack"], json!([]), "there was no fence");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `till admin`: what only the owner of the instance needs.
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 use till_core::audit::{Actor, ActorKind};
 
 use super::status;
@@ -44,6 +44,11 @@ pub(crate) fn reset_owner(
     Ok(())
 }
 
+/// One per line.
+pub(super) fn listed(lines: &[&str]) -> String {
+    lines.iter().map(|line| format!("  - {}", output::plain(line))).collect::<Vec<_>>().join("\n")
+}
+
 pub(crate) fn accept_rollback(
     connection: &Connection,
     output: Output,
@@ -53,7 +58,17 @@ pub(crate) fn accept_rollback(
     let answer = client.post("/admin/instance/accept-rollback", None)?;
     match output.form {
         Form::Json => output::json(&answer)?,
-        Form::Table => output::pairs(&[("fence", status::fence(&answer["instance"]["fence"]))])?,
+        Form::Table => {
+            output::pairs(&[("fence", status::fence(&answer["instance"]["fence"]))])?;
+            let back: Vec<&str> =
+                answer["cameBack"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            if !back.is_empty() {
+                output::line(
+                    "\nThe database is as it was when the copy was taken. Look at what may have come back:",
+                )?;
+                output::line(&listed(&back))?;
+            }
+        }
     }
     Ok(())
 }

@@ -9,8 +9,11 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use till_core::audit::{Actor, ActorKind};
 use till_core::hex::to_hex;
-use till_store::{BackupInfo, OpenError, SCHEMA_VERSION, backup_make, backup_verify, restore, store_is_open};
+use till_store::{
+    BackupInfo, COMES_BACK, OpenError, SCHEMA_VERSION, backup_make, backup_verify, restore, store_is_open,
+};
 
+use super::admin::listed;
 use super::progress::Progress;
 use crate::args::keep::{BackupWanted, RestoreWanted};
 use crate::args::{Connection, Form, Output};
@@ -76,10 +79,10 @@ impl AuditLog<'_> {
             Err(error) if is_running(&error) => return self.tell_server(file, info),
             Err(error) => return Err(error),
         };
+        let store = opening.start()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let detail = json!({"sha256": info.sha256, "bytes": info.bytes});
-        let store = opening.start()?;
             store.audit_append("backup.make", &file.display().to_string(), detail, &actor("backup")).await?;
             Ok(store.close().await?)
         })
@@ -130,7 +133,7 @@ pub(crate) fn put_back(wanted: &RestoreWanted, surroundings: &Surroundings) -> a
     if wanted.output.form == Form::Json {
         let kept = restored.kept.map(|kept| kept.display().to_string());
         output::json(&json!({
-            "restored": {"data": settings.data.display().to_string(), "kept": kept, "fenced": true},
+            "restored": {"data": settings.data.display().to_string(), "kept": kept, "fenced": true, "cameBack": COMES_BACK},
             "backup": info_json(&wanted.file, info),
         }))?;
         return Ok(());
@@ -145,9 +148,16 @@ pub(crate) fn put_back(wanted: &RestoreWanted, surroundings: &Surroundings) -> a
             settings.key_dir.display()
         ))?;
     }
+    output::line(&format!(
+        "\nEverything is as it was when the backup was taken, but for sessions and claim links, which have ended. What may have \
+         come back:\n{}",
+        listed(&COMES_BACK)
+    ))?;
     output::line(
-        "\nALL KEYS ARE REFUSED until you accept that what was used since the backup is not known:\n  till start\n  \
-         till keys revoke …              what must not be used again\n  till admin accept-rollback",
+        "\nALL KEYS ARE REFUSED, and only the owner's admin key is let in, until you accept that:\n  \
+         till admin reset-owner          if the owner's admin key was changed since the backup\n  till start\n  \
+         till keys revoke …              what must not be used again; the same for tokens, members, credentials, projects\n  \
+         till admin accept-rollback",
     )?;
     Ok(())
 }

@@ -25,6 +25,9 @@ pub(super) fn batch(connection: &Connection, fold: &mut Fold, batch: &Batch, led
     for row in &batch.keys {
         key_insert(connection, row)?;
     }
+    if batch.shuts_out {
+        entities::shut_out(connection)?;
+    }
     claims::write(connection, batch)?;
     for (id, details) in &batch.details {
         details_put(connection, *id, details)?;
@@ -39,10 +42,10 @@ pub(super) fn batch(connection: &Connection, fold: &mut Fold, batch: &Batch, led
     for write in &batch.entities {
         entities::put(connection, write)?;
     }
+    entities::endings_write(connection, batch)?;
     for (kind, id, at) in &batch.uses {
         entities::used(connection, *kind, id, *at)?;
     }
-    entities::endings_write(connection, batch)?;
     if let Some(wrapped) = &batch.index_key {
         let sql = "UPDATE instance SET index_key = ?1 WHERE index_key IS NULL";
         connection.prepare_cached(sql)?.execute(params![wrapped])?;

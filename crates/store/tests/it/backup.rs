@@ -16,13 +16,14 @@ use till_core::hex::to_hex;
 use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
+use till_core::token::ClaimId;
 use till_store::{
     BackupError, BackupInfo, KeyQuery, Lookup, NewClaim, Outcome, Put, Restored, Session, Step, Store,
     UsageFilter, UsageGroup, UsageQuery, backup_make, backup_verify, restore,
 };
 
 use crate::common::{
-    activations, copy_directory, create, denied, hold, key_id, open, options, record, spawn, used,
+    activations, copy_directory, create, denied, hold, key_id, new_key, open, options, record, spawn, used,
 };
 
 const TAKEN: Timestamp = Timestamp(1_800_000_000_000);
@@ -303,15 +304,15 @@ async fn a_backup_takes_no_other_place() {
     let replacing = |file: &Path, note: Result<(), String>| {
         backup_make(&options(&dir), file, true, (TAKEN, "1"), &mut |_| {}, |_| note)
     };
-    let not_noted = replacing(&file, Err("no".into()));
-    assert!(matches!(not_noted, Err(BackupError::NotNoted(_))));
     assert!(matches!(replacing(&file, Ok(())), Err(BackupError::NotReplaced { .. })), "it is no backup");
     assert_eq!(fs::read(&file).unwrap(), b"mine");
     fs::remove_file(&file).unwrap();
     make(&dir, &file).unwrap();
     let before = fs::read(&file).unwrap();
-    assert_eq!(fs::read(&file).unwrap(), b"mine", "the old one is still there");
-    for name in ["till.db", "till.db-wal", "lock"] {
+    let not_noted = replacing(&file, Err("no".into()));
+    assert!(matches!(not_noted, Err(BackupError::NotNoted(_))));
+    assert_eq!(fs::read(&file).unwrap(), before, "the old one is still there");
+    for name in ["till.db", "till.db-wal", "lock", "keys/witness", "keys/master.key", "keys/new"] {
         assert!(
             matches!(replacing(&dir.join(name), Ok(())), Err(BackupError::OfTheInstance { .. })),
             "{name}"
@@ -330,8 +331,6 @@ async fn a_backup_takes_no_other_place() {
     assert!(matches!(make(&dir, &nowhere), Err(BackupError::Io { .. })));
     store.close().await.unwrap();
 }
-
-const VICTIM: &str = "TILL_TEST_BACKUP_VICTIM";
 
 /// Who was signed in then may not be meant to be now, and a link may have been used.
 #[tokio::test]
@@ -424,6 +423,8 @@ async fn a_restore_is_finished_before_a_backup() {
     assert_eq!(used(&store, key).await, 2, "not what was to be replaced");
     store.close().await.unwrap();
 }
+
+const VICTIM: &str = "TILL_TEST_BACKUP_VICTIM";
 
 /// Ends as by kill -9 at the step that the variable tells: no destructor runs.
 #[tokio::test]

@@ -28,8 +28,8 @@ pub(crate) fn activations(limit: u64) -> Limits {
     Limits { activations: Some(limit), ..Limits::default() }
 }
 
-pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
-    let key = NewKey {
+pub(crate) fn new_key(n: u8, limits: Limits) -> NewKey {
+    NewKey {
         place: Default::default(),
         request: None,
         id: key_id(n),
@@ -42,8 +42,11 @@ pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
         lifetime: Default::default(),
         scope: Default::default(),
         metadata: Map::new(),
-    };
-    store.key_create(key, &Actor::system()).await.expect("is made").id
+    }
+}
+
+pub(crate) async fn create(store: &Store, n: u8, limits: Limits) -> KeyId {
+    store.key_create(new_key(n, limits), &Actor::system()).await.expect("is made").id
 }
 
 pub(crate) async fn hold(store: &Store, key: KeyId) -> Hold {
