@@ -194,6 +194,24 @@ fn transaction<T>(
     written
 }
 
+/// What is replaced or deleted meanwhile is overwritten in the file, and not only forgotten: a sealed upstream key opens by
+/// its master key as long as its bytes are somewhere, in a backup of the file too. What calls change has no such bytes,
+/// and would cost more pages of the log.
+fn wiping<T>(
+    connection: &Connection,
+    is_wanted: bool,
+    write: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    if !is_wanted {
+        return write();
+    }
+    connection.pragma_update(None, "secure_delete", true)?;
+    let written = write()?;
+    // After an error the connection is closed.
+    connection.pragma_update(None, "secure_delete", false)?;
+    Ok(written)
+}
+
 /// Reads what is committed at one moment.
 fn of_one_moment<T>(
     connection: &Connection,
@@ -345,12 +363,14 @@ impl Backend for SqliteBackend {
     }
 
     fn claims_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.file.write(|connection| claims::delete(connection, now, limit))
+        self.file.write(|connection| wiping(connection, true, || claims::delete(connection, now, limit)))
     }
 
     fn sessions_delete(&mut self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.file
-            .write(|connection| transaction(connection, || entities::sessions_delete(connection, now, limit)))
+        self.file.write(|connection| {
+            let delete = || entities::sessions_delete(connection, now, limit);
+            wiping(connection, true, || transaction(connection, delete))
+        })
     }
 
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
@@ -375,7 +395,9 @@ impl Backend for SqliteBackend {
             self.fold.add(entry);
             let fold = &mut self.fold;
             self.file.write(|connection| {
-                transaction(connection, || write::batch(connection, fold, batch, ledger))
+                wiping(connection, batch.changes_secrets(), || {
+                    transaction(connection, || write::batch(connection, fold, batch, ledger))
+                })
             })?;
         } else {
             self.write_entry(entry)?;
@@ -536,6 +558,20 @@ impl Reader for SqliteReader {
         self.run(|connection| entities::keys_of(connection, owner, id))
     }
 
+    fn keys_left(
+        &mut self,
+        owner: PolicyOwner,
+        id: &str,
+        after: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        self.run(|connection| entities::keys_left(connection, owner, id, after, limit))
+    }
+
+    fn endings(&mut self) -> Result<Vec<(PolicyOwner, String)>, StoreError> {
+        self.run(entities::endings)
+    }
+
     fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
         self.run(|connection| of_one_moment(connection, || records::list(connection, query)))
     }
@@ -558,19 +594,5 @@ pub(crate) fn durable_holds(connection: &Connection) -> rusqlite::Result<Vec<til
         holds.extend(entry.holds.into_iter().map(|(id, image)| (id, image.hold)));
         holds.retain(|id, _| !entry.holds_closed.contains(id));
     })?;
-    fn keys_left(
-        &mut self,
-        owner: PolicyOwner,
-        id: &str,
-        after: Option<KeyId>,
-        limit: u32,
-    ) -> Result<Vec<KeyId>, StoreError> {
-        self.run(|connection| entities::keys_left(connection, owner, id, after, limit))
-    }
-
-    fn endings(&mut self) -> Result<Vec<(PolicyOwner, String)>, StoreError> {
-        self.run(entities::endings)
-    }
-
     Ok(holds.into_values().collect())
 }

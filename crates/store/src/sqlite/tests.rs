@@ -20,6 +20,7 @@ use super::{FILE_NAME, SqliteBackend, block};
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Mark};
 use crate::clock::Clock;
 use crate::conformance::waiting::Random;
+use crate::entity::{EntityKind, EntityRow, EntityWrite};
 use crate::error::OpenError;
 use crate::key::NewKey;
 use crate::store::{Bounds, Store};
@@ -611,4 +612,46 @@ async fn an_idle_store_has_an_empty_journal_and_whoever_reads_sees_everything() 
     hold.void();
     store.close().await.unwrap();
     assert_eq!(journal_rows(dir.path()), 0);
+}
+
+/// What a credential was sealed as, and what a claim was, is not in the file any more once it was replaced or removed.
+#[test]
+fn what_was_sealed_is_wiped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backend = SqliteBackend::open(dir.path()).unwrap();
+    let ledger = Ledger::new(1, false);
+    let marks: Vec<String> = (0..40).map(|n| format!("sealed-bytes-of-{n:02}-")).collect();
+    let put = |n: usize, body: String| EntityWrite {
+        row: EntityRow {
+            kind: EntityKind::Credential,
+            id: format!("c{n}"),
+            project: None,
+            version: 1,
+            created_at: Timestamp(1),
+            updated_at: Timestamp(1),
+            ended_at: None,
+            used_at: None,
+            body,
+        },
+        lookups: None,
+    };
+    // Short ones that share a page, which is divided as they come, and long ones that have pages of their own.
+    for (n, mark) in marks.iter().enumerate() {
+        let body = mark.repeat(if n % 2 == 0 { 10 } else { 1_000 });
+        let batch = Batch { entities: vec![put(n, body)], ..Batch::default() };
+        backend.commit(&batch, &ledger).unwrap();
+    }
+    let has = |mark: &str| {
+        let bytes = std::fs::read(dir.path().join(FILE_NAME)).unwrap();
+        bytes.windows(mark.len()).any(|part| part == mark.as_bytes())
+    };
+    backend.checkpoint().unwrap();
+    assert!(marks.iter().all(|mark| has(mark)));
+    let gone: Vec<EntityWrite> = (0..marks.len()).map(|n| put(n, "{}".into())).collect();
+    for write in gone {
+        backend.commit(&Batch { entities: vec![write], ..Batch::default() }, &ledger).unwrap();
+    }
+    backend.checkpoint().unwrap();
+    let left: Vec<&String> = marks.iter().filter(|mark| has(mark)).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
