@@ -379,7 +379,7 @@ mod tests {
         with_shared(AdminState {
             store: store.clone(),
             keys: Arc::clone(&keys),
-            master_keys: MasterKeys::new(store, keys, make),
+            master_keys: MasterKeys::new(store, keys, make, Arc::new(|_| Ok(()))),
             providers: Arc::new(Registry::builtin()),
             prices: Arc::new(PriceTable::builtin()),
             settings: AdminSettings {
