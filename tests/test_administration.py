@@ -487,7 +487,7 @@ def audit(till: Till, after: int) -> list[dict]:
     while True:
         page = till.admin("GET", f"/admin/audit?after={after}&limit=1000").json()
         entries += page["entries"]
-        if not page["entries"]:
+        if page["nextAfter"] == after:
             return entries
         after = page["nextAfter"]
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use till_core::audit::AuditEntry;
 use till_core::hex::to_hex;
 use till_core::time::Timestamp;
-use till_store::{AuditAction, AuditQuery};
+use till_store::{AuditAction, AuditPage, AuditQuery};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
@@ -99,7 +99,7 @@ impl From<AuditEntry> for AuditEntryJson {
 pub(crate) struct AuditAnswer {
     /// The entries.
     entries: Vec<AuditEntryJson>,
-    /// What to send as `after` to go on: the last `seq` of this page, or what was sent when it is empty.
+    /// What to send as `after` to go on: the last `seq` that was looked at, or what was sent when there was none.
     #[schema(example = 7)]
     next_after: u64,
 }
@@ -116,8 +116,10 @@ pub(crate) struct AuditEntryAnswer {
 /// Read the audit log
 ///
 /// Every change that an admin made, every start and stop, and what was denied, counted per key, code and minute. To follow
-/// the log, call again with `after` set to `nextAfter`; an empty page means that there is nothing new yet. Entries that are
-/// deleted by age are not there any more: `GET /admin/audit/checkpoints` says where the log starts.
+/// the log, call again with `after` set to `nextAfter`. A page ends when it is full, or when 10,000 entries were looked at for
+/// it: then it may be short or empty although there are more. When `nextAfter` is what was sent as `after` there is nothing
+/// behind it yet. Entries that are deleted by age are not there any more: `GET /admin/audit/checkpoints` says where the log
+/// starts.
 #[utoipa::path(get, path = "/admin/audit",
     params(
         ("after" = Option<u64>, Query, description = "Only entries behind this `seq`, in the order of the answer; 0 starts at the first"),
@@ -147,8 +149,8 @@ pub(crate) async fn audit_list(
         wanted.project = Some(own.to_owned());
     }
     let after = wanted.after.unwrap_or(0);
-    let entries = shared.state.store.audit_page(wanted).await?;
-    let next_after = entries.last().map_or(after, |entry| entry.seq);
+    let AuditPage { entries, next_after } = shared.state.store.audit_scan(wanted).await?;
+    let next_after = next_after.or(entries.last().map(|entry| entry.seq)).unwrap_or(after);
     Ok(Json(AuditAnswer { entries: entries.into_iter().map(AuditEntryJson::from).collect(), next_after }))
 }
 

@@ -255,6 +255,10 @@ impl From<StoreError> for ApiError {
                 "the id or the name is taken; ids of what was ended are not used again",
             ),
             StoreError::NotAllowed { reason } => Self::new(ErrorCode::NotAllowed, reason),
+            StoreError::Damaged { reason } => {
+                tracing::error!(%reason, "the store refused an admin request");
+                Self::new(ErrorCode::LedgerUnavailable, reason)
+            }
             error => {
                 tracing::error!(error = %error, "the store refused an admin request");
                 Self::plain(ErrorCode::LedgerUnavailable)

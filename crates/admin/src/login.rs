@@ -300,7 +300,8 @@ pub(crate) async fn password_change(
     let member: Option<Kept<Member>> = store.entity_fetch(caller.maker()).await?;
     let member = member.filter(|member| member.id == caller.actor().id).ok_or_else(no_member)?;
     let way = Way::signed_in(login_hash(&member.is.login));
-    let refused = |reason| shared.refusals.note(store, Who::Member(member.id.clone()), reason, caller.actor().clone());
+    let refused =
+        |reason| shared.refusals.note(store, Who::Member(member.id.clone()), reason, caller.actor().clone());
     shared.doors.try_one(&way, store.now()).inspect_err(|_| {
         shared.metrics.throttled();
         refused("too_many_attempts");

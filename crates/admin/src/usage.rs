@@ -7,7 +7,9 @@ use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
 use till_core::key::KeyId;
-use till_store::{Outcome, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
+use till_store::{
+    Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
@@ -179,7 +181,8 @@ impl From<(u64, UsageRecord)> for UsageRecordJson {
 pub(crate) struct UsageAnswer {
     /// The calls.
     records: Vec<UsageRecordJson>,
-    /// What to send as `before` for those that ended earlier; null when there are none.
+    /// What to send as `before` for those that ended earlier; null when there are none. Only that says whether this is
+    /// the last page: one may be short or empty and not be the last.
     #[schema(required = true, example = 7)]
     next_before: Option<u64>,
 }
@@ -188,6 +191,9 @@ pub(crate) struct UsageAnswer {
 ///
 /// One record per call, newest first: those that were let through, and of those that were refused at most 20 per key,
 /// reason and minute. Records are kept for 90 days unless the server is set up otherwise.
+///
+/// A page ends when it is full, or when some hundred thousand records were looked at for it: then it may be short or empty
+/// although there are more, and `nextBefore` leads on.
 #[utoipa::path(get, path = "/admin/usage",
     params(
         ("limit" = Option<u32>, Query, description = "Records per page; 100 when absent", minimum = 1, maximum = 1000),
@@ -217,13 +223,8 @@ pub(crate) async fn usage_list(
     parameters
         .finish(&["limit", "before", "outcome", "key", "project", "provider", "model", "since", "until"])?;
     let outcome = outcome.map(|word| Outcome::parse(&word).ok_or_else(unknown_outcome)).transpose()?;
-    // One more than is shown tells whether there is a next page.
-    let wanted = UsageQuery { before, limit: page + 1, filter, outcome };
-    let mut records = shared.state.store.usage_list(wanted).await?;
-    let shown = usize::try_from(page).expect("a page has at most 1000 records");
-    let more = records.len() > shown;
-    records.truncate(shown);
-    let next_before = records.last().filter(|_| more).map(|(seq, _)| *seq);
+    let wanted = UsageQuery { before, limit: page, filter, outcome };
+    let UsagePage { records, next_before } = shared.state.store.usage_list(wanted).await?;
     Ok(Json(UsageAnswer { records: records.into_iter().map(UsageRecordJson::from).collect(), next_before }))
 }
 

@@ -15,6 +15,7 @@ use till_core::token::AuditKeys;
 use crate::backend::{Backend, DenialCount};
 use crate::command::Action;
 use crate::error::StoreError;
+use crate::readers::Lane;
 use crate::store::Store;
 use till_core::audit::Actor;
 
@@ -62,6 +63,15 @@ pub struct AuditQuery {
     pub project: Option<String>,
 }
 
+/// Entries in the order that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The entries.
+    pub entries: Vec<AuditEntry>,
+    /// What to ask for `after` to go on: the last entry that was looked at. `None` when there is nothing behind it.
+    pub next_after: Option<u64>,
+}
+
 /// What the log starts with, and what signs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditState {
@@ -84,12 +94,29 @@ impl Store {
         self.audit_page(AuditQuery { after: Some(after_seq), limit, ..AuditQuery::default() }).await
     }
 
-    /// A page of audit entries.
+    /// As many audit entries as a query asks for, or all that there are. Others get their turn in between.
     ///
     /// # Errors
     /// The store can't be read.
-    pub async fn audit_page(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read(move |reader| reader.audit_page(&query)).await
+    pub async fn audit_page(&self, mut query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        let mut found = Vec::new();
+        loop {
+            let page = self.audit_scan(query.clone()).await?;
+            query.limit = query.limit.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
+            found.extend(page.entries);
+            match page.next_after {
+                Some(next) if query.limit > 0 => query.after = Some(next),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// A page of audit entries: it ends after so many entries were looked at, however few of them it asks for.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn audit_scan(&self, query: AuditQuery) -> Result<AuditPage, StoreError> {
+        self.read(Lane::List, move |reader| reader.audit_page(&query)).await
     }
 
     /// What the log starts with, and what signs it.
@@ -97,7 +124,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn audit_state(&self) -> Result<AuditState, StoreError> {
-        self.read(|reader| reader.audit_state()).await
+        self.read(Lane::List, |reader| reader.audit_state()).await
     }
 
     /// Checkpoints of entries after number `after_seq`, oldest first.
@@ -105,7 +132,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn audit_checkpoints(&self, after_seq: u64, limit: u32) -> Result<Vec<Checkpoint>, StoreError> {
-        self.read(move |reader| reader.audit_checkpoints(after_seq, limit)).await
+        self.read(Lane::List, move |reader| reader.audit_checkpoints(after_seq, limit)).await
     }
 
     /// From now on checkpoints are signed with these keys, and minted tokens stand in the log as hashes under
@@ -210,7 +237,7 @@ pub(crate) trait AuditBackend {
 
 /// What readers can ask about the log.
 pub(crate) trait AuditReader {
-    fn audit_page(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
+    fn audit_page(&mut self, query: &AuditQuery) -> Result<AuditPage, StoreError>;
     fn audit_state(&mut self) -> Result<AuditState, StoreError>;
     fn audit_checkpoints(&mut self, after_seq: u64, limit: u32) -> Result<Vec<Checkpoint>, StoreError>;
 }

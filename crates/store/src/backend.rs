@@ -4,7 +4,6 @@
 //! Every backend passes the suite in `conformance`. A backend decides nothing: what it is given has been
 //! decided by [`till_core::ledger`], and it stores after-images, so that applying a batch is idempotent.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,13 +19,15 @@ use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::audit_log::{AuditBackend, AuditReader, LogChange};
 use crate::claim::{Claim, NewClaim};
-use crate::entity::{EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
+use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
 use crate::error::StoreError;
 use crate::fence::Fence;
 use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
-use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
+use crate::usage_record::{
+    OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+};
 
 /// Where the store stands against its witness: a number that only grows, and a random value drawn with
 /// it, so that two stores that went separate ways from the same copy are told apart.
@@ -275,14 +276,25 @@ pub(crate) trait Backend: AuditBackend + Send + 'static {
         now: Timestamp,
     ) -> Result<Option<String>, StoreError>;
 
-    /// All keys of a project or a maker.
-    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError>;
-
-    /// How many of them are neither revoked nor expired at `now`.
+    /// How many keys of an owner are neither revoked nor expired at `now`.
     fn live_keys(&mut self, owner: PolicyOwner, id: &str, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// What calls of these keys were charged with that ended within `days`: the first, and the first after them.
-    fn charged(&mut self, keys: &Arc<HashSet<KeyId>>, days: (u64, u64)) -> Result<Units, StoreError>;
+    /// What calls of an owner's keys were charged with within `days`: the first, and the first after them. With `after`,
+    /// calls whose records have higher numbers.
+    ///
+    /// # Errors
+    /// Also [`StoreError::Damaged`]: a record of these days is lost.
+    fn charged(
+        &mut self,
+        owner: PolicyOwner,
+        id: &str,
+        days: (u64, u64),
+        after: Option<u64>,
+    ) -> Result<Units, StoreError>;
+
+    /// What each of an owner's keys has used in its lifetime.
+    fn used_ever(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<(KeyId, Units)>, StoreError>;
+
     /// The wrapped index key.
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -405,7 +417,10 @@ pub(crate) trait Reader: AuditReader + Send + 'static {
         after: Option<KeyId>,
         limit: u32,
     ) -> Result<Vec<KeyId>, StoreError>;
-    fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError>;
+    fn usage_list(&mut self, query: &UsageQuery) -> Result<UsagePage, StoreError>;
+    /// As [`Backend::charged`].
+    fn charged(&mut self, owner: PolicyOwner, id: &str, days: (u64, u64)) -> Result<Charged, StoreError>;
+    fn used_ever(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<(KeyId, Units)>, StoreError>;
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError>;
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError>;
 }

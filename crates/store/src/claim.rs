@@ -13,6 +13,7 @@ use till_core::token::ClaimId;
 use crate::command::Action;
 use crate::error::StoreError;
 use crate::key::{KeyRecord, NewKey};
+use crate::readers::Lane;
 use crate::store::Store;
 
 /// How a new key is to be handed over.
@@ -60,7 +61,7 @@ impl Store {
     /// # Errors
     /// The store can't be read, or the row of an expired claim can't be deleted.
     pub async fn claim_fetch(&self, id: ClaimId) -> Result<Option<Claim>, StoreError> {
-        let claim = self.read(move |reader| reader.claim_fetch(id)).await?;
+        let claim = self.read(Lane::LookUp, move |reader| reader.claim_fetch(id)).await?;
         if claim.as_ref().is_some_and(|claim| claim.expires_at <= self.now()) {
             // Who is told that it is over must not find it again, whatever the clock says later.
             self.administer(Action::ClaimExpire(id), &Actor::system()).await?;

@@ -21,7 +21,7 @@ use crate::denial_counts::DenialCounts;
 use crate::denied_records::DeniedRecords;
 use crate::entity::{EntityChange, EntityKind};
 use crate::error::StoreError;
-use crate::escrow::Escrows;
+use crate::escrow::{About, Escrows, ExactUse};
 use crate::fence::Fence;
 use crate::figures::Figures;
 use crate::hold::{HoldRefusal, Pending};
@@ -42,6 +42,9 @@ pub(crate) type TermsReply = oneshot::Sender<Result<Option<Arc<KeyTerms>>, Store
 
 /// Where the answer to an administrative command goes: whether there was something to act on.
 pub(crate) type DoneReply = oneshot::Sender<Result<bool, StoreError>>;
+
+/// Where it goes what accounts have used.
+pub(crate) type ExactReply = oneshot::Sender<Result<ExactUse, StoreError>>;
 
 /// The end of a hold, or of a call that was granted out of an escrow.
 #[derive(Debug)]
@@ -98,9 +101,10 @@ pub(crate) enum Command {
     Seen {
         reply: DoneReply,
     },
-    /// Answered once readers see exact figures: everything that was asked for before, and nothing counted out ahead.
+    /// Answered once readers see everything that was asked for before.
     Exact {
-        reply: DoneReply,
+        about: About,
+        reply: ExactReply,
     },
     /// Answered once a transaction was written.
     Probe {

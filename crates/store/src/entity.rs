@@ -11,8 +11,9 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use till_core::audit::Actor;
-use till_core::limit::Units;
-use till_core::policy::{Policy, PolicyOwner, Window};
+use till_core::key::KeyId;
+use till_core::limit::{Limits, Units};
+use till_core::policy::{Ceilings, Policy, PolicyOwner, Window};
 use till_core::role::Role;
 use till_core::scope::Network;
 use till_core::time::Timestamp;
@@ -20,6 +21,8 @@ use till_core::time::Timestamp;
 use crate::backend::Reader;
 use crate::command::Action;
 use crate::error::StoreError;
+use crate::escrow::About;
+use crate::readers::Lane;
 use crate::store::{KEYS_AT_ONCE, Store};
 
 /// What kind of thing.
@@ -55,6 +58,18 @@ impl EntityKind {
             Self::Token => "token",
             Self::Credential => "credential",
             Self::Session => "session",
+        }
+    }
+}
+
+impl EntityKind {
+    /// As what it has a say about keys, if it has one.
+    pub(crate) fn owner(self) -> Option<PolicyOwner> {
+        match self {
+            Self::Project => Some(PolicyOwner::Project),
+            Self::Member | Self::Token => Some(PolicyOwner::Maker),
+            Self::Credential => Some(PolicyOwner::Credential),
+            Self::Session => None,
         }
     }
 }
@@ -301,16 +316,30 @@ impl EntityRow {
 
     /// The rules in it, if its kind has any.
     pub(crate) fn policy(&self) -> Result<Policy, StoreError> {
-        #[derive(Deserialize)]
-        struct Ruled {
-            #[serde(default)]
-            policy: Policy,
-        }
-        serde_json::from_str::<Ruled>(&self.body).map(|ruled| ruled.policy).map_err(|error| {
-            StoreError::Invalid {
-                reason: format!("the {} {} can't be read: {error}", self.kind.as_str(), self.id),
-            }
-        })
+        policy_in(self.kind, &self.id, &self.body)
+    }
+}
+
+fn policy_in(kind: EntityKind, id: &str, body: &str) -> Result<Policy, StoreError> {
+    #[derive(Deserialize)]
+    struct Ruled {
+        #[serde(default)]
+        policy: Policy,
+    }
+    serde_json::from_str::<Ruled>(body).map(|ruled| ruled.policy).map_err(|error| StoreError::Invalid {
+        reason: format!("the {} {id} can't be read: {error}", kind.as_str()),
+    })
+}
+
+/// Says of lost records why a ceiling can't be set.
+pub(crate) fn not_known(error: StoreError, window: Window) -> StoreError {
+    let StoreError::Damaged { reason } = error else { return error };
+    StoreError::Damaged {
+        reason: format!(
+            "a ceiling per {window} can't be set, because what was used in this {window} is not known: {reason}; set it when \
+             the next {window} has begun, or set one per lifetime, which counts without these records",
+            window = window.as_str()
+        ),
     }
 }
 
@@ -326,6 +355,29 @@ pub(crate) struct EntityChange {
     pub(crate) ends: bool,
     pub(crate) action: String,
     pub(crate) detail: String,
+    /// What was added up before, for ceilings that are new.
+    pub(crate) charged: Vec<Charged>,
+    /// The same for one of the lifetime.
+    pub(crate) used: Option<UsedEver>,
+}
+
+/// What an owner's keys had used, as it was read beside the writer. A key that was used since is in memory, unless some key
+/// was put out of it since.
+#[derive(Debug)]
+pub(crate) struct UsedEver {
+    /// How often keys had been put out of memory.
+    pub(crate) evictions: u64,
+    pub(crate) keys: Vec<(KeyId, Units)>,
+}
+
+/// What calls of an owner's keys were charged with, as far as it was added up beside the writer, which goes on from there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charged {
+    /// Within these days: the first, and the first after them.
+    pub(crate) days: (u64, u64),
+    pub(crate) units: Units,
+    /// Number of the last record that is in it.
+    pub(crate) last: u64,
 }
 
 impl Store {
@@ -346,7 +398,7 @@ impl Store {
     ) -> Result<Kept<T>, StoreError> {
         let id = put.id.clone();
         let ends_keys = T::KIND.ends_keys_as().filter(|_| put.ends);
-        let change = EntityChange {
+        let mut change = EntityChange {
             kind: T::KIND,
             id: put.id,
             version: put.version,
@@ -357,7 +409,10 @@ impl Store {
             ends: put.ends,
             action: action.to_owned(),
             detail: detail.to_string(),
+            charged: Vec::new(),
+            used: None,
         };
+        self.add_up(&mut change).await?;
         self.administer(Action::EntityPut(Box::new(change)), actor).await?;
         if let Some(owner) = ends_keys {
             self.keys_end(owner, &id, actor).await?;
@@ -365,12 +420,39 @@ impl Store {
         self.entity_fetch(&id).await?.ok_or(StoreError::Missing)
     }
 
+    /// Adds up what ceilings that are new have to count: that may take long, and every call would wait for the writer
+    /// meanwhile.
+    async fn add_up(&self, change: &mut EntityChange) -> Result<(), StoreError> {
+        let is_change = change.version.is_some() && !change.ends;
+        let Some(owner) = change.kind.owner().filter(|_| is_change) else { return Ok(()) };
+        let (kind, id, now) = (change.kind, change.id.clone(), self.now());
+        let after = policy_in(kind, &id, &change.body)?.ceilings;
+        if after == Ceilings::default() {
+            return Ok(());
+        }
+        let row = self.read(Lane::LookUp, move |reader| reader.entity_fetch(kind, &id)).await?;
+        let before = row.map_or_else(|| Ok(Policy::default()), |row| row.policy())?.ceilings;
+        for (window, _) in after.set().filter(|(window, _)| before.of(*window) == Limits::default()) {
+            let id = change.id.clone();
+            if let Some(days) = window.days(now) {
+                let read = move |reader: &mut dyn Reader| reader.charged(owner, &id, days);
+                let charged = self.read(Lane::List, read).await;
+                change.charged.push(charged.map_err(|error| not_known(error, window))?);
+            } else {
+                let evictions = self.exact(About::Ended).await.evictions;
+                let keys = self.read(Lane::List, move |reader| reader.used_ever(owner, &id)).await?;
+                change.used = Some(UsedEver { evictions, keys });
+            }
+        }
+        Ok(())
+    }
+
     /// Revokes what is left of keys whose project or credential has ended. There are such only if that was cut short.
     ///
     /// # Errors
     /// The store can't be read or written. Called again it does the rest.
     pub async fn endings_finish(&self) -> Result<(), StoreError> {
-        for (owner, id) in self.read(Reader::endings).await? {
+        for (owner, id) in self.read(Lane::LookUp, |reader| reader.endings()).await? {
             self.keys_end(owner, &id, &Actor::system()).await?;
         }
         Ok(())
@@ -381,7 +463,7 @@ impl Store {
         loop {
             let of = id.to_owned();
             let read = move |reader: &mut dyn Reader| reader.keys_left(owner, &of, last, KEYS_AT_ONCE);
-            let keys = self.read(read).await?;
+            let keys = self.read(Lane::LookUp, read).await?;
             if keys.is_empty() {
                 return self.administer(Action::EndingDone(owner, id.to_owned()), actor).await.map(drop);
             }
@@ -396,7 +478,7 @@ impl Store {
     /// The store can't be read.
     pub async fn entity_fetch<T: Entity>(&self, id: &str) -> Result<Option<Kept<T>>, StoreError> {
         let id = id.to_owned();
-        let row = self.read(move |reader| reader.entity_fetch(T::KIND, &id)).await?;
+        let row = self.read(Lane::LookUp, move |reader| reader.entity_fetch(T::KIND, &id)).await?;
         row.map(EntityRow::kept).transpose()
     }
 
@@ -406,7 +488,7 @@ impl Store {
     /// The store can't be read.
     pub async fn entity_find<T: Entity>(&self, hash: [u8; 32]) -> Result<Option<Kept<T>>, StoreError> {
         let now = self.now();
-        let row = self.read(move |reader| reader.entity_find(T::KIND, hash, now)).await?;
+        let row = self.read(Lane::LookUp, move |reader| reader.entity_find(T::KIND, hash, now)).await?;
         row.map(EntityRow::kept).transpose()
     }
 
@@ -416,7 +498,7 @@ impl Store {
     /// The store can't be read.
     pub async fn entity_lookups(&self, kind: EntityKind, id: &str) -> Result<Vec<Lookup>, StoreError> {
         let id = id.to_owned();
-        self.read(move |reader| reader.entity_lookups(kind, &id)).await
+        self.read(Lane::LookUp, move |reader| reader.entity_lookups(kind, &id)).await
     }
 
     /// All of a kind, newest first.
@@ -424,7 +506,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn entity_list<T: Entity>(&self, query: EntityQuery) -> Result<Vec<Kept<T>>, StoreError> {
-        let rows = self.read(move |reader| reader.entity_list(T::KIND, &query)).await?;
+        let rows = self.read(Lane::List, move |reader| reader.entity_list(T::KIND, &query)).await?;
         rows.into_iter().map(EntityRow::kept).collect()
     }
 
@@ -445,10 +527,15 @@ impl Store {
             return Ok(Vec::new());
         }
         let id = id.to_owned();
-        self.read_exact(move |reader| {
+        let exact = self.exact(About::All).await;
+        self.read(Lane::LookUp, move |reader| {
             let used = |window: Window| {
-                let account = reader.account(window.account(owner, &id, now))?;
-                Ok((window, account.map_or(Units::default(), |account| account.used())))
+                let account = window.account(owner, &id, now);
+                let used = match exact.of(account) {
+                    Some(used) => used,
+                    None => reader.account(account)?.map_or(Units::default(), |account| account.used()),
+                };
+                Ok((window, used))
             };
             windows.into_iter().map(used).collect()
         })

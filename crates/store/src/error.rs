@@ -98,6 +98,12 @@ pub enum StoreError {
         /// Which rule.
         reason: String,
     },
+    /// What has to be known for it is lost. Only this operation failed.
+    #[error("{reason}")]
+    Damaged {
+        /// What is lost, and what to do.
+        reason: String,
+    },
     /// The request can't be carried out as it stands.
     #[error("{reason}")]
     Invalid {

@@ -19,7 +19,8 @@ use std::time::Instant;
 use till_core::demand::Demand;
 use till_core::denial::Denial;
 use till_core::id_map::IdMap;
-use till_core::ledger::{Grant, HoldId};
+use till_core::key::KeyId;
+use till_core::ledger::{AccountId, Grant, HoldId};
 use till_core::limit::{Limits, Units};
 use till_core::time::Timestamp;
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use crate::command::{Closing, Command, Part, Shared};
 use crate::figures::Figures;
 use crate::hold::Hold;
+use crate::key::KeyRecord;
 use crate::usage_record::UsageRecord;
 
 /// Calls that ended and that the writer has not come for. Beyond it nothing is drawn: whoever comes waits for the writer.
@@ -270,41 +272,50 @@ pub(crate) fn remaining(outside: Limits, free: Units) -> Limits {
     }
 }
 
+/// What somebody is about to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// Calls that ended.
+    Ended,
+    /// What a key has used.
+    Key(KeyId),
+    /// What all accounts have used.
+    All,
+}
+
+/// What accounts have used, of which something is counted out ahead: without what no call has drawn. All others have used
+/// what their rows say.
+#[derive(Debug, Default)]
+pub(crate) struct ExactUse {
+    pub(crate) used: IdMap<AccountId, Units>,
+    /// How often keys were put out of memory, counted from 1: 0 when the writer could not say anything.
+    pub(crate) evictions: u64,
+}
+
+impl ExactUse {
+    pub(crate) fn of(&self, account: AccountId) -> Option<Units> {
+        self.used.get(&account).copied()
+    }
+
+    /// Puts it in place of what was read.
+    pub(crate) fn show(&self, records: &mut [KeyRecord]) {
+        for record in records {
+            record.used = self.of(AccountId::Key(record.id)).unwrap_or(record.used);
+        }
+    }
+}
+
 /// The escrows that have a hold on disk. Changed by the writer only.
 #[derive(Debug, Default)]
 pub(crate) struct Escrows {
     open: Mutex<IdMap<HoldId, Arc<Escrow>>>,
     count: AtomicUsize,
-    /// Who wants exact figures just now.
-    readers: AtomicUsize,
-}
-
-/// Nothing is counted out ahead as long as this lives.
-pub(crate) struct Exact(Arc<Shared>);
-
-impl Exact {
-    pub(crate) fn begin(shared: Arc<Shared>) -> Self {
-        // The writer looks at it in every batch; the command that follows comes after this through the queue's lock.
-        shared.escrows.readers.fetch_add(1, Ordering::Relaxed);
-        Self(shared)
-    }
-}
-
-impl Drop for Exact {
-    fn drop(&mut self) {
-        self.0.escrows.readers.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Escrows {
     /// Whether calls may draw from any.
     pub(crate) fn is_any_open(&self) -> bool {
         self.len() > 0 && self.lock().values().any(|escrow| escrow.sight().is_open)
-    }
-
-    /// Whether somebody wants exact figures just now.
-    pub(crate) fn is_read(&self) -> bool {
-        self.readers.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn len(&self) -> usize {

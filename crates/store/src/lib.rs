@@ -37,6 +37,7 @@ mod master_key;
 mod memory;
 mod opening;
 mod queue;
+mod readers;
 mod restore;
 mod spare_records;
 mod sqlite;
@@ -50,7 +51,7 @@ mod usage_totals;
 mod witness;
 mod writer;
 
-pub use audit_log::{AuditAction, AuditQuery, AuditState};
+pub use audit_log::{AuditAction, AuditPage, AuditQuery, AuditState};
 pub use backup::{BackupError, BackupInfo, Step, backup_make, backup_verify};
 pub use claim::{Claim, NewClaim};
 pub use credential::CredentialListener;
@@ -73,6 +74,6 @@ pub use stats::{ProviderUsage, StoreStats};
 pub use store::{OpenOptions, Store, database, store_is_open};
 pub use terms::KeyTerms;
 pub use usage_record::{
-    OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
-    parse_hold_name,
+    OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+    hold_name, parse_hold_name,
 };

@@ -11,6 +11,8 @@ use till_core::token::MasterKeyId;
 use crate::backend::Reader;
 use crate::command::Action;
 use crate::error::StoreError;
+use crate::escrow::About;
+use crate::readers::Lane;
 use crate::store::{KEYS_AT_ONCE, Store};
 
 /// A master key, and what was made under it.
@@ -61,7 +63,8 @@ impl Store {
     /// The store can't be read.
     pub async fn master_key_list(&self) -> Result<Vec<MasterKeyRecord>, StoreError> {
         let now = self.now();
-        self.read_exact(move |reader| reader.master_key_list(now)).await
+        self.exact(About::Ended).await;
+        self.read(Lane::List, move |reader| reader.master_key_list(now)).await
     }
 
     /// The same without figures, which take long when there are many keys.
@@ -69,7 +72,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn master_keys_known(&self) -> Result<Vec<KnownMasterKey>, StoreError> {
-        self.read(Reader::master_keys_known).await
+        self.read(Lane::LookUp, Reader::master_keys_known).await
     }
 
     /// Whether a key that was made under this master key is not revoked.
@@ -77,7 +80,8 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn master_key_is_needed(&self, id: MasterKeyId) -> Result<bool, StoreError> {
-        let keys = self.read(move |reader: &mut dyn Reader| reader.master_key_keys(id, None, 1)).await?;
+        let read = move |reader: &mut dyn Reader| reader.master_key_keys(id, None, 1);
+        let keys = self.read(Lane::List, read).await?;
         Ok(!keys.is_empty())
     }
 
@@ -123,7 +127,7 @@ impl Store {
         let (mut ended, mut last) = (0, None);
         loop {
             let read = move |reader: &mut dyn Reader| reader.master_key_keys(id, last, KEYS_AT_ONCE);
-            let keys = self.read(read).await?;
+            let keys = self.read(Lane::List, read).await?;
             if keys.is_empty() {
                 self.administer(Action::MasterKey(MasterKeyAction::Ended(id)), actor).await?;
                 return Ok(ended);

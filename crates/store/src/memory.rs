@@ -1,6 +1,6 @@
 //! A backend in memory, for tests: it can fail a write, or write and then say that it failed.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 mod audit;
 
 use std::path::PathBuf;
@@ -17,12 +17,12 @@ use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::claim::{Claim, NewClaim};
-use crate::entity::{EntityKind, EntityQuery, EntityRow, Lookup};
+use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::StoreError;
 use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
-    OrphanHold, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum, hold_name,
+    OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum, hold_name,
 };
 use crate::usage_totals::{Total, TotalKey, amounts, sums};
 
@@ -225,11 +225,6 @@ impl Backend for MemoryBackend {
         Ok(lookup(&self.medium.disk(), kind, hash, now))
     }
 
-    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
-        let disk = self.medium.read()?;
-        Ok(keys_of(&disk, owner, id))
-    }
-
     fn live_keys(&mut self, owner: PolicyOwner, id: &str, now: Timestamp) -> Result<u64, StoreError> {
         let disk = self.medium.read()?;
         let is_live = |key: &KeyId| {
@@ -241,14 +236,16 @@ impl Backend for MemoryBackend {
 
     fn charged(
         &mut self,
-        keys: &Arc<HashSet<KeyId>>,
-        (first, after): (u64, u64),
+        owner: PolicyOwner,
+        id: &str,
+        days: (u64, u64),
+        after: Option<u64>,
     ) -> Result<Units, StoreError> {
-        let disk = self.medium.read()?;
-        let of_days =
-            |record: &&UsageRecord| keys.contains(&record.key) && (first..after).contains(&record.at.day());
-        let all = disk.usage.values().chain(&disk.usage_gone).filter(of_days);
-        Ok(all.fold(Units::default(), |sum, record| sum.zip(record.charged, u64::saturating_add)))
+        Ok(charged(&*self.medium.read()?, owner, id, days, after))
+    }
+
+    fn used_ever(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<(KeyId, Units)>, StoreError> {
+        Ok(used_ever(&*self.medium.read()?, owner, id))
     }
 
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
@@ -470,6 +467,20 @@ fn keys_of(disk: &Disk, owner: PolicyOwner, id: &str) -> Vec<KeyId> {
         PolicyOwner::Credential => place.credential.as_deref() == Some(id),
     };
     disk.keys.iter().filter(|row| of(&row.key.place)).map(|row| row.key.id).collect()
+}
+
+fn charged(disk: &Disk, owner: PolicyOwner, id: &str, (first, end): (u64, u64), after: Option<u64>) -> Units {
+    let keys = keys_of(disk, owner, id);
+    let gone = disk.usage_gone.iter().filter(|_| after.is_none());
+    let kept = disk.usage.iter().filter(|(seq, _)| after.is_none_or(|after| **seq > after));
+    let fits = |record: &&UsageRecord| keys.contains(&record.key) && (first..end).contains(&record.at.day());
+    let all = kept.map(|(_, record)| record).chain(gone).filter(fits);
+    all.fold(Units::default(), |sum, record| sum.zip(record.charged, u64::saturating_add))
+}
+
+fn used_ever(disk: &Disk, owner: PolicyOwner, id: &str) -> Vec<(KeyId, Units)> {
+    let used = |key| (key, disk.accounts[&AccountId::Key(key)].used_up());
+    keys_of(disk, owner, id).into_iter().map(used).collect()
 }
 
 struct MemoryReader(Arc<Medium>);
@@ -695,7 +706,7 @@ impl Reader for MemoryReader {
         Ok(self.0.disk().endings.clone())
     }
 
-    fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
+    fn usage_list(&mut self, query: &UsageQuery) -> Result<UsagePage, StoreError> {
         let disk = self.0.disk();
         let filter = &query.filter;
         let fits = |(seq, record): &(&u64, &UsageRecord)| {
@@ -709,7 +720,18 @@ impl Reader for MemoryReader {
                 && filter.until.is_none_or(|until| record.at < until)
         };
         let newest_first = disk.usage.iter().rev().filter(fits);
-        Ok(newest_first.take(query.limit as usize).map(|(seq, record)| (*seq, record.clone())).collect())
+        let one_more = newest_first.take((query.limit as usize).saturating_add(1));
+        let found = one_more.map(|(seq, record)| (*seq, record.clone())).collect();
+        Ok(UsagePage::of(found, query.limit, None))
+    }
+
+    fn charged(&mut self, owner: PolicyOwner, id: &str, days: (u64, u64)) -> Result<Charged, StoreError> {
+        let disk = self.0.disk();
+        Ok(Charged { days, units: charged(&disk, owner, id, days, None), last: disk.usage_last })
+    }
+
+    fn used_ever(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<(KeyId, Units)>, StoreError> {
+        Ok(used_ever(&self.0.disk(), owner, id))
     }
 
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {

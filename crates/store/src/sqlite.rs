@@ -1,7 +1,7 @@
 //! State in one SQLite file: the only SQL of the project is in this module and the ones below it.
 //!
-//! Write-ahead log with `synchronous=FULL`: a commit returns after its fsync. One connection writes; a
-//! second one reads, and a reader never waits for the writer. The tables are described in
+//! Write-ahead log with `synchronous=FULL`: a commit returns after its fsync. One connection writes; others
+//! read, and a reader never waits for the writer. The tables are described in
 //! `sqlite/schema-*.sql`.
 //!
 //! A batch of holds and their ends is one row of the `journal`. What is in it goes to the tables later, once however often
@@ -29,7 +29,6 @@ mod tests;
 mod usage;
 mod write;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,12 +45,14 @@ use till_core::token::{ClaimId, MasterKeyId};
 
 use crate::backend::{Backend, Batch, Instance, Reader};
 use crate::claim::Claim;
-use crate::entity::{EntityKind, EntityQuery, EntityRow, Lookup};
+use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
 use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
-use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
+use crate::usage_record::{
+    OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+};
 use fold::Fold;
 use journal::Entry;
 use migration::{Refused, migrate};
@@ -68,8 +69,11 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection; there are fewer.
 const STATEMENTS_MAX: usize = 64;
 
-/// Pages of the database in memory, per connection: those that folds come back to.
+/// Pages of the database in memory for the connection that writes: those that folds come back to.
 const CACHE_KIBIBYTES: i64 = 16 << 10;
+
+/// The same per connection that reads: there are two of them.
+const READER_CACHE_KIBIBYTES: i64 = 8 << 10;
 
 /// After so many pages in the write-ahead log they are copied into the database. Each page is copied once however often
 /// it changed, so this is rare.
@@ -223,6 +227,22 @@ fn of_one_moment<T>(
     Ok(found)
 }
 
+/// What is damaged concerns the one who asks for it; the connection is sound.
+fn charged(
+    connection: &Connection,
+    owner: PolicyOwner,
+    id: &str,
+    days: (u64, u64),
+    after: Option<u64>,
+) -> rusqlite::Result<Result<Charged, StoreError>> {
+    match of_one_moment(connection, || sums::charged(connection, owner, id, days, after)) {
+        Err(rusqlite::Error::FromSqlConversionFailure(_, _, reason)) => {
+            Ok(Err(StoreError::Damaged { reason: reason.to_string() }))
+        }
+        charged => charged.map(Ok),
+    }
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -315,10 +335,6 @@ impl Backend for SqliteBackend {
         self.file.run("read", |connection| entities::lookup(connection, kind, hash, now))
     }
 
-    fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
-        self.file.run("read", |connection| entities::keys_of(connection, owner, id))
-    }
-
     fn live_keys(&mut self, owner: PolicyOwner, id: &str, now: Timestamp) -> Result<u64, StoreError> {
         self.fold_all()?;
         self.file.run("read", |connection| entities::live_keys(connection, owner, id, now))
@@ -326,20 +342,19 @@ impl Backend for SqliteBackend {
 
     fn charged(
         &mut self,
-        keys: &Arc<HashSet<KeyId>>,
-        (first, after): (u64, u64),
+        owner: PolicyOwner,
+        id: &str,
+        days: (u64, u64),
+        after: Option<u64>,
     ) -> Result<Units, StoreError> {
         self.fold_all()?;
-        let filter = UsageFilter {
-            keys: Some(Arc::clone(keys)),
-            since: Some(Timestamp::of_day(first)),
-            until: Some(Timestamp::of_day(after)),
-            ..UsageFilter::default()
-        };
-        let sums = self.file.run("read", |connection| {
-            of_one_moment(connection, || sums::sum(connection, UsageGroup::default(), &filter))
-        })?;
-        Ok(sums.first().map_or(Units::default(), |sum| sum.charged))
+        let charged = self.file.run("read", |connection| charged(connection, owner, id, days, after))?;
+        charged.map(|charged| charged.units)
+    }
+
+    fn used_ever(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<(KeyId, Units)>, StoreError> {
+        self.fold_all()?;
+        self.file.run("read", |connection| entities::used_ever(connection, owner, id))
     }
 
     fn index_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
@@ -459,7 +474,7 @@ impl Backend for SqliteBackend {
     }
 }
 
-/// A second connection, opened at first use and again after an error.
+/// Another connection, opened at first use and again after an error.
 #[derive(Debug)]
 struct SqliteReader {
     path: PathBuf,
@@ -472,6 +487,7 @@ impl SqliteReader {
             Some(connection) => Ok(connection),
             None => connect(&self.path).and_then(|connection| {
                 connection.pragma_update(None, "query_only", true)?;
+                connection.pragma_update(None, "cache_size", -READER_CACHE_KIBIBYTES)?;
                 Ok(connection)
             }),
         };
@@ -572,8 +588,16 @@ impl Reader for SqliteReader {
         self.run(entities::endings)
     }
 
-    fn usage_list(&mut self, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>, StoreError> {
+    fn usage_list(&mut self, query: &UsageQuery) -> Result<UsagePage, StoreError> {
         self.run(|connection| of_one_moment(connection, || records::list(connection, query)))
+    }
+
+    fn charged(&mut self, owner: PolicyOwner, id: &str, days: (u64, u64)) -> Result<Charged, StoreError> {
+        self.run(|connection| charged(connection, owner, id, days, None))?
+    }
+
+    fn used_ever(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<(KeyId, Units)>, StoreError> {
+        self.run(|connection| entities::used_ever(connection, owner, id))
     }
 
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {

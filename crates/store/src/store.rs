@@ -5,11 +5,11 @@
 //! - A revocation answers after it is durable and after everybody who holds the key was told.
 //! - Every administrative action has an audit entry in its own transaction.
 //!
-//! Writes go through one thread ([`crate::writer`]); reads use a connection of their own.
+//! Writes go through one thread ([`crate::writer`]); reads use connections of their own ([`crate::readers`]).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,13 +30,14 @@ use crate::command::{Action, Administration, Command, DoneReply, Shared};
 use crate::credential::CredentialFollower;
 use crate::entity::EntityKind;
 use crate::error::{OpenError, StoreError};
-use crate::escrow::Exact;
+use crate::escrow::{About, ExactUse};
 use crate::fence::Fence;
 use crate::hold::{Hold, HoldRefusal, Pending};
 use crate::key::{AccountSummary, KeyChange, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::lock::DirectoryLock;
 use crate::opening::Opening;
+use crate::readers::{Lane, Readers};
 use crate::sqlite::FILE_NAME;
 use crate::start::start;
 use crate::stats::StoreStats;
@@ -84,7 +85,6 @@ const EXACTLY_PATIENCE: Duration = Duration::from_secs(30);
 /// Keys that one transaction revokes: calls of all keys wait for it.
 pub(crate) const KEYS_AT_ONCE: u32 = 1000;
 
-
 /// How long an answer to [`Store::writable`] counts, and how long it may take.
 const PROBE_FRESH: Duration = Duration::from_secs(1);
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -113,16 +113,13 @@ impl fmt::Debug for Store {
     }
 }
 
-type ReaderSlot = Arc<Mutex<Option<Box<dyn Reader>>>>;
-
 struct Inner {
     shared: Arc<Shared>,
     instance_id: [u8; 16],
     was_closed: bool,
     /// What it was found to be when somebody last asked whether writing works.
     probed: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
-    /// `None` once the store is closed.
-    reader: ReaderSlot,
+    readers: Arc<Readers>,
     writer: Option<JoinHandle<()>>,
     /// What closing came to; the lock makes a second caller wait for the first.
     closed: tokio::sync::Mutex<Option<Result<(), StoreError>>>,
@@ -130,7 +127,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.readers.close();
         self.shared.queue.close();
         if let Some(writer) = self.writer.take()
             && writer.thread().id() != std::thread::current().id()
@@ -187,7 +184,7 @@ impl Store {
             started.instance.kill_switch.clone(),
             clock,
         ));
-        let reader = Arc::new(Mutex::new(Some(started.backend.reader())));
+        let readers = Arc::new(Readers::new(started.backend.reader(), started.backend.reader()));
         let writer = Writer::new(started, Arc::clone(&shared), &bounds);
         let abandon = AbandonOnPanic(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("till-store".into()).spawn(move || {
@@ -207,7 +204,7 @@ impl Store {
             instance_id,
             was_closed,
             probed: tokio::sync::Mutex::default(),
-            reader,
+            readers,
             writer: Some(thread),
             closed: tokio::sync::Mutex::new(None),
         };
@@ -224,7 +221,7 @@ impl Store {
     /// # Errors
     /// The store can't be read.
     pub async fn index_key_fetch(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(Reader::index_key).await
+        self.read(Lane::LookUp, Reader::index_key).await
     }
 
     /// Keeps the wrapped index key if there is none yet; otherwise nothing changes.
@@ -257,7 +254,9 @@ impl Store {
     /// The store can't be read.
     pub async fn key_fetch(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         let now = self.now();
-        let record = self.read_exact(move |reader| reader.key_fetch(id, now)).await?;
+        let used = self.exact(About::Key(id)).await;
+        let mut record = self.read(Lane::LookUp, move |reader| reader.key_fetch(id, now)).await?;
+        used.show(record.as_mut_slice());
         self.see(record.as_slice()).await?;
         Ok(record)
     }
@@ -268,7 +267,9 @@ impl Store {
     /// The store can't be read.
     pub async fn key_list(&self, query: KeyQuery) -> Result<Vec<KeyRecord>, StoreError> {
         let now = self.now();
-        let records = self.read_exact(move |reader| reader.key_list(&query, now)).await?;
+        let used = self.exact(About::All).await;
+        let mut records = self.read(Lane::List, move |reader| reader.key_list(&query, now)).await?;
+        used.show(&mut records);
         self.see(&records).await?;
         Ok(records)
     }
@@ -320,7 +321,7 @@ impl Store {
     /// The store can't be read.
     pub async fn project_keys(&self, project: &str) -> Result<Vec<KeyId>, StoreError> {
         let project = project.to_owned();
-        self.read(move |reader| reader.keys_of(PolicyOwner::Project, &project)).await
+        self.read(Lane::List, move |reader| reader.keys_of(PolicyOwner::Project, &project)).await
     }
 
     /// Ends a key for ever; `None` when there is no such key. A second time changes nothing.
@@ -357,7 +358,8 @@ impl Store {
     /// The store can't be read.
     pub async fn account_summary(&self) -> Result<AccountSummary, StoreError> {
         let month = Month::of(self.now());
-        self.read_exact(move |reader| {
+        self.exact(About::Ended).await;
+        self.read(Lane::List, move |reader| {
             let activations = reader.month_total(month)?;
             Ok(AccountSummary {
                 keys: reader.key_count()?,
@@ -628,11 +630,10 @@ impl Store {
         if let Some(result) = &*closed {
             return result.clone();
         }
-        // Dropped first, so that the writer's connection is the last one and tidies up behind itself.
-        let reader = Arc::clone(&self.inner.reader);
-        let clear = move || *reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        // A panic in it would be one of the reader's own, which has nothing left to lose.
-        let _ = tokio::task::spawn_blocking(clear).await;
+        // Closed first, so that the writer's connection is the last one and tidies up behind itself.
+        let readers = Arc::clone(&self.inner.readers);
+        // A panic in it would be one of a reader's own, which has nothing left to lose.
+        let _ = tokio::task::spawn_blocking(move || readers.close()).await;
         let (reply, answer) = oneshot::channel();
         let result = match self.inner.shared.queue.push(Command::Stop { reply }) {
             Ok(()) => answer.await.unwrap_or(Err(StoreError::Closed)),
@@ -667,29 +668,25 @@ impl Store {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Reads what calls change all the time, exactly: what ended is settled, what is counted out ahead comes back, and all of
-    /// it is brought where readers see it. Nothing is counted out ahead before the read is done. While the store can't be
-    /// written the figures are those of the last time it could.
-    pub(crate) async fn read_exact<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let _exact = Exact::begin(Arc::clone(&self.inner.shared));
-        let _ = self.ask(|reply| Command::Exact { reply }).await;
-        self.read(read).await
+    /// Whoever reads after this sees everything that calls changed before it: what ended is settled, and all of it is
+    /// where readers see it. Calls go on to be granted ahead; what the answer says of an account is to be shown in place of
+    /// what is read, which counts units as used that are only counted out. While the store can't be written the figures are
+    /// those of the last time it could.
+    pub(crate) async fn exact(&self, about: About) -> ExactUse {
+        let (reply, answer) = oneshot::channel();
+        if self.inner.shared.queue.push(Command::Exact { about, reply }).is_err() {
+            return ExactUse::default();
+        }
+        answer.await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Reads on a thread where waiting for the disk hurts nobody.
+    /// Reads what is committed.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
+        lane: Lane,
         read: impl FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let reader = Arc::clone(&self.inner.reader);
-        let task = tokio::task::spawn_blocking(move || {
-            let mut slot = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.as_mut().map_or(Err(StoreError::Closed), |reader| read(reader.as_mut()))
-        });
-        task.await.unwrap_or(Err(StoreError::Closed))
+        self.inner.readers.read(lane, read).await
     }
 }
 

@@ -234,6 +234,26 @@ impl Default for UsageQuery {
     }
 }
 
+/// Records of calls, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsagePage {
+    /// The records with their numbers.
+    pub records: Vec<(u64, UsageRecord)>,
+    /// What to ask for `before` to go on; `None` when there are no more.
+    pub next_before: Option<u64>,
+}
+
+impl UsagePage {
+    /// A page out of the first records that were found: with one more than it has room for there are more.
+    pub(crate) fn of(mut records: Vec<(u64, UsageRecord)>, limit: u32, next_before: Option<u64>) -> Self {
+        let limit = limit as usize;
+        let is_cut = records.len() > limit;
+        records.truncate(limit);
+        let last = records.last().map(|(seq, _)| *seq).filter(|_| is_cut);
+        Self { records, next_before: last.or(next_before) }
+    }
+}
+
 /// Which calls to look at.
 #[derive(Clone, Debug, Default)]
 pub struct UsageFilter {

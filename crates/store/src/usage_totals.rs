@@ -61,26 +61,40 @@ pub(crate) fn add<A: Copy + Into<u128>>(total: &mut Total, more: &[A; AMOUNTS]) 
     }
 }
 
-/// Sums of the totals that fit, told apart as asked for: newest day first, dearest first within it.
-pub(crate) fn sums<S: AsRef<str> + Into<String>>(
-    totals: impl IntoIterator<Item = (TotalKey<S>, Total)>,
+/// Sums of the totals that fit, told apart as asked for.
+#[derive(Debug)]
+pub(crate) struct Sums<'a> {
     group: UsageGroup,
-    filter: &UsageFilter,
-) -> Vec<UsageSum> {
-    let mut sums: BTreeMap<_, Total> = BTreeMap::new();
-    for (key, total) in totals.into_iter().filter(|(key, _)| fits(key, filter)) {
+    filter: &'a UsageFilter,
+    sums: BTreeMap<Place, Total>,
+}
+
+/// Day, key, provider, model and endpoint, as far as they are told apart.
+type Place = (Option<u64>, Option<KeyId>, Option<String>, Option<String>, Option<String>);
+
+impl<'a> Sums<'a> {
+    pub(crate) fn new(group: UsageGroup, filter: &'a UsageFilter) -> Self {
+        Self { group, filter, sums: BTreeMap::new() }
+    }
+
+    pub(crate) fn add(&mut self, key: &TotalKey<&str>, total: &Total) {
+        if !fits(key, self.filter) {
+            return;
+        }
+        let group = self.group;
         let place = (
             group.day.then_some(key.day),
             group.key.then_some(key.key),
-            group.provider.then(|| key.provider.into()),
-            group.model.then(|| key.model.into()),
-            group.endpoint.then(|| key.endpoint.into()),
+            group.provider.then(|| key.provider.to_owned()),
+            group.model.then(|| key.model.to_owned()),
+            group.endpoint.then(|| key.endpoint.to_owned()),
         );
-        add(sums.entry(place).or_insert([0; AMOUNTS]), &total);
+        add(self.sums.entry(place).or_insert([0; AMOUNTS]), total);
     }
-    let mut sums: Vec<UsageSum> = sums
-        .into_iter()
-        .map(|((day, key, provider, model, endpoint), total)| {
+
+    /// Newest day first, dearest first within it.
+    pub(crate) fn finish(self) -> Vec<UsageSum> {
+        let sum = |((day, key, provider, model, endpoint), total): (Place, Total)| {
             let total = total.map(|amount| u64::try_from(amount).unwrap_or(u64::MAX));
             let [calls, counts @ .., activations, tokens, spend_nanos] = total;
             UsageSum {
@@ -93,20 +107,33 @@ pub(crate) fn sums<S: AsRef<str> + Into<String>>(
                 tokens: TokenCounts::from_array(counts),
                 charged: Units { activations, tokens, spend_nanos },
             }
-        })
-        .collect();
-    sums.sort_by(|one, other| {
-        let dear = |sum: &UsageSum| (sum.day, sum.charged.spend_nanos, sum.charged.tokens, sum.calls);
-        dear(other).cmp(&dear(one))
-    });
-    sums
+        };
+        let mut sums: Vec<UsageSum> = self.sums.into_iter().map(sum).collect();
+        sums.sort_by(|one, other| {
+            let dear = |sum: &UsageSum| (sum.day, sum.charged.spend_nanos, sum.charged.tokens, sum.calls);
+            dear(other).cmp(&dear(one))
+        });
+        sums
+    }
 }
 
-fn fits<S: AsRef<str>>(key: &TotalKey<S>, filter: &UsageFilter) -> bool {
+/// Sums over all of them at once.
+#[cfg(test)]
+pub(crate) fn sums<'a>(
+    totals: impl IntoIterator<Item = (TotalKey<&'a str>, Total)>,
+    group: UsageGroup,
+    filter: &UsageFilter,
+) -> Vec<UsageSum> {
+    let mut sums = Sums::new(group, filter);
+    totals.into_iter().for_each(|(key, total)| sums.add(&key, &total));
+    sums.finish()
+}
+
+fn fits(key: &TotalKey<&str>, filter: &UsageFilter) -> bool {
     filter.key.is_none_or(|wanted| wanted == key.key)
         && filter.keys.as_ref().is_none_or(|keys| keys.contains(&key.key))
-        && filter.provider.as_ref().is_none_or(|wanted| wanted == key.provider.as_ref())
-        && filter.model.as_ref().is_none_or(|wanted| wanted == key.model.as_ref())
+        && filter.provider.as_ref().is_none_or(|wanted| wanted == key.provider)
+        && filter.model.as_ref().is_none_or(|wanted| wanted == key.model)
         && filter.since.is_none_or(|since| key.day >= since.day())
         && filter.until.is_none_or(|until| key.day < until.0.div_ceil(DAY_MS))
 }

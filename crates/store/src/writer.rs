@@ -43,9 +43,10 @@ use tokio::sync::{oneshot, watch};
 
 use crate::answer::Others;
 use crate::backend::{Backend, Batch, Instance};
-use crate::command::{Closing, Command, DoneReply, HoldReply, Shared, TermsReply};
+use crate::command::{Closing, Command, DoneReply, ExactReply, HoldReply, Shared, TermsReply};
 use crate::entity::EntityKind;
 use crate::error::StoreError;
+use crate::escrow::ExactUse;
 use crate::hold::{HoldRefusal, Pending};
 use crate::key::KeyPlace;
 use crate::queue::Taken;
@@ -108,7 +109,7 @@ enum Answer {
     Terms(TermsReply, Option<Arc<KeyTerms>>),
     Done(DoneReply, bool),
     /// … and then for the rest of what readers are to see.
-    Exact(DoneReply),
+    Exact(ExactReply, ExactUse),
 }
 
 /// Who waits for the end.
@@ -131,6 +132,8 @@ pub(crate) struct Writer {
     /// Beyond so many loaded accounts idle ones are evicted.
     evict_above: usize,
     loaded_max: usize,
+    /// How often keys were put out of memory, from 1.
+    evictions: u64,
     /// Memory may differ from disk: read again before anything else.
     stale: bool,
     /// Ends of holds that a failed write left to do.
@@ -202,7 +205,7 @@ pub(crate) struct Writer {
     /// An action broke off half-way: nothing of the batch may be written.
     broken: Option<StoreError>,
     /// Who waits until readers see what was committed up to then.
-    readers: VecDeque<(u64, DoneReply)>,
+    readers: VecDeque<(u64, ExactReply, ExactUse)>,
 }
 
 impl Writer {
@@ -223,6 +226,7 @@ impl Writer {
             months: BTreeMap::new(),
             evict_above: loaded_max,
             loaded_max,
+            evictions: 1,
             stale: false,
             retry: Vec::new(),
             retry_due: None,
@@ -388,10 +392,10 @@ impl Writer {
                 self.batch.time_seen = Some(self.now);
                 self.answers.push(Answer::Done(reply, true));
             }
-            Command::Exact { reply } => {
-                self.recall_all();
+            Command::Exact { about, reply } => {
+                let used = self.exact(about);
                 self.wants_exact = true;
-                self.answers.push(Answer::Exact(reply));
+                self.answers.push(Answer::Exact(reply, used));
             }
             Command::Probe { reply } => {
                 self.drain_all();
@@ -490,10 +494,10 @@ impl Writer {
     /// Tells those who wait to read what they can.
     fn answer_readers(&mut self) {
         let folded = self.backend.folded();
-        while self.readers.front().is_some_and(|(committed, _)| *committed <= folded) {
-            let (_, reply) = self.readers.pop_front().expect("it was just seen");
+        while self.readers.front().is_some_and(|(committed, ..)| *committed <= folded) {
+            let (_, reply, used) = self.readers.pop_front().expect("it was just seen");
             // Whoever stopped waiting needs no answer.
-            let _ = reply.send(Ok(true));
+            let _ = reply.send(Ok(used));
         }
     }
 
@@ -530,7 +534,9 @@ impl Writer {
                 Answer::Refused(reply, refusal) => answer_hold(reply, Err(refusal)),
                 Answer::Terms(reply, terms) => drop(reply.send(Ok(terms))),
                 Answer::Done(reply, found) => drop(reply.send(Ok(found))),
-                Answer::Exact(reply) => self.readers.push_back((self.backend.committed(), reply)),
+                Answer::Exact(reply, used) => {
+                    self.readers.push_back((self.backend.committed(), reply, used));
+                }
             }
         }
         if let Some((reply, answer)) = first {

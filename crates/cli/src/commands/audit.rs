@@ -79,27 +79,27 @@ fn list(wanted: &AuditList, surroundings: &Surroundings) -> anyhow::Result<()> {
     table(&entries)
 }
 
-/// So many entries behind this one in their order, in pages.
+/// So many entries behind one of them, in pages, which may be short although there are more.
 fn entries(
     client: &Client,
     filter: &str,
     order: Order,
-    after: Option<u64>,
+    mut after: Option<u64>,
     limit: usize,
 ) -> anyhow::Result<Vec<Value>> {
     let order = if order == Order::Asc { "asc" } else { "desc" };
-    let mut after = after.map_or_else(String::new, |after| format!("&after={after}"));
     let mut entries = Vec::new();
     while entries.len() < limit {
         let page = PAGE.min(limit - entries.len());
-        let mut answer = client.get(&format!("/admin/audit?order={order}&limit={page}{filter}{after}"))?;
+        let behind = after.map_or_else(String::new, |after| format!("&after={after}"));
+        let mut answer = client.get(&format!("/admin/audit?order={order}&limit={page}{filter}{behind}"))?;
         let Value::Array(found) = answer["entries"].take() else { break };
-        let is_last = found.len() < page;
         entries.extend(found);
-        if is_last {
+        let next = answer["nextAfter"].as_u64();
+        if next.is_none() || next == after {
             break;
         }
-        after = format!("&after={}", answer["nextAfter"]);
+        after = next;
     }
     Ok(entries)
 }
@@ -150,18 +150,19 @@ fn follow(wanted: &AuditList, filter: &str, client: &Client) -> anyhow::Result<(
     // Where the log is now, before what is there is read: nothing is missed between the two.
     let newest = client.get("/admin/audit?order=desc&limit=1")?;
     let mut after = newest["entries"][0]["seq"].as_u64().unwrap_or(0);
-    let before = Some(after.saturating_add(1));
-    let mut known = entries(client, filter, Order::Desc, before, wanted.limit)?;
+    let behind = Some(after.saturating_add(1));
+    let mut known = entries(client, filter, Order::Desc, behind, wanted.limit)?;
     known.reverse();
     known.iter().try_for_each(|entry| write(entry, wanted.output))?;
     loop {
         let mut answer = client.get(&format!("/admin/audit?after={after}&limit={PAGE}{filter}"))?;
         let found = answer["entries"].take().as_array().cloned().unwrap_or_default();
         found.iter().try_for_each(|entry| write(entry, wanted.output))?;
-        after = answer["nextAfter"].as_u64().unwrap_or(after);
-        if found.is_empty() {
+        let next = answer["nextAfter"].as_u64().unwrap_or(after);
+        if next == after {
             thread::sleep(FOLLOW_EVERY);
         }
+        after = next;
     }
 }
 

@@ -315,7 +315,7 @@ async fn what_is_refused_or_fails_is_recorded_too() {
         let record = soon(async {
             loop {
                 let records =
-                    rig.store.usage_list(till_store::UsageQuery::default()).await.expect("readable");
+                    rig.store.usage_list(till_store::UsageQuery::default()).await.expect("readable").records;
                 if let Some((_, record)) = records.into_iter().find(|(_, record)| record.denial == Some(code))
                 {
                     break record;

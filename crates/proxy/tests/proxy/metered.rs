@@ -151,7 +151,7 @@ async fn under_a_limit_in_calls_it_is_recorded_all_the_same() {
     let used = rig.key(id).await.used;
     assert_eq!((used.activations, used.tokens, used.spend_nanos), (calls, calls * 150, calls * USAGE_NANOS));
     let query = till_store::UsageQuery { limit: u32::MAX, ..Default::default() };
-    let records = rig.store.usage_list(query).await.expect("readable");
+    let records = rig.store.usage_list(query).await.expect("readable").records;
     assert_eq!(records.len() as u64, calls);
     for (_, record) in records {
         assert_eq!((record.outcome, record.tokens.input, record.tokens.output), (Outcome::Complete, 100, 50));
@@ -404,7 +404,7 @@ pub(super) async fn settled(rig: &Rig, id: till_core::key::KeyId) {
             rig.store.flush().await.expect("writable");
             let filter = till_store::UsageFilter { key: Some(id), ..Default::default() };
             let query = till_store::UsageQuery { filter, ..Default::default() };
-            if !rig.store.usage_list(query).await.expect("readable").is_empty() {
+            if !rig.store.usage_list(query).await.expect("readable").records.is_empty() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;

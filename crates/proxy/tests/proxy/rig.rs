@@ -375,7 +375,7 @@ impl Rig {
         self.store.flush().await.expect("writable");
         let filter = UsageFilter { key: Some(id), ..UsageFilter::default() };
         let query = UsageQuery { filter, limit: 1, ..UsageQuery::default() };
-        let records = self.store.usage_list(query).await.expect("readable");
+        let records = self.store.usage_list(query).await.expect("readable").records;
         records.into_iter().next().expect("a record").1
     }
 

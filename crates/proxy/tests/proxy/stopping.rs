@@ -153,7 +153,7 @@ async fn what_a_stop_cuts_off_of_http2_is_charged_too() {
     soon(rig.stop()).await.expect("no panic");
     let spent = rig.key(id).await.used.spend_nanos;
     let query = till_store::UsageQuery::default();
-    let records = rig.store.usage_list(query).await.expect("readable");
+    let records = rig.store.usage_list(query).await.expect("readable").records;
     assert_eq!(records.len(), 10, "every one is settled");
     let charged: u64 = records.iter().map(|(_, record)| record.charged.spend_nanos).sum();
     assert_eq!(charged, spent);

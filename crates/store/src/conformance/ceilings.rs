@@ -38,6 +38,7 @@ on_every_backend! {
     a_ceiling_that_is_set_later_holds_what_is_held,
     a_ceiling_that_is_set_later_holds_what_is_counted_out,
     what_is_forgiven_comes_back_to_ceilings_that_were_set_later,
+    a_ceiling_per_day_or_month_that_is_set_later_counts_what_was_used_in_it,
     a_ceiling_that_was_away_counts_what_was_used_meanwhile,
     a_raised_ceiling_lets_go_on,
     every_owner_has_a_say,
@@ -490,6 +491,58 @@ async fn what_is_forgiven_comes_back_to_ceilings_that_were_set_later(place: &imp
     assert_eq!(used(&store, &both).await, of(1));
     store.close().await.unwrap();
     assert_eq!(used(&place.start_at(&time), &both).await, of(1));
+}
+
+async fn a_ceiling_per_day_or_month_that_is_set_later_counts_what_was_used_in_it(place: &impl Place) {
+    let time = FakeTime::at(NOON);
+    let mut store = place.start_at(&time);
+    for project in ["a", "b"] {
+        project_put(&store, project, None, Policy::default()).await.unwrap();
+    }
+    let (one, two) = (make(&store, 1, activations(100)).await, make(&store, 2, activations(100)).await);
+    let of_b = KeyPlace { project: "b".into(), ..KeyPlace::default() };
+    let other = NewKey { place: of_b, ..new_key(3, activations(100)) };
+    let other = store.key_create(other, &actor()).await.unwrap().id;
+    // The month before, the day before, and today.
+    for (key, at, calls) in [
+        (one, NOON - 10 * DAY, 11),
+        (one, NOON - DAY, 5),
+        (one, NOON - 1, 3),
+        (two, NOON - DAY / 2, 1),
+        (other, NOON, 7),
+    ] {
+        for _ in 0..calls {
+            let mut hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+            hold.record(UsageRecord { at: Timestamp(at), ..super::usage::record(key, "call") });
+            hold.settle(Units::ONE_ACTIVATION);
+        }
+    }
+    let month = |limit| {
+        let ceilings = Ceilings { month: activations(limit), ..Ceilings::default() };
+        Policy { ceilings, ..Policy::default() }
+    };
+    for (version, policy) in [(1, per_day(activations(6))), (2, month(12)), (3, per_day(activations(9)))] {
+        let open = store.hold_exactly(two, Units::ONE_ACTIVATION).await.unwrap();
+        // Four of today and one that is open, then ten of the month and one, then five of today and one.
+        project_put(&store, "a", Some(version), policy).await.unwrap();
+        let mut left = Vec::new();
+        while let Ok(hold) = store.hold_exactly(one, Units::ONE_ACTIVATION).await {
+            left.push(hold);
+        }
+        assert_eq!(left.len(), if version == 3 { 3 } else { 1 }, "version {version}");
+        left.into_iter().for_each(Hold::void);
+        store.hold_exactly(other, Units::ONE_ACTIVATION).await.unwrap().void();
+        if version == 1 {
+            let mut open = open;
+            open.record(UsageRecord { at: Timestamp(NOON), ..super::usage::record(two, "open") });
+            open.settle(Units::ONE_ACTIVATION);
+        } else {
+            open.void();
+        }
+        // From rows and records alone, without a key in memory.
+        store.close().await.unwrap();
+        store = place.start_at(&time);
+    }
 }
 
 async fn a_ceiling_that_was_away_counts_what_was_used_meanwhile(place: &impl Place) {

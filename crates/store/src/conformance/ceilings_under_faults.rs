@@ -240,7 +240,7 @@ async fn a_change_that_breaks_off_half_way_did_not_happen() {
         let changes = entries.iter().filter(|entry| entry.action == "project.put").count();
         till_core::audit::verify_chain(&entries).unwrap();
         if was_enough {
-            assert!(put.is_ok() && reads > 3, "{reads}: {put:?}");
+            assert!(put.is_ok() && reads > 1, "{reads}: {put:?}");
             return;
         }
         assert!(matches!(put, Err(StoreError::Failed { .. })), "{reads}: {put:?}");

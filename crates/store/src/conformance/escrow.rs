@@ -7,6 +7,7 @@ use till_core::denial::DenialCode;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Limits, Units};
+use till_core::policy::{PolicyOwner, Window};
 use till_core::rate::Rates;
 use till_core::time::Timestamp;
 use tokio::task::JoinSet;
@@ -17,12 +18,16 @@ use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{activations, actor, ask_and_leave, code, create, fetch, key_id, settled};
 use crate::clock::FakeTime;
 use crate::command::Action;
-use crate::{Durability, Hold, HoldRefusal, KeyChange, KeyOptions, LimitChange, NewKey, Store, StoreError};
+use crate::{
+    Durability, Hold, HoldRefusal, KeyChange, KeyOptions, KeyQuery, LimitChange, NewKey, Store, StoreError,
+    UsageQuery,
+};
 
 on_every_backend! {
     exactly_n_although_most_calls_are_granted_from_memory,
     everybody_sees_another_remainder,
     figures_are_exact_whenever_they_are_read,
+    reading_figures_takes_nothing_back,
     what_covers_a_call_is_on_disk_before_it_is_granted,
     a_crash_spends_what_is_counted_out_and_lists_it,
     a_stop_gives_back_what_is_not_drawn,
@@ -167,6 +172,53 @@ async fn figures_are_exact_whenever_they_are_read(place: &impl Place) {
         assert!(records[0].last_used_at.is_some());
     }
     assert_eq!(store.account_summary().await.unwrap().activations_this_month, calls);
+}
+
+/// However much is read, calls go on to be granted from memory.
+async fn reading_figures_takes_nothing_back(place: &impl Place) {
+    let store = place.start();
+    let policy = activations_of_project(Some(10_000_000));
+    project_put(&store, "a", None, policy.clone()).await.unwrap();
+    let mut keys = Vec::new();
+    for n in 1..=2 {
+        keys.push((make(&store, n, activations(1_000_000)).await, 0));
+    }
+    let mut open = Vec::new();
+    for (key, used) in &mut keys {
+        loop {
+            let hold = store.hold_exactly(*key, ONE).await.unwrap();
+            *used += 1;
+            if hold.is_drawn() {
+                open.push(hold);
+                break;
+            }
+            hold.settle(ONE);
+        }
+    }
+    let mut drawn = 0;
+    for _ in 0..20 {
+        for (key, used) in &keys {
+            assert_eq!(fetch(&store, *key).await.used.activations, *used);
+            let listed = store.key_list(KeyQuery::default()).await.unwrap();
+            assert!(keys.iter().all(|(key, used)| {
+                listed.iter().any(|one| one.id == *key && one.used.activations == *used)
+            }));
+            let all: u64 = keys.iter().map(|(_, used)| used).sum();
+            let ceilings = store.ceilings_used(PolicyOwner::Project, "a", &policy).await.unwrap();
+            assert_eq!(ceilings, [(Window::Lifetime, Units { activations: all, ..Units::default() })]);
+            store.usage_list(UsageQuery::default()).await.unwrap();
+            assert_eq!(
+                store.account_summary().await.unwrap().activations_this_month,
+                all - 2,
+                "those that ended"
+            );
+            let hold = store.hold_exactly(*key, ONE).await.unwrap();
+            drawn += u64::from(hold.is_drawn());
+            hold.void();
+        }
+    }
+    // One that nobody has used for a while may have been given back.
+    assert!(drawn > 20, "{drawn} of 40");
 }
 
 async fn what_covers_a_call_is_on_disk_before_it_is_granted(place: &impl Place) {

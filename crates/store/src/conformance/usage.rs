@@ -69,7 +69,7 @@ async fn recorded(store: &Store, key: KeyId, request_id: &str) -> Result<Hold, H
 
 async fn all_records(store: &Store) -> Vec<UsageRecord> {
     let query = UsageQuery { limit: 100_000, ..UsageQuery::default() };
-    store.usage_list(query).await.unwrap().into_iter().map(|(_, record)| record).collect()
+    store.usage_list(query).await.unwrap().records.into_iter().map(|(_, record)| record).collect()
 }
 
 fn sum(records: &[UsageRecord], key: KeyId) -> Units {
@@ -240,7 +240,7 @@ async fn denied_calls_are_recorded_up_to_a_bound(place: &impl Place) {
     }
     assert_eq!(records.len(), 3 * PER_MINUTE + 5);
     let query = UsageQuery { outcome: Some(Outcome::Denied), limit: 3, ..UsageQuery::default() };
-    let newest = store.usage_list(query).await.unwrap();
+    let newest = store.usage_list(query).await.unwrap().records;
     assert!(newest.iter().all(|(_, record)| *record == refused(key, busy, next)));
     assert!(store.usage_sum(UsageGroup::default(), UsageFilter::default()).await.unwrap().is_empty());
 }
@@ -320,7 +320,7 @@ async fn pages_show_every_record_once(place: &impl Place) {
         let mut seen = BTreeSet::new();
         let mut page = query.clone();
         loop {
-            let rows = store.usage_list(page.clone()).await.unwrap();
+            let rows = store.usage_list(page.clone()).await.unwrap().records;
             assert!(rows.len() <= 333 && rows.is_sorted_by(|newer, older| newer.0 > older.0), "{query:?}");
             assert!(rows.first().is_none_or(|(first, _)| page.before.is_none_or(|before| *first < before)));
             for (_, record) in &rows {
@@ -335,7 +335,7 @@ async fn pages_show_every_record_once(place: &impl Place) {
         assert_eq!(seen, expected, "{query:?}");
     }
     let nothing = UsageQuery { limit: 0, ..UsageQuery::default() };
-    assert!(store.usage_list(nothing).await.unwrap().is_empty());
+    assert!(store.usage_list(nothing).await.unwrap().records.is_empty());
 
     let group = UsageGroup { key: true, model: true, ..UsageGroup::default() };
     let sums = store.usage_sum(group, UsageFilter::default()).await.unwrap();

@@ -7,7 +7,7 @@ use till_core::time::Timestamp;
 
 use super::{Disk, MemoryBackend, MemoryReader};
 use crate::audit_log::{
-    AuditBackend, AuditQuery, AuditReader, AuditState, DeniedMinute, LogChange, LogState,
+    AuditBackend, AuditPage, AuditQuery, AuditReader, AuditState, DeniedMinute, LogChange, LogState,
 };
 use crate::error::StoreError;
 
@@ -97,7 +97,7 @@ impl AuditBackend for MemoryBackend {
 }
 
 impl AuditReader for MemoryReader {
-    fn audit_page(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+    fn audit_page(&mut self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         let disk = self.0.disk();
         let fits = |entry: &&AuditEntry| {
             let is_behind = |after| if query.newest_first { entry.seq < after } else { entry.seq > after };
@@ -119,8 +119,11 @@ impl AuditReader for MemoryReader {
         if query.newest_first {
             found.reverse();
         }
-        found.truncate(query.limit as usize);
-        Ok(found)
+        let limit = query.limit as usize;
+        let is_cut = found.len() > limit;
+        found.truncate(limit);
+        let next_after = found.last().map(|entry| entry.seq).filter(|_| is_cut);
+        Ok(AuditPage { entries: found, next_after })
     }
 
     fn audit_state(&mut self) -> Result<AuditState, StoreError> {

@@ -15,7 +15,8 @@ use super::column::Time;
 use super::read::damaged;
 use super::{SqliteBackend, SqliteReader, of_one_moment, transaction};
 use crate::audit_log::{
-    AuditAction, AuditBackend, AuditQuery, AuditReader, AuditState, DeniedMinute, LogChange, LogState,
+    AuditAction, AuditBackend, AuditPage, AuditQuery, AuditReader, AuditState, DeniedMinute, LogChange,
+    LogState,
 };
 use crate::backend::DenialCount;
 use crate::error::StoreError;
@@ -49,7 +50,7 @@ impl AuditBackend for SqliteBackend {
 
     fn entries_after(&mut self, seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         let query = AuditQuery { after: Some(seq), limit, ..AuditQuery::default() };
-        self.file.run("read", |connection| page(connection, &query))
+        self.file.run("read", |connection| page(connection, &query).map(|page| page.entries))
     }
 
     fn checkpoint_before(&mut self, before: Timestamp) -> Result<Option<Checkpoint>, StoreError> {
@@ -68,7 +69,7 @@ impl AuditBackend for SqliteBackend {
 }
 
 impl AuditReader for SqliteReader {
-    fn audit_page(&mut self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+    fn audit_page(&mut self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         self.run(|connection| page(connection, query))
     }
 
@@ -242,54 +243,75 @@ fn code(row: &Row<'_>, column: usize) -> Result<DenialCode> {
     known.ok_or_else(|| damaged(column, "unknown code of a denial"))
 }
 
-fn page(connection: &Connection, query: &AuditQuery) -> Result<Vec<AuditEntry>> {
-    let mut sql = String::from(
-        "SELECT seq, at, actor_kind, actor_id, actor_address, actor_request_id, action, target, detail, \
-         prev_hash, hash FROM audit WHERE seq > (SELECT anchor FROM audit_marks)",
-    );
+/// Entries that one page looks at.
+const LOOKED_AT_MAX: usize = 10_000;
+
+/// Walks along one index, or along the log, and looks at every entry there: so it is known how far it came.
+fn page(connection: &Connection, query: &AuditQuery) -> Result<AuditPage> {
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
-    let mut and = |condition: &str, value: Box<dyn ToSql>| {
+    let mut and = |to: &mut String, condition: &str, value: Box<dyn ToSql>| {
         values.push(value);
-        sql.push_str(" AND ");
-        sql.push_str(&condition.replace('?', &format!("?{}", values.len())));
+        to.push_str(" AND ");
+        to.push_str(&condition.replace('?', &format!("?{}", values.len())));
     };
-    if let Some(after) = query.after {
-        and(if query.newest_first { "seq < ?" } else { "seq > ?" }, Box::new(bounded(after)));
-    }
-    if let Some(actor) = &query.actor {
-        and("actor_id = ?", Box::new(actor.clone()));
-    }
-    match &query.action {
-        None => {}
-        Some(AuditAction::Is(action)) => and("action = ?", Box::new(action.clone())),
+    let (mut walked, mut fits) = (String::new(), String::new());
+    let action = match &query.action {
+        Some(AuditAction::Is(action)) => Some(action.clone()),
         Some(AuditAction::StartsWith(start)) => {
-            and("action >= ?", Box::new(start.clone()));
-            and("substr(action, 1, length(?)) = ?", Box::new(start.clone()));
+            and(&mut fits, "substr(action, 1, length(?)) = ?", Box::new(start.clone()));
+            None
+        }
+        None => None,
+    };
+    // Each of them has an index with the entries in their order. The first one is walked along.
+    let mut is_first = true;
+    for (condition, value) in [
+        ("target = ?", &query.target),
+        ("project = ?", &query.project),
+        ("actor_id = ?", &query.actor),
+        ("action = ?", &action),
+    ] {
+        if let Some(value) = value {
+            let to = if std::mem::take(&mut is_first) { &mut walked } else { &mut fits };
+            and(to, condition, Box::new(value.clone()));
         }
     }
-    if let Some(target) = &query.target {
-        and("target = ?", Box::new(target.clone()));
+    if let Some(after) = query.after {
+        and(&mut walked, if query.newest_first { "seq < ?" } else { "seq > ?" }, Box::new(bounded(after)));
     }
     if let Some(from) = query.from {
-        and("at >= ?", Box::new(bounded(from.0)));
+        and(&mut fits, "at >= ?", Box::new(bounded(from.0)));
     }
     if let Some(to) = query.to {
-        and("at < ?", Box::new(bounded(to.0)));
+        and(&mut fits, "at < ?", Box::new(bounded(to.0)));
     }
     if let Some(text) = &query.mentions {
-        and("instr(detail, ?) > 0", Box::new(text.clone()));
-    }
-    if let Some(project) = &query.project {
-        and(
-            "(CASE WHEN json_valid(detail) THEN json_extract(detail, '$.project') = ? ELSE FALSE END \
-              OR action >= 'project.' AND action < 'project/' AND target = ?)",
-            Box::new(project.clone()),
-        );
+        and(&mut fits, "instr(detail, ?) > 0", Box::new(text.clone()));
     }
     let order = if query.newest_first { "DESC" } else { "ASC" };
-    sql.push_str(&format!(" ORDER BY seq {order} LIMIT {}", query.limit));
+    let sql = format!(
+        "SELECT seq, at, actor_kind, actor_id, actor_address, actor_request_id, action, target, detail, prev_hash, hash, \
+           coalesce(TRUE{fits}, FALSE) \
+         FROM audit WHERE seq > (SELECT anchor FROM audit_marks){walked} ORDER BY seq {order}"
+    );
     let parameters: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
-    connection.prepare_cached(&sql)?.query_map(&parameters[..], entry)?.collect()
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(&parameters[..])?;
+    let mut page = AuditPage::default();
+    for _ in 0..LOOKED_AT_MAX {
+        if page.entries.len() >= query.limit as usize {
+            return Ok(page);
+        }
+        let Some(row) = rows.next()? else {
+            page.next_after = None;
+            return Ok(page);
+        };
+        page.next_after = Some(row.get(0)?);
+        if row.get(11)? {
+            page.entries.push(entry(row)?);
+        }
+    }
+    Ok(page)
 }
 
 fn entry(row: &Row<'_>) -> Result<AuditEntry> {

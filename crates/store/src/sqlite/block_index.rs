@@ -45,6 +45,11 @@ pub(super) fn part(block: u64) -> u64 {
     block >> PART_BITS
 }
 
+/// The least number that a block of a part has.
+pub(super) fn first_of(part: u64) -> u64 {
+    part << PART_BITS
+}
+
 /// Number of the first block that is in no list.
 pub(super) fn first_unlisted(connection: &Connection) -> Result<u64> {
     let sql = "SELECT listed << ?1 FROM usage_numbers";

@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use till_core::key::KeyId;
+use till_core::limit::Units;
 use till_core::policy::PolicyOwner;
 use till_core::time::Timestamp;
 
-use super::column::Time;
+use super::column::{Amount, Time};
 use crate::backend::Batch;
 use crate::entity::{EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
 
@@ -156,7 +157,7 @@ pub(super) fn shut_out(connection: &Connection) -> Result<()> {
 }
 
 /// The column of `keys` that names an owner.
-fn owner_column(owner: PolicyOwner) -> &'static str {
+pub(super) fn owner_column(owner: PolicyOwner) -> &'static str {
     match owner {
         PolicyOwner::Project => "project",
         PolicyOwner::Maker => "maker",
@@ -184,6 +185,30 @@ pub(super) fn keys_left(
     );
     let parameters = params![id, after.map(|key| key.0), limit];
     connection.prepare_cached(&sql)?.query_map(parameters, |row| row.get(0).map(KeyId))?.collect()
+}
+
+/// What each of an owner's keys has used, without what is held for open calls.
+pub(super) fn used_ever(
+    connection: &Connection,
+    owner: PolicyOwner,
+    id: &str,
+) -> Result<Vec<(KeyId, Units)>> {
+    let sql = format!(
+        "SELECT accounts.id, activations_spent, activations_burnt, tokens_spent, tokens_burnt, spend_spent, spend_burnt \
+         FROM keys CROSS JOIN accounts ON accounts.id = keys.id WHERE {} = ?1",
+        owner_column(owner)
+    );
+    let used = |row: &Row<'_>| {
+        let sum = |first: usize| {
+            let mut sum = 0_u128;
+            for column in first..first + 2 {
+                sum = sum.saturating_add(row.get::<_, Amount>(column)?.0);
+            }
+            Ok::<_, rusqlite::Error>(u64::try_from(sum).unwrap_or(u64::MAX))
+        };
+        Ok((KeyId(row.get(0)?), Units { activations: sum(1)?, tokens: sum(3)?, spend_nanos: sum(5)? }))
+    };
+    connection.prepare_cached(&sql)?.query_map([id], used)?.collect()
 }
 
 pub(super) fn live_keys(

@@ -14,7 +14,7 @@ use till_core::time::Timestamp;
 use super::block::{self, BlockReader, BlockWriter};
 use super::bytes::Damaged;
 use super::{block_index, sums};
-use crate::usage_record::{Outcome, UsageQuery, UsageRecord};
+use crate::usage_record::{Outcome, UsagePage, UsageQuery, UsageRecord};
 
 /// Gives records their numbers and adds them to the blocks: at least so many, and otherwise as many as fill
 /// blocks, or all of them if that is none. Says how many.
@@ -92,9 +92,64 @@ fn rewrite(connection: &Connection, id: u64, records: &[(u64, UsageRecord)]) -> 
     write(connection, Some(id), block)
 }
 
-/// The records that a query asks for. Reads one block after the other, from the newest, until there are enough.
-pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<Vec<(u64, UsageRecord)>> {
-    let mut found = Vec::new();
+/// Blocks that one page looks through, and how many more it passes by for each of them.
+const LOOKED_THROUGH_MAX: u32 = 512;
+const PASSED_BY: u32 = 16;
+
+/// What a page may still look at.
+struct Search<'a> {
+    query: &'a UsageQuery,
+    found: Vec<(u64, UsageRecord)>,
+    left: u32,
+    /// Everything from this number on was looked at.
+    reached: Option<u64>,
+}
+
+impl<'a> Search<'a> {
+    fn new(query: &'a UsageQuery) -> Self {
+        Self { query, found: Vec::new(), left: LOOKED_THROUGH_MAX * PASSED_BY, reached: None }
+    }
+
+    /// Whether there is one more than fits on the page.
+    fn has_all(&self) -> bool {
+        self.found.len() > self.query.limit as usize
+    }
+
+    /// Whether nothing more is to be looked at.
+    fn is_over(&self) -> bool {
+        self.has_all() || self.left == 0
+    }
+
+    fn pass_by(&mut self, id: u64) {
+        (self.left, self.reached) = (self.left.saturating_sub(1), Some(id));
+    }
+
+    /// Adds what is asked for of one block after the other, from the newest: those that may have something of the time.
+    fn look_through(&mut self, mut blocks: Rows<'_>) -> Result<()> {
+        while !self.is_over()
+            && let Some(row) = blocks.next()?
+        {
+            let id = row.get(0)?;
+            if let Some(block) = row.get_ref(1)?.as_blob_or_null()? {
+                let in_block = matches(block, self.query).map_err(|why| damaged(id, why))?;
+                self.found.extend(in_block.into_iter().rev());
+                self.left = self.left.saturating_sub(PASSED_BY - 1);
+            }
+            self.pass_by(id);
+        }
+        Ok(())
+    }
+
+    fn page(self) -> UsagePage {
+        let next = self.reached.filter(|_| self.left == 0);
+        UsagePage::of(self.found, self.query.limit, next)
+    }
+}
+
+/// The records that a query asks for. Reads one block after the other, from the newest, until there are enough or it has
+/// looked at so much that others should have their turn.
+pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<UsagePage> {
+    let mut search = Search::new(query);
     let since = query.filter.since.map_or(0, millis);
     let until = query.filter.until.map_or(i64::MAX, millis);
     let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
@@ -103,12 +158,12 @@ pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<Vec<(u
         None => 0,
         Some(_) => block_index::first_unlisted(connection)?,
     };
-    let sql = "SELECT first_seq, records FROM usage_blocks \
-               WHERE first_seq >= ?1 AND first_seq < ?2 AND at_max >= ?3 AND at_min <= ?4 ORDER BY first_seq DESC";
+    let sql = "SELECT first_seq, CASE WHEN at_max >= ?3 AND at_min <= ?4 THEN records END FROM usage_blocks \
+               WHERE first_seq >= ?1 AND first_seq < ?2 ORDER BY first_seq DESC";
     let mut statement = connection.prepare_cached(sql)?;
-    find(statement.query(params![first, before, since, until])?, query, &mut found)?;
+    search.look_through(statement.query(params![first, before, since, until])?)?;
     let Some(key) = query.filter.key else {
-        return Ok(found);
+        return Ok(search.page());
     };
     let sql = "SELECT (SELECT min(first_seq) FROM usage_blocks), \
                  (SELECT max(first_seq) FROM usage_blocks WHERE first_seq < min(?1, ?2))";
@@ -116,33 +171,21 @@ pub(super) fn list(connection: &Connection, query: &UsageQuery) -> Result<Vec<(u
         Ok(row.get::<_, Option<u64>>(0)?.zip(row.get::<_, Option<u64>>(1)?))
     })?;
     let Some((first, last)) = ends else {
-        return Ok(found);
+        return Ok(search.page());
     };
-    let sql = "SELECT first_seq, records FROM usage_blocks \
-               WHERE first_seq = ?1 AND first_seq < ?2 AND at_max >= ?3 AND at_min <= ?4";
+    let sql = "SELECT first_seq, CASE WHEN at_max >= ?3 AND at_min <= ?4 THEN records END FROM usage_blocks \
+               WHERE first_seq = ?1 AND first_seq < ?2";
     let mut statement = connection.prepare_cached(sql)?;
     for part in (block_index::part(first)..=block_index::part(last)).rev() {
-        if found.len() >= query.limit as usize {
+        for id in block_index::blocks(connection, part, key)? {
+            search.look_through(statement.query(params![id, before, since, until])?)?;
+        }
+        if search.is_over() {
             break;
         }
-        for id in block_index::blocks(connection, part, key)? {
-            find(statement.query(params![id, before, since, until])?, query, &mut found)?;
-        }
+        search.pass_by(block_index::first_of(part));
     }
-    Ok(found)
-}
-
-/// Adds what a query asks for of one block after the other, until there is enough.
-fn find(mut blocks: Rows<'_>, query: &UsageQuery, found: &mut Vec<(u64, UsageRecord)>) -> Result<()> {
-    let wanted = query.limit as usize;
-    while found.len() < wanted
-        && let Some(row) = blocks.next()?
-    {
-        let id = row.get(0)?;
-        let in_block = matches(row.get_ref(1)?.as_blob()?, query).map_err(|why| damaged(id, why))?;
-        found.extend(in_block.into_iter().rev().take(wanted - found.len()));
-    }
-    Ok(())
+    Ok(search.page())
 }
 
 /// The records of a block that a query asks for, oldest first.
@@ -237,6 +280,6 @@ pub(super) fn damaged(id: u64, why: Damaged) -> Error {
 }
 
 /// Times beyond the reach of SQLite's integers are all the same to the search for blocks.
-fn millis(at: Timestamp) -> i64 {
+pub(super) fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX)
 }

@@ -159,3 +159,13 @@ BEGIN SELECT RAISE (ABORT, 'the audit log is append-only'); END;
 CREATE INDEX audit_by_target ON audit (target, seq);
 CREATE INDEX audit_by_action ON audit (action, seq);
 CREATE INDEX audit_by_actor ON audit (actor_id, seq);
+
+-- The project that an entry is about: its own, or the one that its detail names.
+ALTER TABLE audit ADD COLUMN project TEXT GENERATED ALWAYS AS (
+    CASE WHEN action >= 'project.' AND action < 'project/' THEN target
+         WHEN json_valid(detail) THEN json_extract(detail, '$.project') END
+) VIRTUAL;
+CREATE INDEX audit_by_project ON audit (project, seq);
+
+-- usage_sums leaves out a damaged block whose newest record is of this time; NULL when there was none.
+ALTER TABLE usage_numbers ADD COLUMN lost_until INTEGER;

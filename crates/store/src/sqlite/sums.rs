@@ -11,13 +11,18 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use till_core::id_map::IdMap;
 use till_core::key::KeyId;
+use till_core::limit::Units;
+use till_core::policy::PolicyOwner;
+use till_core::time::Timestamp;
 
 use super::block::BlockReader;
 use super::bytes::Damaged;
 use super::column::Amount;
+use super::entities::owner_column;
 use super::records;
+use crate::entity::Charged;
 use crate::usage_record::{DAY_MS, UsageFilter, UsageGroup, UsageSum};
-use crate::usage_totals::{AMOUNTS, Total, TotalKey, add, sums};
+use crate::usage_totals::{AMOUNTS, Sums, Total, TotalKey, add};
 
 /// Records that may be missing in the rows.
 const BEHIND_MAX: u64 = 65_536;
@@ -147,7 +152,7 @@ impl Pass {
     }
 
     fn read(&mut self, connection: &Connection, records: usize) -> Result<()> {
-        let sql = "SELECT first_seq, records, last_seq, count FROM usage_blocks \
+        let sql = "SELECT first_seq, records, last_seq, count, at_max FROM usage_blocks \
                    WHERE first_seq >= ?1 AND first_seq <= ?2 ORDER BY first_seq";
         let mut statement = connection.prepare_cached(sql)?;
         let mut blocks = statement.query(params![self.next, self.target])?;
@@ -159,8 +164,10 @@ impl Pass {
             };
             let (id, last): (u64, u64) = (row.get(0)?, row.get(2)?);
             let (summed, target) = (self.summed, self.target);
-            self.totals
-                .add_sound(id, row.get_ref(1)?.as_blob()?, |seq, key| seq <= target && !summed.has(seq, key));
+            let is_wanted = |seq, key| seq <= target && !summed.has(seq, key);
+            if !self.totals.add_sound(id, row.get_ref(1)?.as_blob()?, is_wanted) {
+                note_lost(connection, row.get(4)?)?;
+            }
             if self.totals.sums.len() >= TOTALS_MAX && summed.ahead.is_none() {
                 // Enough for once.
                 self.target = last.min(target);
@@ -206,24 +213,35 @@ impl Pass {
 ///
 /// A block that is damaged is left out: it says nothing any more, and calls must not stop for that.
 pub(super) fn catch_up(connection: &Connection) -> Result<()> {
-    let mut totals = Totals::default();
+    let (mut totals, mut lost) = (Totals::default(), None);
     let mut statement = connection.prepare_cached(BLOCKS_AFTER)?;
     let mut blocks = statement.query([])?;
     while let Some(row) = blocks.next()? {
         let summed = Summed::from(row, 2)?;
-        totals.add_sound(row.get(0)?, row.get_ref(1)?.as_blob()?, |seq, key| !summed.has(seq, key));
+        if !totals.add_sound(row.get(0)?, row.get_ref(1)?.as_blob()?, |seq, key| !summed.has(seq, key)) {
+            lost = lost.max(Some(row.get(5)?));
+        }
         if totals.sums.len() >= TOTALS_MAX {
             totals.write(connection)?;
         }
     }
     totals.write(connection)?;
+    if let Some(at_max) = lost {
+        note_lost(connection, at_max)?;
+    }
     let sql = "UPDATE usage_numbers SET summed = last, summing = NULL, summing_key = NULL \
                WHERE summed < last OR summing IS NOT NULL";
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
+/// The rows leave out a block whose newest record is of this time: who has to know all of that time must learn of it.
+fn note_lost(connection: &Connection, at_max: i64) -> Result<()> {
+    let sql = "UPDATE usage_numbers SET lost_until = max(coalesce(lost_until, 0), ?1)";
+    connection.prepare_cached(sql)?.execute([at_max]).map(drop)
+}
+
 /// Blocks with records that the rows do not have, and which they have.
-const BLOCKS_AFTER: &str = "SELECT first_seq, records, summed, summing, summing_key \
+const BLOCKS_AFTER: &str = "SELECT first_seq, records, summed, summing, summing_key, at_max \
                             FROM usage_numbers CROSS JOIN usage_blocks \
                             WHERE first_seq >= coalesce((SELECT max(first_seq) FROM usage_blocks \
                                                          WHERE first_seq <= summed + 1), 0) \
@@ -272,11 +290,19 @@ impl Totals {
         Ok(())
     }
 
-    /// As [`Totals::add`]; a damaged block is left out.
-    fn add_sound(&mut self, id: u64, block: &[u8], is_wanted: impl Fn(u64, KeyId) -> bool) {
-        if let Err(why) = self.add(block, is_wanted) {
+    /// As [`Totals::add`], of a row that begins with the number and the records of a block.
+    fn add_of_row(&mut self, row: &Row<'_>, is_wanted: impl Fn(u64, KeyId) -> bool) -> Result<()> {
+        let added = self.add(row.get_ref(1)?.as_blob()?, is_wanted);
+        added.map_err(|why| row.get(0).map_or_else(|error| error, |id| records::damaged(id, why)))
+    }
+
+    /// As [`Totals::add`]; a damaged block is left out, and then this is `false`.
+    fn add_sound(&mut self, id: u64, block: &[u8], is_wanted: impl Fn(u64, KeyId) -> bool) -> bool {
+        let added = self.add(block, is_wanted);
+        if let Err(why) = &added {
             tracing::error!(%why, block = id, "a block of usage records is damaged; it is left out of the sums");
         }
+        added.is_ok()
     }
 
     fn named(&self, place: &TotalKey<usize>) -> TotalKey<&str> {
@@ -370,7 +396,8 @@ fn total(row: &Row<'_>, first: usize) -> Result<Total> {
     Ok(total)
 }
 
-/// The sums that are asked for. Rows are per day, key and model, so there are few of them compared with calls.
+/// The sums that are asked for. Rows are per day, key and model, so there are few of them compared with calls; they are added
+/// up one by one.
 ///
 /// To be called in a transaction: rows and blocks must be of one moment.
 pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>> {
@@ -384,30 +411,116 @@ pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilt
     );
     let since = filter.since.map_or(0, |since| since.day());
     let until = filter.until.map_or(i64::MAX as u64, |until| until.0.div_ceil(DAY_MS));
+    let mut sums = Sums::new(group, filter);
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![since, until, filter.key.map(|key| key.0)], |row| {
+    let mut rows = statement.query(params![since, until, filter.key.map(|key| key.0)])?;
+    while let Some(row) = rows.next()? {
         let key = TotalKey {
             day: row.get(0)?,
             key: KeyId(row.get(1)?),
-            provider: row.get(2)?,
-            model: row.get(3)?,
-            endpoint: row.get(4)?,
+            provider: row.get_ref(2)?.as_str()?,
+            model: row.get_ref(3)?.as_str()?,
+            endpoint: row.get_ref(4)?.as_str()?,
         };
-        Ok((key, total(row, 5)?))
-    })?;
-    let mut totals: Vec<(TotalKey<String>, Total)> = rows.collect::<Result<_>>()?;
+        sums.add(&key, &total(row, 5)?);
+    }
+    for (key, total) in &newer(connection, Timestamp(0))?.take() {
+        sums.add(key, total);
+    }
+    Ok(sums.finish())
+}
+
+/// Sums over the records that the rows do not have, without blocks that are older than this.
+fn newer(connection: &Connection, since: Timestamp) -> Result<Totals> {
     let mut newer = Totals::default();
     let mut statement = connection.prepare_cached(BLOCKS_AFTER)?;
     let mut blocks = statement.query([])?;
     while let Some(row) = blocks.next()? {
         let summed = Summed::from(row, 2)?;
-        let added = newer.add(row.get_ref(1)?.as_blob()?, |seq, key| !summed.has(seq, key));
-        added.map_err(|why| row.get(0).map_or_else(|error| error, |id| records::damaged(id, why)))?;
+        if row.get::<_, i64>(5)? >= records::millis(since) {
+            newer.add_of_row(row, |seq, key| !summed.has(seq, key))?;
+        }
     }
-    totals.extend(newer.take().into_iter().map(|(key, total)| {
-        let TotalKey { day, key, provider, model, endpoint } = key;
-        let names = (provider.to_owned(), model.to_owned(), endpoint.to_owned());
-        (TotalKey { day, key, provider: names.0, model: names.1, endpoint: names.2 }, total)
-    }));
-    Ok(sums(totals, group, filter))
+    Ok(newer)
+}
+
+/// Sums over the records behind this number.
+fn behind(connection: &Connection, last: u64) -> Result<Totals> {
+    let mut behind = Totals::default();
+    let sql = "SELECT first_seq, records FROM usage_blocks \
+               WHERE first_seq >= coalesce((SELECT max(first_seq) FROM usage_blocks WHERE first_seq <= ?1 + 1), 0) \
+                 AND last_seq > ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut blocks = statement.query([last])?;
+    while let Some(row) = blocks.next()? {
+        behind.add_of_row(row, |seq, _| seq > last)?;
+    }
+    Ok(behind)
+}
+
+/// What an owner's keys were charged with within these days, the first and the first after them, by all calls or by those
+/// whose records are behind a number. To be called in a transaction, as [`sum`].
+pub(super) fn charged(
+    connection: &Connection,
+    owner: PolicyOwner,
+    id: &str,
+    (first, end): (u64, u64),
+    after: Option<u64>,
+) -> Result<Charged> {
+    let since = Timestamp::of_day(first);
+    let sql = "SELECT last, coalesce(lost_until >= ?1, FALSE) FROM usage_numbers";
+    let (last, is_lost): (u64, bool) = connection
+        .prepare_cached(sql)?
+        .query_row([records::millis(since)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if is_lost {
+        return Err(super::read::damaged(0, "a block of the usage records of that time is damaged"));
+    }
+    let mut charged = [0_u128; 3];
+    let mut add = |amounts: [u128; 3]| {
+        for (sum, amount) in charged.iter_mut().zip(amounts) {
+            *sum = sum.saturating_add(amount);
+        }
+    };
+    let owner = owner_column(owner);
+    let newer = match after {
+        Some(last) => behind(connection, last)?,
+        None => {
+            // Most keys are met on the way along the days; a few are looked up.
+            let sql = format!(
+                "SELECT (SELECT count(*) FROM keys WHERE {owner} = ?1) > (SELECT count(*) FROM keys) / 8"
+            );
+            let has_many = connection.prepare_cached(&sql)?.query_row([id], |row| row.get(0))?;
+            let (index, key) = if has_many { ("", "+key") } else { ("INDEXED BY usage_sums_by_key", "key") };
+            let sql = format!(
+                "SELECT charged_activations, charged_tokens, charged_spend FROM usage_sums {index} \
+                 WHERE {key} IN (SELECT id FROM keys WHERE {owner} = ?1) AND day >= ?2 AND day < ?3"
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![id, first, end])?;
+            while let Some(row) = rows.next()? {
+                let amount = |index: usize| row.get::<_, Amount>(index).map(|amount| amount.0);
+                add([amount(0)?, amount(1)?, amount(2)?]);
+            }
+            newer(connection, since)?
+        }
+    };
+    let mut is_of_owner =
+        connection.prepare_cached(&format!("SELECT 1 FROM keys WHERE id = ?1 AND {owner} = ?2"))?;
+    let mut asked: IdMap<KeyId, bool> = IdMap::default();
+    for (place, total) in newer.sums.iter().filter(|(place, _)| (first..end).contains(&place.day)) {
+        let is_of_owner = match asked.get(&place.key) {
+            Some(known) => *known,
+            None => {
+                let found = is_of_owner.exists(params![place.key.0, id])?;
+                asked.insert(place.key, found);
+                found
+            }
+        };
+        let [.., activations, tokens, spend] = *total;
+        if is_of_owner {
+            add([activations, tokens, spend]);
+        }
+    }
+    let [activations, tokens, spend_nanos] = charged.map(|sum| u64::try_from(sum).unwrap_or(u64::MAX));
+    Ok(Charged { days: (first, end), units: Units { activations, tokens, spend_nanos }, last })
 }

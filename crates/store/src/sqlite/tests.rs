@@ -6,25 +6,30 @@ use std::time::Duration;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
+use serde_json::json;
 use tempfile::TempDir;
-use till_core::audit::Actor;
+use till_core::audit::{Actor, ChainHead};
 use till_core::demand::Demand;
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::ledger::{Account, AccountChain, AccountId, HoldId, Ledger, Verdict};
 use till_core::limit::{Limits, Units};
+use till_core::policy::{Ceilings, Policy, PolicyOwner};
 use till_core::time::{Month, Timestamp};
+use till_core::token::ClaimId;
 
 use super::block::tests::record;
-use super::{FILE_NAME, SqliteBackend, block};
-use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Mark};
+use super::{FILE_NAME, SqliteBackend, block, block_index, records};
+use crate::audit_log::{AuditAction, AuditQuery};
+use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Mark, Reader};
 use crate::clock::Clock;
 use crate::conformance::waiting::Random;
-use crate::entity::{EntityKind, EntityRow, EntityWrite};
-use crate::error::OpenError;
-use crate::key::NewKey;
+use crate::entity::{AdminToken, EntityKind, EntityRow, EntityWrite, Project, Put};
+use crate::error::{OpenError, StoreError};
+use crate::key::{KeyPlace, NewKey};
+use crate::readers::Lane;
 use crate::store::{Bounds, Store};
-use crate::usage_record::{UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
+use crate::usage_record::{Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
 use crate::usage_totals::{TotalKey, amounts, sums};
 
 const KEYS: u64 = 5;
@@ -179,7 +184,11 @@ fn tables(dir: &Path) -> Vec<(&'static str, Vec<Vec<Value>>)> {
 
 fn list(backend: &SqliteBackend, key: Option<KeyId>) -> Vec<(u64, UsageRecord)> {
     let filter = UsageFilter { key, ..UsageFilter::default() };
-    backend.reader().usage_list(&UsageQuery { limit: u32::MAX, filter, ..UsageQuery::default() }).unwrap()
+    backend
+        .reader()
+        .usage_list(&UsageQuery { limit: u32::MAX, filter, ..UsageQuery::default() })
+        .unwrap()
+        .records
 }
 
 #[test]
@@ -418,13 +427,13 @@ fn a_damaged_block_is_named() {
     assert!(error.contains("block 1 of the usage records is damaged"), "{error}");
     // Calls do not stop for that: there is another block, and this one goes with its time.
     let ledger = Ledger::new(1, false);
-    backend.commit(&records_at([u64::MAX]), &ledger).unwrap();
+    backend.commit(&records_at([u64::MAX; 2]), &ledger).unwrap();
     backend.commit(&fold(), &ledger).unwrap();
     let newest = UsageQuery { limit: 1, ..UsageQuery::default() };
-    assert_eq!(backend.reader().usage_list(&newest).unwrap().len(), 1);
+    assert_eq!(backend.reader().usage_list(&newest).unwrap().records.len(), 1);
     assert_eq!(backend.usage_delete(Timestamp(1), 99), Ok(0));
     assert_eq!(backend.usage_delete(Timestamp(u64::MAX), 99), Ok(records as u64));
-    assert_eq!(list(&backend, None).len(), 1);
+    assert_eq!(list(&backend, None).len(), 2);
     assert!(backend.account(AccountId::Key(key_id(1))).unwrap().is_some());
     assert!(backend.reader().key_fetch(key_id(1), Timestamp(9)).unwrap().is_some());
 }
@@ -513,7 +522,7 @@ fn blocks_are_filled_and_old_records_leave_them() {
     assert_eq!(count("SELECT count(*) FROM usage_block_keys"), 0, "nothing is left over");
     let filter = UsageFilter { since: Some(Timestamp(u64::MAX)), ..UsageFilter::default() };
     let query = UsageQuery { filter, ..UsageQuery::default() };
-    assert_eq!(backend.reader().usage_list(&query).unwrap().len(), 1);
+    assert_eq!(backend.reader().usage_list(&query).unwrap().records.len(), 1);
     connection(dir.path()).execute("DELETE FROM usage_blocks", []).unwrap();
 
     // A number is never used again.
@@ -522,6 +531,235 @@ fn blocks_are_filled_and_old_records_leave_them() {
     backend.commit(&records_at([1]), &ledger).unwrap();
     backend.commit(&fold(), &ledger).unwrap();
     assert_eq!(list(&backend, None)[0].0, 5_003);
+}
+
+/// A page does not look at everything, whatever is asked for, and the pages together do.
+#[test]
+fn a_page_of_records_ends_and_leads_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = SqliteBackend::open(dir.path()).unwrap();
+    let (step, blocks) = (1 << 10, 1_300);
+    let connection = connection(dir.path());
+    connection.execute_batch("BEGIN").unwrap();
+    for n in 1..=blocks {
+        let key = key_id(u64::from(n != 3));
+        let record = UsageRecord { key, at: Timestamp(n), ..record(&mut Random(n)) };
+        records::write_blocks(&connection, n * step, [(n * step, &record)]).unwrap();
+    }
+    connection.execute("UPDATE usage_numbers SET last = ?1, summed = ?1", [blocks * step]).unwrap();
+    block_index::catch_up(&connection).unwrap();
+    connection.execute_batch("COMMIT").unwrap();
+    let pages = |limit, filter: UsageFilter| {
+        let mut query = UsageQuery { limit, filter, ..UsageQuery::default() };
+        let (mut found, mut pages) = (Vec::new(), 0);
+        loop {
+            let page = backend.reader().usage_list(&query).unwrap();
+            assert!(page.next_before.is_none_or(|next| query.before.is_none_or(|before| next < before)));
+            found.extend(page.records.into_iter().map(|(seq, _)| seq / step));
+            pages += 1;
+            match page.next_before {
+                Some(_) => query.before = page.next_before,
+                None => return (found, pages),
+            }
+        }
+    };
+    let filter = UsageFilter::default;
+    let nothing = || UsageFilter { model: Some("none".into()), ..filter() };
+    assert_eq!(pages(100, nothing()), (vec![], 3));
+    assert_eq!(pages(100, UsageFilter { key: Some(key_id(1)), ..nothing() }), (vec![], 3));
+    assert_eq!(pages(1, UsageFilter { keys: Some(Arc::new([key_id(0)].into())), ..filter() }), (vec![3], 3));
+    assert_eq!(pages(9, UsageFilter { key: Some(key_id(0)), ..filter() }), (vec![3], 1), "by the lists");
+    assert_eq!(
+        pages(9, UsageFilter { until: Some(Timestamp(3)), ..filter() }),
+        (vec![2, 1], 1),
+        "by the times"
+    );
+    let all: Vec<u64> = (1..=blocks).rev().collect();
+    assert_eq!(pages(1_300, filter()).0, all);
+    assert_eq!(pages(100, filter()), (all.clone(), 13));
+    let most: Vec<u64> = all.into_iter().filter(|n| *n != 3).collect();
+    assert_eq!(pages(433, UsageFilter { key: Some(key_id(1)), ..filter() }), (most, 3));
+}
+
+/// What is about a project has an index; what has none is looked for in pieces.
+#[test]
+fn a_page_of_the_log_ends_and_leads_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut backend = SqliteBackend::open(dir.path()).unwrap();
+    let (mut head, mut batch) = (ChainHead::EMPTY, Batch::default());
+    for n in 1..=25_000_u64 {
+        let (action, target, detail) = match n {
+            5 | 24_990 => ("key.create", "key_1", r#"{"project":"a"}"#),
+            12_000 => ("project.put", "a", "{}"),
+            13 => ("rare.one", "x", "no JSON"),
+            _ => ("key.create", "key_2", r#"{"project":"b"}"#),
+        };
+        batch.audit.push(head.append(Timestamp(n), &Actor::system(), action, target, detail.into()));
+    }
+    backend.commit(&batch, &Ledger::new(1, false)).unwrap();
+    let pages = |query: AuditQuery| {
+        let mut query = AuditQuery { limit: 100, ..query };
+        let (mut found, mut pages) = (Vec::new(), 0);
+        loop {
+            let page = backend.reader().audit_page(&query).unwrap();
+            found.extend(page.entries.iter().map(|entry| entry.seq));
+            pages += 1;
+            match page.next_after {
+                Some(_) => query.after = page.next_after,
+                None => return (found, pages),
+            }
+        }
+    };
+    let of_a = || AuditQuery { project: Some("a".into()), ..AuditQuery::default() };
+    assert_eq!(pages(of_a()), (vec![5, 12_000, 24_990], 1));
+    assert_eq!(pages(AuditQuery { newest_first: true, ..of_a() }), (vec![24_990, 12_000, 5], 1));
+    assert_eq!(pages(AuditQuery { from: Some(Timestamp(6)), ..of_a() }), (vec![12_000, 24_990], 1));
+    let rare =
+        || AuditQuery { action: Some(AuditAction::StartsWith("rare.".into())), ..AuditQuery::default() };
+    assert_eq!(pages(rare()), (vec![13], 3));
+    assert_eq!(pages(AuditQuery { newest_first: true, ..rare() }), (vec![13], 3));
+    assert_eq!(pages(AuditQuery { project: Some("b".into()), ..rare() }), (vec![], 3));
+}
+
+/// Who signs in does not wait until somebody's list is read, and the lists that wait have no threads.
+#[test]
+fn look_ups_do_not_wait_for_lists() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(3).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let store = start(dir.path());
+        let key = store.key_create(new_key(1), &Actor::system()).await.unwrap().id;
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let mut lists = tokio::task::JoinSet::new();
+        lists.spawn({
+            let store = store.clone();
+            async move {
+                let read = move |_: &mut dyn Reader| {
+                    begin.send(()).unwrap();
+                    held.recv().unwrap();
+                    Ok(())
+                };
+                store.read(Lane::List, read).await.unwrap();
+            }
+        });
+        begun.await.unwrap();
+        for _ in 0..20 {
+            let store = store.clone();
+            lists.spawn(async move { drop(store.usage_list(UsageQuery::default()).await.unwrap()) });
+        }
+        let look_ups = async {
+            for _ in 0..20 {
+                assert!(store.entity_fetch::<Project>("default").await.unwrap().is_some());
+                assert_eq!(store.entity_find::<AdminToken>([1; 32]).await.unwrap(), None);
+                assert!(store.key_fetch(key).await.unwrap().is_some());
+                assert_eq!(store.claim_fetch(ClaimId([1; 16])).await.unwrap(), None);
+                store.writable().await.unwrap();
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(30), look_ups).await;
+        release.send(()).unwrap();
+        waited.expect("nothing of it is a list");
+        lists.join_all().await;
+        store.close().await.unwrap();
+        assert_eq!(store.key_fetch(key).await, Err(StoreError::Closed));
+    });
+}
+
+/// What was added up before and what came after it make the whole, wherever the records are.
+#[test]
+fn charges_are_added_up_in_two_parts() {
+    for seed in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut backend = SqliteBackend::open(dir.path()).unwrap();
+        let (mut calls, mut first) = Calls::new(seed);
+        for (row, project) in first.keys.iter_mut().zip(["a", "b", "b", "b", "b"]) {
+            row.key.place.project = project.into();
+        }
+        // With so many others that those of either project are few.
+        let others = if seed % 2 == 0 { 0 } else { 100 };
+        for n in 100..100 + others {
+            let id = AccountId::Key(key_id(n));
+            calls.ledger.load(id, Account::new(Limits::default()));
+            first.accounts.push(id);
+            first.keys.push(KeyRow { key: new_key(n), created_at: Timestamp(1) });
+        }
+        backend.commit(&first, &calls.ledger).unwrap();
+        let days = (Timestamp(1_800_000_000_000).day(), Timestamp(1_800_001_000_000).day() + 1);
+        let mut all: Vec<Arc<UsageRecord>> = Vec::new();
+        let mut begun = Vec::new();
+        for n in 0..30 {
+            let batch = calls.batch();
+            // Nobody is charged for a call that was refused; these are made up.
+            all.extend(batch.usage.iter().filter(|record| record.outcome != Outcome::Denied).cloned());
+            backend.commit(&batch, &calls.ledger).unwrap();
+            if calls.random.below(4) == 0 {
+                backend.commit(&fold(), &calls.ledger).unwrap();
+            }
+            if n == 20 {
+                backend.checkpoint().unwrap();
+            }
+            begun
+                .push(["a", "b"].map(|id| backend.reader().charged(PolicyOwner::Project, id, days).unwrap()));
+        }
+        for (id, nth) in [("a", 0), ("b", 1)] {
+            let of_project = all.iter().filter(|record| (record.key == key_id(0)) == (id == "a"));
+            let expected =
+                of_project.fold(Units::default(), |sum, record| sum.zip(record.charged, u64::saturating_add));
+            let mut charged = |after| backend.charged(PolicyOwner::Project, id, days, after).unwrap();
+            assert_eq!(charged(None), expected, "seed {seed}");
+            for begun in begun.iter().map(|begun| begun[nth]) {
+                let whole = begun.units.zip(charged(Some(begun.last)), u64::saturating_add);
+                assert_eq!(whole, expected, "seed {seed}");
+            }
+        }
+        let before = backend.charged(PolicyOwner::Project, "b", (0, days.0), None);
+        assert_eq!(before, Ok(Units::default()), "seed {seed}");
+    }
+}
+
+/// What was used and can't be read any more is not taken for nothing, and stops nobody but who asks for it.
+#[tokio::test]
+async fn a_ceiling_is_refused_alone_where_records_are_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = start(dir.path());
+    let project = |version, policy| {
+        let is = Project { name: "a".into(), policy };
+        Put { id: "a".into(), version, is, lookups: None, ends: false }
+    };
+    let put = async |store: &Store, version, ceilings| {
+        let policy = Policy { ceilings, ..Policy::default() };
+        store.entity_put(project(version, policy), "project.put", json!({}), &Actor::system()).await
+    };
+    put(&store, None, Ceilings::default()).await.unwrap();
+    let place = KeyPlace { project: "a".into(), ..KeyPlace::default() };
+    let key = store.key_create(NewKey { place, ..new_key(1) }, &Actor::system()).await.unwrap().id;
+    let mut hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+    hold.record(UsageRecord { at: store.now(), key, ..record(&mut Random(1)) });
+    hold.settle(Units::ONE_ACTIVATION);
+    assert_eq!(store.usage_list(UsageQuery::default()).await.unwrap().records.len(), 1);
+    connection(dir.path()).execute("UPDATE usage_blocks SET records = zeroblob(50)", []).unwrap();
+    let limits = Limits { activations: Some(9), ..Limits::default() };
+    let (day, month) =
+        (Ceilings { day: limits, ..Ceilings::default() }, Ceilings { month: limits, ..Ceilings::default() });
+    // First the block is not in the sums yet, and then they leave it out.
+    for _ in 0..2 {
+        for ceilings in [day, month] {
+            let refused = put(&store, Some(1), ceilings).await.unwrap_err();
+            assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
+            assert!(refused.to_string().contains("is damaged"), "{refused}");
+        }
+        assert_eq!(store.stats().commit_failures, 0, "nobody else's batch failed");
+        store.close().await.unwrap();
+        store = start(dir.path());
+    }
+    let lifetime = Ceilings { lifetime: limits, ..Ceilings::default() };
+    assert_eq!(put(&store, Some(1), lifetime).await.unwrap().version, 2);
+    let policy = Policy { ceilings: lifetime, ..Policy::default() };
+    let used = store.ceilings_used(PolicyOwner::Project, "a", &policy).await.unwrap();
+    assert_eq!(used[0].1, Units::ONE_ACTIVATION);
 }
 
 /// The newest part has no lists yet.
@@ -545,7 +783,7 @@ fn a_key_is_found_in_every_part() {
         let filter = UsageFilter { key: Some(key), ..UsageFilter::default() };
         let before = Some(of_key[40].0);
         let page = UsageQuery { before, limit: 500, filter, ..UsageQuery::default() };
-        let page = backend.reader().usage_list(&page).unwrap();
+        let page = backend.reader().usage_list(&page).unwrap().records;
         assert!(page.iter().eq(of_key[41..].iter().take(500)));
     }
     let lists = |what: &str| {
@@ -587,13 +825,16 @@ fn a_damaged_block_is_named_by_every_list() {
     }
 }
 
+fn start(dir: &Path) -> Store {
+    let backend = SqliteBackend::open(dir).unwrap();
+    let bounds = Bounds { loaded_max: 99, usage_retention: None, audit_retention: None };
+    Store::start(Box::new(backend), &dir.join("witness"), "test", bounds, Clock::system(), ()).unwrap()
+}
+
 #[tokio::test]
 async fn an_idle_store_has_an_empty_journal_and_whoever_reads_sees_everything() {
     let dir = tempfile::tempdir().unwrap();
-    let backend = SqliteBackend::open(dir.path()).unwrap();
-    let bounds = Bounds { loaded_max: 99, usage_retention: None, audit_retention: None };
-    let witness = dir.path().join("witness");
-    let store = Store::start(Box::new(backend), &witness, "test", bounds, Clock::system(), ()).unwrap();
+    let store = start(dir.path());
     let key = NewKey { limits: Limits { activations: Some(9), ..Limits::default() }, ..new_key(1) };
     let id = store.key_create(key, &Actor::system()).await.unwrap().id;
     for used in 1..=3 {

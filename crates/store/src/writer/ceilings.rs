@@ -7,7 +7,6 @@
 //!   they hold is held in it too from then on. A window that begins later begins with nothing, because every hold in it
 //!   debits it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use till_core::key::KeyId;
@@ -17,7 +16,7 @@ use till_core::policy::{Policy, PolicyOwner, Window};
 use till_core::time::Timestamp;
 
 use super::{Writer, key_of};
-use crate::entity::EntityKind;
+use crate::entity::{Charged, EntityKind, UsedEver, not_known};
 use crate::error::StoreError;
 use crate::key::KeyPlace;
 use crate::start::load;
@@ -41,6 +40,15 @@ impl Ceiling {
 /// What is above a key. Empty for one without ceilings, and then it costs nothing.
 pub(super) type CeilingList = Arc<[Ceiling]>;
 
+/// What was read of an owner who is about to get other ceilings.
+pub(super) struct NewCeilings {
+    owner: PolicyOwner,
+    /// Its keys that are in memory.
+    keys: Vec<KeyId>,
+    /// The ceilings, and for those that are new what was used, as far as it is on disk alone.
+    windows: Vec<(Window, Limits, Option<Units>)>,
+}
+
 /// The owners of a place, with the kind of thing that each is.
 pub(super) fn owners(place: &KeyPlace) -> impl Iterator<Item = (PolicyOwner, EntityKind, &str)> {
     let maker = place.maker.as_deref().map(|id| {
@@ -56,15 +64,6 @@ pub(super) fn owners(place: &KeyPlace) -> impl Iterator<Item = (PolicyOwner, Ent
 /// Whether something of this place belongs to an owner.
 pub(super) fn belongs(place: &KeyPlace, owner: PolicyOwner, id: &str) -> bool {
     owners(place).any(|(of, _, by)| (of, by) == (owner, id))
-}
-
-fn owner_of(kind: EntityKind) -> Option<PolicyOwner> {
-    match kind {
-        EntityKind::Project => Some(PolicyOwner::Project),
-        EntityKind::Member | EntityKind::Token => Some(PolicyOwner::Maker),
-        EntityKind::Credential => Some(PolicyOwner::Credential),
-        EntityKind::Session => None,
-    }
 }
 
 /// The least over all of them.
@@ -147,29 +146,88 @@ impl Writer {
         Ok(account)
     }
 
-    /// What calls of these keys were charged that were granted in the window of now and have ended.
-    fn used_in(&mut self, keys: &Arc<HashSet<KeyId>>, window: Window) -> Result<Units, StoreError> {
-        let Some((first, after)) = window.days(self.now) else {
-            return self.used_ever(keys);
-        };
-        let used = self.backend.charged(keys, (first, after))?;
-        let of_batch = self.batch.usage.iter();
-        let of_batch =
-            of_batch.filter(|record| keys.contains(&record.key) && (first..after).contains(&record.at.day()));
-        Ok(of_batch.fold(used, |sum, record| sum.zip(record.charged, u64::saturating_add)))
+    /// What has to be read before the rules of something are set: an error changes nothing, and stops nobody else's.
+    pub(super) fn rules_read(
+        &mut self,
+        kind: EntityKind,
+        id: &str,
+        before: &Policy,
+        after: &Policy,
+        charged: &[Charged],
+        used: Option<&UsedEver>,
+    ) -> Result<Option<NewCeilings>, StoreError> {
+        let (old, new) = (before.ceilings, after.ceilings);
+        let Some(owner) = kind.owner().filter(|_| old != new) else { return Ok(None) };
+        let of_owner = |(_, live): &(&KeyId, &super::Live)| belongs(&live.place, owner, id);
+        let all: Vec<KeyId> = self.live.iter().filter(of_owner).map(|(key, _)| *key).collect();
+        let mut keys = Vec::with_capacity(all.len());
+        for key in all {
+            // After a write that failed its account is not in memory, and one that was being made may not exist.
+            if self.ensure_loaded(key)? {
+                keys.push(key);
+            }
+        }
+        let mut windows = Vec::new();
+        for (window, limits) in new.set() {
+            // One that was there has counted already.
+            let stored = match old.of(window) == Limits::default() {
+                true => Some(self.stored_use(owner, id, window, charged, used)?),
+                false => None,
+            };
+            windows.push((window, limits, stored));
+        }
+        Ok(Some(NewCeilings { owner, keys, windows }))
     }
 
-    fn used_ever(&mut self, keys: &HashSet<KeyId>) -> Result<Units, StoreError> {
-        let mut used = Units::default();
-        for key in keys {
-            let id = AccountId::Key(*key);
-            let of_key = match self.ledger.account(id) {
-                Some(account) => account.used_up(),
-                None => self.backend.account(id)?.map_or(Units::default(), |account| account.used_up()),
+    /// What an owner's keys have used in the window of now, as far as it is on disk alone: charges of calls that ended, or
+    /// what was ever used by those that are not in memory.
+    fn stored_use(
+        &mut self,
+        owner: PolicyOwner,
+        id: &str,
+        window: Window,
+        charged: &[Charged],
+        used: Option<&UsedEver>,
+    ) -> Result<Units, StoreError> {
+        let Some(days) = window.days(self.now) else {
+            let read;
+            let keys = match used.filter(|used| used.evictions == self.evictions) {
+                Some(used) => &used.keys,
+                None => {
+                    read = self.backend.used_ever(owner, id)?;
+                    &read
+                }
             };
-            used = used.zip(of_key, u64::saturating_add);
+            let is_in_memory = |key: KeyId| {
+                self.live.contains_key(&key) && self.ledger.account(AccountId::Key(key)).is_some()
+            };
+            let others = keys.iter().filter(|(key, _)| !is_in_memory(*key)).map(|(_, used)| *used);
+            return Ok(others.fold(Units::default(), |sum, used| sum.zip(used, u64::saturating_add)));
+        };
+        let begun = charged.iter().find(|begun| begun.days == days);
+        let rest = self.backend.charged(owner, id, days, begun.map(|begun| begun.last));
+        let rest = rest.map_err(|error| not_known(error, window))?;
+        Ok(begun.map_or(Units::default(), |begun| begun.units).zip(rest, u64::saturating_add))
+    }
+
+    /// The rest: what calls of this batch were charged with, or what was ever used up by those that are in memory.
+    fn loaded_use(&self, owner: PolicyOwner, id: &str, window: Window) -> Units {
+        let add = |sum: Units, more: Units| sum.zip(more, u64::saturating_add);
+        let is_of_owner =
+            |key: KeyId| self.live.get(&key).is_some_and(|live| belongs(&live.place, owner, id));
+        match window.days(self.now) {
+            Some((first, after)) => {
+                let records =
+                    self.batch.usage.iter().filter(|record| (first..after).contains(&record.at.day()));
+                let charged = records.filter(|record| is_of_owner(record.key)).map(|record| record.charged);
+                charged.fold(Units::default(), add)
+            }
+            None => {
+                let keys = self.live.keys().filter(|key| is_of_owner(**key));
+                let accounts = keys.filter_map(|key| self.ledger.account(AccountId::Key(*key)));
+                accounts.map(Account::used_up).fold(Units::default(), add)
+            }
         }
-        Ok(used)
     }
 
     /// The rules of something were set: its keys have other ceilings from now on.
@@ -177,37 +235,28 @@ impl Writer {
         &mut self,
         kind: EntityKind,
         id: &str,
-        before: &Policy,
         after: Policy,
+        ceilings: Option<NewCeilings>,
     ) -> Result<(), StoreError> {
-        let Some(owner) = owner_of(kind) else { return Ok(()) };
-        let (old, new) = (before.ceilings, after.ceilings);
-        self.policies.insert((kind, id.into()), Arc::new(after));
-        if old == new {
-            return Ok(());
+        if kind.owner().is_some() {
+            self.policies.insert((kind, id.into()), Arc::new(after));
         }
+        let Some(NewCeilings { owner, keys, windows }) = ceilings else { return Ok(()) };
         // What is counted out ahead is under the old ceilings.
-        let of_owner = |(_, live): &(&KeyId, &super::Live)| belongs(&live.place, owner, id);
-        let all: Vec<KeyId> = self.live.iter().filter(of_owner).map(|(key, _)| *key).collect();
-        let mut keys = Vec::with_capacity(all.len());
-        for key in all {
-            // After a write that failed its account is not in memory, and one that was being made may not exist.
-            if self.ensure_loaded(key)? {
-                self.recall(key);
-                keys.push(key);
-            }
+        for key in &keys {
+            self.recall(*key);
         }
-        for (window, limits) in new.set() {
+        for (window, limits, stored) in windows {
             let ceiling = Ceiling { owner, id: id.into(), window, limits };
             let account = self.ensure_ceiling(&ceiling)?;
-            if old.of(window) == Limits::default() {
-                let keys = Arc::new(self.keys_of(owner, id)?.into_iter().collect());
-                self.charge_what_was_used(&keys, window, account)?;
-                self.hold_what_is_held(&keys, &ceiling)?;
+            if let Some(stored) = stored {
+                let used = stored.zip(self.loaded_use(owner, id, window), u64::saturating_add);
+                self.charge_what_was_used(account, used)?;
+                self.hold_what_is_held(&ceiling)?;
             }
         }
         for key in keys {
-            let place = Arc::clone(&self.live.get(&key).expect("seen above").place);
+            let place = Arc::clone(&self.live.get(&key).expect("seen before").place);
             let ceilings = self.ceilings_of(&place)?;
             let live = self.live.get_mut(&key).expect("seen above");
             live.ceilings = ceilings;
@@ -220,13 +269,7 @@ impl Writer {
 
     /// A ceiling is set while its window is under way: what its keys have used in it so far is charged, but for what the
     /// account knows from a ceiling that was there earlier.
-    fn charge_what_was_used(
-        &mut self,
-        keys: &Arc<HashSet<KeyId>>,
-        window: Window,
-        account: AccountId,
-    ) -> Result<(), StoreError> {
-        let used = self.used_in(keys, window)?;
+    fn charge_what_was_used(&mut self, account: AccountId, used: Units) -> Result<(), StoreError> {
         let found = self.ledger.account(account).expect("the caller has loaded it");
         let missing = used.zip(found.used_up(), u64::saturating_sub);
         self.ledger.charge(account, missing).map_err(uncountable)?;
@@ -236,10 +279,12 @@ impl Writer {
 
     /// … and what is held for their calls is held in it too, where their grant lies in its window. Calls that were granted
     /// out of an escrow lie in any window since it was opened: they count now.
-    fn hold_what_is_held(&mut self, keys: &HashSet<KeyId>, ceiling: &Ceiling) -> Result<(), StoreError> {
+    fn hold_what_is_held(&mut self, ceiling: &Ceiling) -> Result<(), StoreError> {
         let account = ceiling.account(self.now);
+        let is_below = |live: &super::Live| belongs(&live.place, ceiling.owner, &ceiling.id);
+        // Whoever has an open hold stays in memory.
         let counts = |hold: &OpenHold| {
-            key_of(hold.accounts.key()).is_some_and(|key| keys.contains(&key))
+            key_of(hold.accounts.key()).and_then(|key| self.live.get(&key)).is_some_and(is_below)
                 && (hold.kind != HoldKind::Call || ceiling.account(hold.at) == account)
         };
         let open = self.ledger.open_holds().filter(|(_, hold)| counts(hold));

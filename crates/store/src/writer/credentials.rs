@@ -67,6 +67,8 @@ impl Writer {
                 ends: true,
                 action: "credential.remove".to_owned(),
                 detail: json!({"project": project}).to_string(),
+                charged: Vec::new(),
+                used: None,
             };
             self.entity_write(change, actor)?;
         }

@@ -2,11 +2,8 @@
 
 use serde_json::Value;
 use till_core::audit::Actor;
-use till_core::key::KeyId;
-use till_core::policy::PolicyOwner;
 
 use super::Writer;
-use super::ceilings::belongs;
 use crate::entity::{EntityChange, EntityKind, EntityRow, EntityWrite, Lookup};
 use crate::error::StoreError;
 
@@ -37,7 +34,8 @@ impl Writer {
 
     /// The change alone.
     pub(super) fn entity_write(&mut self, change: EntityChange, actor: &Actor) -> Result<(), StoreError> {
-        let EntityChange { kind, id, version, project, body, lookups, ends, action, detail } = change;
+        let EntityChange { kind, id, version, project, body, lookups, ends, action, detail, charged, used } =
+            change;
         let before = self.entity(kind, &id)?;
         let row = match (&before, version) {
             (None, None) => EntityRow {
@@ -79,9 +77,10 @@ impl Writer {
         let policy_before = before.map_or_else(|| Ok(Default::default()), |row| row.policy())?;
         // What has ended is found by nothing any more.
         let lookups = if ends { Some(Vec::new()) } else { lookups };
+        let ceilings = self.rules_read(kind, &id, &policy_before, &after, &charged, used.as_ref())?;
         self.is_half_done = true;
         self.batch.entities.push(EntityWrite { row, lookups });
-        self.policy_set(kind, &id, &policy_before, after)?;
+        self.policy_set(kind, &id, after, ceilings)?;
         self.audit(actor, &action, &id, detail);
         Ok(())
     }
@@ -125,13 +124,5 @@ impl Writer {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The keys of an owner, those of this batch included.
-    pub(super) fn keys_of(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<KeyId>, StoreError> {
-        let mut keys = self.backend.keys_of(owner, id)?;
-        let new = self.batch.keys.iter().filter(|row| belongs(&row.key.place, owner, id));
-        keys.extend(new.map(|row| row.key.id));
-        Ok(keys)
     }
 }

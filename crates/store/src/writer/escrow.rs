@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use till_core::id_map::IdMap;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{AccountChain, AccountId, HoldId, HoldKind, OpenHold};
 use till_core::limit::{Dimension, Units};
@@ -15,7 +16,7 @@ use till_core::time::Timestamp;
 
 use super::ceilings::window_ends;
 use super::{Live, Writer, key_of};
-use crate::escrow::{DrawTerms, Escrow};
+use crate::escrow::{About, DrawTerms, Escrow, ExactUse, Sight};
 use crate::key::Durability;
 
 /// A key that was granted so many holds within [`PACE_WINDOW`] is called often.
@@ -153,7 +154,6 @@ impl Writer {
             || self.ledger.is_stopped()
             || self.ledger.is_fenced()
             || self.shared.is_stopping()
-            || self.shared.escrows.is_read()
             || self.unsure.contains(&key)
         {
             return false;
@@ -314,6 +314,49 @@ impl Writer {
             self.drain(&escrow);
             self.close_if_done(&escrow);
         }
+    }
+
+    /// Settles what ended of what somebody is about to read, and says what was used of accounts of which units are counted
+    /// out. Calls go on to draw them.
+    pub(super) fn exact(&mut self, about: About) -> ExactUse {
+        let escrows = match about {
+            About::Ended => {
+                self.drain_all();
+                Vec::new()
+            }
+            About::All => self.shared.escrows.all(),
+            About::Key(key) => {
+                let escrow = self.live.get(&key).map(|live| Arc::clone(&live.terms.escrow));
+                escrow.and_then(|escrow| Some((escrow.hold()?, escrow))).into_iter().collect()
+            }
+        };
+        let mut undrawn: IdMap<AccountId, Units> = IdMap::default();
+        for (id, escrow) in escrows {
+            self.drain(&escrow);
+            let Some(accounts) = self.ledger.open_hold(id).map(|hold| hold.accounts.clone()) else {
+                continue;
+            };
+            let Sight { mut free, is_in_use, .. } = escrow.sight();
+            let account = self.ledger.account(accounts.key()).expect("the account of an open hold is loaded");
+            let is_all_that_is_left =
+                account.timeless_status() == KeyStatus::Exhausted && free != Units::default();
+            if is_all_that_is_left || !is_in_use && account.is_expired(false, self.now) {
+                // Its row would say that nothing is left, or that the key is in use.
+                self.take_back(&escrow);
+                free = Units::default();
+            }
+            // When it was last used is in its row.
+            self.dirty.insert(accounts.key());
+            for account in accounts.iter() {
+                let sum = undrawn.entry(account).or_default();
+                *sum = sum.zip(free, u64::saturating_add);
+            }
+        }
+        let used = undrawn.into_iter().filter_map(|(id, undrawn)| {
+            let used = self.ledger.account(id)?.used();
+            Some((id, used.zip(undrawn, u64::saturating_sub)))
+        });
+        ExactUse { used: used.collect(), evictions: self.evictions }
     }
 
     /// When to look at the escrows again.

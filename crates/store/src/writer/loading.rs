@@ -117,6 +117,7 @@ impl Writer {
         };
         let mut idle: Vec<(u64, KeyId)> = self.live.iter().filter_map(idle).collect();
         idle.sort_unstable();
+        self.evictions += 1;
         let surplus = self.live.len().saturating_sub(self.loaded_max / 2);
         for (_, key) in idle.into_iter().take(surplus) {
             self.ledger.evict(AccountId::Key(key));

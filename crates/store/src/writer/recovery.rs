@@ -22,6 +22,7 @@ impl Writer {
         count(&self.shared.counters.commit_failures, 1);
         self.stale = true;
         self.ledger.forget_all();
+        self.evictions += 1;
         self.policies.clear();
         self.shut_escrows();
         self.months.clear();
@@ -49,10 +50,11 @@ impl Writer {
                     reply.send(Err(HoldRefusal::Unavailable(error.clone())), Others::default());
                 }
                 Answer::Terms(reply, _) => drop(reply.send(Err(error.clone()))),
-                Answer::Done(reply, _) | Answer::Exact(reply) => drop(reply.send(Err(error.clone()))),
+                Answer::Done(reply, _) => drop(reply.send(Err(error.clone()))),
+                Answer::Exact(reply, _) => drop(reply.send(Err(error.clone()))),
             }
         }
-        for (_, reply) in self.readers.drain(..) {
+        for (_, reply, _) in self.readers.drain(..) {
             let _ = reply.send(Err(error.clone()));
         }
     }
@@ -66,10 +68,10 @@ impl Writer {
                 }
                 Command::Terms { reply, .. } => drop(reply.send(Err(error.clone()))),
                 Command::Close(closing) => self.retry.push(closing),
-                Command::Administer { reply, .. }
-                | Command::Exact { reply }
-                | Command::Probe { reply }
-                | Command::Seen { reply } => drop(reply.send(Err(error.clone()))),
+                Command::Exact { reply, .. } => drop(reply.send(Err(error.clone()))),
+                Command::Administer { reply, .. } | Command::Probe { reply } | Command::Seen { reply } => {
+                    drop(reply.send(Err(error.clone())))
+                }
                 // What ended is kept where it is, and when something was used is not worth waiting for.
                 Command::Extend(_) | Command::Drain(_) | Command::Used { .. } => {}
                 Command::Stop { reply } => {

@@ -223,7 +223,7 @@ async fn a_backup_under_load_has_the_figures_of_one_moment() {
         for key in &keys {
             let mut query = UsageQuery { limit: u32::MAX, ..UsageQuery::default() };
             query.filter.key = Some(*key);
-            let records = store.usage_list(query).await.unwrap();
+            let records = store.usage_list(query).await.unwrap().records;
             let charged: u64 = records.iter().map(|(_, call)| call.charged.activations).sum();
             // Those without a sight of their end are there, as lost ones.
             assert_eq!(used(&store, *key).await, charged, "{key}");

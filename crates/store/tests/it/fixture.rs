@@ -65,7 +65,7 @@ async fn records_are_all_there(name: &str) {
         let key = KeyId([1; 16]);
         let of_key = UsageFilter { key: Some(key), ..UsageFilter::default() };
         let query = UsageQuery { filter: of_key, ..UsageQuery::default() };
-        let mut found = store.usage_list(query).await.unwrap();
+        let mut found = store.usage_list(query).await.unwrap().records;
         found.reverse();
         // The hold that was left open is recorded by the start, under the next number.
         let (seq, lost) = found.pop().expect("there are records");

@@ -111,7 +111,7 @@ async fn every_call_counts_once_when_killed_in_a_fold() {
         written += said;
         let store = open(dir.path());
         let records =
-            store.usage_list(UsageQuery { limit: u32::MAX, ..UsageQuery::default() }).await.unwrap();
+            store.usage_list(UsageQuery { limit: u32::MAX, ..UsageQuery::default() }).await.unwrap().records;
         let count = records.len() as u64;
         let ids: HashSet<&str> = records.iter().map(|(_, record)| record.request_id.as_str()).collect();
         assert_eq!(ids.len(), records.len(), "round {round}: nothing is recorded twice");

@@ -146,7 +146,7 @@ fn has_journal(dir: &Path) -> bool {
 async fn check(store: &Store, key: KeyId) -> u64 {
     let used = store.key_fetch(key).await.unwrap().expect("exists").used;
     let all = UsageQuery { limit: 1_000_000, ..UsageQuery::default() };
-    let records = store.usage_list(all).await.unwrap();
+    let records = store.usage_list(all).await.unwrap().records;
     assert_eq!(records.iter().map(|(_, record)| record.charged.spend_nanos).sum::<u64>(), used.spend_nanos);
     assert_eq!(records.iter().map(|(_, record)| record.charged.activations).sum::<u64>(), used.activations);
     let sums = store.usage_sum(UsageGroup::default(), UsageFilter::default()).await.unwrap();
