@@ -241,7 +241,7 @@ def test_what_somebody_wrote_into_the_database_is_not_signed_unseen(variant: str
     assert said["entry"] == entry["seq"]
     assert json.loads(entry["detail"])["known"]["seq"] == seqs[-1]
     # Whoever knows why says so, and goes on.
-    till.cli("admin", "accept-rollback", "--yes")
+    till.cli("admin", "accept-rollback")
     assert check(till, export(till), "--public-key", public, "--known-break", str(entry["seq"]))[0] == 0
     till.restart()
     assert "\ntill_store_fenced 0\n" in till.admin("GET", "/metrics").text
