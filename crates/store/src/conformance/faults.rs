@@ -267,3 +267,36 @@ async fn never_over_under_random_faults_and_crashes() {
         simulate(seed).await;
     }
 }
+
+/// A disk that does not answer: whoever asks hears of it in time, all of them by one question.
+#[tokio::test]
+async fn a_probe_that_hangs_is_an_answer() {
+    let place = MemoryPlace::new();
+    let store = place.start();
+    store.flush().await.unwrap();
+    let asked = store.stats().operations;
+    let medium = std::sync::Arc::clone(&place.medium);
+    let (locked, is_locked) = std::sync::mpsc::channel();
+    let (unlock, unlocked) = std::sync::mpsc::channel::<()>();
+    let hung = std::thread::spawn(move || {
+        let gate = medium.gate.lock().unwrap();
+        locked.send(()).unwrap();
+        unlocked.recv().unwrap();
+        drop(gate);
+    });
+    is_locked.recv().unwrap();
+    // Something to write, so that the probe waits for the disk.
+    let settling = ask_and_leave(store.audit_append("test.write", "", serde_json::json!({}), &actor()));
+    assert!(settling.is_none());
+    let answers = tokio::join!(store.writable(), store.writable(), store.writable());
+    unlock.send(()).unwrap();
+    hung.join().unwrap();
+    for answer in [answers.0, answers.1, answers.2] {
+        assert!(
+            matches!(&answer, Err(StoreError::Failed { reason, .. }) if reason.contains("5 s")),
+            "{answer:?}"
+        );
+    }
+    store.flush().await.unwrap();
+    assert!(store.stats().operations <= asked + 3, "one probe, one entry, one flush");
+}
