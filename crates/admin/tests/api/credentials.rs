@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 use till_core::role::Role;
-use till_core::token::mint_admin_token;
 use till_core::secret::Secret;
+use till_core::token::mint_admin_token;
 use till_core::upstream::{Placement, SealedUpstream, Upstream};
 use till_store::{Credential, Put};
 
@@ -49,7 +49,8 @@ async fn is_stored_shown_changed_and_removed() {
     assert_eq!(shown["origin"], "https://api.openai.com");
     assert_eq!(made.json()["ceilingsUsed"][0]["window"], "day");
     let path = "/admin/credentials/openai-prod";
-    let changed = instance.call("PATCH", path, json!({"upstream_key": NEXT, "policy": null}).to_string()).await;
+    let changed =
+        instance.call("PATCH", path, json!({"upstream_key": NEXT, "policy": null}).to_string()).await;
     assert_eq!((changed.status.as_u16(), changed.header("etag")), (200, "\"2\""), "{}", changed.text);
     assert_eq!(changed.json()["credential"]["keyHint"], "6789");
     let short = store(&instance, json!({"name": "short", "upstream_key": "sk-19-characters-xy"})).await;
@@ -57,10 +58,7 @@ async fn is_stored_shown_changed_and_removed() {
     let list = instance.get("/admin/credentials?limit=1").await.json();
     assert_eq!((&list["credentials"][0]["name"], &list["nextCursor"]), (&json!("short"), &json!("short")));
     let list = instance.get("/admin/credentials?limit=1&cursor=short").await.json();
-    assert_eq!(
-        (&list["credentials"][0]["name"], &list["nextCursor"]),
-        (&json!("openai-prod"), &json!(null))
-    );
+    assert_eq!((&list["credentials"][0]["name"], &list["nextCursor"]), (&json!("openai-prod"), &json!(null)));
     let key = instance.create(&json!({"upstream": "openai-prod", "max_activations": 5})).await.json();
     let removed = instance.call("DELETE", path, "").await;
     assert!(removed.json()["credential"]["removedAt"].is_string(), "{}", removed.text);
@@ -154,7 +152,8 @@ async fn a_key_names_it_and_is_made_once() {
     let key = first.json()["key"].clone();
     let told = (&key["provider"], &key["upstream"], &key["origin"]);
     assert_eq!(told, (&json!("openai"), &json!("openai-prod"), &json!("https://api.openai.com")));
-    let opened = instance.keys.open(key["scopedKey"].as_str().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+    let opened =
+        instance.keys.open(key["scopedKey"].as_str().unwrap()).unwrap_or_else(|error| panic!("{error}"));
     let SealedUpstream::Named(named) = opened.upstream else { panic!("it has a key of its own") };
     assert_eq!((named.credential.as_str(), named.provider.as_str()), ("openai-prod", "openai"));
     instance
@@ -217,7 +216,10 @@ async fn is_minted_from_only_for_where_it_was_stored_for() {
     let mint = async |name: &str| instance.create(&json!({"upstream": name, "max_activations": 5})).await;
     assert_eq!(mint("here").await.status, 201);
     let refused = mint("elsewhere").await.assert_error(403, "not_allowed");
-    assert!(refused.contains("was stored for http://10.0.0.5:8080") && refused.contains("accept-sealed"), "{refused}");
+    assert!(
+        refused.contains("was stored for http://10.0.0.5:8080") && refused.contains("accept-sealed"),
+        "{refused}"
+    );
     let path = "/admin/credentials/elsewhere";
     let shown = instance.get(path).await.json()["credential"].clone();
     assert_eq!((&shown["usable"], &shown["origin"]), (&json!(false), &json!("http://10.0.0.5:8080")));
@@ -297,8 +299,14 @@ async fn who_is_bound_sees_what_may_be_minted_from() {
     }
     for name in ["own", "all", "some"] {
         let made =
-            call(&instance, &minter, "POST", "/admin/keys", json!({"upstream": name, "max_activations": 5})).await;
-        assert_eq!((made.status.as_u16(), &made.json()["key"]["tenantId"]), (201, &json!("a")), "{}", made.text);
+            call(&instance, &minter, "POST", "/admin/keys", json!({"upstream": name, "max_activations": 5}))
+                .await;
+        assert_eq!(
+            (made.status.as_u16(), &made.json()["key"]["tenantId"]),
+            (201, &json!("a")),
+            "{}",
+            made.text
+        );
     }
     // What they store is their project's.
     let body = json!({"name": "mine", "provider": "openai", "upstream_key": CANARY});

@@ -6,6 +6,7 @@ mod access;
 mod audit;
 mod bad_input;
 mod claim;
+mod credentials;
 mod document;
 mod explain;
 mod harness;
