@@ -494,7 +494,7 @@ async fn what_is_forgiven_comes_back_to_ceilings_that_were_set_later(place: &imp
 }
 
 async fn a_ceiling_per_day_or_month_that_is_set_later_counts_what_was_used_in_it(place: &impl Place) {
-    let time = FakeTime::at(NOON);
+    let time = FakeTime::at(NOON - 10 * DAY);
     let mut store = place.start_at(&time);
     for project in ["a", "b"] {
         project_put(&store, project, None, Policy::default()).await.unwrap();
@@ -504,25 +504,21 @@ async fn a_ceiling_per_day_or_month_that_is_set_later_counts_what_was_used_in_it
     let other = NewKey { place: of_b, ..new_key(3, activations(100)) };
     let other = store.key_create(other, &actor()).await.unwrap().id;
     // The month before, the day before, and today.
-    for (key, at, calls) in [
-        (one, NOON - 10 * DAY, 11),
-        (one, NOON - DAY, 5),
-        (one, NOON - 1, 3),
-        (two, NOON - DAY / 2, 1),
-        (other, NOON, 7),
-    ] {
+    for (key, calls, then) in
+        [(one, 11, 9 * DAY), (one, 5, DAY / 2), (two, 1, DAY / 2), (one, 3, 0), (other, 7, 0)]
+    {
         for _ in 0..calls {
-            let mut hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
-            hold.record(UsageRecord { at: Timestamp(at), ..super::usage::record(key, "call") });
-            hold.settle(Units::ONE_ACTIVATION);
+            recorded(&store, key).await.settle(Units::ONE_ACTIVATION);
         }
+        settled(&store).await;
+        time.pass(then);
     }
     let month = |limit| {
         let ceilings = Ceilings { month: activations(limit), ..Ceilings::default() };
         Policy { ceilings, ..Policy::default() }
     };
     for (version, policy) in [(1, per_day(activations(6))), (2, month(12)), (3, per_day(activations(9)))] {
-        let open = store.hold_exactly(two, Units::ONE_ACTIVATION).await.unwrap();
+        let open = recorded(&store, two).await;
         // Four of today and one that is open, then ten of the month and one, then five of today and one.
         project_put(&store, "a", Some(version), policy).await.unwrap();
         let mut left = Vec::new();
@@ -533,8 +529,6 @@ async fn a_ceiling_per_day_or_month_that_is_set_later_counts_what_was_used_in_it
         left.into_iter().for_each(Hold::void);
         store.hold_exactly(other, Units::ONE_ACTIVATION).await.unwrap().void();
         if version == 1 {
-            let mut open = open;
-            open.record(UsageRecord { at: Timestamp(NOON), ..super::usage::record(two, "open") });
             open.settle(Units::ONE_ACTIVATION);
         } else {
             open.void();
