@@ -4,6 +4,7 @@
 #   ./test.sh                      everything
 #   ./test.sh quick                formatting and the Rust tests only
 #   ./test.sh rust                 formatting, lints, Rust tests, documentation tests
+#   ./test.sh web                  the dashboard: types, tests, and whether the built files are those of the source
 #   ./test.sh e2e [pytest args]    the suites against the built binary: ./test.sh e2e -k exact
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -105,6 +106,30 @@ rust_tests() {
     fi
 }
 
+dashboard_modules() {
+    local files=(web/package.json web/package-lock.json)
+    fresh web/node_modules "${files[@]}" && return 0
+    (cd web && npm ci --no-audit --no-fund --loglevel=error) && made web/node_modules "${files[@]}"
+}
+
+# The files that are embedded must be those that the source makes.
+dashboard_built() {
+    local built=crates/admin/src/dashboard_built again="$ENV_DIR/dashboard_built"
+    rm -rf "$again"
+    (cd web && npm run --silent build -- --outDir "$again" --emptyOutDir --logLevel warn) || return 1
+    diff -r "$built" "$again" >/dev/null && return 0
+    diff -rq "$built" "$again" >&2 || true
+    echo "build them again and commit them: cd web && npm ci && npm run build" >&2
+    return 1
+}
+
+dashboard_all() {
+    section "Node" node_itself
+    section "Node packages of the dashboard" dashboard_modules
+    section "dashboard: tests" npm --prefix web run --silent test
+    section "dashboard: built files" dashboard_built
+}
+
 suites() { (cd tests && "$VENV/bin/python" -m pytest -p no:cacheprovider "$@"); }
 
 rust_prepare() {
@@ -133,12 +158,13 @@ e2e_all() {
 }
 
 case "${1:-all}" in
-    all) rust_prepare && rust_all && e2e_all ;;
+    all) rust_prepare && rust_all && dashboard_all && e2e_all ;;
     quick) rust_prepare && formatting && section "Rust tests" rust_tests ;;
     rust) rust_prepare && rust_all ;;
+    web) dashboard_all ;;
     e2e) rust_prepare && e2e_all "${@:2}" ;;
     *)
-        sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac

@@ -17,6 +17,7 @@ mod authenticate;
 mod backups;
 mod claim;
 mod credentials;
+mod dashboard;
 mod docs_page;
 mod doors;
 mod entity_json;

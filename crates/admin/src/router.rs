@@ -40,9 +40,9 @@ use crate::password::Passwords;
 use crate::permission::{Access, Permission};
 use crate::refusals::Refusals;
 use crate::{
-    account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, credentials, docs_page,
-    health, holds, instance, key_explain, keys, keys_revoke, kill_switch, login, master_key_api, members,
-    metrics, projects, providers, tokens, usage, who,
+    account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, credentials, dashboard,
+    docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch, login, master_key_api,
+    members, metrics, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -334,7 +334,7 @@ pub fn openapi_text() -> String {
     text
 }
 
-/// The whole control plane: `/admin/…`, `/claim/…`, `/docs`, `/healthz`, `/readyz` and `/metrics`.
+/// The whole control plane: `/admin/…`, `/claim/…`, `/dashboard/`, `/docs`, `/healthz`, `/readyz` and `/metrics`.
 ///
 /// Requests should carry [`PeerAddr`](crate::PeerAddr) and [`RequestId`](crate::RequestId) in their extensions; both
 /// go into the audit log. Must be called inside a Tokio runtime: each request runs as a task.
@@ -360,6 +360,7 @@ pub(crate) fn with_shared(state: AdminState) -> (Router, Arc<Shared>) {
     let routes =
         plane.routes.into_iter().fold(Router::new(), |router, (path, methods)| router.route(&path, methods));
     let routes = routes
+        .merge(dashboard::routes())
         .fallback(|| async {
             ApiError::new(ErrorCode::NotFound, "there is no such page; /docs lists what there is")
         })
@@ -393,10 +394,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request, next: Next)
     response
 }
 
-/// Headers that every answer has. A handler's own `content-security-policy` is kept.
+/// Headers that every answer has. A handler's own `content-security-policy` and `cache-control` are kept.
 fn complete_headers(headers: &mut HeaderMap, request_id: Option<&str>) {
-    const ALWAYS: [(HeaderName, &str); 5] = [
-        (header::CACHE_CONTROL, "no-store"),
+    const ALWAYS: [(HeaderName, &str); 4] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -405,6 +405,7 @@ fn complete_headers(headers: &mut HeaderMap, request_id: Option<&str>) {
     for (name, value) in ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));

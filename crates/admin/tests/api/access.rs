@@ -100,7 +100,7 @@ async fn what_does_not_exist_is_said_in_json() {
         "/admin/",
         "/admin/keys/",
         "/admin/keys/a/b",
-        "/dashboard",
+        "/dashboard/assets/x.js",
         "/claim",
         "/claim/x/y",
         "/docs/x",

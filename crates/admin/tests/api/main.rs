@@ -7,6 +7,7 @@ mod audit;
 mod bad_input;
 mod claim;
 mod credentials;
+mod dashboard;
 mod document;
 mod explain;
 mod harness;
