@@ -41,19 +41,15 @@ function open(): void {
   connection.value = "connecting";
   const opened = new EventSource("/admin/events");
   source = opened;
-  let first = true;
   opened.addEventListener("open", () => {
     wait = 1000;
     connection.value = "live";
-    // What happened while nobody listened; a page that was just made has loaded it itself.
-    if (!first || missed) changed(TOPICS);
-    first = false;
-    missed = false;
+    // What happened while nobody listened.
+    changed(TOPICS);
   });
   opened.addEventListener("changed", (event: MessageEvent<string>) => changed(topicsOf(event.data)));
   opened.addEventListener("error", () => {
     connection.value = "lost";
-    missed = true;
     if (opened.readyState !== EventSource.CLOSED) return;
     // The server refused it: the session may be over, or there are too many listeners.
     shut();
@@ -62,8 +58,6 @@ function open(): void {
     wait = Math.min(wait * 2, 30_000);
   });
 }
-
-let missed = false;
 
 function shut(): void {
   clearTimeout(retry);
@@ -74,10 +68,8 @@ function shut(): void {
 
 // A browser has few connections per server: a tab that nobody looks at holds none.
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) {
-    missed = true;
-    shut();
-  } else open();
+  if (document.hidden) shut();
+  else open();
 });
 
 addEventListener("pagehide", shut);

@@ -302,7 +302,23 @@ fn access(shared: &Shared, request: &Request) -> Access {
     }
 }
 
+/// Who sent a request whose answer goes on, to be looked at again.
+pub(crate) struct Standing(Credentials);
+
+impl Standing {
+    pub(crate) fn of(request: &Request) -> Self {
+        Self(Credentials::of(request))
+    }
+
+    /// Whether they may still do this. Where that can't be told they may not.
+    pub(crate) async fn holds(&self, shared: &Shared, needed: Permission) -> bool {
+        let caller = authenticate(shared, self.0.clone()).await;
+        caller.is_ok_and(|caller| role_may(caller.role(), caller.project().is_some(), needed))
+    }
+}
+
 /// What a request says about who sent it.
+#[derive(Clone)]
 struct Credentials {
     /// Made also for an absent or malformed token, so that all refusals take the same time.
     token_hash: [u8; 32],

@@ -38,11 +38,12 @@ pub(crate) enum ErrorCode {
     IdempotencyMismatch,
     LoginFailed,
     TooManyAttempts,
+    TooManyListeners,
     ShuttingDown,
 }
 
 impl ErrorCode {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::InvalidField,
@@ -67,6 +68,7 @@ impl ErrorCode {
         Self::IdempotencyMismatch,
         Self::LoginFailed,
         Self::TooManyAttempts,
+        Self::TooManyListeners,
         Self::ShuttingDown,
     ];
 
@@ -195,6 +197,11 @@ impl ErrorCode {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The store may be an older copy. All keys are refused, and only the owner's admin token is let in, until it accepts \
                  that (`till admin accept-rollback`).",
+            ),
+            Self::TooManyListeners => (
+                "too_many_listeners",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many follow changes at the same time.",
             ),
             Self::ShuttingDown => (
                 "shutting_down",

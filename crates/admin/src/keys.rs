@@ -37,6 +37,9 @@ use crate::router::Shared;
 /// Longest page of a list.
 const PAGE_MAX: u32 = 1000;
 
+/// Longest text to search for, in characters: as long as a name.
+const SEARCH_CHARS_MAX: usize = 256;
+
 /// Mint a scoped key
 ///
 /// Seals the real key, or the name of a stored one, into a new scoped key with limits of its own. The scoped key is in this
@@ -168,6 +171,7 @@ fn mint(shared: &Shared, from: &MintFrom<'_>, repeatable: Option<&Repeatable>) -
         ("project" = Option<String>, Query, description = "Only keys of this project"),
         ("created_by" = Option<String>, Query, description = "Only keys that this member or admin token made"),
         ("upstream" = Option<String>, Query, description = "Only keys that were minted from this upstream credential"),
+        ("search" = Option<String>, Query, description = "Only keys with this text in their name, in any case of the letters, or whose id begins so; at most 256 characters", max_length = 256),
         ("sort" = Option<String>, Query, description = "What they are sorted by: `created`, when absent, `last_used` or `expires`. A key that is used between two pages may move from one to the other", pattern = "^(created|last_used|expires)$"),
         ("order" = Option<String>, Query, description = "`desc`, greatest and newest first, when absent, or `asc`", pattern = "^(asc|desc)$"),
     ),
@@ -210,6 +214,10 @@ fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
     let project = parameters.take("project")?;
     let maker = parameters.take("created_by")?;
     let credential = parameters.take("upstream")?;
+    let search = parameters.take("search")?.filter(|text| !text.is_empty());
+    if search.as_ref().is_some_and(|text| text.chars().count() > SEARCH_CHARS_MAX) {
+        return Err(query::invalid("search", &format!("has at most {SEARCH_CHARS_MAX} characters")));
+    }
     let sort = parameters.take("sort")?;
     let ascending = parameters.take_ascending()?.unwrap_or(false);
     parameters.finish(&[
@@ -220,6 +228,7 @@ fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
         "project",
         "created_by",
         "upstream",
+        "search",
         "sort",
         "order",
     ])?;
@@ -237,6 +246,7 @@ fn list_query(uri: &Uri) -> Result<(KeyQuery, Option<u32>), ApiError> {
         project,
         maker,
         credential,
+        search,
         ..KeyQuery::default()
     };
     Ok((query, page))

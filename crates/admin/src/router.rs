@@ -32,17 +32,19 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 use crate::authenticate::{REQUEST_ID_HEADER, gate, request_id};
 use crate::doors::Doors;
 use crate::error::{ApiError, ErrorCode};
+use crate::events::Listeners;
 use crate::example::add_examples;
 use crate::master_keys::MasterKeys;
 use crate::metrics::AdminMetrics;
 use crate::openapi::{self as document, Document, complete};
+use crate::overview::Overviews;
 use crate::password::Passwords;
 use crate::permission::{Access, Permission};
 use crate::refusals::Refusals;
 use crate::{
     account, audit, audit_checkpoints, audit_export, audit_find, backups, claim, credentials, dashboard,
-    docs_page, health, holds, instance, key_explain, keys, keys_revoke, kill_switch, login, master_key_api,
-    members, metrics, projects, providers, tokens, usage, who,
+    denials, docs_page, events, health, holds, instance, key_explain, keys, keys_revoke, kill_switch, login,
+    master_key_api, members, metrics, overview, price_list, projects, providers, tokens, usage, who,
 };
 
 /// What the control plane works with.
@@ -103,6 +105,10 @@ pub(crate) struct Shared {
     pub(crate) passwords: Passwords,
     /// Who was not let in lately.
     pub(crate) refusals: Refusals,
+    /// Who follows changes.
+    pub(crate) listeners: Listeners,
+    /// What the overview said last.
+    pub(crate) overviews: Overviews,
     /// When uses were last noted.
     uses: Mutex<HashMap<(EntityKind, String), u64>>,
     /// The group of each path template.
@@ -228,8 +234,11 @@ fn plane(plane: Plane) -> Plane {
         .serve::<usage::__path_usage_summary, _, _>(Token(UsageRead), usage::usage_summary)
         .serve::<holds::__path_hold_list, _, _>(Token(HoldsRead), holds::hold_list)
         .serve::<holds::__path_hold_forgive, _, _>(Token(HoldsForgive), holds::hold_forgive)
+        .serve::<denials::__path_denial_summary, _, _>(Token(UsageRead), denials::denial_summary)
+        .serve::<overview::__path_overview, _, _>(Token(UsageRead), overview::overview)
         .under("Providers")
         .serve::<providers::__path_provider_list, _, _>(Token(InstanceRead), providers::provider_list)
+        .serve::<price_list::__path_price_list, _, _>(Token(InstanceRead), price_list::price_list)
         .under("Projects")
         .serve::<projects::__path_project_create, _, _>(Token(ProjectsWrite), projects::project_create)
         .serve::<projects::__path_project_list, _, _>(Token(ProjectsRead), projects::project_list)
@@ -309,6 +318,7 @@ fn plane(plane: Plane) -> Plane {
         .serve::<audit_export::__path_audit_export, _, _>(Token(AuditExport), audit_export::audit_export)
         .serve::<audit_find::__path_audit_find, _, _>(Token(AuditExport), audit_find::audit_find)
         .under("Watching")
+        .serve::<events::__path_events, _, _>(Token(SelfRead), events::events)
         .serve::<health::__path_healthz, _, _>(Open, health::healthz)
         .serve::<health::__path_readyz, _, _>(Open, health::readyz)
         .serve::<metrics::__path_metrics, _, _>(Page(MetricsRead), metrics::metrics)
@@ -354,6 +364,8 @@ pub(crate) fn with_shared(state: AdminState) -> (Router, Arc<Shared>) {
         doors: Doors::default(),
         passwords: Passwords::default(),
         refusals: Refusals::default(),
+        listeners: Listeners::default(),
+        overviews: Overviews::default(),
         uses: Mutex::default(),
         tags: plane.tags,
     });

@@ -7,9 +7,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
 use till_core::key::KeyId;
-use till_store::{
-    Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
-};
+use till_store::{Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
@@ -18,6 +16,7 @@ use crate::money_text::usd;
 use crate::query::{self, Parameters};
 use crate::router::Shared;
 use crate::time_text::{day, parse_rfc3339, rfc3339};
+use crate::usage_groups::{self, GroupSum};
 
 /// Longest page.
 const PAGE_MAX: u32 = 1000;
@@ -275,6 +274,9 @@ pub(crate) struct UsageSumJson {
     /// The key.
     #[schema(required = true, example = "key_ADlySp2gash6K23CpSXW7n")]
     key_id: Option<String>,
+    /// The project.
+    #[schema(required = true, example = json!(null))]
+    project: Option<String>,
     /// Id of the provider.
     #[schema(required = true, example = "openai")]
     provider: Option<String>,
@@ -284,6 +286,9 @@ pub(crate) struct UsageSumJson {
     /// The endpoint; empty where it is not known.
     #[schema(required = true, example = json!(null))]
     endpoint: Option<String>,
+    /// Whether this is what `top` left over; then all but the day is null.
+    #[schema(example = false)]
+    rest: bool,
     /// Calls that were let through.
     #[schema(example = 12)]
     calls: u64,
@@ -297,10 +302,12 @@ pub(crate) struct UsageSumJson {
     charged_usd: String,
 }
 
-impl From<UsageSum> for UsageSumJson {
-    fn from(sum: UsageSum) -> Self {
+impl From<GroupSum> for UsageSumJson {
+    fn from(GroupSum { project, is_rest, sum }: GroupSum) -> Self {
         Self {
             day: sum.day.map(day),
+            project,
+            rest: is_rest,
             key_id: sum.key.map(|key| key.to_string()),
             provider: sum.provider,
             model: sum.model,
@@ -324,11 +331,13 @@ pub(crate) struct UsageSummaryAnswer {
 
 /// Sum up calls
 ///
-/// Sums stay when the records of their calls are deleted. `since` and `until` count whole days, UTC.
+/// Sums stay when the records of their calls are deleted. `since` and `until` count whole days, UTC. With `top` the dearest of
+/// what is told apart stay as they are, over all days, and the others are one sum per day.
 #[utoipa::path(get, path = "/admin/usage/summary",
     params(
-        ("group_by" = Option<String>, Query, description = "What to tell apart: any of `key`, `model`, `day`, `provider`, `endpoint`, separated by commas; without it one sum",
-            pattern = "^(key|model|day|provider|endpoint)(,(key|model|day|provider|endpoint))*$"),
+        ("group_by" = Option<String>, Query, description = "What to tell apart: any of `key`, `model`, `day`, `provider`, `endpoint`, `project`, separated by commas; without it one sum",
+            pattern = "^(key|model|day|provider|endpoint|project)(,(key|model|day|provider|endpoint|project))*$"),
+        ("top" = Option<u32>, Query, description = "Only so many, and the rest of them as one", minimum = 1, maximum = 1000),
         ("key" = Option<String>, Query, description = "Only calls of this key"),
         ("project" = Option<String>, Query, description = "Only calls of keys of this project"),
         ("provider" = Option<String>, Query, description = "Only calls to this provider"),
@@ -347,14 +356,27 @@ pub(crate) async fn usage_summary(
 ) -> Result<Json<UsageSummaryAnswer>, ApiError> {
     let mut parameters = Parameters::parse(&uri)?;
     let group = parameters.take("group_by")?;
+    let top = parameters.take_count("top", PAGE_MAX)?;
     let filter = filter(&shared, &caller, &mut parameters).await?;
-    parameters.finish(&["group_by", "key", "project", "provider", "model", "since", "until"])?;
-    let sums = shared.state.store.usage_sum(self::group(group.as_deref())?, filter).await?;
+    parameters.finish(&["group_by", "top", "key", "project", "provider", "model", "since", "until"])?;
+    let (group, by_project) = self::group(group.as_deref())?;
+    let sums = if by_project {
+        let group_of_keys = UsageGroup { key: true, ..group };
+        let sums = shared.state.store.usage_sum(group_of_keys, filter).await?;
+        usage_groups::by_project(sums, &shared.state.store.key_projects().await?, group.key)
+    } else {
+        shared.state.store.usage_sum(group, filter).await?.into_iter().map(GroupSum::from).collect()
+    };
+    let sums = match top {
+        None => sums,
+        Some(top) => usage_groups::top(sums, usize::try_from(top).expect("at most 1000")),
+    };
     Ok(Json(UsageSummaryAnswer { sums: sums.into_iter().map(UsageSumJson::from).collect() }))
 }
 
-fn group(words: Option<&str>) -> Result<UsageGroup, ApiError> {
-    let mut group = UsageGroup::default();
+/// What to tell apart, and whether projects are among that.
+fn group(words: Option<&str>) -> Result<(UsageGroup, bool), ApiError> {
+    let (mut group, mut by_project) = (UsageGroup::default(), false);
     for word in words.into_iter().flat_map(|words| words.split(',')) {
         let flag = match word {
             "key" => &mut group.key,
@@ -362,12 +384,14 @@ fn group(words: Option<&str>) -> Result<UsageGroup, ApiError> {
             "day" => &mut group.day,
             "provider" => &mut group.provider,
             "endpoint" => &mut group.endpoint,
+            "project" => &mut by_project,
             _ => {
-                let rule = "must be any of key, model, day, provider and endpoint, separated by commas";
+                let rule =
+                    "must be any of key, model, day, provider, endpoint and project, separated by commas";
                 return Err(query::invalid("group_by", rule));
             }
         };
         *flag = true;
     }
-    Ok(group)
+    Ok((group, by_project))
 }

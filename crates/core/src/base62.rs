@@ -47,6 +47,25 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The least and the greatest `N` bytes, whole blocks, whose text begins like this; `None` if there are none.
+pub(crate) fn range<const N: usize>(start: &str) -> Option<([u8; N], [u8; N])> {
+    let (mut low, mut high) = ([0; N], [0; N]);
+    let mut rest = start.as_bytes();
+    for (low, high) in low.chunks_mut(BLOCK_BYTES).zip(high.chunks_mut(BLOCK_BYTES)) {
+        let (digits, behind) = rest.split_at(rest.len().min(BLOCK_DIGITS));
+        rest = behind;
+        let filled = |with| {
+            let mut all = [with; BLOCK_DIGITS];
+            all[..digits.len()].copy_from_slice(digits);
+            all
+        };
+        low.copy_from_slice(&number(&filled(b'0'))?.to_be_bytes());
+        // What would be above the greatest number is that number, as the digits that are given were none too great.
+        high.copy_from_slice(&number(&filled(b'z')).unwrap_or(u64::MAX).to_be_bytes());
+    }
+    rest.is_empty().then_some((low, high))
+}
+
 /// The value of a run of at most eleven digits, or `None` for another character or a value above 2⁶⁴−1.
 pub(crate) fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |number, digit| {

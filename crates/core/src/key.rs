@@ -35,6 +35,15 @@ impl fmt::Debug for KeyId {
     }
 }
 
+impl KeyId {
+    /// The first and the last id that begin like this, `key_` included; `None` if none does.
+    pub fn starting_with(start: &str) -> Option<(Self, Self)> {
+        let body = start.strip_prefix(KEY_ID_PREFIX)?;
+        let (low, high) = base62::range::<16>(body)?;
+        Some((Self(low), Self(high)))
+    }
+}
+
 /// A text that is not a key id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a key id is `key_` and 22 letters or digits")]
@@ -97,6 +106,22 @@ mod tests {
             let text = id.to_string();
             assert_eq!(text.len(), "key_".len() + 22);
             assert_eq!(text.parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn ids_that_begin_alike_stand_together() {
+        for id in [KeyId([0; 16]), KeyId([255; 16]), KeyId(*b"0123456789abcdef")] {
+            let text = id.to_string();
+            for length in 4..=text.len() {
+                let (first, last) = KeyId::starting_with(&text[..length]).expect("it begins so itself");
+                assert!((first..=last).contains(&id), "{length}");
+                assert!(first.to_string().starts_with(&text[..length]), "{length}");
+                assert!(last.to_string().starts_with(&text[..length]), "{length}");
+            }
+        }
+        for text in ["", "abc", "key_z", "key_-", "key_00000000000000000000000"] {
+            assert_eq!(KeyId::starting_with(text), None, "{text}");
         }
     }
 

@@ -22,11 +22,11 @@ use crate::claim::{Claim, NewClaim};
 use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, EntityWrite, Lookup};
 use crate::error::StoreError;
 use crate::fence::Fence;
-use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey};
+use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, NewKey};
 use crate::kill_switch::KillSwitch;
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
-    OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+    DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
 };
 
 /// Where the store stands against its witness: a number that only grows, and a random value drawn with
@@ -380,6 +380,11 @@ pub(crate) trait Reader: AuditReader + Send + 'static {
     /// With the status as of `now`.
     fn key_list(&mut self, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError>;
     fn key_count(&mut self) -> Result<u64, StoreError>;
+    /// Of a project or of all.
+    fn key_counts(&mut self, project: Option<&str>, now: Timestamp) -> Result<KeyCounts, StoreError>;
+    fn key_projects(&mut self) -> Result<Vec<(KeyId, String)>, StoreError>;
+    /// From the first day to before the second.
+    fn denial_sums(&mut self, days: (u64, u64), key: Option<KeyId>) -> Result<Vec<DenialSum>, StoreError>;
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError>;
     /// Expired or not.
     fn claim_fetch(&mut self, id: ClaimId) -> Result<Option<Claim>, StoreError>;

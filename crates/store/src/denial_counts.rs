@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use till_core::denial::DenialCode;
 use till_core::key::KeyId;
+use till_core::metric::Counter;
 use till_core::time::Timestamp;
 
 use crate::backend::DenialCount;
@@ -20,6 +21,8 @@ type Counts = HashMap<(Option<KeyId>, DenialCode, u64), u64>;
 #[derive(Debug, Default)]
 pub(crate) struct DenialCounts {
     counts: Mutex<Counts>,
+    /// How many were taken to be written.
+    taken: Counter,
 }
 
 impl DenialCounts {
@@ -34,6 +37,7 @@ impl DenialCounts {
     /// Moves everything into `to`.
     pub(crate) fn take(&self, to: &mut Vec<DenialCount>) {
         let mut counts = self.lock();
+        self.taken.add(counts.values().sum());
         to.extend(counts.drain().map(|((key, code, minute), count)| DenialCount {
             key,
             code,
@@ -48,6 +52,11 @@ impl DenialCounts {
         for DenialCount { key, code, minute, count } in from.drain(..) {
             add(&mut counts, key, code, minute, count);
         }
+    }
+
+    /// How many were taken to be written, since the start.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.read()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

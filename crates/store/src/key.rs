@@ -316,6 +316,30 @@ pub struct KeyQuery {
     pub last_used_before: Option<Timestamp>,
     /// Only keys with this entry, a text, in their metadata.
     pub metadata: Option<(String, String)>,
+    /// Only keys with this in their name, in any case of the letters of ASCII, or whose id begins so.
+    pub search: Option<String>,
+}
+
+impl KeyQuery {
+    /// What is searched for, as names are compared, and the ids that begin so.
+    pub(crate) fn searched(&self) -> Option<(String, Option<(KeyId, KeyId)>)> {
+        self.search.as_ref().map(|text| (text.to_ascii_lowercase(), KeyId::starting_with(text)))
+    }
+}
+
+/// How many keys are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyCounts([u64; KeyStatus::ALL.len()]);
+
+impl KeyCounts {
+    /// Those in this state.
+    pub fn of(&self, status: KeyStatus) -> u64 {
+        self.0[status as usize]
+    }
+
+    pub(crate) fn add(&mut self, status: KeyStatus, count: u64) {
+        self.0[status as usize] += count;
+    }
 }
 
 /// Figures over all keys.

@@ -62,8 +62,8 @@ pub use error::{OpenError, StoreError};
 pub use fence::{COMES_BACK, Fence};
 pub use hold::{Hold, HoldRefusal, KeyEnded};
 pub use key::{
-    AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyOptions, KeyPlace, KeyQuery, KeyRecord,
-    KeySort, LifetimeChange, LimitChange, NewKey, RateChange,
+    AccountSummary, DEFAULT_PROJECT, Durability, KeyChange, KeyCounts, KeyOptions, KeyPlace, KeyQuery,
+    KeyRecord, KeySort, LifetimeChange, LimitChange, NewKey, RateChange,
 };
 pub use kill_switch::KillSwitch;
 pub use master_key::{KnownMasterKey, MasterKeyRecord};
@@ -74,6 +74,6 @@ pub use stats::{ProviderUsage, StoreStats};
 pub use store::{OpenOptions, Store, database, store_is_open};
 pub use terms::KeyTerms;
 pub use usage_record::{
-    OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+    DenialSum, OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
     hold_name, parse_hold_name,
 };

@@ -19,10 +19,10 @@ use crate::backend::{Backend, Batch, DenialCount, Instance, KeyRow, Reader};
 use crate::claim::{Claim, NewClaim};
 use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::StoreError;
-use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
+use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
-    OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum, hold_name,
+    DenialSum, OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum, hold_name,
 };
 use crate::usage_totals::{Total, TotalKey, amounts, sums};
 
@@ -64,6 +64,7 @@ pub(crate) struct Disk {
     audit: Vec<AuditEntry>,
     log: audit::DiskLog,
     pub(crate) denials: Vec<DenialCount>,
+    pub(crate) denial_sums: Vec<DenialSum>,
     months: BTreeMap<Month, u128>,
     pub(crate) usage: BTreeMap<u64, UsageRecord>,
     /// Records that are deleted: sums know them.
@@ -102,6 +103,7 @@ impl Default for Disk {
             audit: Vec::new(),
             log: Default::default(),
             denials: Vec::new(),
+            denial_sums: Vec::new(),
             months: BTreeMap::new(),
             usage: BTreeMap::new(),
             usage_gone: Vec::new(),
@@ -447,6 +449,13 @@ fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
             Some(row) => row.count += denial.count,
             None => disk.denials.push(*denial),
         }
+        let DenialCount { key, code, minute, count } = *denial;
+        let day = minute / 1440;
+        let same = |sum: &&mut DenialSum| (sum.day, sum.key, sum.code) == (day, key, code);
+        match disk.denial_sums.iter_mut().find(same) {
+            Some(sum) => sum.count += count,
+            None => disk.denial_sums.push(DenialSum { day, key, code, count }),
+        }
     }
     disk.months.extend(batch.months.iter().copied());
 }
@@ -552,6 +561,7 @@ impl Reader for MemoryReader {
                 })
                 .map_or(newest_first.len(), |at| at + 1),
         };
+        let searched = query.searched();
         let matches = |key: &KeyRecord| {
             query.status.is_none_or(|status| key.status == status)
                 && query.project.as_ref().is_none_or(|project| key.place.project == *project)
@@ -563,6 +573,12 @@ impl Reader for MemoryReader {
                 && query
                     .last_used_before
                     .is_none_or(|before| key.last_used_at.unwrap_or(key.created_at) < before)
+                && searched.as_ref().is_none_or(|(text, ids)| {
+                    let name = key.metadata.get("name").and_then(|name| name.as_str()).unwrap_or_default();
+                    ids.is_some_and(|(first, last)| (first..=last).contains(&key.id))
+                        || (key.metadata.contains_key("name")
+                            && name.to_ascii_lowercase().contains(text.as_str()))
+                })
                 && query.metadata.as_ref().is_none_or(|(name, value)| {
                     key.metadata.get(name).and_then(|v| v.as_str()) == Some(value)
                 })
@@ -573,6 +589,33 @@ impl Reader for MemoryReader {
 
     fn key_count(&mut self) -> Result<u64, StoreError> {
         Ok(self.0.disk().keys.len() as u64)
+    }
+
+    fn key_counts(&mut self, project: Option<&str>, now: Timestamp) -> Result<KeyCounts, StoreError> {
+        let disk = self.0.disk();
+        let mut counts = KeyCounts::default();
+        let records = disk.keys.iter().map(|row| record(&disk, row, now));
+        for key in records.filter(|key| project.is_none_or(|project| key.place.project == project)) {
+            counts.add(key.status, 1);
+        }
+        Ok(counts)
+    }
+
+    fn key_projects(&mut self) -> Result<Vec<(KeyId, String)>, StoreError> {
+        let disk = self.0.disk();
+        Ok(disk.keys.iter().map(|row| (row.key.id, row.key.place.project.clone())).collect())
+    }
+
+    fn denial_sums(
+        &mut self,
+        (since, until): (u64, u64),
+        key: Option<KeyId>,
+    ) -> Result<Vec<DenialSum>, StoreError> {
+        let disk = self.0.disk();
+        let fits = |sum: &&DenialSum| {
+            (since..until).contains(&sum.day) && key.is_none_or(|key| sum.key == Some(key))
+        };
+        Ok(disk.denial_sums.iter().filter(fits).copied().collect())
     }
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {

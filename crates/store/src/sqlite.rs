@@ -48,10 +48,10 @@ use crate::claim::Claim;
 use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::{OpenError, StoreError};
 use crate::files::make_private_file;
-use crate::key::{KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
+use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
-    OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+    DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
 };
 use fold::Fold;
 use journal::Entry;
@@ -511,6 +511,18 @@ impl Reader for SqliteReader {
 
     fn key_count(&mut self) -> Result<u64, StoreError> {
         self.run(read::key_count)
+    }
+
+    fn key_counts(&mut self, project: Option<&str>, now: Timestamp) -> Result<KeyCounts, StoreError> {
+        self.run(|connection| read::key_counts(connection, project, now))
+    }
+
+    fn key_projects(&mut self) -> Result<Vec<(KeyId, String)>, StoreError> {
+        self.run(read::key_projects)
+    }
+
+    fn denial_sums(&mut self, days: (u64, u64), key: Option<KeyId>) -> Result<Vec<DenialSum>, StoreError> {
+        self.run(|connection| read::denial_sums(connection, days, key))
     }
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {

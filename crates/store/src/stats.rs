@@ -32,6 +32,8 @@ pub struct StoreStats {
     pub settles_ahead: u64,
     /// Ends of calls that had a hold of their own on disk.
     pub settles_own: u64,
+    /// Denials that were written.
+    pub denials: u64,
     /// From asking the writer for a hold to its answer, in nanoseconds. Calls that are granted from memory don't ask.
     pub hold: Reading,
     /// From the end of a call to its record on disk, in nanoseconds.
@@ -77,7 +79,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn read(&self, queue_length: usize, escrows_open: usize) -> StoreStats {
+    pub(crate) fn read(&self, queue_length: usize, escrows_open: usize, denials: u64) -> StoreStats {
         StoreStats {
             batches: self.batches.load(Ordering::Relaxed),
             operations: self.operations.load(Ordering::Relaxed),
@@ -89,6 +91,7 @@ impl Counters {
             waiting: self.waiting.read(),
             settles_ahead: self.settles_ahead.read(),
             settles_own: self.settles_own.read(),
+            denials,
             hold: self.hold.read(),
             settle: self.settle.read(),
             commit: self.commit.read(),

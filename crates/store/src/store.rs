@@ -606,7 +606,7 @@ impl Store {
     /// Counters for metrics.
     pub fn stats(&self) -> StoreStats {
         let shared = &self.inner.shared;
-        shared.counters.read(shared.queue.len(), shared.escrows.len())
+        shared.counters.read(shared.queue.len(), shared.escrows.len(), shared.denials.taken())
     }
 
     /// Whether nothing is granted any more because the process stops.

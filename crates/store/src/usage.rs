@@ -1,15 +1,21 @@
 //! What was used, for those who administer: records, sums, and holds that a crash left open.
 
+use std::collections::HashMap;
+
 use till_core::audit::Actor;
+use till_core::key::KeyId;
 use till_core::ledger::HoldId;
 
 use crate::backend::Reader;
 use crate::command::Action;
 use crate::error::StoreError;
 use crate::escrow::About;
+use crate::key::KeyCounts;
 use crate::readers::Lane;
 use crate::store::Store;
-use crate::usage_record::{OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageSum};
+use crate::usage_record::{
+    DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageSum,
+};
 
 impl Store {
     /// Records of calls with their numbers, newest first. A page ends after so many blocks of records were looked through,
@@ -34,6 +40,36 @@ impl Store {
     ) -> Result<Vec<UsageSum>, StoreError> {
         self.exact(About::Ended).await;
         self.read(Lane::List, move |reader| reader.usage_sum(group, &filter)).await
+    }
+
+    /// How often calls were denied, per day, key and reason, from the first day to before the second.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn denial_sums(
+        &self,
+        days: (u64, u64),
+        key: Option<KeyId>,
+    ) -> Result<Vec<DenialSum>, StoreError> {
+        self.read(Lane::List, move |reader| reader.denial_sums(days, key)).await
+    }
+
+    /// How many keys are in each state, of a project or of all.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn key_counts(&self, project: Option<String>) -> Result<KeyCounts, StoreError> {
+        let now = self.now();
+        self.exact(About::All).await;
+        self.read(Lane::List, move |reader| reader.key_counts(project.as_deref(), now)).await
+    }
+
+    /// The project of each key.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn key_projects(&self) -> Result<HashMap<KeyId, String>, StoreError> {
+        Ok(self.read(Lane::List, |reader| reader.key_projects()).await?.into_iter().collect())
     }
 
     /// Holds that a crash left open and nobody has forgiven, newest first.

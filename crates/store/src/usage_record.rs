@@ -307,6 +307,19 @@ pub struct UsageSum {
     pub charged: Units,
 }
 
+/// How often a key was denied for one reason within one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DenialSum {
+    /// Days since 1970-01-01, UTC.
+    pub day: u64,
+    /// `None` collects what was counted under no key.
+    pub key: Option<KeyId>,
+    /// Why.
+    pub code: DenialCode,
+    /// How often.
+    pub count: u64,
+}
+
 /// A hold that a process left open when it ended without a stop: it is spent, because what became of its request is
 /// not known.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -197,8 +197,6 @@ export interface Forecast {
   readonly key: Key;
   /** Which limit is reached first. */
   readonly limit: "activations" | "tokens" | "spend";
-  /** How much of it is used, from 0 to 1. */
-  readonly used: number;
   /** When it will be reached if it goes on as in the last day. */
   readonly at: string;
 }
@@ -229,7 +227,9 @@ export interface Price {
   readonly inputUsd: string | null;
   readonly outputUsd: string | null;
   readonly cachedInputUsd: string | null;
-  readonly version: string;
+  readonly contextWindow: number | null;
+  readonly maxOutput: number | null;
+  readonly source: string;
   readonly custom: boolean;
 }
 

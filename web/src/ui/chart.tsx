@@ -71,6 +71,7 @@ export function Chart({ label, places, series, unit, height = 220 }: ChartProps)
         {
           stroke: ink,
           font,
+          size: 28,
           grid: { show: false },
           ticks: { show: false },
           space: 80,

@@ -77,7 +77,7 @@ export function Table<Row>(props: TableProps<Row>) {
   }, [first, last, more, rows.length, onMore, onView]);
 
   const template = columns.map((column) => column.width).join(" ");
-  const templatePhone = columns.filter((column) => !column.isMinor).map((column) => column.width.replace(/\d+(\.\d+)?rem/, "0")).join(" ");
+  const templatePhone = columns.filter((column) => !column.isMinor).map((column) => column.width.replace(/minmax\([^,]+/, "minmax(0")).join(" ");
   const vars = { "--columns": template, "--columns-phone": templatePhone, "--row": `${rowHeight}px` } as Record<string, string>;
   const isEmpty = rows.length === 0;
   return (
@@ -156,7 +156,7 @@ function Header<Row>({ column, order, onOrder }: HeaderProps<Row>) {
 /** A small table that is in the page as a whole. */
 export function PlainTable<Row>({ label, columns, rows, id }: Pick<TableProps<Row>, "label" | "columns" | "rows" | "id">) {
   return (
-    <div class="plain-table" role="region" aria-label={label} tabIndex={0}>
+    <div class="plain-table" role="group" aria-label={label} tabIndex={0}>
       <table>
         <thead>
           <tr>

@@ -1,7 +1,7 @@
 // Written by web/vite.config.ts.
 [
-    ("assets/index-iU2OY8Ad.css", include_bytes!("assets/index-iU2OY8Ad.css")),
-    ("assets/index-uv9t-NtA.js", include_bytes!("assets/index-uv9t-NtA.js")),
+    ("assets/index-DyoV2noi.js", include_bytes!("assets/index-DyoV2noi.js")),
+    ("assets/index-HhCjhx5A.css", include_bytes!("assets/index-HhCjhx5A.css")),
     ("icon.svg", include_bytes!("icon.svg")),
     ("index.html", include_bytes!("index.html")),
 ]

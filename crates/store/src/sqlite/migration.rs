@@ -10,19 +10,20 @@ use rusqlite::Connection;
 use super::block_index;
 
 /// What leads from version `n` to `n + 1`, in order from an empty file: SQL, and what SQL alone can't do.
-const MIGRATIONS: [(&str, Option<Step>); 6] = [
+const MIGRATIONS: [(&str, Option<Step>); 7] = [
     (include_str!("schema-1.sql"), None),
     (include_str!("schema-2.sql"), None),
     (include_str!("schema-3.sql"), None),
     (include_str!("schema-4.sql"), Some(usage_rows::move_to_blocks)),
     (include_str!("schema-5.sql"), Some(block_index::catch_up)),
     (include_str!("schema-6.sql"), None),
+    (include_str!("schema-7.sql"), None),
 ];
 
 type Step = fn(&Connection) -> rusqlite::Result<()>;
 
 /// The newest version that this program knows.
-pub(super) const NEWEST: u32 = 6;
+pub(super) const NEWEST: u32 = 7;
 
 /// Marks the file as ours: the letters `till`.
 pub(super) const APPLICATION_ID: i32 = 0x7469_6c6c;

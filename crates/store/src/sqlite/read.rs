@@ -11,12 +11,14 @@ use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
 use till_core::token::MasterKeyId;
 
+use super::block::denial_of;
 use super::column::{Amount, Time, account_parts};
 use super::usage::hold_from;
 use crate::backend::{Instance, Mark};
 use crate::fence::Fence;
-use crate::key::{Durability, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
+use crate::key::{Durability, KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::kill_switch::KillSwitch;
+use crate::usage_record::DenialSum;
 
 /// Columns of `accounts` in the order that [`account_from`] reads them.
 macro_rules! account_columns {
@@ -285,12 +287,16 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
               WHERE entry.key = ?8 AND entry.type = 'text' AND entry.value = ?9)) \
          AND (?10 IS NULL OR project = ?10) AND (?11 IS NULL OR maker = ?11) AND (?12 IS NULL OR credential = ?12) \
          AND (?13 IS NULL OR master_key = ?13) \
+         AND (?14 IS NULL OR keys.id BETWEEN ?15 AND ?16 OR (json_type(metadata, '$.name') = 'text' \
+              AND instr(lower(metadata ->> '$.name'), ?14) > 0)) \
          ORDER BY {first}keys.row {order} LIMIT ?5",
         status_at!()
     );
     // A negative limit is none.
     let limit = query.limit.map_or(-1, i64::from);
     let metadata = query.metadata.as_ref();
+    let searched = query.searched();
+    let ids = searched.as_ref().and_then(|(_, ids)| *ids);
     let parameters = params![
         Time(now),
         query.after.map(|id| id.0),
@@ -305,8 +311,60 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
         query.maker,
         query.credential,
         query.master_key.map(|id| id.0),
+        searched.as_ref().map(|(text, _)| text),
+        ids.map(|(first, _)| first.0),
+        ids.map(|(_, last)| last.0),
     ];
     connection.prepare_cached(&sql)?.query_map(parameters, key_from)?.collect()
+}
+
+/// How many keys are in each state, of a project or of all.
+pub(super) fn key_counts(
+    connection: &Connection,
+    project: Option<&str>,
+    now: Timestamp,
+) -> Result<KeyCounts> {
+    let sql = format!(
+        "SELECT {}, count(*) FROM keys JOIN accounts USING (id) WHERE {} GROUP BY 1",
+        status_at!(),
+        if project.is_some() { "project = ?2" } else { "?2 IS NULL" }
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![Time(now), project])?;
+    let mut counts = KeyCounts::default();
+    while let Some(row) = rows.next()? {
+        let word = row.get_ref(0)?.as_str()?;
+        let status = KeyStatus::ALL.into_iter().find(|status| status.as_str() == word);
+        counts.add(status.ok_or_else(|| damaged(0, "unknown state of a key"))?, row.get(1)?);
+    }
+    Ok(counts)
+}
+
+/// The project of each key.
+pub(super) fn key_projects(connection: &Connection) -> Result<Vec<(KeyId, String)>> {
+    let mut statement = connection.prepare_cached("SELECT id, project FROM keys")?;
+    statement.query_map([], |row| Ok((KeyId(row.get(0)?), row.get(1)?)))?.collect()
+}
+
+/// How often calls were denied, per day, key and reason, from the first day to before the second.
+pub(super) fn denial_sums(
+    connection: &Connection,
+    (since, until): (u64, u64),
+    key: Option<KeyId>,
+) -> Result<Vec<DenialSum>> {
+    let sql = match key {
+        None => "SELECT day, key, code, count FROM denial_sums WHERE day >= ?1 AND day < ?2 AND ?3 IS NULL",
+        Some(_) => "SELECT day, key, code, count FROM denial_sums WHERE key = ?3 AND day >= ?1 AND day < ?2",
+    };
+    let bounded = |day: u64| i64::try_from(day).unwrap_or(i64::MAX);
+    let read = |row: &Row<'_>| {
+        let key = <[u8; 16]>::try_from(row.get_ref(1)?.as_blob()?).ok().map(KeyId);
+        let code = denial_of(row.get_ref(2)?.as_str()?);
+        let code = code.ok_or_else(|| damaged(2, "an unknown reason of a denial"))?;
+        Ok(DenialSum { day: row.get(0)?, key, code, count: row.get(3)? })
+    };
+    let range = params![bounded(since), bounded(until), key.map(|key| key.0)];
+    connection.prepare_cached(sql)?.query_map(range, read)?.collect()
 }
 
 pub(super) fn key_count(connection: &Connection) -> Result<u64> {

@@ -171,6 +171,7 @@ fn tables(dir: &Path) -> Vec<(&'static str, Vec<Vec<Value>>)> {
         "keys",
         "holds",
         "denials",
+        "denial_sums",
         "activations_by_month",
         "usage_sums",
         "usage_blocks",

@@ -289,5 +289,16 @@ pub(super) fn denial_add(connection: &Connection, denial: &DenialCount) -> Resul
         denial.code.as_str(),
         denial.count
     ])?;
+    // Rows by the minute go once they are in the audit log; these stay.
+    let sql = "INSERT INTO denial_sums (day, key, code, count) VALUES (?1, ?2, ?3, ?4) \
+               ON CONFLICT (day, key, code) DO UPDATE SET count = count + excluded.count";
+    connection.prepare_cached(sql)?.execute(params![
+        denial.minute / MINUTES_PER_DAY,
+        key,
+        denial.code.as_str(),
+        denial.count
+    ])?;
     Ok(())
 }
+
+const MINUTES_PER_DAY: u64 = 1440;

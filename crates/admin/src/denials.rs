@@ -1,0 +1,151 @@
+//! `/admin/denials/summary`: how often calls were refused, and why.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use serde::Serialize;
+use till_core::key::KeyId;
+use till_store::DenialSum;
+use utoipa::ToSchema;
+
+use crate::authenticate::Caller;
+use crate::error::{ApiError, ErrorBody};
+use crate::query::{self, Parameters};
+use crate::router::Shared;
+use crate::time_text::{day, parse_rfc3339};
+
+/// Milliseconds of a day.
+const DAY_MS: u64 = 86_400_000;
+
+/// A sum over denials. What is not told apart is null.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DenialSum)]
+pub(crate) struct DenialSumJson {
+    /// The day, UTC.
+    #[schema(required = true, example = "2026-01-31")]
+    day: Option<String>,
+    /// The key; also null for those that were counted without it, because there were too many.
+    #[schema(required = true, example = "key_ADlySp2gash6K23CpSXW7n")]
+    key_id: Option<String>,
+    /// Why.
+    #[schema(required = true, example = "activations_exhausted")]
+    code: Option<String>,
+    /// How often.
+    #[schema(example = 12)]
+    count: u64,
+}
+
+/// Sums over denials.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DenialSummaryAnswer)]
+pub(crate) struct DenialSummaryAnswer {
+    /// The sums: newest day first, most first within it.
+    sums: Vec<DenialSumJson>,
+}
+
+/// What is told apart.
+#[derive(Clone, Copy, Debug, Default)]
+struct Apart {
+    day: bool,
+    key: bool,
+    code: bool,
+}
+
+/// Sum up denials
+///
+/// How often till refused calls of known keys, by reason. Sums stay for ever. `since` and `until` count whole days, UTC.
+#[utoipa::path(get, path = "/admin/denials/summary",
+    params(
+        ("group_by" = Option<String>, Query, description = "What to tell apart: any of `code`, `key`, `day`, separated by commas; without it one sum",
+            pattern = "^(code|key|day)(,(code|key|day))*$"),
+        ("key" = Option<String>, Query, description = "Only calls of this key"),
+        ("project" = Option<String>, Query, description = "Only calls of keys of this project"),
+        ("since" = Option<String>, Query, description = "Only calls on or after this day, RFC 3339", format = DateTime),
+        ("until" = Option<String>, Query, description = "Only calls before this time, RFC 3339, to the end of its day", format = DateTime),
+    ),
+    responses(
+        (status = 200, description = "The sums", body = DenialSummaryAnswer),
+        (status = 400, description = "A query parameter breaks a rule", body = ErrorBody),
+    ))]
+pub(crate) async fn denial_summary(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Json<DenialSummaryAnswer>, ApiError> {
+    let mut parameters = Parameters::parse(&uri)?;
+    let apart = apart(parameters.take("group_by")?.as_deref())?;
+    let key = parameters.take("key")?.map(|id| id.parse::<KeyId>()).transpose();
+    let key = key.map_err(|_| query::invalid("key", "must be a key id: `key_` and 22 letters or digits"))?;
+    let project = parameters.take("project")?;
+    let mut time = |name: &str| {
+        let text = parameters.take(name)?;
+        let rule = "must be a time as in 2026-01-31T08:00:00Z (RFC 3339)";
+        text.map(|text| parse_rfc3339(&text).ok_or_else(|| query::invalid(name, rule))).transpose()
+    };
+    let since = time("since")?.map_or(0, |since| since.day());
+    let until = time("until")?.map_or(u64::MAX, |until| until.0.div_ceil(DAY_MS));
+    parameters.finish(&["group_by", "key", "project", "since", "until"])?;
+    let seen = keys_seen(&shared, &caller, project).await?;
+    let sums = shared.state.store.denial_sums((since, until), key).await?;
+    let sums = sums.into_iter().filter(|sum| is_seen(sum, seen.as_ref()));
+    Ok(Json(DenialSummaryAnswer { sums: told_apart(sums, apart) }))
+}
+
+/// The keys whose denials are asked for and may be seen; `None` is all.
+pub(crate) async fn keys_seen(
+    shared: &Shared,
+    caller: &Caller,
+    project: Option<String>,
+) -> Result<Option<HashSet<KeyId>>, ApiError> {
+    match project.or_else(|| caller.project().map(str::to_owned)) {
+        None => Ok(None),
+        Some(project) if caller.sees(&project) => {
+            Ok(Some(shared.state.store.project_keys(&project).await?.into_iter().collect()))
+        }
+        Some(_) => Ok(Some(HashSet::new())),
+    }
+}
+
+/// Whether a sum is one of those keys; what was counted under no key is one of the whole instance.
+pub(crate) fn is_seen(sum: &DenialSum, keys: Option<&HashSet<KeyId>>) -> bool {
+    keys.is_none_or(|keys| sum.key.is_some_and(|key| keys.contains(&key)))
+}
+
+fn told_apart(sums: impl Iterator<Item = DenialSum>, apart: Apart) -> Vec<DenialSumJson> {
+    let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+    for sum in sums {
+        let place =
+            (apart.day.then_some(sum.day), sum.key.filter(|_| apart.key), apart.code.then_some(sum.code));
+        let count = counts.entry(place).or_insert(0);
+        *count = count.saturating_add(sum.count);
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|((day, ..), count)| std::cmp::Reverse((*day, *count)));
+    let shown = counts.into_iter().map(|((on, key, code), count)| DenialSumJson {
+        day: on.map(day),
+        key_id: key.map(|key| key.to_string()),
+        code: code.map(|code| code.as_str().to_owned()),
+        count,
+    });
+    shown.collect()
+}
+
+fn apart(words: Option<&str>) -> Result<Apart, ApiError> {
+    let mut apart = Apart::default();
+    for word in words.into_iter().flat_map(|words| words.split(',')) {
+        match word {
+            "day" => apart.day = true,
+            "key" => apart.key = true,
+            "code" => apart.code = true,
+            _ => {
+                let rule = "must be any of code, key and day, separated by commas";
+                return Err(query::invalid("group_by", rule));
+            }
+        }
+    }
+    Ok(apart)
+}
