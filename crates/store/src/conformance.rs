@@ -441,6 +441,22 @@ async fn denials_are_counted_per_key_and_code(place: &impl Place) {
     }
     assert_eq!(code(&store, key_id(77)).await, DenialCode::InvalidKey);
     assert!(store.stats().batches < 20, "a flood of denials is not a flood of transactions");
+    settled(&store).await;
+    assert_eq!(store.stats().denials, 43);
+    let today = store.now().day();
+    let sums = async |days, key| {
+        let mut sums = store.denial_sums(days, key).await.unwrap();
+        sums.sort_by_key(|sum| sum.count);
+        sums.into_iter().map(|sum| (sum.day, sum.key, sum.code, sum.count)).collect::<Vec<_>>()
+    };
+    let expected = [
+        (today, Some(key), DenialCode::EndpointDenied, 3),
+        (today, Some(key), DenialCode::ActivationsExhausted, 40),
+    ];
+    assert_eq!(sums((today, today + 1), None).await, expected);
+    assert_eq!(sums((0, u64::MAX), Some(key)).await, expected);
+    assert_eq!(sums((0, today), None).await, []);
+    assert_eq!(sums((0, u64::MAX), Some(key_id(77))).await, []);
     store.close().await.unwrap();
     let denials = place.denials();
     let total = |code| denials.iter().filter(|row| row.code == code).map(|row| row.count).sum::<u64>();

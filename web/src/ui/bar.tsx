@@ -40,18 +40,18 @@ export function LimitBars({ of }: { readonly of: Key }) {
       {of.maxSpendUsd !== null && (
         <Bar
           used={share(of.usedSpendUsd, of.maxSpendUsd)}
-          label="Spend"
+          label="Money used"
           text={`${usd(of.usedSpendUsd)} of ${usd(of.maxSpendUsd)}`}
-          title={`Spend: ${usdExact(of.usedSpendUsd)} of ${usdExact(of.maxSpendUsd)}`}
+          title={`Money used: ${usdExact(of.usedSpendUsd)} of ${usdExact(of.maxSpendUsd)}`}
         />
       )}
       {of.maxTokens !== null && (
-        <Bar used={of.usedTokens / of.maxTokens} label="Tokens" text={`${compact(of.usedTokens)} of ${compact(of.maxTokens)} tok`} />
+        <Bar used={of.usedTokens / of.maxTokens} label="Tokens used" text={`${compact(of.usedTokens)} of ${compact(of.maxTokens)} tok`} />
       )}
       {of.maxActivations !== null && (
         <Bar
           used={of.usedActivations / of.maxActivations}
-          label="Calls"
+          label="Calls used"
           text={`${compact(of.usedActivations)} of ${compact(of.maxActivations)} calls`}
         />
       )}

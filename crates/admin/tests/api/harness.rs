@@ -124,12 +124,28 @@ impl Instance {
         request.extensions_mut().insert(RequestId("req_1".into()));
         let response = self.router.clone().oneshot(request).await.expect("the router is infallible");
         let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        // A stream of events has no end.
+        let is_stream =
+            parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+        let bytes = if is_stream {
+            let mut body = body;
+            let first = body.frame().await.expect("it says that it begins").unwrap();
+            first.into_data().expect("there are no trailers")
+        } else {
+            body.collect().await.unwrap().to_bytes()
+        };
         Answer {
             status: parts.status,
             headers: parts.headers,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
         }
+    }
+
+    /// Sends a request and leaves its answer as it comes.
+    pub(crate) async fn open(&self, mut request: Request<Body>) -> axum::response::Response {
+        request.headers_mut().entry(header::HOST).or_insert("127.0.0.1:4100".parse().unwrap());
+        request.extensions_mut().insert(PeerAddr(SocketAddr::from(([127, 0, 0, 1], 5555))));
+        self.router.clone().oneshot(request).await.expect("the router is infallible")
     }
 
     /// Sends a request with the owner's token and a JSON content type, as till-ac does for every method.

@@ -19,3 +19,4 @@ mod master_keys;
 mod roles;
 mod secrets;
 mod usage;
+mod watch;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use till_core::audit::verify_chain;
-use till_core::key::KeyStatus;
+use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::Limits;
 use till_core::policy::Policy;
 use till_core::role::Role;
@@ -13,7 +13,7 @@ use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::{activations, actor, create, fetch};
 use crate::clock::FakeTime;
 use crate::entity::{AdminToken, EntityKind, EntityQuery, Kept, Lookup, Member, Project, Put};
-use crate::{KeyPlace, KeyQuery, NewKey, Store, StoreError};
+use crate::{KeyChange, KeyPlace, KeyQuery, NewKey, Store, StoreError};
 
 on_every_backend! {
     what_is_kept_has_a_version,
@@ -24,6 +24,7 @@ on_every_backend! {
     uses_are_noted,
     what_can_not_be_counted_is_refused,
     keys_are_sorted_and_paged_by_what_is_asked_for,
+    keys_are_found_by_name_and_counted_by_state,
 }
 
 pub(super) fn token(role: Role) -> AdminToken {
@@ -286,4 +287,40 @@ async fn keys_are_sorted_and_paged_by_what_is_asked_for(place: &impl Place) {
             assert!(store.key_list(nowhere).await.unwrap().is_empty());
         }
     }
+}
+
+async fn keys_are_found_by_name_and_counted_by_state(place: &impl Place) {
+    let store = place.start();
+    let names = ["Nightly crawler", "crawler of Ada", "100%_sure", "ÄRGER", ""];
+    for (n, name) in (1..).zip(names) {
+        let key = super::create(&store, n, super::activations(1)).await;
+        let name = (!name.is_empty()).then(|| name.to_owned());
+        store
+            .key_update(key, KeyChange { name: Some(name), ..KeyChange::default() }, &actor())
+            .await
+            .unwrap();
+    }
+    let found = async |text: &str| -> Vec<KeyId> {
+        let query = KeyQuery { search: Some(text.into()), ascending: true, ..KeyQuery::default() };
+        store.key_list(query).await.unwrap().into_iter().map(|key| key.id).collect()
+    };
+    let key = super::key_id;
+    assert_eq!(found("CRAWLER").await, [key(1), key(2)]);
+    assert_eq!(found("%").await, [key(3)], "no pattern");
+    assert_eq!(found("ÄRGER").await, [key(4)]);
+    assert_eq!(found("nobody").await, []);
+    let text = key(5).to_string();
+    assert_eq!(found(&text).await, [key(5)]);
+    assert!(found(&text[..12]).await.contains(&key(5)));
+    assert_eq!(found("key_").await.len(), 5, "all ids begin so");
+    store.key_revoke(key(1), &actor()).await.unwrap();
+    store
+        .key_update(key(2), KeyChange { paused: Some(true), ..KeyChange::default() }, &actor())
+        .await
+        .unwrap();
+    let counts = store.key_counts(None).await.unwrap();
+    let of = |status| counts.of(status);
+    assert_eq!((of(KeyStatus::Revoked), of(KeyStatus::Paused), of(KeyStatus::Active)), (1, 1, 3));
+    assert_eq!(store.key_counts(Some("nobody".into())).await.unwrap(), Default::default());
+    assert_eq!(store.key_projects().await.unwrap().len(), 5);
 }
