@@ -8,6 +8,8 @@ import { asApiError, useLoad } from "../load";
 import { match } from "../match";
 import { Link, place } from "../router";
 import { may, self, signOut } from "../session";
+import { askStart } from "../admin/stop";
+import { Button } from "../ui/button";
 import { Questions } from "../ui/dialog";
 import { Page } from "../ui/page";
 import { Empty } from "../ui/state";
@@ -129,7 +131,11 @@ function Banners() {
               <Name text={kill.reason} />
             </>
           )}
-          {". Every call of every key is refused."} {may("instance.write") && <Link to="/admin/kill-switch">Turn it on again</Link>}
+          {". Every call of every key is refused."} {may("instance.write") && (
+            <Button kind="quiet" onClick={askStart}>
+              Turn it on again
+            </Button>
+          )}
         </p>
       )}
       {fence && (

@@ -10,10 +10,13 @@ import { KeyLink } from "../keys/key-link";
 import { type Loaded, useLoad } from "../load";
 import { Link, place, setQuery } from "../router";
 import { may } from "../session";
+import { askStop } from "../admin/stop";
 import { LimitBars } from "../ui/bar";
+import { Button } from "../ui/button";
 import { Chart } from "../ui/chart";
 import { Segments } from "../ui/field";
 import { Page, Panel } from "../ui/page";
+import { GROUPS, labelOf } from "../ui/groups";
 import { axis, MEASURES, type Measure, seriesOf } from "../ui/series";
 import { Empty, Show } from "../ui/state";
 import { Stat } from "../ui/status";
@@ -31,11 +34,14 @@ export function OverviewPage() {
     <Page
       title="Overview"
       actions={
-        may("keys.create") && (
-          <Link to="/keys/new" class="button main">
-            Create a key
-          </Link>
-        )
+        <>
+          {may("instance.write") && <Button onClick={askStop}>Stop everything</Button>}
+          {may("keys.create") && (
+            <Link to="/keys/new" class="button main">
+              Create a key
+            </Link>
+          )}
+        </>
       }
     >
       <Figures loaded={loaded} />
@@ -79,13 +85,6 @@ function Money({ label, of }: { readonly label: string; readonly of: Period }) {
   return <Stat label={label} value={usd(of.chargedUsd)} title={usdExact(of.chargedUsd)} detail="UTC" />;
 }
 
-const GROUPS: readonly { readonly value: UsageGroup; readonly label: string }[] = [
-  { value: "provider", label: "Provider" },
-  { value: "model", label: "Model" },
-  { value: "project", label: "Project" },
-  { value: "key", label: "Key" },
-];
-
 const RANGES = [
   { value: "7", label: "7 days" },
   { value: "30", label: "30 days" },
@@ -94,24 +93,6 @@ const RANGES = [
 
 /** As many as there are colours, with the rest as one. */
 const TOP = 7;
-
-/** What the groups of a chart are called. */
-export function labelOf(group: UsageGroup, names: ReadonlyMap<string, string>): (sum: UsageSum) => string {
-  return (sum) => {
-    switch (group) {
-      case "provider":
-        return sum.provider || "unknown";
-      case "model":
-        return sum.model || "not known";
-      case "endpoint":
-        return sum.endpoint || "not known";
-      case "project":
-        return sum.project || "unknown";
-      case "key":
-        return sum.keyId === null ? "unknown" : (names.get(sum.keyId) ?? sum.keyId);
-    }
-  };
-}
 
 function Over() {
   const { query } = place.value;
