@@ -85,13 +85,3 @@ export function useLoad<T>(
   const reload = useCallback(() => run.current(), []);
   return { ...state, reload };
 }
-
-/** The time now, anew every so often: for texts such as "5 min ago". */
-export function useNow(everyMs = 10_000): number {
-  const [now, setNow] = useState(Date.now);
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), everyMs);
-    return () => clearInterval(timer);
-  }, [everyMs]);
-  return now;
-}

@@ -15,10 +15,7 @@ use serde::Serialize;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::Units;
 use till_core::time::{Month, Timestamp};
-use till_store::{
-    KeyCounts, KeyQuery, KeyRecord, KeySort, Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord,
-    UsageSum,
-};
+use till_store::{Glance, GlanceQuery, KeyCounts, KeyRecord, Outcome, UsageFilter, UsageRecord, UsageSum};
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
@@ -44,7 +41,7 @@ const RECENT: u32 = 500;
 const CANDIDATES: u32 = 200;
 
 /// Keys that are shown of those that run out, and of those that expire.
-const SHOWN: usize = 8;
+const SHOWN: u32 = 8;
 
 /// Keys that expire within this time are shown.
 const EXPIRES_WITHIN_MS: u64 = 7 * DAY_MS;
@@ -216,10 +213,19 @@ async fn work_out(shared: &Shared, caller: &Caller) -> Result<OverviewJson, ApiE
     let keys = keys_seen(shared, caller, None).await?;
     let filter = UsageFilter { keys: keys.clone().map(Arc::new), ..UsageFilter::default() };
     let (today, first) = (now.day(), Month::of(now).days().0);
+    let yesterday = Timestamp::of_day(today.saturating_sub(1));
 
-    let of_month = UsageFilter { since: Some(Timestamp::of_day(first)), ..filter.clone() };
-    let days = store.usage_sum(UsageGroup { day: true, ..UsageGroup::default() }, of_month).await?;
-    let denials = store.denial_sums((first, today + 1), None).await?;
+    let glance = GlanceQuery {
+        filter,
+        project,
+        days: (first, today + 1),
+        keys_since: yesterday,
+        calls: RECENT,
+        keys_used: CANDIDATES,
+        keys_ending: SHOWN,
+    };
+    let Glance { days, keys: used, denials, calls, keys_used, keys_ending, counts } =
+        store.glance(glance).await?;
     let denials: Vec<_> = denials.iter().filter(|sum| is_seen(sum, keys.as_ref())).collect();
     let period = |from: u64| {
         let (mut calls, mut tokens, mut spend) = (0_u64, 0_u64, 0_u64);
@@ -232,26 +238,15 @@ async fn work_out(shared: &Shared, caller: &Caller) -> Result<OverviewJson, ApiE
         PeriodJson { calls, tokens, charged_usd: usd(spend), denials: denials.fold(0, u64::saturating_add) }
     };
 
-    let query = UsageQuery { before: None, limit: RECENT, filter: filter.clone(), outcome: None };
-    let recent = recent(&store.usage_list(query).await?);
-
-    let yesterday = Timestamp::of_day(today.saturating_sub(1));
-    let by_key = UsageGroup { key: true, ..UsageGroup::default() };
-    let used = store.usage_sum(by_key, UsageFilter { since: Some(yesterday), ..filter }).await?;
-    let live = KeyQuery { status: Some(KeyStatus::Active), project: project.clone(), ..KeyQuery::default() };
-    let last_used = KeyQuery { sort: KeySort::LastUsed, limit: Some(CANDIDATES), ..live.clone() };
-    let running_out = running_out(store.key_list(last_used).await?, &used, yesterday, now);
-    let limit = u32::try_from(SHOWN).ok();
-    let first_to_end = KeyQuery { sort: KeySort::Expires, ascending: true, limit, ..live };
-    let expiring = store.key_list(first_to_end).await?.into_iter();
     let soon = Timestamp(now.0.saturating_add(EXPIRES_WITHIN_MS));
-    let expiring = expiring.filter(|key| key.lifetime.expires_at.is_some_and(|end| end < soon));
+    let expiring =
+        keys_ending.into_iter().filter(|key| key.lifetime.expires_at.is_some_and(|end| end < soon));
     Ok(OverviewJson {
         today: period(today),
         month: period(first),
-        keys: store.key_counts(project).await?.into(),
-        recent,
-        running_out,
+        keys: counts.into(),
+        recent: recent(&calls),
+        running_out: running_out(keys_used, &used, yesterday, now),
         expiring: expiring.map(KeyJson::from).collect(),
     })
 }
@@ -283,7 +278,7 @@ fn running_out(
         })
         .collect();
     found.sort_by_key(|(at, ..)| *at);
-    found.truncate(SHOWN);
+    found.truncate(usize::try_from(SHOWN).expect("8 fits"));
     let shown = found.into_iter();
     shown.map(|(at, limit, key)| ForecastJson { key: key.into(), limit, at: rfc3339(at) }).collect()
 }

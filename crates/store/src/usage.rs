@@ -3,21 +3,96 @@
 use std::collections::HashMap;
 
 use till_core::audit::Actor;
-use till_core::key::KeyId;
+use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::HoldId;
+use till_core::time::Timestamp;
 
 use crate::backend::Reader;
 use crate::command::Action;
 use crate::error::StoreError;
 use crate::escrow::About;
-use crate::key::KeyCounts;
+use crate::key::{KeyCounts, KeyQuery, KeyRecord, KeySort};
 use crate::readers::Lane;
 use crate::store::Store;
 use crate::usage_record::{
-    DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageSum,
+    DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
 };
 
+/// What to look at for somebody who wants to see how things are.
+#[derive(Clone, Debug)]
+pub struct GlanceQuery {
+    /// Whose calls.
+    pub filter: UsageFilter,
+    /// Of this project, or of all.
+    pub project: Option<String>,
+    /// The first day that counts, and the one after the last.
+    pub days: (u64, u64),
+    /// From when on keys are told apart.
+    pub keys_since: Timestamp,
+    /// So many of the last calls.
+    pub calls: u32,
+    /// So many of the keys that were used last.
+    pub keys_used: u32,
+    /// So many of the keys that end first.
+    pub keys_ending: u32,
+}
+
+/// How things are, all of one moment.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// Sums per day.
+    pub days: Vec<UsageSum>,
+    /// Sums per key.
+    pub keys: Vec<UsageSum>,
+    /// Denials of these days, of all keys.
+    pub denials: Vec<DenialSum>,
+    /// The last calls.
+    pub calls: Vec<(u64, UsageRecord)>,
+    /// The live keys that were used last.
+    pub keys_used: Vec<KeyRecord>,
+    /// The live keys that end first.
+    pub keys_ending: Vec<KeyRecord>,
+    /// Keys by state.
+    pub counts: KeyCounts,
+}
+
 impl Store {
+    /// How things are. One read for all of it.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn glance(&self, query: GlanceQuery) -> Result<Glance, StoreError> {
+        let now = self.now();
+        let exact = self.exact(About::All).await;
+        self.read(Lane::List, move |reader| {
+            let GlanceQuery { filter, project, days, keys_since, calls, keys_used, keys_ending } = query;
+            let since = |since| UsageFilter { since: Some(since), ..filter.clone() };
+            let by_day = UsageGroup { day: true, ..UsageGroup::default() };
+            let by_key = UsageGroup { key: true, ..UsageGroup::default() };
+            let live =
+                KeyQuery { status: Some(KeyStatus::Active), project: project.clone(), ..KeyQuery::default() };
+            let used = KeyQuery { sort: KeySort::LastUsed, limit: Some(keys_used), ..live.clone() };
+            let ending =
+                KeyQuery { sort: KeySort::Expires, ascending: true, limit: Some(keys_ending), ..live };
+            let last = UsageQuery { before: None, limit: calls, filter: filter.clone(), outcome: None };
+            let listed = |reader: &mut dyn Reader, query: &KeyQuery| {
+                let mut keys = reader.key_list(query, now)?;
+                exact.show(&mut keys);
+                Ok::<_, StoreError>(keys)
+            };
+            Ok(Glance {
+                days: reader.usage_sum(by_day, &since(Timestamp::of_day(days.0)))?,
+                keys: reader.usage_sum(by_key, &since(keys_since))?,
+                denials: reader.denial_sums(days, None)?,
+                calls: reader.usage_list(&last)?.records,
+                keys_used: listed(reader, &used)?,
+                keys_ending: listed(reader, &ending)?,
+                counts: reader.key_counts(project.as_deref(), now)?,
+            })
+        })
+        .await
+    }
+
     /// Records of calls with their numbers, newest first. A page ends after so many blocks of records were looked through,
     /// however few of them it asks for.
     ///

@@ -2,7 +2,7 @@
 // is very long is cut, so that no row grows with it.
 
 import type { ComponentChildren } from "preact";
-import { useNow } from "../load";
+import { now } from "../now";
 import { local, relative, utc } from "../format/time";
 
 const SHOWN_MAX = 200;
@@ -41,11 +41,10 @@ export function Time({ at, seconds = false }: { readonly at: string; readonly se
 
 /** How long ago, or in how long; the time itself where somebody hovers. */
 export function Ago({ at, none = "never" }: { readonly at: string | null; readonly none?: string }) {
-  const now = useNow();
   if (at === null) return <span class="muted">{none}</span>;
   return (
     <time dateTime={at} title={`${local(at, true)} (${utc(at)})`}>
-      {relative(at, now)}
+      {relative(at, now.value)}
     </time>
   );
 }

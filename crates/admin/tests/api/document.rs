@@ -59,7 +59,7 @@ async fn the_router_serves_exactly_what_is_documented() {
             );
         }
     }
-    assert_eq!(ids.len(), 61, "{ids:?}");
+    assert_eq!(ids.len(), 65, "{ids:?}");
 }
 
 /// An operation is described, and its answer is one of those described.

@@ -34,15 +34,23 @@ async fn call(instance: &Instance, key: KeyId) {
     instance.store.flush().await.unwrap();
 }
 
+/// Waits until so many denials are written.
+async fn denied(instance: &Instance, count: u64) {
+    while instance.store.stats().denials < count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    instance.store.flush().await.unwrap();
+}
+
 #[tokio::test]
 async fn the_overview_has_what_is_spent_and_what_ends() {
     let instance = Instance::start().await;
     let (id, key) =
-        minted(&instance, json!({"name": "soon", "ttl_seconds": 3600, "max_spend_usd": "0.0001"})).await;
+        minted(&instance, json!({"name": "soon", "ttl_seconds": 3600, "max_spend_usd": "0.0011"})).await;
     minted(&instance, json!({"name": "later", "ttl_seconds": 30 * 86_400})).await;
     call(&instance, key).await;
     instance.store.denial_record(key, DenialCode::ModelDenied);
-    instance.store.flush().await.unwrap();
+    denied(&instance, 1).await;
     let overview = instance.get("/admin/overview").await.json()["overview"].clone();
     assert_eq!(overview["keys"]["active"], 2);
     assert_eq!(overview["today"]["denials"], 1);
@@ -67,7 +75,7 @@ async fn denials_are_summed_up_for_those_who_see_the_key() {
     ] {
         (0..times).for_each(|_| instance.store.denial_record(key, code));
     }
-    instance.store.flush().await.unwrap();
+    denied(&instance, 6).await;
     let sums = async |query: &str| {
         let answer = instance.get(&format!("/admin/denials/summary{query}")).await.json();
         let sums = answer["sums"].as_array().unwrap().clone();
@@ -84,7 +92,7 @@ async fn denials_are_summed_up_for_those_who_see_the_key() {
     );
     instance.get("/admin/denials/summary?group_by=word").await.assert_error(400, "invalid_query");
     // Somebody of another project.
-    let token = mint_admin_token([3; 32]).reveal_str().unwrap().to_owned();
+    let token = mint_admin_token([5; 32]).reveal_str().unwrap().to_owned();
     put_token(&instance.store, "bound", &token, Role::Viewer, Some("default")).await;
     let request = Request::builder().uri(format!("/admin/denials/summary?key={id}"));
     let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -162,7 +170,6 @@ async fn changes_are_told_and_the_stream_ends_with_the_token() {
     call(&instance, key).await;
     changed(&mut owner, "usage").await;
     instance.store.denial_record(key, DenialCode::ModelDenied);
-    instance.store.flush().await.unwrap();
     changed(&mut owner, "usage").await;
     instance.call("PUT", "/admin/kill-switch", json!({"on": true}).to_string()).await;
     changed(&mut owner, "kill_switch").await;

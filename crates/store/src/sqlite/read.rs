@@ -346,16 +346,18 @@ pub(super) fn key_projects(connection: &Connection) -> Result<Vec<(KeyId, String
     statement.query_map([], |row| Ok((KeyId(row.get(0)?), row.get(1)?)))?.collect()
 }
 
+/// Sums of denials between two days, and those of one key.
+pub(super) const DENIAL_SUMS: [&str; 2] = [
+    "SELECT day, key, code, count FROM denial_sums WHERE day >= ?1 AND day < ?2 AND ?3 IS NULL",
+    "SELECT day, key, code, count FROM denial_sums WHERE key = ?3 AND day >= ?1 AND day < ?2",
+];
+
 /// How often calls were denied, per day, key and reason, from the first day to before the second.
 pub(super) fn denial_sums(
     connection: &Connection,
     (since, until): (u64, u64),
     key: Option<KeyId>,
 ) -> Result<Vec<DenialSum>> {
-    let sql = match key {
-        None => "SELECT day, key, code, count FROM denial_sums WHERE day >= ?1 AND day < ?2 AND ?3 IS NULL",
-        Some(_) => "SELECT day, key, code, count FROM denial_sums WHERE key = ?3 AND day >= ?1 AND day < ?2",
-    };
     let bounded = |day: u64| i64::try_from(day).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| {
         let key = <[u8; 16]>::try_from(row.get_ref(1)?.as_blob()?).ok().map(KeyId);
@@ -364,9 +366,43 @@ pub(super) fn denial_sums(
         Ok(DenialSum { day: row.get(0)?, key, code, count: row.get(3)? })
     };
     let range = params![bounded(since), bounded(until), key.map(|key| key.0)];
+    let sql = DENIAL_SUMS[usize::from(key.is_some())];
     connection.prepare_cached(sql)?.query_map(range, read)?.collect()
 }
 
 pub(super) fn key_count(connection: &Connection) -> Result<u64> {
     connection.prepare_cached("SELECT count(*) FROM keys")?.query_row([], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, StatementStatus, params};
+
+    use super::super::migration::migrate;
+    use super::DENIAL_SUMS;
+
+    #[test]
+    fn sums_of_denials_are_found_without_looking_at_others() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert!(migrate(&mut connection).is_ok());
+        let fill = "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 99999) \
+                    INSERT INTO denial_sums SELECT n / 1000, CAST(printf('%016d', n % 1000) AS BLOB), 'model_denied', 1 FROM n";
+        connection.execute_batch(fill).unwrap();
+        connection.execute_batch("ANALYZE").unwrap();
+        let key: &[u8] = b"0000000000000007";
+        for (sql, key, plan, rows) in [
+            (DENIAL_SUMS[0], None, "USING PRIMARY KEY (day>? AND day<?)", 3_000),
+            (DENIAL_SUMS[1], Some(key), "USING INDEX denial_sums_by_key (key=? AND day>? AND day<?)", 3),
+        ] {
+            let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, String>(3);
+            let steps: Vec<String> =
+                explained.query_map(params![40, 43, key], read).unwrap().map(Result::unwrap).collect();
+            assert!(steps.iter().all(|step| step.contains(plan)), "{steps:?}");
+            let mut statement = connection.prepare(sql).unwrap();
+            let found = statement.query_map(params![40, 43, key], |_| Ok(())).unwrap().count();
+            assert_eq!(found, rows);
+            assert_eq!(statement.get_status(StatementStatus::FullscanStep), 0, "rows that nobody asked for");
+        }
+    }
 }
