@@ -123,7 +123,10 @@ mod tests {
         UsageSum { day: Some(day), key: Some(KeyId([key; 16])), calls: 1, charged, ..UsageSum::default() }
     }
 
-    fn shown(sums: &[GroupSum]) -> Vec<(u64, Option<u8>, Option<&str>, bool, u64, u64)> {
+    /// Day, key, project, whether it is the rest, spend, calls.
+    type Shown<'a> = (u64, Option<u8>, Option<&'a str>, bool, u64, u64);
+
+    fn shown(sums: &[GroupSum]) -> Vec<Shown<'_>> {
         let one = |sum: &GroupSum| {
             let key = sum.sum.key.map(|key| key.0[0]);
             (key, sum.is_rest, sum.sum.charged.spend_nanos, sum.sum.calls)
