@@ -1,4 +1,5 @@
 import "./ui/style.css";
+import "./ui/style-pages.css";
 import "@preact/signals";
 import { render } from "preact";
 import { Layout } from "./layout/layout";

@@ -102,7 +102,8 @@ async function send(method: Method, path: string, options: Options): Promise<Res
   }
   if (answer.ok) return answer;
   const error = await errorOf(answer);
-  if (error.status === 401 && path !== "/admin/login") onEnded();
+  // A wrong password ends nothing.
+  if (error.status === 401 && error.code !== "login_failed") onEnded();
   throw error;
 }
 

@@ -4,6 +4,7 @@ import type { FunctionComponent } from "preact";
 import type { Permission } from "../api/types";
 import { AdminPage } from "../admin/admin-page";
 import { AuditPage } from "../audit/audit-page";
+import { AuditEntryPage } from "../audit/entry-page";
 import { KeyCreatePage } from "../keys/key-create-page";
 import { KeyPage } from "../keys/key-page";
 import { KeysPage } from "../keys/keys-page";
@@ -32,7 +33,7 @@ export const PAGES: readonly PageRow[] = [
   { pattern: "/keys/:id", needs: "keys.read", page: KeyPage, under: "/keys" },
   { pattern: "/usage", needs: "usage.read", page: UsagePage, under: "/usage", entry: "Usage" },
   { pattern: "/audit", needs: "audit.read", page: AuditPage, under: "/audit", entry: "Audit" },
-  { pattern: "/audit/:seq", needs: "audit.read", page: AuditPage, under: "/audit" },
+  { pattern: "/audit/:seq", needs: "audit.read", page: AuditEntryPage, under: "/audit" },
   { pattern: "/admin", needs: "projects.read", page: AdminPage, under: "/admin", entry: "Admin" },
   { pattern: "/admin/:section", needs: "projects.read", page: AdminPage, under: "/admin" },
   { pattern: "/admin/:section/:id", needs: "projects.read", page: AdminPage, under: "/admin" },

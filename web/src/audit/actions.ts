@@ -1,0 +1,28 @@
+// The actions that the audit log knows, for choosing: docs/audit.md says when each is entered.
+
+export const ACTIONS: readonly { readonly value: string; readonly label: string }[] = [
+  { value: "", label: "All actions" },
+  { value: "key.*", label: "Keys: everything" },
+  { value: "key.create", label: "Keys: made" },
+  { value: "key.update", label: "Keys: changed, paused" },
+  { value: "key.revoke", label: "Keys: revoked" },
+  { value: "key.claim", label: "Keys: claimed" },
+  { value: "key.expire", label: "Keys: expired" },
+  { value: "key.denied", label: "Keys: calls denied" },
+  { value: "project.*", label: "Projects" },
+  { value: "member.*", label: "Members" },
+  { value: "token.*", label: "Admin tokens" },
+  { value: "credential.*", label: "Upstream credentials" },
+  { value: "session.*", label: "Signing in and out" },
+  { value: "login.refuse", label: "Failed sign-ins" },
+  { value: "kill_switch.*", label: "Kill switch" },
+  { value: "hold.*", label: "Holds" },
+  { value: "ledger.overrun", label: "Limits overrun" },
+  { value: "fence.*", label: "Roll-backs" },
+  { value: "master_key.*", label: "Master keys" },
+  { value: "instance.*", label: "Starts and stops" },
+  { value: "backup.*", label: "Backups" },
+  { value: "tls.reload", label: "Certificates replaced" },
+  { value: "config.change", label: "Settings changed" },
+  { value: "audit.*", label: "The log itself" },
+];

@@ -1,0 +1,1 @@
+export const entryPath = (seq: number): string => `/audit/${seq}`;
