@@ -46,7 +46,7 @@ export function AdminPage({ params }: PageProps) {
   const section = shown.find((one) => one.id === wanted);
   const Detail = section?.detail;
   return (
-    <Page title={section === undefined ? "Admin" : id === undefined ? section.title : `${section.title}: ${id}`} heading={section?.title ?? "Admin"}>
+    <Page title={section === undefined ? "Admin" : id === undefined ? section.title : `${section.title}: ${id}`} heading="Admin">
       <div class="with-sections">
         <nav class="sections" aria-label="Administration">
           <ul>
@@ -61,7 +61,7 @@ export function AdminPage({ params }: PageProps) {
         </nav>
         <div class="section">
           {section === undefined || (id !== undefined && Detail === undefined) ? (
-            <Empty title={SECTIONS.some((one) => one.id === wanted && one.detail !== undefined) ? `A role of ${self.value?.role ?? "yours"} does not see this.` : "There is no such page."}>
+            <Empty title={section === undefined && SECTIONS.some((one) => one.id === wanted) ? `A role of ${self.value?.role ?? "yours"} does not see this.` : "There is no such page."}>
               <p>Choose one of those beside this, or ask somebody who administers this instance.</p>
             </Empty>
           ) : id !== undefined && Detail !== undefined ? (

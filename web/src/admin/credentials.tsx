@@ -19,7 +19,7 @@ import { Ago, Name, Time } from "../ui/text";
 import { toast } from "../ui/toast";
 import { Detail, Version } from "./detail";
 import { EntityTable } from "./entity-table";
-import { FormDialog, ifMatch, newWord, once } from "./form-dialog";
+import { FormDialog, ifMatch, newWord, once, orReload } from "./form-dialog";
 import { liveKeys } from "./live-keys";
 import { rulesInShort } from "./policy";
 import { CeilingBars, PolicyFacts } from "./policy-view";
@@ -150,12 +150,13 @@ function Shown({ answer, reload }: { readonly answer: Answer; readonly reload: (
       ),
       action: "Remove",
       typed: credential.name,
-      run: async () => {
-        await call("DELETE", at(credential.name), { headers: ifMatch(credential.version) });
-        changed(["admin", "keys"]);
-        toast(`${credential.name} is removed.`);
-        reload();
-      },
+      run: () =>
+        orReload(async () => {
+          await call("DELETE", at(credential.name), { headers: ifMatch(credential.version) });
+          changed(["admin", "keys"]);
+          toast(`${credential.name} is removed.`);
+          reload();
+        }),
     });
   };
   return (

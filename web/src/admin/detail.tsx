@@ -39,11 +39,11 @@ export function Version({ of, target }: { readonly of: Versioned; readonly targe
     <>
       <dt>Made</dt>
       <dd>
-        <Time at={of.createdAt} />
+        {Date.parse(of.createdAt) === 0 ? "with the instance" : <Time at={of.createdAt} />}
       </dd>
       <dt>Last changed</dt>
       <dd>
-        <Time at={of.updatedAt} /> <small>version {of.version}</small>
+        {Date.parse(of.updatedAt) === 0 ? "never" : <Time at={of.updatedAt} />} <small>version {of.version}</small>
         {may("audit.read") && (
           <>
             {" "}

@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { ApiError } from "../api/client";
+import { changed } from "../live";
 import { asApiError } from "../load";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
@@ -33,7 +34,9 @@ export function FormDialog({ title, action, onClose, onSubmit, children, wide = 
         return;
       }
     } catch (caught) {
-      setError(asApiError(caught));
+      const failed = asApiError(caught);
+      setError(failed);
+      if (failed.code === CHANGED) changed(["admin"]);
     }
     setBusy(false);
   };
@@ -42,7 +45,7 @@ export function FormDialog({ title, action, onClose, onSubmit, children, wide = 
       <form onSubmit={(event) => void submit(event)}>
         {children}
         {error && <ErrorNote error={error} />}
-        {error?.code === "changed" && <p class="hint">Somebody else changed it meanwhile. Close this, look at what it is now, and change it again.</p>}
+        {error?.code === CHANGED && <p class="hint">Somebody else changed it meanwhile. Close this, look at what it is now, and change it again.</p>}
         <p class="actions">
           <Button onClick={onClose}>Cancel</Button>
           <Button type="submit" kind={isDanger ? "danger" : "main"} busy={isBusy}>
@@ -52,6 +55,19 @@ export function FormDialog({ title, action, onClose, onSubmit, children, wide = 
       </form>
     </Dialog>
   );
+}
+
+/** What the API says where somebody else was faster. */
+const CHANGED = "changed";
+
+/** Does something; where it was changed meanwhile, the page behind shows what it is now. */
+export async function orReload(run: () => Promise<void>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    if (asApiError(error).code === CHANGED) changed(["admin"]);
+    throw error;
+  }
 }
 
 /** `If-Match` of the version that somebody saw. */

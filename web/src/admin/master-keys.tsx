@@ -33,7 +33,7 @@ export function MasterKeys() {
       <Show loaded={loaded}>
         {(keys) => (
           <PlainTable
-            label="Master keys"
+            label="All master keys"
             columns={[
               { id: "id", title: "Id", width: "", cell: (key: MasterKey) => <Code>{key.id}</Code> },
               {
@@ -63,7 +63,7 @@ export function MasterKeys() {
                             Retire …
                           </Button>
                         ) : (
-                          <span class="muted">{key.state === "current" ? "rotate first" : ""}</span>
+                          <span class="muted">–</span>
                         ),
                     },
                   ]

@@ -19,7 +19,7 @@ import { Ago, Name, Time } from "../ui/text";
 import { toast } from "../ui/toast";
 import { Detail, Version } from "./detail";
 import { EntityTable } from "./entity-table";
-import { FormDialog, ifMatch, newWord, once } from "./form-dialog";
+import { FormDialog, ifMatch, newWord, once, orReload } from "./form-dialog";
 import { NewPassword, passwordError } from "./new-password";
 import { CeilingBars, PolicyFacts } from "./policy-view";
 import { ProjectSelect, RoleSelect } from "./role-fields";
@@ -136,24 +136,26 @@ function Shown({ answer, reload }: { readonly answer: Answer; readonly reload: (
         </>
       ),
       action: "Remove",
-      run: async () => {
-        await call("DELETE", at(member.id), { headers: ifMatch(member.version) });
-        changed(["admin"]);
-        toast(`${member.login} is removed.`);
-        reload();
-      },
+      run: () =>
+        orReload(async () => {
+          await call("DELETE", at(member.id), { headers: ifMatch(member.version) });
+          changed(["admin"]);
+          toast(`${member.login} is removed.`);
+          reload();
+        }),
     });
   const shut = () =>
     ask({
       title: `Take the password of ${member.login} away?`,
       text: <p>Their sessions end, and they can't sign in until somebody gives them a new password. Admin tokens that stand for them go on.</p>,
       action: "Take it away",
-      run: async () => {
-        await call("PATCH", at(member.id), { body: { password: null }, headers: ifMatch(member.version) });
-        changed(["admin"]);
-        toast(`${member.login} can't sign in any more.`);
-        reload();
-      },
+      run: () =>
+        orReload(async () => {
+          await call("PATCH", at(member.id), { body: { password: null }, headers: ifMatch(member.version) });
+          changed(["admin"]);
+          toast(`${member.login} can't sign in any more.`);
+          reload();
+        }),
     });
   return (
     <Detail

@@ -7,7 +7,7 @@ import { Bar } from "../ui/bar";
 import { Name } from "../ui/text";
 import { rulesOf, WINDOWS } from "./policy";
 
-const WORDS = { day: "today (UTC)", month: "this month (UTC)", lifetime: "in all" } as const;
+const WORDS = { day: "today", month: "this month", lifetime: "in all" } as const;
 
 /** A bar for each ceiling; nothing where there is none. */
 export function CeilingBars({ policy, used }: { readonly policy: Policy; readonly used: readonly CeilingUse[] }) {
@@ -23,7 +23,7 @@ export function CeilingBars({ policy, used }: { readonly policy: Policy; readonl
           used={share(use.usedSpendUsd, limits.maxSpendUsd)}
           label={`Spend ${when}`}
           text={`${usd(use.usedSpendUsd)} of ${usd(limits.maxSpendUsd)} ${when}`}
-          title={`${usdExact(use.usedSpendUsd)} of ${usdExact(limits.maxSpendUsd)} ${when}`}
+          title={`${usdExact(use.usedSpendUsd)} of ${usdExact(limits.maxSpendUsd)} ${when} (days and months of UTC)`}
         />
       ),
       limits.maxTokens !== null && (
@@ -32,7 +32,7 @@ export function CeilingBars({ policy, used }: { readonly policy: Policy; readonl
           used={use.usedTokens / limits.maxTokens}
           label={`Tokens ${when}`}
           text={`${compact(use.usedTokens)} of ${compact(limits.maxTokens)} tok ${when}`}
-          title={`${whole(use.usedTokens)} of ${whole(limits.maxTokens)} tokens ${when}`}
+          title={`${whole(use.usedTokens)} of ${whole(limits.maxTokens)} tokens ${when} (days and months of UTC)`}
         />
       ),
       limits.maxActivations !== null && (
@@ -41,7 +41,7 @@ export function CeilingBars({ policy, used }: { readonly policy: Policy; readonl
           used={use.usedActivations / limits.maxActivations}
           label={`Calls ${when}`}
           text={`${compact(use.usedActivations)} of ${compact(limits.maxActivations)} calls ${when}`}
-          title={`${whole(use.usedActivations)} of ${whole(limits.maxActivations)} calls ${when}`}
+          title={`${whole(use.usedActivations)} of ${whole(limits.maxActivations)} calls ${when} (days and months of UTC)`}
         />
       ),
     ].filter((bar) => bar !== false);

@@ -21,11 +21,11 @@ const COLUMNS: readonly Column<PriceRow>[] = [
   { id: "model", title: "Model", width: "minmax(10rem, 2fr)", cell: (row) => <Name text={row.model} max={100} /> },
   { id: "provider", title: "Provider", width: "minmax(6rem, 0.9fr)", isMinor: true, cell: (row) => <Name text={row.provider} max={40} /> },
   { id: "input", title: "Input", width: "minmax(5rem, 0.8fr)", align: "end", cell: (row) => price(row.inputUsd) },
-  { id: "cached", title: "Cached input", width: "minmax(6.5rem, 0.8fr)", align: "end", isMinor: true, cell: (row) => price(row.cachedInputUsd) },
+  { id: "cached", title: "Cached input", width: "minmax(7.25rem, 0.8fr)", align: "end", isMinor: true, cell: (row) => price(row.cachedInputUsd) },
   { id: "output", title: "Output", width: "minmax(5rem, 0.8fr)", align: "end", cell: (row) => price(row.outputUsd) },
   { id: "window", title: "Context", width: "minmax(5rem, 0.7fr)", align: "end", isMinor: true, cell: (row) => tokens(row.contextWindow) },
-  { id: "most", title: "Most output", width: "minmax(6rem, 0.7fr)", align: "end", isMinor: true, cell: (row) => tokens(row.maxOutput) },
-  { id: "source", title: "From", width: "minmax(7rem, 0.8fr)", isMinor: true, cell: (row) => <span class={row.custom ? "status on" : undefined}>{row.source}</span> },
+  { id: "most", title: "Most output", width: "minmax(7rem, 0.7fr)", align: "end", isMinor: true, cell: (row) => tokens(row.maxOutput) },
+  { id: "source", title: "From", width: "minmax(8rem, 0.8fr)", isMinor: true, cell: (row) => <span class={row.custom ? "status on" : undefined}>{row.source}</span> },
 ];
 
 export function Prices() {
@@ -47,7 +47,7 @@ export function Prices() {
         Calls are charged by these. A model that is not among them has no price, and a key with a limit in dollars can't ask it. Long inputs, service tiers and other units can cost
         otherwise: <code>till prices show MODEL</code> says so. Prices of your own go into the configuration or with <code>till prices</code> into the data directory.
       </p>
-      <div class="filters">
+      <div class="filters pairs">
         <Select label="Provider" value={provider} onChange={(value) => setQuery({ provider: value })} choices={[{ value: "", label: "All providers" }, ...providers.map((id) => ({ value: id, label: id }))]} />
         <TextField label="Model" type="search" value={search} onInput={(value) => setQuery({ search: value })} placeholder="Part of its name" spellcheck={false} autocomplete="off" />
         <Checkbox label="Only those of this instance" checked={isCustom} onChange={(checked) => setQuery({ custom: checked ? "1" : null })} />

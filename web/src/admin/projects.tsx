@@ -19,7 +19,7 @@ import { Ago, Name, Time } from "../ui/text";
 import { toast } from "../ui/toast";
 import { Detail, Version } from "./detail";
 import { EntityTable } from "./entity-table";
-import { FormDialog, ifMatch, newWord, once } from "./form-dialog";
+import { FormDialog, ifMatch, newWord, once, orReload } from "./form-dialog";
 import { liveKeys } from "./live-keys";
 import { isUnlimited, type Mistakes, NO_RULES, formOf, policyBody, policyOf, rulesInShort, WINDOWS } from "./policy";
 import { PolicyFields } from "./policy-form";
@@ -37,6 +37,9 @@ function RowCeilings({ of }: { readonly of: Project }) {
   if (loaded.data === null) return <span class="muted">{loaded.error ? "can't be loaded" : "…"}</span>;
   return <CeilingBars policy={loaded.data.project.policy} used={loaded.data.ceilingsUsed} />;
 }
+
+/** The one that is always there was made at no time. */
+const isFirst = (project: Project): boolean => Date.parse(project.createdAt) === 0;
 
 const hasCeiling = (project: Project): boolean => WINDOWS.some((window) => !isUnlimited(project.policy.ceilings[window]));
 
@@ -62,7 +65,7 @@ const COLUMNS: readonly Column<Project>[] = [
   { id: "used", title: "Used of its ceilings", width: "minmax(14rem, 2fr)", cell: (project) => (hasCeiling(project) && project.endedAt === null ? <RowCeilings of={project} /> : <span class="muted">no ceiling</span>) },
   { id: "rules", title: "Rules", width: "minmax(8rem, 1.6fr)", isMinor: true, cell: (project) => <Name text={rulesInShort(project.policy) || "none"} max={160} /> },
   { id: "state", title: "State", width: "5.5rem", isMinor: true, cell: (project) => <Status status={project.endedAt === null ? "on" : "ended"} /> },
-  { id: "created", title: "Made", width: "7rem", isMinor: true, cell: (project) => <Ago at={project.createdAt} /> },
+  { id: "created", title: "Made", width: "7rem", isMinor: true, cell: (project) => (isFirst(project) ? <span class="muted">at first</span> : <Ago at={project.createdAt} />) },
 ];
 
 export function Projects() {
@@ -151,12 +154,13 @@ function Shown({ answer, reload }: { readonly answer: Answer; readonly reload: (
       ),
       action: "End it",
       typed: project.id,
-      run: async () => {
-        await call("DELETE", at(project.id), { headers: ifMatch(project.version) });
-        changed(["admin", "keys"]);
-        toast(`The project ${project.id} has ended.`);
-        reload();
-      },
+      run: () =>
+        orReload(async () => {
+          await call("DELETE", at(project.id), { headers: ifMatch(project.version) });
+          changed(["admin", "keys"]);
+          toast(`The project ${project.id} has ended.`);
+          reload();
+        }),
     });
   };
   return (

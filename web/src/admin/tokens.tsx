@@ -20,7 +20,7 @@ import { Ago, Name, Time } from "../ui/text";
 import { toast } from "../ui/toast";
 import { Detail, Version } from "./detail";
 import { EntityTable } from "./entity-table";
-import { FormDialog, ifMatch, newWord, once } from "./form-dialog";
+import { FormDialog, ifMatch, newWord, once, orReload } from "./form-dialog";
 import { PolicyFacts } from "./policy-view";
 import { ProjectSelect, RoleSelect } from "./role-fields";
 import { mayAdminister } from "./roles";
@@ -179,12 +179,13 @@ function Shown({ token, reload }: { readonly token: AdminToken; readonly reload:
         </>
       ),
       action: "Revoke",
-      run: async () => {
-        await call("DELETE", at(token.id), { headers: ifMatch(token.version) });
-        changed(["admin"]);
-        toast(`The token ${token.name} is revoked.`);
-        reload();
-      },
+      run: () =>
+        orReload(async () => {
+          await call("DELETE", at(token.id), { headers: ifMatch(token.version) });
+          changed(["admin"]);
+          toast(`The token ${token.name} is revoked.`);
+          reload();
+        }),
     });
   return (
     <Detail

@@ -13,7 +13,7 @@ import { Page } from "../ui/page";
 import { type PageOf, usePaged } from "../ui/paged";
 import { Empty } from "../ui/state";
 import { type Column, Table } from "../ui/table";
-import { cut, Name, Time } from "../ui/text";
+import { Ago, cut, Name, Time } from "../ui/text";
 import { toast } from "../ui/toast";
 import { TypedField } from "../ui/typed-field";
 import { ACTIONS } from "./actions";
@@ -78,7 +78,7 @@ function Filters() {
   const choices = ACTIONS.some((one) => one.value === action) ? ACTIONS : [...ACTIONS, { value: action, label: action }];
   const hasAny = FILTERS.some((name) => get(name) !== "");
   return (
-    <div class="filters" role="search" aria-label="Entries">
+    <div class="filters pairs" role="search" aria-label="Entries">
       <Select label="Action" value={action} choices={choices} onChange={(value) => setQuery({ action: value })} />
       <Typed name="actor" label="Who (id)" placeholder="owner, mem_…, tok_…" />
       <Typed name="target" label="About (id)" placeholder="key_…, a name" />
@@ -135,6 +135,7 @@ function Entries() {
       label="Entries of the audit log, newest first"
       columns={COLUMNS}
       rows={paged.rows}
+      rowHeight={48}
       id={(entry) => String(entry.seq)}
       more={paged.more}
       onMore={paged.onMore}
@@ -157,15 +158,20 @@ function Entries() {
 
 const COLUMNS: readonly Column<AuditEntry>[] = [
   { id: "seq", title: "Entry", width: "5rem", align: "end", isMinor: true, cell: (entry) => <Link to={entryPath(entry.seq)}>{entry.seq}</Link> },
-  { id: "at", title: "When", width: "minmax(9.5rem, 0.8fr)", cell: (entry) => <Time at={entry.at} seconds /> },
+  { id: "at", title: "When", width: "minmax(10.75rem, 0.8fr)", isMinor: true, cell: (entry) => <Time at={entry.at} seconds /> },
   {
     id: "action",
     title: "Action",
     width: "minmax(8rem, 0.8fr)",
     cell: (entry) => (
-      <Link to={entryPath(entry.seq)}>
-        <code>{cut(entry.action, 60)}</code>
-      </Link>
+      <>
+        <Link to={entryPath(entry.seq)}>
+          <code>{cut(entry.action, 60)}</code>
+        </Link>
+        <small class="phone-only">
+          <Ago at={entry.at} />
+        </small>
+      </>
     ),
   },
   { id: "actor", title: "Who", width: "minmax(7rem, 0.8fr)", isMinor: true, cell: (entry) => <Name text={entry.actor.id} max={60} /> },

@@ -177,7 +177,7 @@ function Fact({ label, value }: { readonly label: string; readonly value: Value 
 function Differences({ changes }: { readonly changes: readonly Change[] }) {
   return (
     <PlainTable
-      label="What changed"
+      label="Before and after"
       columns={[
         { id: "label", title: "What", width: "", cell: (change: Change) => <Name text={change.label} max={120} /> },
         {

@@ -103,7 +103,7 @@ function RangeFields({ preset, range }: { readonly preset: string; readonly rang
     setQuery({ range: "custom", from: next.from > next.to ? value : next.from, to: next.from > next.to ? value : next.to });
   };
   return (
-    <div class="filters">
+    <div class="filters pairs">
       <Segments label="Time range" value={preset} choices={PRESETS} onChange={change} />
       {preset === "custom" && (
         <>
@@ -129,7 +129,7 @@ function FilterFields({ filters, isBound }: { readonly filters: Filters; readonl
   const known = (list: readonly { readonly value: string; readonly label: string }[], value: string) =>
     value === "" || list.some((one) => one.value === value) ? list : [...list, { value, label: value }];
   return (
-    <div class="filters">
+    <div class="filters pairs">
       {!isBound && (
         <Select
           label="Project"
@@ -241,7 +241,7 @@ function ByGroup({ asked, group }: GroupProps) {
   const label = useLabels(rows.slice(view[0], view[1]), group);
   const total = rows.reduce((sum, row) => sum + SIZE.spend(row), 0n);
   const columns: readonly Column<UsageSum>[] = [
-    { id: "name", title: group[0]?.toUpperCase() + group.slice(1), width: "minmax(9rem, 2fr)", cell: (sum) => <GroupCell sum={sum} group={group} label={label(sum)} /> },
+    { id: "name", title: group[0]?.toUpperCase() + group.slice(1), width: "minmax(9rem, 1.4fr)", cell: (sum) => <GroupCell sum={sum} group={group} label={label(sum)} /> },
     { id: "spend", title: "Spend", width: "minmax(5.5rem, 1fr)", align: "end", sort: "spend", cell: (sum) => <span title={usdExact(sum.chargedUsd)}>{usd(sum.chargedUsd)}</span> },
     { id: "share", title: "Share", width: "minmax(4rem, 0.6fr)", align: "end", isMinor: true, cell: (sum) => (total === 0n ? "–" : percent(share(sum.chargedUsd, `${total / 1_000_000_000n}.${String(total % 1_000_000_000n).padStart(9, "0")}`))) },
     { id: "calls", title: "Calls", width: "minmax(5rem, 1fr)", align: "end", sort: "calls", cell: (sum) => <span title={`${whole(sum.calls)} calls`}>{compact(sum.calls)}</span> },
@@ -287,7 +287,7 @@ function GroupCell({ sum, group, label }: { readonly sum: UsageSum; readonly gro
   query.set(group, id);
   query.set("by", NEXT[group]);
   return (
-    <>
+    <span class="pair">
       <Link to={`/usage?${query.toString()}`} title={`Only this ${group}`}>
         <Name text={label} max={80} />
       </Link>
@@ -299,7 +299,7 @@ function GroupCell({ sum, group, label }: { readonly sum: UsageSum; readonly gro
           </Link>
         </>
       )}
-    </>
+    </span>
   );
 }
 
@@ -323,7 +323,7 @@ function Denials({ asked }: { readonly asked: Query }) {
             <>
               <p>{counted(sums.reduce((sum, one) => sum + one.count, 0), "call")} of known keys refused by till before anything was sent.</p>
               <PlainTable
-                label="Denied calls by reason"
+                label="Reasons and how often"
                 columns={[
                   { id: "code", title: "Reason", width: "", cell: (sum: DenialSum) => <code>{sum.code ?? "not known"}</code> },
                   { id: "count", title: "Calls", width: "", align: "end", cell: (sum: DenialSum) => whole(sum.count) },
