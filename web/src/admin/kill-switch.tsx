@@ -1,18 +1,15 @@
 // Stop everything, at once.
 
 import { call } from "../api/client";
-import type { KillSwitch, Overview } from "../api/types";
-import { counted } from "../format/number";
-import { changed } from "../live";
+import type { KillSwitch } from "../api/types";
 import { useLoad } from "../load";
 import { may } from "../session";
 import { Button } from "../ui/button";
-import { ask } from "../ui/dialog";
 import { Panel } from "../ui/page";
 import { Show } from "../ui/state";
 import { Status } from "../ui/status";
 import { Name, Time } from "../ui/text";
-import { toast } from "../ui/toast";
+import { askStart, askStop } from "./stop";
 
 export function KillSwitchSection() {
   const loaded = useLoad(async (signal) => (await call<{ killSwitch: KillSwitch }>("GET", "/admin/kill-switch", { signal })).killSwitch, [], ["kill_switch"]);
@@ -46,11 +43,11 @@ export function KillSwitchSection() {
             </p>
             {mayTurn ? (
               kill.on ? (
-                <Button kind="main" onClick={() => turnOff(loaded.reload)}>
+                <Button kind="main" onClick={askStart}>
                   Let keys work again …
                 </Button>
               ) : (
-                <Button kind="danger" onClick={() => void turnOn(loaded.reload)}>
+                <Button kind="danger" onClick={() => void askStop()}>
                   Stop everything …
                 </Button>
               )
@@ -62,57 +59,4 @@ export function KillSwitchSection() {
       </Show>
     </Panel>
   );
-}
-
-/** How many keys work now, in words; the number is a help, not a condition. */
-async function working(): Promise<string> {
-  try {
-    const { overview } = await call<{ overview: Overview }>("GET", "/admin/overview");
-    return `Right now ${counted(overview.keys.active, "key is active", "keys are active")}.`;
-  } catch {
-    return "";
-  }
-}
-
-async function turnOn(reload: () => void): Promise<void> {
-  const now = await working();
-  ask({
-    title: "Stop everything?",
-    text: (
-      <>
-        <p>
-          Before this window closes, <strong>every call of every key of this instance is refused</strong> with <code>instance_stopped</code>, and every answer that is
-          being streamed is cut. {now}
-        </p>
-        <ul>
-          <li>It stays so through restarts, until somebody turns it off here or with till kill-switch off.</li>
-          <li>Nothing is revoked: keys, limits and what is used of them stay as they are. Time goes on: keys expire as they would have.</li>
-          <li>This dashboard and the admin API go on working.</li>
-        </ul>
-      </>
-    ),
-    action: "Stop everything",
-    reason: "Why",
-    run: async (reason) => {
-      await call("PUT", "/admin/kill-switch", { body: { on: true, ...(reason && { reason }) } });
-      changed(["kill_switch"]);
-      toast("Everything is stopped.");
-      reload();
-    },
-  });
-}
-
-function turnOff(reload: () => void): void {
-  ask({
-    title: "Let keys work again?",
-    text: <p>Every key that is not paused, exhausted, expired or revoked works from its next call on, with what is left of it. If one of them leaked, revoke that one first.</p>,
-    action: "Let them work",
-    isDanger: false,
-    run: async () => {
-      await call("PUT", "/admin/kill-switch", { body: { on: false } });
-      changed(["kill_switch"]);
-      toast("Keys work again.");
-      reload();
-    },
-  });
 }

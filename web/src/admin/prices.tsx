@@ -2,7 +2,8 @@
 
 import { useMemo } from "preact/hooks";
 import { call } from "../api/client";
-import type { PriceList, PriceRow } from "../api/admin-types";
+import type { PriceList } from "../api/admin-types";
+import type { Price } from "../api/types";
 import { compact, whole } from "../format/number";
 import { useLoad } from "../load";
 import { place, setQuery } from "../router";
@@ -17,7 +18,7 @@ const price = (amount: string | null) => (amount === null ? <span class="muted">
 
 const tokens = (count: number | null) => (count === null ? <span class="muted">–</span> : <span title={`${whole(count)} tokens`}>{compact(count)}</span>);
 
-const COLUMNS: readonly Column<PriceRow>[] = [
+const COLUMNS: readonly Column<Price>[] = [
   { id: "model", title: "Model", width: "minmax(10rem, 2fr)", cell: (row) => <Name text={row.model} max={100} /> },
   { id: "provider", title: "Provider", width: "minmax(6rem, 0.9fr)", isMinor: true, cell: (row) => <Name text={row.provider} max={40} /> },
   { id: "input", title: "Input", width: "minmax(5rem, 0.8fr)", align: "end", cell: (row) => price(row.inputUsd) },

@@ -40,15 +40,9 @@ export interface InstanceState extends Instance {
   readonly store: StoreStats;
 }
 
-export interface PriceRow extends Price {
-  readonly contextWindow: number | null;
-  readonly maxOutput: number | null;
-  readonly source: string;
-}
-
 export interface PriceList {
   readonly version: string;
-  readonly prices: readonly PriceRow[];
+  readonly prices: readonly Price[];
 }
 
 /** What answers about something with rules say beside it. */

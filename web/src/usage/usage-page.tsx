@@ -12,6 +12,7 @@ import { may, self } from "../session";
 import { Button } from "../ui/button";
 import { Chart } from "../ui/chart";
 import { Field, Segments, Select } from "../ui/field";
+import { GROUPS, labelOf } from "../ui/groups";
 import { Page, Panel } from "../ui/page";
 import { axis, MEASURES, type Measure, seriesOf } from "../ui/series";
 import { Empty, Show } from "../ui/state";
@@ -23,13 +24,7 @@ import { idOf } from "./export";
 import { ExportMenu } from "./export-menu";
 import { daysOf, isDay, PRESETS, type Range, rangeOf, timesOf } from "./range";
 
-const GROUPS: readonly { readonly value: UsageGroup; readonly label: string }[] = [
-  { value: "project", label: "Project" },
-  { value: "provider", label: "Provider" },
-  { value: "model", label: "Model" },
-  { value: "key", label: "Key" },
-  { value: "endpoint", label: "Endpoint" },
-];
+const ALL_GROUPS = [...GROUPS, { value: "endpoint", label: "Endpoint" } as const];
 
 const PLURALS: Readonly<Record<UsageGroup, string>> = { project: "projects", provider: "providers", model: "models", key: "keys", endpoint: "endpoints" };
 
@@ -44,20 +39,11 @@ type Filters = Readonly<Record<Filter, string>>;
 
 const isFilter = (group: UsageGroup): group is Filter => group !== "endpoint";
 
-/** What sums with no name are called. */
-const NAMELESS: Readonly<Record<UsageGroup, string>> = {
-  project: "not known",
-  provider: "not known",
-  model: "no model named",
-  key: "not known",
-  endpoint: "in no table",
-};
-
 export function UsagePage() {
   const { query } = place.value;
   const { preset, range } = rangeOf(query);
   const isBound = self.value?.project != null;
-  const group = GROUPS.find((one) => one.value === query.get("by"))?.value ?? "model";
+  const group = ALL_GROUPS.find((one) => one.value === query.get("by"))?.value ?? "model";
   const measure = MEASURES.find((one) => one.value === query.get("show"))?.value ?? "spend";
   const filters: Filters = {
     project: query.get("project") ?? "",
@@ -66,7 +52,7 @@ export function UsagePage() {
     key: query.get("key") ?? "",
   };
   const asked: Query = { ...filters, ...timesOf(range) };
-  const groups = GROUPS.filter((one) => !isBound || one.value !== "project");
+  const groups = ALL_GROUPS.filter((one) => !isBound || one.value !== "project");
   return (
     <Page title="Usage" actions={<ExportMenu asked={asked} group={group} range={range} />}>
       <RangeFields preset={preset} range={range} />
@@ -180,11 +166,7 @@ interface GroupProps {
 
 function useLabels(sums: readonly UsageSum[] | null, group: UsageGroup): (sum: UsageSum) => string {
   const ids = group === "key" ? (sums ?? []).flatMap((sum) => sum.keyId ?? []) : [];
-  const names = useKeyNames(ids);
-  return (sum) => {
-    const id = idOf(sum, group);
-    return id === "" ? NAMELESS[group] : (names.get(id) ?? id);
-  };
+  return labelOf(group, useKeyNames(ids));
 }
 
 function OverTime({ asked, range, group, measure }: GroupProps & { readonly range: Range; readonly measure: Measure }) {
