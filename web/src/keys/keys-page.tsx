@@ -26,7 +26,8 @@ const PAGE_SIZE = 100;
 /** A row has room for three bars. */
 const ROW_HEIGHT = 60;
 
-const FILTERS = ["search", "status", "provider", "project"] as const;
+/** Who made them and what they were minted from can't be chosen here: pages of administration link to those. */
+const FILTERS = ["search", "status", "provider", "project", "created_by", "upstream"] as const;
 
 export function KeysPage() {
   const { query } = place.value;
@@ -167,6 +168,8 @@ function Filters({ filter }: FiltersProps) {
           onChange={(project) => setQuery({ project })}
         />
       )}
+      {filter.created_by !== "" && <Button onClick={() => setQuery({ created_by: null })}>{`Made by ${filter.created_by} ×`}</Button>}
+      {filter.upstream !== "" && <Button onClick={() => setQuery({ upstream: null })}>{`Minted from ${filter.upstream} ×`}</Button>}
     </search>
   );
 }
@@ -181,7 +184,7 @@ function Bulk({ selected, filter, onDone }: BulkProps) {
   const pausable = selected.filter((key) => key.pausedAt === null && key.status !== "revoked");
   const resumable = selected.filter((key) => key.pausedAt !== null && key.status !== "revoked");
   const revocable = selected.filter((key) => key.status !== "revoked");
-  const canMatch = filter.search === "" && (filter.status !== "" || filter.provider !== "" || filter.project !== "");
+  const canMatch = filter.search === "" && filter.created_by === "" && filter.upstream === "" && (filter.status !== "" || filter.provider !== "" || filter.project !== "");
   return (
     <div class="actions bulk" role="group" aria-label="With the selected keys">
       <span class="muted">{selected.length === 0 ? "None selected" : `${whole(selected.length)} selected`}</span>
