@@ -1,6 +1,6 @@
 // The text of an admin token, the one time that it is shown.
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Button, Copy } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 
@@ -12,13 +12,22 @@ interface Props {
 
 export function TokenOnce({ title, token, onClose }: Props) {
   const [isAsking, setAsking] = useState(false);
+  // Escape alone must not lose it. A browser lets a page refuse the first one only, so none of them gets to the dialog.
+  useEffect(() => {
+    const keep = (event: KeyboardEvent) => {
+      if (event.key !== "Escape") return;
+      event.preventDefault();
+      setAsking(true);
+    };
+    addEventListener("keydown", keep, true);
+    return () => removeEventListener("keydown", keep, true);
+  }, []);
   const address = location.origin;
   const snippets = [
     { label: "The command line, which asks for it", text: `till login ${address}` },
     { label: "The environment", text: `export TILL_URL=${address}\nexport TILL_ADMIN_KEY=${token}` },
     { label: "curl", text: `curl -H "Authorization: Bearer $TILL_ADMIN_KEY" ${address}/admin/self` },
   ];
-  // Escape alone must not lose it.
   return (
     <Dialog title={title} onClose={() => setAsking(true)} wide>
       <p>

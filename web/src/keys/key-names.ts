@@ -22,7 +22,7 @@ export function useKeyNames(ids: readonly string[]): ReadonlyMap<string, string>
         // The id says enough.
       }
     };
-    void Promise.all(missing.slice(0, 20).map(ask)).then(() => {
+    void Promise.all(missing.slice(0, 60).map(ask)).then(() => {
       if (!abort.signal.aborted) setNames(new Map(known));
     });
     return () => abort.abort();
