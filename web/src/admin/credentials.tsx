@@ -49,9 +49,9 @@ const COLUMNS: readonly Column<Credential>[] = [
       </Link>
     ),
   },
-  { id: "provider", title: "Provider", width: "minmax(6rem, 0.8fr)", cell: (one) => <Name text={one.provider} max={40} /> },
+  { id: "provider", title: "Provider", width: "minmax(6rem, 1fr)", cell: (one) => <Name text={one.provider} max={40} /> },
   { id: "hint", title: "Ends in", width: "minmax(5rem, 0.5fr)", isMinor: true, cell: (one) => (one.keyHint === null ? <span class="muted">–</span> : <code>…{one.keyHint}</code>) },
-  { id: "for", title: "For keys of", width: "minmax(7rem, 1fr)", cell: (one) => <Name text={forWhom(one)} max={80} /> },
+  { id: "for", title: "For keys of", width: "minmax(7rem, 1.2fr)", cell: (one) => <Name text={forWhom(one)} max={80} /> },
   { id: "rules", title: "Rules", width: "minmax(8rem, 1.4fr)", isMinor: true, cell: (one) => <Name text={rulesInShort(one.policy) || "none"} max={120} /> },
   { id: "state", title: "State", width: "minmax(5.5rem, 0.6fr)", isMinor: true, cell: (one) => <Status status={one.removedAt !== null ? "ended" : one.usable ? "ok" : "failed"} /> },
   { id: "changed", title: "Changed", width: "minmax(7rem, 0.7fr)", isMinor: true, cell: (one) => <Ago at={one.updatedAt} /> },

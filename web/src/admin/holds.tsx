@@ -35,21 +35,21 @@ export function Holds() {
     {
       id: "key",
       title: "Key",
-      width: "minmax(8rem, 1.4fr)",
+      width: "minmax(6rem, 1.2fr)",
       cell: (hold) => (
         <Link to={`/keys/${encodeURIComponent(hold.keyId)}`}>
           <Name text={names.get(hold.keyId) ?? hold.keyId} max={60} />
         </Link>
       ),
     },
-    { id: "at", title: "Since", width: "minmax(9rem, 1fr)", isMinor: true, cell: (hold) => <Time at={hold.at} seconds /> },
-    { id: "kind", title: "What", width: "minmax(8rem, 1fr)", isMinor: true, cell: (hold) => (hold.kind === "request" ? "one call" : "counted out ahead") },
+    { id: "at", title: "Since", width: "minmax(11.5rem, 1fr)", isMinor: true, cell: (hold) => <Time at={hold.at} seconds /> },
+    { id: "kind", title: "What", width: "minmax(6rem, 0.8fr)", isMinor: true, cell: (hold) => (hold.kind === "request" ? "one call" : "counted out ahead") },
     {
       id: "units",
       title: "Spent for it",
-      width: "minmax(10rem, 1.2fr)",
+      width: "minmax(12.5rem, 1.2fr)",
       cell: (hold) => (
-        <span title={`${whole(hold.activations)} calls, ${whole(hold.tokens)} tokens, ${usdExact(hold.spendUsd)}`}>
+        <span class="wrap" title={`${whole(hold.activations)} calls, ${whole(hold.tokens)} tokens, ${usdExact(hold.spendUsd)}`}>
           {counted(hold.activations, "call")}, {compact(hold.tokens)} tok, {usd(hold.spendUsd)}
         </span>
       ),
@@ -59,7 +59,7 @@ export function Holds() {
           {
             id: "act",
             title: "Actions",
-            width: "6.5rem",
+            width: "minmax(7.75rem, 1.4fr)",
             cell: (hold: Hold) => (
               <Button onClick={() => forgive(hold, paged.reload)} aria-label={`Forgive ${hold.id}`}>
                 Forgive …

@@ -158,7 +158,7 @@ function Entries() {
 
 const COLUMNS: readonly Column<AuditEntry>[] = [
   { id: "seq", title: "Entry", width: "5rem", align: "end", isMinor: true, cell: (entry) => <Link to={entryPath(entry.seq)}>{entry.seq}</Link> },
-  { id: "at", title: "When", width: "minmax(10.75rem, 0.8fr)", isMinor: true, cell: (entry) => <Time at={entry.at} seconds /> },
+  { id: "at", title: "When", width: "minmax(11.5rem, 0.8fr)", isMinor: true, cell: (entry) => <Time at={entry.at} seconds /> },
   {
     id: "action",
     title: "Action",

@@ -231,7 +231,7 @@ function Chain({ entry }: { readonly entry: AuditEntry }) {
       <p class="hint">
         {computed === null
           ? "This browser computes no hashes on a page that came without HTTPS."
-          : "This browser computed the hash of this entry anew. Whether the chain around it holds shows only the verification of the whole log."}
+          : "This browser computed the hash of this entry anew. Only verifying the whole log shows whether the chain around it holds."}
       </p>
     </>
   );
