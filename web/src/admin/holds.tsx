@@ -79,6 +79,7 @@ export function Holds() {
         label="Holds left by a crash"
         columns={columns}
         rows={paged.rows}
+        rowHeight={64}
         id={(hold) => hold.id}
         more={paged.more}
         onMore={paged.onMore}

@@ -5,7 +5,8 @@ import type { InstanceState } from "../api/admin-types";
 import { whole } from "../format/number";
 import { duration } from "../format/time";
 import { changed } from "../live";
-import { useLoad, useNow } from "../load";
+import { useLoad } from "../load";
+import { now } from "../now";
 import { may } from "../session";
 import { Button, Copy } from "../ui/button";
 import { ask } from "../ui/dialog";
@@ -23,7 +24,6 @@ export function InstanceSection() {
 }
 
 function Shown({ of, reload }: { readonly of: InstanceState; readonly reload: () => void }) {
-  const now = useNow();
   const { fence, store } = of;
   const stats = [
     { label: "Operations stored", value: store.operations, detail: `in ${whole(store.batches)} writes` },
@@ -61,7 +61,7 @@ function Shown({ of, reload }: { readonly of: InstanceState; readonly reload: ()
           </dd>
           <dt>Running since</dt>
           <dd>
-            <Time at={of.startedAt} seconds /> <small>{duration((now - Date.parse(of.startedAt)) / 1000)}</small>
+            <Time at={of.startedAt} seconds /> <small>{duration((now.value - Date.parse(of.startedAt)) / 1000)}</small>
           </dd>
           <dt>Id</dt>
           <dd>
