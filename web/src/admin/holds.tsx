@@ -62,7 +62,7 @@ export function Holds() {
             width: "minmax(7.75rem, 1.4fr)",
             cell: (hold: Hold) => (
               <Button onClick={() => forgive(hold, paged.reload)} aria-label={`Forgive ${hold.id}`}>
-                Forgive …
+                Forgive
               </Button>
             ),
           },
