@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -97,6 +97,14 @@ pub(crate) struct Listeners {
     ticks: broadcast::Sender<Tick>,
     places: Arc<Semaphore>,
     is_ticking: AtomicBool,
+    changes: AtomicU64,
+}
+
+impl Listeners {
+    /// How often they heard of a change. What was worked out at another count may lack what they heard of.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
 }
 
 impl Default for Listeners {
@@ -105,6 +113,7 @@ impl Default for Listeners {
             ticks: broadcast::channel(BEHIND_MAX).0,
             places: Arc::new(Semaphore::new(LISTENERS_MAX)),
             is_ticking: AtomicBool::new(false),
+            changes: AtomicU64::new(0),
         }
     }
 }
@@ -187,6 +196,9 @@ async fn tick(shared: Arc<Shared>) {
         };
         if let Some(tick) = tick {
             quiet = 0;
+            if matches!(tick, Tick::Changed(_)) {
+                listeners.changes.fetch_add(1, Ordering::SeqCst);
+            }
             let _ = listeners.ticks.send(tick);
         }
         if listeners.ticks.receiver_count() == 0 {

@@ -54,9 +54,17 @@ const DAY_MS: u64 = 86_400_000;
 /// Least time that a rate is taken from: less says nothing.
 const RATE_MS_MIN: u64 = 3_600_000;
 
+/// An answer that was worked out.
+struct Kept {
+    made: Instant,
+    /// What listeners had heard of before it.
+    changes: u64,
+    answer: Bytes,
+}
+
 /// The answers that were worked out last, by project.
 #[derive(Default)]
-pub(crate) struct Overviews(Mutex<HashMap<Option<String>, (Instant, Bytes)>>);
+pub(crate) struct Overviews(Mutex<HashMap<Option<String>, Kept>>);
 
 /// What was used in some time.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -189,19 +197,22 @@ pub(crate) async fn overview(
     let mut kept = shared.overviews.0.lock().await;
     let project = caller.project().map(str::to_owned);
     const KIND: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
-    if let Some((made, answer)) = kept.get(&project)
-        && made.elapsed() < FRESH
+    // Who comes because of a change must not get what was said before it: nobody would tell them again.
+    let changes = shared.listeners.changes();
+    if let Some(kept) = kept.get(&project)
+        && kept.made.elapsed() < FRESH
+        && kept.changes == changes
     {
-        return Ok((KIND, answer.clone()));
+        return Ok((KIND, kept.answer.clone()));
     }
     let answer = OverviewAnswer { overview: work_out(&shared, &caller).await? };
     let answer: Bytes =
         serde_json::to_vec(&answer).map_err(|_| ApiError::plain(ErrorCode::InternalError))?.into();
     if kept.len() >= PROJECTS_MAX {
-        kept.retain(|_, (made, _)| made.elapsed() < FRESH);
+        kept.retain(|_, kept| kept.made.elapsed() < FRESH);
     }
     if kept.len() < PROJECTS_MAX {
-        kept.insert(project, (Instant::now(), answer.clone()));
+        kept.insert(project, Kept { made: Instant::now(), changes, answer: answer.clone() });
     }
     Ok((KIND, answer))
 }

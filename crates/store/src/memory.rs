@@ -22,7 +22,8 @@ use crate::error::StoreError;
 use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
-    DenialSum, OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum, hold_name,
+    DenialSum, OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+    hold_name,
 };
 use crate::usage_totals::{Total, TotalKey, amounts, sums};
 

@@ -126,6 +126,7 @@ impl Store {
         days: (u64, u64),
         key: Option<KeyId>,
     ) -> Result<Vec<DenialSum>, StoreError> {
+        self.exact(About::All).await;
         self.read(Lane::List, move |reader| reader.denial_sums(days, key)).await
     }
 

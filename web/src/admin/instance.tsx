@@ -69,7 +69,8 @@ function Shown({ of, reload }: { readonly of: InstanceState; readonly reload: ()
           </dd>
           <dt>Documentation</dt>
           <dd>
-            <a href="/docs">The admin API of this instance</a>
+            {/* Not /docs: the cookie of a session is sent below /admin alone. */}
+            <a href="/admin/openapi.json">The admin API of this instance</a> <small>OpenAPI</small>
           </dd>
         </dl>
       </Panel>

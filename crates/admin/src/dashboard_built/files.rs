@@ -1,7 +1,7 @@
 // Written by web/vite.config.ts.
 [
-    ("assets/index-BmsWjitJ.js", include_bytes!("assets/index-BmsWjitJ.js")),
-    ("assets/index-GxgjHHZW.css", include_bytes!("assets/index-GxgjHHZW.css")),
+    ("assets/index-BuhGRcEM.js", include_bytes!("assets/index-BuhGRcEM.js")),
+    ("assets/index-DaydJjOe.css", include_bytes!("assets/index-DaydJjOe.css")),
     ("icon.svg", include_bytes!("icon.svg")),
     ("index.html", include_bytes!("index.html")),
 ]

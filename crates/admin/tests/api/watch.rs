@@ -180,6 +180,21 @@ async fn changes_are_told_and_the_stream_ends_with_the_token() {
 }
 
 #[tokio::test]
+async fn the_overview_after_a_change_is_not_the_one_before_it() {
+    let instance = Instance::start().await;
+    let mut owner = instance.open(events(&instance.token)).await.into_body();
+    assert!(next(&mut owner).await.unwrap().starts_with("retry: "));
+    let active = async || {
+        let overview = instance.get("/admin/overview").await.json()["overview"].clone();
+        overview["keys"]["active"].as_u64().unwrap()
+    };
+    assert_eq!(active().await, 0);
+    minted(&instance, json!({})).await;
+    changed(&mut owner, "keys").await;
+    assert_eq!(active().await, 1);
+}
+
+#[tokio::test]
 async fn listeners_are_few() {
     let instance = Instance::start().await;
     let mut open = Vec::new();
