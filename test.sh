@@ -6,6 +6,7 @@
 #   ./test.sh rust                 formatting, lints, Rust tests, documentation tests
 #   ./test.sh web                  the dashboard: types, tests, and whether the built files are those of the source
 #   ./test.sh e2e [pytest args]    the suites against the built binary: ./test.sh e2e -k exact
+#   ./test.sh screenshots          the pictures of the dashboard in docs/dashboard, anew
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -14,7 +15,8 @@ readonly VENV="$ENV_DIR/venv"
 readonly VENV_LANGCHAIN="$ENV_DIR/venv-langchain"
 readonly VENV_NODE="$ENV_DIR/venv-node"
 readonly APT_RUST=(build-essential)
-readonly APT_SUITES=(python3 python3-venv prometheus)
+readonly APT_SUITES=(python3 python3-venv prometheus chromium fonts-dejavu-core)
+readonly APT_SCREENSHOTS=(python3 python3-venv chromium fonts-dejavu-core faketime pngquant)
 readonly NODE_MAJOR_MIN=20
 CARGO_TARGET="${CARGO_TARGET_DIR:-$PWD/target}"
 export TILL_BIN="${TILL_BIN:-$CARGO_TARGET/debug/till}"
@@ -46,6 +48,7 @@ present() {
         python3) command -v "$1" >/dev/null ;;
         build-essential) command -v cc >/dev/null && command -v make >/dev/null ;;
         prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
+        chromium) [[ -n "${TILL_CHROMIUM:-}" ]] || command -v chromium >/dev/null ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         *) installed "$1" ;;
     esac
@@ -87,10 +90,11 @@ node_itself() {
     python_environment "$VENV_NODE" tests/requirements-node.txt && export PATH="$VENV_NODE/bin:$PATH" && node_new_enough
 }
 
+# The packages of a directory, as its lock file has them.
 node_modules() {
-    local files=(tests/node/package.json tests/node/package-lock.json)
-    fresh tests/node/node_modules "${files[@]}" && return 0
-    (cd tests/node && npm ci --no-audit --no-fund --loglevel=error) && made tests/node/node_modules "${files[@]}"
+    local directory="$1" files=("$1/package.json" "$1/package-lock.json")
+    fresh "$directory/node_modules" "${files[@]}" && return 0
+    (cd "$directory" && npm ci --no-audit --no-fund --loglevel=error) && made "$directory/node_modules" "${files[@]}"
 }
 
 rust_tools() {
@@ -106,12 +110,6 @@ rust_tests() {
     fi
 }
 
-dashboard_modules() {
-    local files=(web/package.json web/package-lock.json)
-    fresh web/node_modules "${files[@]}" && return 0
-    (cd web && npm ci --no-audit --no-fund --loglevel=error) && made web/node_modules "${files[@]}"
-}
-
 # The files that are embedded must be those that the source makes.
 dashboard_built() {
     local built=crates/admin/src/dashboard_built again="$ENV_DIR/dashboard_built"
@@ -125,7 +123,7 @@ dashboard_built() {
 
 dashboard_all() {
     section "Node" node_itself
-    section "Node packages of the dashboard" dashboard_modules
+    section "Node packages of the dashboard" node_modules web
     section "dashboard: tests" npm --prefix web run --silent test
     section "dashboard: built files" dashboard_built
 }
@@ -152,9 +150,19 @@ e2e_all() {
     section "Python packages" python_environment "$VENV" tests/requirements.txt
     section "Python packages of LangChain" python_environment "$VENV_LANGCHAIN" tests/requirements-langchain.txt
     section "Node" node_itself
-    section "Node packages" node_modules
+    section "Node packages" node_modules tests/node
+    section "Node packages of the dashboard's suite" node_modules tests/dashboard
     section "build" cargo build --bin till
     section "suites against the binary" suites "$@"
+}
+
+screenshots() {
+    section "system packages" system_packages "${APT_SCREENSHOTS[@]}"
+    section "Python packages" python_environment "$VENV" tests/requirements.txt
+    section "Node" node_itself
+    section "Node packages of the dashboard's suite" node_modules tests/dashboard
+    section "build" cargo build --bin till
+    (cd tests && "$VENV/bin/python" dashboard_screenshots.py)
 }
 
 case "${1:-all}" in
@@ -163,8 +171,9 @@ case "${1:-all}" in
     rust) rust_prepare && rust_all ;;
     web) dashboard_all ;;
     e2e) rust_prepare && e2e_all "${@:2}" ;;
+    screenshots) rust_prepare && screenshots ;;
     *)
-        sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.aimock import AiMock
+from harness.browser import Browser
 from harness.driver import Driver
 from harness.scripted_upstream import ScriptedUpstream
 from harness.till_process import BINARY, ROOT, UPSTREAM_KEY, Till
@@ -81,6 +82,14 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     driver = Driver(["node", "clients.mjs"], TESTS / "node", tmp_path_factory.mktemp("node"))
     yield driver
     driver.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium, at the dashboard."""
+    made = Browser(tmp_path_factory.mktemp("browser"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

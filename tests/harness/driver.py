@@ -16,8 +16,8 @@ from typing import Any
 class Driver:
     """Clients of another language or another Python environment."""
 
-    def __init__(self, command: list[str], directory: Path, home: Path) -> None:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "NO_PROXY": "*", "LANGSMITH_TRACING": "false"}
+    def __init__(self, command: list[str], directory: Path, home: Path, variables: dict[str, str] | None = None) -> None:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "NO_PROXY": "*", "LANGSMITH_TRACING": "false", **(variables or {})}
         self._log = (home / f"{Path(command[-1]).stem}-driver.log").open("wb")
         self._process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, stderr=self._log)

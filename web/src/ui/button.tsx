@@ -33,7 +33,7 @@ export function Copy({ text, label = "Copy" }: { readonly text: string; readonly
     }
   };
   return (
-    <Button kind="quiet" onClick={() => void copy()} aria-label={label}>
+    <Button kind="quiet" onClick={() => void copy()} aria-label={isDone ? "Copied" : label}>
       {isDone ? "Copied" : "Copy"}
     </Button>
   );

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { cut } from "./text";
 
 interface PageProps {
   readonly title: string;
@@ -22,7 +23,7 @@ export function Page({ title, heading, actions, children }: PageProps) {
     scrollTo(0, 0);
   }, []);
   useEffect(() => {
-    document.title = `${title} – till`;
+    document.title = `${cut(title, 80)} – till`;
   }, [title]);
   return (
     <>
