@@ -10,6 +10,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -23,6 +24,8 @@ from harness.waiting import until
 
 PASSWORD = "correct horse battery staple"
 SCHEMES = ("light", "dark")
+# What Chromium says of a server that is not there.
+GONE = r"net::ERR_\w+"
 PHONE = {"width": 390, "height": 844}
 
 Visiting = Callable[..., Visit]
@@ -65,7 +68,7 @@ def member(till: Till, role: str, **fields) -> str:
 def test_sign_in_and_out(till: Till, visiting: Visiting) -> None:
     login = member(till, "admin")
     visit = visiting(till, token=None)
-    visit.expect(r"status of 401 .*/admin/login\)", r"status of 401 .*/admin/login\)")
+    visit.expect(r"status of 401 .*/admin/login\)")
     visit.go(path="/keys?status=active")
     visit.try_to_enter(login=login, password="wrong horse battery staple")
     visit.see(text="login_failed")
@@ -107,7 +110,7 @@ def test_session_end(till: Till, visiting: Visiting) -> None:
 def test_server_restart(till: Till, visiting: Visiting) -> None:
     key = till.mint(name="before and after")
     visit = visiting(till)
-    visit.expect("Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
+    visit.allow(GONE)
     visit.connection(is_="Live")
     assert visit.stat(label="Calls today") == "0"
     visit.mark()
@@ -115,8 +118,9 @@ def test_server_restart(till: Till, visiting: Visiting) -> None:
     till.stop()
     visit.connection(is_="Not connected")
     till.start()
-    visit.connection(is_="Live")
+    # Most likely before the page is back: it has to ask for what happened meanwhile.
     assert till.call(key).status_code == 200
+    visit.connection(is_="Live")
     assert visit.stat_becomes(label="Calls today", value="1") == "1"
     assert visit.is_marked(), "the page was not loaded anew, and nobody had to sign in again"
 
@@ -259,6 +263,7 @@ def test_audit(till: Till, visiting: Visiting) -> None:
     assert other["verdict"] == "The log is not as it was written."
 
     # Somebody writes in the database what never happened.
+    visit.allow(GONE)
     till.stop()
     with sqlite3.connect(till.data / "till.db") as connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'audit%'").fetchall():
@@ -269,7 +274,6 @@ def test_audit(till: Till, visiting: Visiting) -> None:
     later = visiting(till, path="/audit")
     forged = later.verify()
     assert forged["verdict"] == "The log is not as it was written.", forged
-    visit.expect("Failed to load resource|ERR_")
 
 
 # Roles.
@@ -327,18 +331,23 @@ def test_roles(role: str, till: Till, visiting: Visiting) -> None:
 SECTIONS = ("projects", "members", "tokens", "credentials", "prices", "master-keys", "kill-switch", "holds", "instance", "account")
 
 
+class Furnished(NamedTuple):
+    till: Till
+    key: str
+    """The id of a key that was used."""
+
+
 @pytest.fixture(scope="module")
-def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Till]:
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
     """An instance with something of everything."""
     upstream = ScriptedUpstream()
     till = Till(tmp_path_factory.mktemp("furnished"), {name: upstream.url for name in ("openai", "anthropic", "google")}).start()
-    furnish(till)
-    yield till
+    yield Furnished(till, furnish(till))
     till.stop()
     upstream.close()
 
 
-def furnish(till: Till) -> None:
+def furnish(till: Till) -> str:
     made(till, "/admin/projects", {"id": "search-team", "name": "Search team", "policy": {"ceilings": {"day": {"max_spend_usd": "5"}}, "models": ["gpt-*"]}})
     member(till, "viewer")
     made(till, "/admin/tokens", {"name": "ci", "role": "minter", "project": "search-team"})
@@ -352,27 +361,27 @@ def furnish(till: Till) -> None:
     keys = {key["metadata"]["name"]: key["id"] for key in till.admin("GET", "/admin/keys").json()["keys"]}
     assert till.admin("PATCH", f"/admin/keys/{keys['paused']}", {"paused": True, "paused_reason": "a holiday"}).status_code == 200
     till.revoke(keys["key 0"])
-    till.furnished = keys["used"]  # type: ignore[attr-defined]
+    return keys["used"]
 
 
-def pages_of(till: Till) -> list[str]:
-    return ["/", "/keys", "/keys/new", f"/keys/{till.furnished}", "/usage", "/usage?by=key&show=calls", "/audit", "/audit/1",
+def pages_of(furnished: Furnished) -> list[str]:
+    return ["/", "/keys", "/keys/new", f"/keys/{furnished.key}", "/usage", "/usage?by=key&show=calls", "/audit", "/audit/1",
             *(f"/admin/{section}" for section in SECTIONS), "/admin/projects/search-team", "/admin/tokens/owner", "/admin/credentials/openai-prod", "/nowhere"]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_page_is_accessible(scheme: str, furnished: Till, visiting: Visiting) -> None:
-    visit = visiting(furnished, token=None, scheme=scheme)
+def test_every_page_is_accessible(scheme: str, furnished: Furnished, visiting: Visiting) -> None:
+    visit = visiting(furnished.till, token=None, scheme=scheme)
     visit.go(path="/")
     found = {"sign in": visit.axe()}
     visit.enter(token=ADMIN_KEY)
     for path in pages_of(furnished):
         visit.go(path=path)
-        if path in ("/", "/usage", f"/keys/{furnished.furnished}"):
+        if path in ("/", "/usage", f"/keys/{furnished.key}"):
             visit.see(text="In all", within="figure.chart")
         found[path] = visit.axe()
     # What opens on top of pages.
-    visit.go(path=f"/keys/{furnished.furnished}")
+    visit.go(path=f"/keys/{furnished.key}")
     visit.press(name="Edit")
     found["edit"] = visit.axe()
     visit.keyboard(key="Escape")
@@ -390,8 +399,8 @@ def test_every_page_is_accessible(scheme: str, furnished: Till, visiting: Visiti
     assert {page: violations for page, violations in found.items() if violations} == {}
 
 
-def test_every_page_fits_a_phone(furnished: Till, visiting: Visiting) -> None:
-    visit = visiting(furnished, **PHONE)
+def test_every_page_fits_a_phone(furnished: Furnished, visiting: Visiting) -> None:
+    visit = visiting(furnished.till, **PHONE)
     too_wide = {}
     for path in pages_of(furnished):
         visit.go(path=path)

@@ -40,6 +40,7 @@ class Visit:
         self._browser = browser
         self.name = f"visit-{next(_names)}"
         self._expected: list[str] = []
+        self._allowed: list[str] = []
         browser.run(visit=self.name, step="open", url=url, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -54,6 +55,10 @@ class Visit:
         """Lines of the console that belong to what the test does; each has to come."""
         self._expected += patterns
 
+    def allow(self, *patterns: str) -> None:
+        """Lines of the console that may come, and need not."""
+        self._allowed += patterns
+
     def close(self) -> dict[str, list[str]]:
         return self._browser.run(visit=self.name, step="close")
 
@@ -62,9 +67,9 @@ class Visit:
         report = self.close()
         for pattern in self._expected:
             assert any(re.search(pattern, line) for line in report["console"]), f"the console never said {pattern}: {report['console']}"
-        report["console"] = list(_others(report["console"], self._expected))
+        report["console"] = list(_others(report["console"], self._expected + self._allowed))
         assert report == {"console": [], "policy": [], "elsewhere": [], "dialogs": []}
 
 
-def _others(lines: Iterable[str], expected: list[str]) -> Iterable[str]:
-    return (line for line in lines if not any(re.search(pattern, line) for pattern in expected))
+def _others(lines: Iterable[str], known: list[str]) -> Iterable[str]:
+    return (line for line in lines if not any(re.search(pattern, line) for pattern in known))
