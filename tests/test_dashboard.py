@@ -84,8 +84,13 @@ def test_sign_in_and_out(till: Till, visiting: Visiting) -> None:
             assert httpx.get(f"{till.url}/admin/self", headers=header, trust_env=False).status_code == 401
     visit.go(path="/keys")  # loaded anew, the session goes on
     assert visit.heading() == "Keys"
+    cookie = visit.cookies()["till_session"]
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Strict"
+    session = {"cookie": f"till_session={cookie['value']}"}
+    assert httpx.get(f"{till.url}/admin/self", headers=session, trust_env=False).status_code == 200
     visit.sign_out()
     visit.see(text="You are signed out.")
+    assert httpx.get(f"{till.url}/admin/self", headers=session, trust_env=False).status_code == 401, "over on the server as well"
     visit.go(path="/keys")
     assert visit.heading() == "till"
     assert visit.readable()["local"] == {}

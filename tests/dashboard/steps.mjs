@@ -42,6 +42,8 @@ export async function signedOut(visit) {
   return (await note.count()) > 0 ? note.innerText() : null;
 }
 
+/** What no script of the page can get at. */
+export const cookies = async (visit) => Object.fromEntries((await visit.context.cookies(`${visit.url}/admin`)).map(({ name, value, httpOnly, sameSite }) => [name, { value, httpOnly, sameSite }]));
 export const forgetCookies = (visit) => visit.context.clearCookies();
 
 /** What a script of the page could get at. */
