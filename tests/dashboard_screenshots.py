@@ -70,8 +70,10 @@ class Month:
     def answer(self, request: Request) -> Answer:
         if self.random.random() < 0.015:
             return as_json({"error": {"message": "overloaded", "type": "server_error"}}, 503)
-        # No more than the request can come to: what till held for it.
-        tokens_in, tokens_out = len(request.body) // 4, self.random.randint(80, 1_600)
+        # No more than the request can come to. Till lowers the cap of a request where little is left of its key.
+        asked = json.loads(request.body)
+        cap = asked.get("max_tokens") or asked["generationConfig"]["maxOutputTokens"]
+        tokens_in, tokens_out = len(request.body) // 4, min(cap, self.random.randint(80, 1_600))
         if request.path.endswith("/messages"):
             return as_json({"id": "msg_1", "type": "message", "role": "assistant", "model": json.loads(request.body)["model"], "stop_reason": "end_turn",
                             "content": [{"type": "text", "text": "Done."}], "usage": {"input_tokens": tokens_in, "output_tokens": tokens_out}})
