@@ -38,7 +38,7 @@ REFUSALS = ["2xx", 401, 403, 404, 409, 412, 429]
 WITH_RULES_OF_THEIR_OWN = [
     "key_create", "key_list", "key_show", "key_update", "key_revoke", "key_explain", "keys_revoke",
     "project_create", "project_update", "project_end", "token_create", "token_update", "token_rotate", "token_revoke",
-    "member_create", "member_update", "member_remove", "login", "audit_find", "audit_list", "usage_list", "usage_summary", "backup_note",
+    "member_create", "member_update", "member_remove", "login", "audit_find", "audit_list", "denial_summary", "usage_list", "usage_summary", "backup_note",
     "hold_list", "hold_forgive", "credential_create", "credential_update", "credential_remove",
 ]
 
