@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
 use till_core::key::KeyId;
+use till_core::time::Timestamp;
 use till_store::DenialSum;
 use utoipa::ToSchema;
 
@@ -15,10 +16,8 @@ use crate::authenticate::Caller;
 use crate::error::{ApiError, ErrorBody};
 use crate::query::{self, Parameters};
 use crate::router::Shared;
-use crate::time_text::{day, parse_rfc3339};
-
-/// Milliseconds of a day.
-const DAY_MS: u64 = 86_400_000;
+use crate::time_text::day;
+use crate::usage::keys_seen;
 
 /// A sum over denials. What is not told apart is null.
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,36 +77,15 @@ pub(crate) async fn denial_summary(
 ) -> Result<Json<DenialSummaryAnswer>, ApiError> {
     let mut parameters = Parameters::parse(&uri)?;
     let apart = apart(parameters.take("group_by")?.as_deref())?;
-    let key = parameters.take("key")?.map(|id| id.parse::<KeyId>()).transpose();
-    let key = key.map_err(|_| query::invalid("key", "must be a key id: `key_` and 22 letters or digits"))?;
+    let key = parameters.take_key("key")?;
     let project = parameters.take("project")?;
-    let mut time = |name: &str| {
-        let text = parameters.take(name)?;
-        let rule = "must be a time as in 2026-01-31T08:00:00Z (RFC 3339)";
-        text.map(|text| parse_rfc3339(&text).ok_or_else(|| query::invalid(name, rule))).transpose()
-    };
-    let since = time("since")?.map_or(0, |since| since.day());
-    let until = time("until")?.map_or(u64::MAX, |until| until.0.div_ceil(DAY_MS));
+    let since = parameters.take_time("since")?.map_or(0, Timestamp::day);
+    let until = parameters.take_time("until")?.map_or(u64::MAX, Timestamp::first_day_from);
     parameters.finish(&["group_by", "key", "project", "since", "until"])?;
     let seen = keys_seen(&shared, &caller, project).await?;
     let sums = shared.state.store.denial_sums((since, until), key).await?;
     let sums = sums.into_iter().filter(|sum| is_seen(sum, seen.as_ref()));
     Ok(Json(DenialSummaryAnswer { sums: told_apart(sums, apart) }))
-}
-
-/// The keys whose denials are asked for and may be seen; `None` is all.
-pub(crate) async fn keys_seen(
-    shared: &Shared,
-    caller: &Caller,
-    project: Option<String>,
-) -> Result<Option<HashSet<KeyId>>, ApiError> {
-    match project.or_else(|| caller.project().map(str::to_owned)) {
-        None => Ok(None),
-        Some(project) if caller.sees(&project) => {
-            Ok(Some(shared.state.store.project_keys(&project).await?.into_iter().collect()))
-        }
-        Some(_) => Ok(Some(HashSet::new())),
-    }
 }
 
 /// Whether a sum is one of those keys; what was counted under no key is one of the whole instance.

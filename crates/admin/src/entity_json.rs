@@ -256,16 +256,7 @@ mod tests {
         let (now, actor) = (store.now(), Actor::system());
         let later = Timestamp(now.0 + 3_600_000);
         let find = |n: u8, until: Option<Timestamp>| Lookup { hash: [n; 32], until };
-        let is = AdminToken {
-            name: "ci".into(),
-            role: Role::Viewer,
-            project: None,
-            member: None,
-            policy: Default::default(),
-            networks: None,
-            expires_at: None,
-            preset: None,
-        };
+        let is = AdminToken::unbound("ci", Role::Viewer);
         let lookups = vec![find(0, None), find(9, Some(Timestamp(now.0.saturating_sub(1))))];
         let put =
             Put { id: "tok_ci".into(), version: None, is: is.clone(), lookups: Some(lookups), ends: false };

@@ -361,16 +361,7 @@ mod tests {
     /// The control plane with what its handlers share, and an owner.
     async fn plane(dir: &tempfile::TempDir) -> (Router, Arc<Shared>) {
         let store = Store::open(&OpenOptions::new(dir.path(), "0.0.0-test")).unwrap();
-        let is = AdminToken {
-            name: "owner".into(),
-            role: Role::Owner,
-            project: None,
-            member: None,
-            policy: Default::default(),
-            networks: None,
-            expires_at: None,
-            preset: None,
-        };
+        let is = AdminToken::unbound("owner", Role::Owner);
         let lookups = Some(vec![Lookup { hash: admin_token_hash(OWNER), until: None }]);
         let put = Put { id: "owner".into(), version: None, is, lookups, ends: false };
         store.entity_put(put, "token.put", json!({}), &Actor::system()).await.unwrap();

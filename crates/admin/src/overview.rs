@@ -14,19 +14,20 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::Units;
-use till_core::time::{Month, Timestamp};
+use till_core::time::{MILLIS_PER_DAY, Month, Timestamp};
 use till_store::{Glance, GlanceQuery, KeyCounts, KeyRecord, Outcome, UsageFilter, UsageRecord, UsageSum};
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
-use crate::denials::{is_seen, keys_seen};
+use crate::denials::is_seen;
 use crate::error::{ApiError, ErrorCode};
 use crate::key_json::KeyJson;
 use crate::money_text::usd;
 use crate::query;
 use crate::router::Shared;
 use crate::time_text::rfc3339;
+use crate::usage::keys_seen;
 
 /// How long an answer is good for.
 const FRESH: Duration = Duration::from_secs(1);
@@ -44,12 +45,10 @@ const CANDIDATES: u32 = 200;
 const SHOWN: u32 = 8;
 
 /// Keys that expire within this time are shown.
-const EXPIRES_WITHIN_MS: u64 = 7 * DAY_MS;
+const EXPIRES_WITHIN_MS: u64 = 7 * MILLIS_PER_DAY;
 
 /// Keys that run out within this time are shown.
-const RUNS_OUT_WITHIN_MS: u64 = 30 * DAY_MS;
-
-const DAY_MS: u64 = 86_400_000;
+const RUNS_OUT_WITHIN_MS: u64 = 30 * MILLIS_PER_DAY;
 
 /// Least time that a rate is taken from: less says nothing.
 const RATE_MS_MIN: u64 = 3_600_000;

@@ -2,9 +2,12 @@
 
 use axum::extract::Query;
 use axum::http::Uri;
+use till_core::key::KeyId;
+use till_core::time::Timestamp;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::field_name::shown;
+use crate::time_text::parse_rfc3339;
 
 /// Query parameters of one request, to be taken one by one.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -43,6 +46,19 @@ impl Parameters {
             Some(number) => Ok(Some(number)),
             None => Err(invalid(name, &format!("must be a whole number from 0 to {}", i64::MAX))),
         }
+    }
+
+    /// Takes the id of a key.
+    pub(crate) fn take_key(&mut self, name: &str) -> Result<Option<KeyId>, ApiError> {
+        let id = self.take(name)?.map(|id| id.parse::<KeyId>()).transpose();
+        id.map_err(|_| invalid(name, "must be a key id: `key_` and 22 letters or digits"))
+    }
+
+    /// Takes a moment.
+    pub(crate) fn take_time(&mut self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+        let Some(text) = self.take(name)? else { return Ok(None) };
+        let rule = "must be a time as in 2026-01-31T08:00:00Z (RFC 3339)";
+        parse_rfc3339(&text).map(Some).ok_or_else(|| invalid(name, rule))
     }
 
     /// Takes `true` or `false`.

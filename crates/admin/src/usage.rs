@@ -1,5 +1,6 @@
 //! `/admin/usage`: what was used, call by call and in sums.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,7 +16,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::money_text::usd;
 use crate::query::{self, Parameters};
 use crate::router::Shared;
-use crate::time_text::{day, parse_rfc3339, rfc3339};
+use crate::time_text::{day, rfc3339};
 use crate::usage_groups::{self, GroupSum};
 
 /// Longest page.
@@ -238,29 +239,31 @@ async fn filter(
     caller: &Caller,
     parameters: &mut Parameters,
 ) -> Result<UsageFilter, ApiError> {
-    let project = parameters.take("project")?.or_else(|| caller.project().map(str::to_owned));
-    let keys = match project {
-        None => None,
-        Some(project) if caller.sees(&project) => {
-            Some(Arc::new(shared.state.store.project_keys(&project).await?.into_iter().collect()))
-        }
-        Some(_) => Some(Arc::default()),
-    };
-    let key = parameters.take("key")?.map(|id| id.parse::<KeyId>()).transpose();
-    let mut time = |name: &str| {
-        let text = parameters.take(name)?;
-        let rule = "must be a time as in 2026-01-31T08:00:00Z (RFC 3339)";
-        text.map(|text| parse_rfc3339(&text).ok_or_else(|| query::invalid(name, rule))).transpose()
-    };
-    let (since, until) = (time("since")?, time("until")?);
+    let project = parameters.take("project")?;
+    let keys = keys_seen(shared, caller, project).await?;
     Ok(UsageFilter {
-        key: key.map_err(|_| query::invalid("key", "must be a key id: `key_` and 22 letters or digits"))?,
-        keys,
+        key: parameters.take_key("key")?,
+        keys: keys.map(Arc::new),
         provider: parameters.take("provider")?,
         model: parameters.take("model")?,
-        since,
-        until,
+        since: parameters.take_time("since")?,
+        until: parameters.take_time("until")?,
     })
+}
+
+/// The keys whose calls are asked for and may be seen; `None` is all.
+pub(crate) async fn keys_seen(
+    shared: &Shared,
+    caller: &Caller,
+    project: Option<String>,
+) -> Result<Option<HashSet<KeyId>>, ApiError> {
+    match project.or_else(|| caller.project().map(str::to_owned)) {
+        None => Ok(None),
+        Some(project) if caller.sees(&project) => {
+            Ok(Some(shared.state.store.project_keys(&project).await?.into_iter().collect()))
+        }
+        Some(_) => Ok(Some(HashSet::new())),
+    }
 }
 
 /// A sum over calls. What is not told apart is null.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
+/// Milliseconds of a day.
+pub const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 /// Days of 400 Gregorian years.
 const DAYS_PER_ERA: u64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01.
@@ -45,6 +46,11 @@ impl Timestamp {
     /// Whole days since the epoch, UTC.
     pub fn day(self) -> u64 {
         self.0 / MILLIS_PER_DAY
+    }
+
+    /// The first day that begins at this moment or later, as [`Timestamp::day`] counts.
+    pub fn first_day_from(self) -> u64 {
+        self.0.div_ceil(MILLIS_PER_DAY)
     }
 
     /// As RFC 3339 in UTC with three digits after the seconds: `2026-01-31T08:00:00.250Z`.

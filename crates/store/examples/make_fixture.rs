@@ -70,16 +70,7 @@ async fn main() {
     let dir = std::env::args().nth(1).expect("the directory to write");
     let store = Store::open(&OpenOptions::new(dir, "0.1.0")).unwrap();
     store.index_key_put(b"wrapped index key".to_vec()).await.unwrap();
-    let is = AdminToken {
-        name: "owner".into(),
-        role: Role::Owner,
-        project: None,
-        member: None,
-        policy: Default::default(),
-        networks: None,
-        expires_at: None,
-        preset: None,
-    };
+    let is = AdminToken::unbound("owner", Role::Owner);
     let lookups = Some(vec![Lookup { hash: [42; 32], until: None }]);
     let put = Put { id: "owner".into(), version: None, is, lookups, ends: false };
     store.entity_put(put, "token.put", json!({"role": "owner"}), &Actor::system()).await.unwrap();

@@ -292,7 +292,7 @@ pub(crate) trait Backend: AuditBackend + Send + 'static {
         after: Option<u64>,
     ) -> Result<Units, StoreError>;
 
-    /// What each of an owner's keys has used in its lifetime.
+    /// What each of an owner's keys has used in its lifetime, without what is held for open calls.
     fn used_ever(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<(KeyId, Units)>, StoreError>;
 
     /// The wrapped index key.

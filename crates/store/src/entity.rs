@@ -41,15 +41,6 @@ pub enum EntityKind {
 }
 
 impl EntityKind {
-    /// Whose keys end with it, if any do.
-    pub(crate) fn ends_keys_as(self) -> Option<PolicyOwner> {
-        match self {
-            Self::Project => Some(PolicyOwner::Project),
-            Self::Credential => Some(PolicyOwner::Credential),
-            Self::Member | Self::Token | Self::Session => None,
-        }
-    }
-
     /// The word in the database and in the audit log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -71,6 +62,11 @@ impl EntityKind {
             Self::Credential => Some(PolicyOwner::Credential),
             Self::Session => None,
         }
+    }
+
+    /// Whose keys end with it, if any do. Those of a maker go on.
+    pub(crate) fn ends_keys_as(self) -> Option<PolicyOwner> {
+        self.owner().filter(|owner| *owner != PolicyOwner::Maker)
     }
 }
 
@@ -159,6 +155,22 @@ pub struct AdminToken {
     /// start when the token was given another one since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
+}
+
+impl AdminToken {
+    /// One that works everywhere and always, and stands for itself.
+    pub fn unbound(name: &str, role: Role) -> Self {
+        Self {
+            name: name.to_owned(),
+            role,
+            project: None,
+            member: None,
+            policy: Policy::default(),
+            networks: None,
+            expires_at: None,
+            preset: None,
+        }
+    }
 }
 
 impl Entity for AdminToken {
@@ -361,8 +373,8 @@ pub(crate) struct EntityChange {
     pub(crate) used: Option<UsedEver>,
 }
 
-/// What an owner's keys had used, as it was read beside the writer. A key that was used since is in memory, unless some key
-/// was put out of it since.
+/// What an owner's keys had used, without what was held, as it was read beside the writer. A key that was used since is in
+/// memory, unless some key was put out of it since.
 #[derive(Debug)]
 pub(crate) struct UsedEver {
     /// How often keys had been put out of memory.

@@ -343,9 +343,6 @@ impl OrphanHold {
     }
 }
 
-/// Milliseconds in a day.
-pub(crate) const DAY_MS: u64 = 86_400_000;
-
 /// The name of a hold for people: its start, and its number within it.
 pub fn hold_name(id: HoldId) -> String {
     format!("hold_{}-{}", id.incarnation, id.number)

@@ -6,7 +6,7 @@ use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
 
-use crate::usage_record::{DAY_MS, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageSum};
+use crate::usage_record::{Outcome, TokenCounts, UsageFilter, UsageGroup, UsageSum};
 
 /// How many amounts a total has: calls, tokens by kind, charges in three dimensions.
 pub(crate) const AMOUNTS: usize = 1 + TokenCounts::KINDS + 3;
@@ -135,5 +135,5 @@ fn fits(key: &TotalKey<&str>, filter: &UsageFilter) -> bool {
         && filter.provider.as_ref().is_none_or(|wanted| wanted == key.provider)
         && filter.model.as_ref().is_none_or(|wanted| wanted == key.model)
         && filter.since.is_none_or(|since| key.day >= since.day())
-        && filter.until.is_none_or(|until| key.day < until.0.div_ceil(DAY_MS))
+        && filter.until.is_none_or(|until| key.day < until.first_day_from())
 }

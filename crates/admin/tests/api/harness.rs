@@ -55,16 +55,7 @@ pub(crate) fn open(dir: &Path) -> Store {
 
 /// Keeps an admin token with this text.
 pub(crate) async fn put_token(store: &Store, id: &str, text: &str, role: Role, project: Option<&str>) {
-    let is = AdminToken {
-        name: id.to_owned(),
-        role,
-        project: project.map(str::to_owned),
-        member: None,
-        policy: Default::default(),
-        networks: None,
-        expires_at: None,
-        preset: None,
-    };
+    let is = AdminToken { project: project.map(str::to_owned), ..AdminToken::unbound(id, role) };
     let lookups = Some(vec![Lookup { hash: admin_token_hash(text), until: None }]);
     let put = Put { id: id.to_owned(), version: None, is, lookups, ends: false };
     store.entity_put(put, "token.create", json!({}), &Actor::system()).await.unwrap();

@@ -98,14 +98,8 @@ async fn put(store: &Store, key: &Secret, preset: Option<String>, actor: &Actor)
         store.entity_fetch(OWNER).await.context("can't store the owner key")?;
     let version = before.as_ref().map(|before| before.version);
     let is = AdminToken {
-        name: OWNER.to_owned(),
-        role: Role::Owner,
-        project: None,
-        member: None,
-        policy: Default::default(),
-        networks: None,
-        expires_at: None,
         preset: preset.or_else(|| before.and_then(|before| before.is.preset)),
+        ..AdminToken::unbound(OWNER, Role::Owner)
     };
     store_owner(store, version, is, Some(vec![Lookup { hash: hash(key), until: None }]), actor).await
 }

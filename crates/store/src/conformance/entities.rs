@@ -28,16 +28,7 @@ on_every_backend! {
 }
 
 pub(super) fn token(role: Role) -> AdminToken {
-    AdminToken {
-        name: "a token".into(),
-        role,
-        project: None,
-        member: None,
-        policy: Policy::default(),
-        networks: None,
-        expires_at: None,
-        preset: None,
-    }
+    AdminToken::unbound("a token", role)
 }
 
 /// Puts an admin token that this hash finds.

@@ -333,11 +333,21 @@ async fn who_waits_is_told_of_a_close(place: &impl Place) {
 async fn what_is_forgiven_goes_to_those_who_wait(place: &impl Place) {
     let store = place.start();
     let key = create(&store, 1, tokens(100)).await;
-    std::mem::forget(granted(&mut ask(&store, key, exactly(50)).await));
+    what_is_forgiven_serves_whoever_waits(place, store, [key; 3]).await;
+}
+
+/// A crash leaves half of a hundred tokens open under the first key, and the second holds the other half: when the first half
+/// is forgiven, the third is served.
+pub(super) async fn what_is_forgiven_serves_whoever_waits(
+    place: &impl Place,
+    store: Store,
+    keys: [KeyId; 3],
+) {
+    std::mem::forget(granted(&mut ask(&store, keys[0], exactly(50)).await));
     store.close().await.unwrap();
     let store = place.start();
-    let half = granted(&mut ask(&store, key, exactly(50)).await);
-    let mut waiting = ask(&store, key, exactly(40)).await;
+    let half = granted(&mut ask(&store, keys[1], exactly(50)).await);
+    let mut waiting = ask(&store, keys[2], exactly(40)).await;
     assert!(answer(&mut waiting).is_none());
     let orphan = store.orphan_list(None, 9).await.unwrap().remove(0).id;
     assert!(store.orphan_forgive(orphan, &actor()).await.unwrap());

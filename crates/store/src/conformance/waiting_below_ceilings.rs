@@ -13,6 +13,7 @@ use super::escrow::draw;
 use super::place::{MemoryPlace, Place, SqlitePlace};
 use super::waiting::{
     Answer, PATIENCE, Waiting, answer, ask, denied, exactly, granted, looked_at, tokens, used,
+    what_is_forgiven_serves_whoever_waits,
 };
 use crate::Store;
 use crate::clock::FakeTime;
@@ -147,17 +148,7 @@ async fn one_key_does_not_take_all_places_at_a_ceiling(place: &impl Place) {
 async fn what_a_sister_is_forgiven_goes_to_those_who_wait(place: &impl Place) {
     let store = place.start();
     let keys = keys_below(&store, 100, 3).await;
-    std::mem::forget(granted(&mut ask(&store, keys[0], exactly(50)).await));
-    store.close().await.unwrap();
-    let store = place.start();
-    let half = granted(&mut ask(&store, keys[1], exactly(50)).await);
-    let mut waiting = ask(&store, keys[2], exactly(40)).await;
-    assert!(answer(&mut waiting).is_none());
-    let orphan = store.orphan_list(None, 9).await.unwrap().remove(0).id;
-    assert!(store.orphan_forgive(orphan, &actor()).await.unwrap());
-    looked_at(&store).await;
-    granted(&mut waiting).settle(used(0));
-    half.settle(used(0));
+    what_is_forgiven_serves_whoever_waits(place, store, [keys[0], keys[1], keys[2]]).await;
 }
 
 async fn who_waits_gets_what_a_new_window_brings(place: &impl Place) {

@@ -21,7 +21,7 @@ use super::column::Amount;
 use super::entities::owner_column;
 use super::records;
 use crate::entity::Charged;
-use crate::usage_record::{DAY_MS, UsageFilter, UsageGroup, UsageSum};
+use crate::usage_record::{UsageFilter, UsageGroup, UsageSum};
 use crate::usage_totals::{AMOUNTS, Sums, Total, TotalKey, add};
 
 /// Records that may be missing in the rows.
@@ -410,7 +410,7 @@ pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilt
         if filter.key.is_some() { "key = ?3" } else { "?3 IS NULL" }
     );
     let since = filter.since.map_or(0, |since| since.day());
-    let until = filter.until.map_or(i64::MAX as u64, |until| until.0.div_ceil(DAY_MS));
+    let until = filter.until.map_or(i64::MAX as u64, Timestamp::first_day_from);
     let mut sums = Sums::new(group, filter);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params![since, until, filter.key.map(|key| key.0)])?;
