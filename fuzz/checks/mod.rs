@@ -6,6 +6,9 @@
 
 pub mod chunk_filter;
 pub mod event_stream;
+pub mod path_scope;
 pub mod pieces;
+pub mod redaction;
 pub mod request_facts;
+pub mod token;
 pub mod usage_reader;

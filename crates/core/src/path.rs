@@ -136,8 +136,9 @@ impl RawPath {
         if text.is_empty() {
             text.push('/');
         }
-        check(text.as_bytes())?;
-        Ok(FinalPath(text.into()))
+        let made = Self { facts: check(text.as_bytes())?, text: text.into() };
+        made.allowed_by(rules)?;
+        Ok(FinalPath(made.text))
     }
 
     fn allowed_by(&self, rules: PathRules) -> Result<(), PathError> {

@@ -139,6 +139,9 @@ fn a_rewrite_cannot_make_what_is_refused() {
     {
         assert_eq!(raw.finalise(0, prefix, LAX), Err(error), "{prefix}");
     }
+    for (prefix, error) in [("/a%2Fb", PathError::EncodedSlash), ("/%761", PathError::EncodedUnreserved)] {
+        assert_eq!(raw.finalise(0, prefix, PathRules::default()), Err(error), "{prefix}");
+    }
 }
 
 #[test]
