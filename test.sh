@@ -4,6 +4,7 @@
 #   ./test.sh                      everything
 #   ./test.sh quick                formatting and the Rust tests only
 #   ./test.sh rust                 formatting, lints, Rust tests, documentation tests
+#   ./test.sh deny                 licences, sources, doubles and known holes of what is compiled in (deny.toml)
 #   ./test.sh web                  the dashboard: types, tests, and whether the built files are those of the source
 #   ./test.sh e2e [pytest args]    the suites against the built binary: ./test.sh e2e -k exact
 #   ./test.sh screenshots          the pictures of the dashboard in docs/dashboard, anew
@@ -145,6 +146,30 @@ rust_all() {
     section "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 }
 
+# The version that deny.toml was written for. Compiled once, which takes minutes.
+readonly CARGO_DENY="0.20.2" CARGO_TOOLS="$CARGO_TARGET/tools"
+cargo_deny() { PATH="$CARGO_TOOLS/bin:$PATH" cargo deny --locked "$@"; }
+
+cargo_deny_itself() {
+    [[ "$(cargo_deny --version 2>/dev/null)" == "cargo-deny $CARGO_DENY" ]] ||
+        cargo install --quiet --locked --root "$CARGO_TOOLS" "cargo-deny@$CARGO_DENY"
+}
+
+# Known holes are listed by RustSec in a repository on GitHub.
+advisories() {
+    if timeout 20 git ls-remote --quiet https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then
+        cargo_deny check advisories
+    else
+        echo "SKIPPED: github.com, where RustSec's advisories are, can't be reached from here"
+    fi
+}
+
+deny_all() {
+    section "cargo-deny" cargo_deny_itself
+    section "licences, sources, doubles" cargo_deny check bans licenses sources
+    section "advisories" advisories
+}
+
 e2e_all() {
     section "system packages for the suites" system_packages "${APT_SUITES[@]}"
     section "Python packages" python_environment "$VENV" tests/requirements.txt
@@ -166,14 +191,15 @@ screenshots() {
 }
 
 case "${1:-all}" in
-    all) rust_prepare && rust_all && dashboard_all && e2e_all ;;
+    all) rust_prepare && rust_all && deny_all && dashboard_all && e2e_all ;;
     quick) rust_prepare && formatting && section "Rust tests" rust_tests ;;
     rust) rust_prepare && rust_all ;;
+    deny) rust_prepare && deny_all ;;
     web) dashboard_all ;;
     e2e) rust_prepare && e2e_all "${@:2}" ;;
     screenshots) rust_prepare && screenshots ;;
     *)
-        sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac

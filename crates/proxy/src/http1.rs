@@ -27,3 +27,13 @@ pub(crate) use self::front::{FrontDoor, FrontTimeouts, Inbound, Protocol};
 pub(crate) use self::head::Violation;
 pub(crate) use self::serve::serve;
 pub(crate) use self::wire::{AnswerHead, Outbound, Wire, WireEnd, WireError};
+
+/// The length and the head at the start of the bytes, for the fuzz target.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_head(
+    bytes: &[u8],
+    scanned: &mut usize,
+    limits: HeadLimits,
+) -> Result<Option<(usize, crate::head::Head)>, Violation> {
+    Ok(head::read(bytes, scanned, limits)?.map(|(length, received)| (length, received.head)))
+}

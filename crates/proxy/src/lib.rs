@@ -3,6 +3,9 @@
 //! `request.rs` is the path of a request, one stage after the other; the other modules are its stages and what
 //! they stand on. The crate keeps no state of its own that matters: who may do what is the store's.
 
+#[cfg(test)]
+extern crate self as till_proxy;
+
 mod admit;
 mod authenticate;
 mod body;
@@ -15,6 +18,8 @@ mod destination;
 mod drain;
 mod facts;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod head;
 mod http1;
 mod inspect;

@@ -56,6 +56,12 @@ impl Outbound {
         let outgoing = Outgoing::new(length.map_or(Form::Chunked, Form::Length));
         Self { ready: head, body: Some(body), outgoing, is_head }
     }
+
+    /// The head as it would be written, for the fuzz target.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn into_head(self) -> Vec<u8> {
+        self.ready
+    }
 }
 
 /// The head of an answer.
