@@ -164,10 +164,15 @@ advisories() {
     fi
 }
 
+# Needs the sources of all packages.
+licences_listed() { node_modules web && cargo fetch --quiet --locked && scripts/licenses.py --check; }
+
 deny_all() {
     section "cargo-deny" cargo_deny_itself
     section "licences, sources, doubles" cargo_deny check bans licenses sources
     section "advisories" advisories
+    section "Node" node_itself
+    section "licences that are shown" licences_listed
 }
 
 e2e_all() {

@@ -19,7 +19,8 @@ const KEY: &str = "sk-proj-4f9Qz_7Lm-XbT0aWcR2e";
 fn accounts() -> &'static [(Account, Placement, &'static str)] {
     static ACCOUNTS: OnceLock<Vec<(Account, Placement, &'static str)>> = OnceLock::new();
     ACCOUNTS.get_or_init(|| {
-        let header = |name: &str, template: &str| Placement::Header { name: name.into(), template: template.into() };
+        let header =
+            |name: &str, template: &str| Placement::Header { name: name.into(), template: template.into() };
         [
             ("openai", header("authorization", "Bearer {key}"), "api.openai.com"),
             ("anthropic", header("x-api-key", "{key}"), "api.anthropic.com"),
@@ -42,11 +43,13 @@ pub fn check(input: &[u8]) {
     }
     let body = usize::from(seed % 3) * 10;
     let passed = account.forward(&text, &[], body);
-    let mut cuts: Vec<usize> = (0..4).map(|cut| usize::from(*seed) * (cut + 1) * 7 % (text.len() + 1)).collect();
+    let mut cuts: Vec<usize> =
+        (0..4).map(|cut| usize::from(*seed) * (cut + 1) * 7 % (text.len() + 1)).collect();
     cuts.sort_unstable();
     let found = account.forward(&text, &cuts, body);
     // What is wrong may be seen sooner or later, but what is read is the same.
-    let is_same = found == passed || !matches!((&found, &passed), (Passed::Forwarded(_), _) | (_, Passed::Forwarded(_)));
+    let is_same = found == passed
+        || !matches!((&found, &passed), (Passed::Forwarded(_), _) | (_, Passed::Forwarded(_)));
     assert!(is_same, "looked at after {cuts:?} bytes");
     if let Passed::Forwarded(head) = passed {
         check_forwarded(&text, &head, placement, host, account.token(), body);
@@ -130,17 +133,27 @@ fn is_credential(name: &str, value: &[u8], token: &str) -> bool {
 
 fn check_forwarded(client: &[u8], head: &[u8], placement: &Placement, host: &str, token: &str, body: usize) {
     let shown = || format!("{}\nbecame\n{}", client.escape_ascii(), head.escape_ascii());
-    assert!(head.ends_with(b"\r\n\r\n") && head.windows(4).filter(|four| four == b"\r\n\r\n").count() == 1, "{}", shown());
+    assert!(
+        head.ends_with(b"\r\n\r\n") && head.windows(4).filter(|four| four == b"\r\n\r\n").count() == 1,
+        "{}",
+        shown()
+    );
     let (line, fields) = lines(head);
     let (client_line, client_fields) = lines(client);
-    let values = |name: &str| fields.iter().filter(|(other, _)| other == name).map(|(_, value)| value).collect::<Vec<_>>();
+    let values = |name: &str| {
+        fields.iter().filter(|(other, _)| other == name).map(|(_, value)| value).collect::<Vec<_>>()
+    };
     // The line.
     let line = String::from_utf8(line).expect("ASCII");
     let client_line = String::from_utf8(client_line).expect("ASCII");
     let [method, target, version] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{}", shown()) };
     assert_eq!(version, "HTTP/1.1");
     assert_eq!(Some(method), client_line.split(' ').next());
-    assert!(target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'), "{}", shown());
+    assert!(
+        target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'),
+        "{}",
+        shown()
+    );
     assert!(!target.contains("key=till_"), "{}", shown());
     // What says where the request goes and where it ends.
     assert_eq!(values("host"), [host.as_bytes()], "{}", shown());
@@ -163,7 +176,8 @@ fn check_forwarded(client: &[u8], head: &[u8], placement: &Placement, host: &str
     match placement {
         Placement::Header { name, template } => placed = Some((name.clone(), template.replace("{key}", KEY))),
         Placement::Basic => {
-            placed = Some(("authorization".to_owned(), format!("Basic {}", STANDARD.encode(format!("{KEY}:")))));
+            placed =
+                Some(("authorization".to_owned(), format!("Basic {}", STANDARD.encode(format!("{KEY}:")))));
         }
         Placement::Query { .. } => {
             let query = target.split_once('?').expect("it has a query").1;
@@ -197,14 +211,22 @@ fn check_forwarded(client: &[u8], head: &[u8], placement: &Placement, host: &str
 
 fn check_answer(account: &Account, text: &[u8]) {
     let Ok(Some((mut fields, _))) = Fields::parse(text, 100) else { return };
-    let before: Vec<(Vec<u8>, Vec<u8>)> = fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    let before: Vec<(Vec<u8>, Vec<u8>)> =
+        fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
     account.clean(&mut fields);
     let contains = |text: &[u8], part: &str| text.windows(part.len()).any(|window| window == part.as_bytes());
     let mut rest = before.iter();
     for (name, value) in fields.iter() {
         let name_text = String::from_utf8_lossy(name);
-        assert!(!name_text.starts_with("x-till-") && name_text != "connection" && name_text != "transfer-encoding");
-        assert!(!contains(value, KEY) && !contains(name, &KEY.to_ascii_lowercase()), "the key is in an answer");
+        assert!(
+            !name_text.starts_with("x-till-")
+                && name_text != "connection"
+                && name_text != "transfer-encoding"
+        );
+        assert!(
+            !contains(value, KEY) && !contains(name, &KEY.to_ascii_lowercase()),
+            "the key is in an answer"
+        );
         // In order, of the same length, and as it was unless it was masked.
         let mut came = rest.by_ref().filter(|(other, came)| other == name && came.len() == value.len());
         let came = came.find(|(_, came)| came == value || value.contains(&b'*'));

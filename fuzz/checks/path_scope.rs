@@ -137,8 +137,10 @@ fn check_rule(text: &str, path: &FinalPath) {
             && expected.iter().zip(segments).all(|(part, text)| fits(part.as_bytes(), text.as_bytes()))
     };
     let text_of = |bytes: &[u8]| String::from_utf8(decoded(bytes)).expect("it was checked");
-    let split_first: Vec<String> = path.as_str()[1..].split('/').map(|segment| text_of(segment.as_bytes())).collect();
-    let decoded_first: Vec<String> = text_of(path.as_str().as_bytes())[1..].split('/').map(str::to_owned).collect();
+    let split_first: Vec<String> =
+        path.as_str()[1..].split('/').map(|segment| text_of(segment.as_bytes())).collect();
+    let decoded_first: Vec<String> =
+        text_of(path.as_str().as_bytes())[1..].split('/').map(str::to_owned).collect();
     assert_eq!(rule.matches(asked, path), allows(&split_first), "{rule} on {path}");
     let both = allows(&split_first) && allows(&decoded_first);
     assert_eq!(rule.matches_either_way(asked, path), both, "{rule} on {path}, either way");

@@ -61,12 +61,18 @@ pub fn check(input: &[u8]) {
     let mut stream = redactor.stream();
     let passed = stream.push(Bytes::copy_from_slice(&answer[..cut]));
     assert_eq!(passed.len() + stream.held_len(), cut, "bytes are neither passed on nor held");
-    assert_eq!(stream.held_len(), cut - hold, "what is held of {:?}", answer[..cut].escape_ascii().to_string());
+    assert_eq!(
+        stream.held_len(),
+        cut - hold,
+        "what is held of {:?}",
+        answer[..cut].escape_ascii().to_string()
+    );
 }
 
 fn streamed(redactor: &Arc<Redactor>, pieces: Vec<&[u8]>) -> Vec<u8> {
     let mut stream = redactor.stream();
-    let mut out: Vec<u8> = pieces.iter().flat_map(|piece| stream.push(Bytes::copy_from_slice(piece))).collect();
+    let mut out: Vec<u8> =
+        pieces.iter().flat_map(|piece| stream.push(Bytes::copy_from_slice(piece))).collect();
     out.extend_from_slice(&stream.finish());
     out
 }

@@ -8,7 +8,8 @@
 
 use till_core::secret::Secret;
 use till_core::token::{
-    ClaimId, ClaimSecret, IndexKey, KeyRing, MasterKey, SCOPED_KEY_PREFIX, check_admin_token, mint_admin_token,
+    ClaimId, ClaimSecret, IndexKey, KeyRing, MasterKey, SCOPED_KEY_PREFIX, check_admin_token,
+    mint_admin_token,
 };
 use till_core::upstream::{Placement, SealedUpstream, Upstream};
 
@@ -65,7 +66,9 @@ fn opens_if_minted(text: &str, genuine: &[(&str, String)]) {
         Ok(opened) => {
             assert!(minted, "{text:?} was not minted and opens");
             match opened.upstream {
-                SealedUpstream::Key(found) => assert!(found == upstream(), "{text:?} opens as something else"),
+                SealedUpstream::Key(found) => {
+                    assert!(found == upstream(), "{text:?} opens as something else")
+                }
                 SealedUpstream::Named(found) => assert_eq!(found, upstream().named("openai-prod")),
             }
         }
@@ -130,7 +133,8 @@ const WIDTH: [usize; 9] = [0, 2, 3, 5, 6, 7, 9, 10, 11];
 fn digits(bytes: &[u8]) -> String {
     let block = |block: &[u8]| {
         let number = block.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
-        let digit = |place: usize| DIGITS[usize::try_from(number / 62_u128.pow(place as u32) % 62).expect("small")];
+        let digit =
+            |place: usize| DIGITS[usize::try_from(number / 62_u128.pow(place as u32) % 62).expect("small")];
         (0..WIDTH[block.len()]).rev().map(|place| char::from(digit(place))).collect::<String>()
     };
     bytes.chunks(8).map(block).collect()

@@ -225,6 +225,15 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
+    /// Show what this program is made of, with the licences and their texts
+    #[command(after_help = "Examples:\n  till licenses\n  till licenses --output json")]
+    Licenses {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write a bill of materials of this program: CycloneDX 1.6, JSON
+    #[command(after_help = "Examples:\n  till sbom > till.cdx.json")]
+    Sbom,
     /// Print the version
     #[command(after_help = "Examples:\n  till version\n  till version --output json")]
     Version {

@@ -16,6 +16,7 @@ mod key_explain;
 mod key_update;
 mod keys;
 mod kill_switch;
+mod licenses;
 mod login;
 mod man;
 mod master_key;
@@ -26,6 +27,7 @@ mod profiles;
 mod progress;
 mod projects;
 mod providers;
+mod sbom;
 mod status;
 mod tokens;
 mod upstream_key;
@@ -108,6 +110,8 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         Command::MasterKey(command) => master_key::run(&command, surroundings),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { directory } => man::run(&directory),
+        Command::Licenses { output } => licenses::run(output),
+        Command::Sbom => sbom::run(),
         Command::Version { output } => version::run(output),
     }
 }

@@ -7,6 +7,7 @@ mod core_dumps;
 mod env;
 mod exit;
 mod inputs;
+mod inventory;
 mod local_file;
 mod logging;
 mod master_keys;

@@ -52,6 +52,8 @@ const COMMANDS: &[&[&str]] = &[
     &["profiles", "remove"],
     &["whoami"],
     &["man"],
+    &["licenses"],
+    &["sbom"],
     &["kill-switch"],
     &["kill-switch", "on"],
     &["kill-switch", "off"],

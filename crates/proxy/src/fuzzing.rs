@@ -44,7 +44,8 @@ impl Account {
     pub fn new(provider: &str, key: &str, placement: Placement) -> Self {
         let ring = KeyRing::new(MasterKey::from_bytes([3; 32]), [1; 16], IndexKey::from_bytes([2; 32]));
         let registry = Arc::new(Registry::builtin());
-        let origin = registry.get(provider).and_then(|provider| provider.base_url()).expect("it has an address");
+        let origin =
+            registry.get(provider).and_then(|provider| provider.base_url()).expect("it has an address");
         let upstream = Upstream {
             key: Secret::new(key),
             provider: provider.to_owned(),
@@ -105,7 +106,8 @@ fn tls() -> Arc<rustls::ClientConfig> {
     static TLS: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
     let make = || {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.expect("versions").with_root_certificates(rustls::RootCertStore::empty());
         Arc::new(config.with_no_client_auth())
     };
