@@ -1,4 +1,5 @@
-//! No core dumps: the memory of this program has master keys and real keys in it, and a dump is a file.
+//! No core dumps, and no other process that looks into this one: its memory has master keys and real keys in it, and a dump
+//! is a file.
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -10,4 +11,19 @@ const LIMIT: Option<u64> = Some(1);
 pub(crate) fn forbid() {
     // Nothing else depends on it, and there is no log yet.
     let _ = setrlimit(Resource::Core, Rlimit { current: LIMIT, maximum: LIMIT });
+    // Only root can then attach a debugger or read `/proc/PID/mem`; a process of the same user can not.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+
+    #[test]
+    fn nothing_of_the_memory_gets_out() {
+        super::forbid();
+        assert!(getrlimit(Resource::Core).maximum.is_some_and(|limit| limit <= 1));
+        assert_eq!(dumpable_behavior().expect("Linux tells"), DumpableBehavior::NotDumpable);
+    }
 }
