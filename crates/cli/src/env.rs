@@ -56,7 +56,19 @@ pub(crate) const MASTER_KEY: &str = "TILL_MASTER_KEY";
 pub(crate) const MASTER_KEY_OLD: &str = "TILL_MASTER_KEY_OLD";
 
 /// Variables with our prefix that are not settings.
-pub(crate) const NOT_SETTINGS: [&str; 5] = [URL, PROFILE, ADMIN_KEY, MASTER_KEY, MASTER_KEY_OLD];
+pub(crate) const NOT_SETTINGS: &[&str] = &[
+    URL,
+    PROFILE,
+    ADMIN_KEY,
+    MASTER_KEY,
+    MASTER_KEY_OLD,
+    #[cfg(feature = "failpoints")]
+    FAILPOINT,
+];
+
+/// The file in which a test says where the process ends.
+#[cfg(feature = "failpoints")]
+pub(crate) const FAILPOINT: &str = "TILL_FAILPOINT";
 
 const HOME: &str = "HOME";
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";

@@ -29,6 +29,10 @@ use clap::Parser;
 fn main() -> ExitCode {
     core_dumps::forbid();
     let surroundings = env::Surroundings::of_process();
+    #[cfg(feature = "failpoints")]
+    if let Some(wanted) = surroundings.variable(env::FAILPOINT) {
+        till_store::failpoint::arm(wanted);
+    }
     let cli = args::Cli::parse();
     exit::report(commands::run(cli, &surroundings))
 }

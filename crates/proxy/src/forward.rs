@@ -129,6 +129,7 @@ async fn exchange(
                 (fresh.map_err(|error| unreachable(key, &error))?, false, Instant::now())
             }
         };
+        till_store::failpoint!("forward.hold");
         admission.sending();
         lease.wire.begin(request);
         let deadline = tokio::time::Instant::from_std(sent) + first_byte;
@@ -137,7 +138,10 @@ async fn exchange(
             Poll::Pending => lease.wire.poll_deadline(cx, deadline).map(|()| None),
         });
         let error = match answered.await {
-            Some(Ok(head)) => return Ok((head, lease, sent)),
+            Some(Ok(head)) => {
+                till_store::failpoint!("forward.answered");
+                return Ok((head, lease, sent));
+            }
             Some(Err(error)) => error,
             None => return Err(too_late(key, first_byte)),
         };

@@ -186,6 +186,7 @@ impl Meter {
     }
 
     fn settle(self, is_whole: bool, ended: Instant) {
+        till_store::failpoint!("settle.begin");
         let Self { held, key, status, reading, started, .. } = self;
         let Held { mut hold, measure, trace } = *held;
         key.metrics.ended(started, ended);
@@ -213,6 +214,7 @@ impl Meter {
             trace.settled(ended_at, record.tokens, used.spend_nanos, model, &key.redactor);
         }
         hold.settle(used);
+        till_store::failpoint!("settle.end");
     }
 }
 

@@ -369,6 +369,10 @@ pub(crate) trait Backend: AuditBackend + Send + 'static {
     /// Folds journals into the tables and the main file before a stop. Failing costs time at the next start, no data.
     fn checkpoint(&mut self) -> Result<(), StoreError>;
 
+    /// Makes the disk full, or lets it have room again, where that can be done.
+    #[cfg(test)]
+    fn set_full(&mut self, _full: bool) {}
+
     /// Something that reads what is committed, independently of the writer.
     fn reader(&self) -> Box<dyn Reader>;
 }

@@ -192,9 +192,12 @@ pub fn backup_make(
     let partial = Partial::open(file)?;
     copy::copy(&source, &partial.path, |done, total| progress(Step::Copy { done, total }))
         .map_err(|error| failed("copy the database to", &partial.path, &error))?;
+    crate::failpoint!("backup.copied");
     partial.finish(taken_at, version)?;
     let info = backup_verify(&partial.path, progress)?;
+    crate::failpoint!("backup.verified");
     note(&info).map_err(BackupError::NotNoted)?;
+    crate::failpoint!("backup.noted");
     partial.name(file, replace)?;
     Ok(info)
 }

@@ -16,6 +16,10 @@ pub(crate) trait TimeSource: Send + Sync {
     fn wall_millis(&self) -> u64;
     /// Milliseconds since some moment, by a clock that only goes forward.
     fn steady_millis(&self) -> u64;
+    /// The same clock, for how long something lasted.
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// The clocks of the operating system.
@@ -78,9 +82,18 @@ impl Clock {
         till_core::rate::Instant(self.source.steady_millis().saturating_mul(1_000_000))
     }
 
+    /// A moment of that clock, for how long something lasted.
+    pub(crate) fn instant(&self) -> Instant {
+        self.source.instant()
+    }
+
     /// It was at least this late already, in an earlier life of the process. Says how far the wall clock is behind.
     pub(crate) fn raise(&self, seen: Timestamp) -> Duration {
         let wall = self.source.wall_millis();
+        #[cfg(test)]
+        if crate::simulation::plant::is_planted(crate::simulation::plant::Plant::TimeForgotten) {
+            return Duration::ZERO;
+        }
         self.ahead.fetch_max(seen.0.saturating_sub(self.source.steady_millis()), Ordering::Relaxed);
         Duration::from_millis(seen.0.saturating_sub(wall))
     }
@@ -108,8 +121,34 @@ impl FakeTime {
         self.0.0.store(millis, Ordering::SeqCst);
     }
 
+    pub(crate) fn wall(&self) -> u64 {
+        self.0.0.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn clock(&self) -> Clock {
         Clock::new(self.clone())
+    }
+}
+
+/// As [`FakeTime`], and nothing lasts longer than the test says: for a writer that does not wait for anything by itself.
+#[cfg(test)]
+pub(crate) struct SteppedTime {
+    pub(crate) time: FakeTime,
+    pub(crate) begin: Instant,
+}
+
+#[cfg(test)]
+impl TimeSource for SteppedTime {
+    fn wall_millis(&self) -> u64 {
+        self.time.wall_millis()
+    }
+
+    fn steady_millis(&self) -> u64 {
+        self.time.steady_millis()
+    }
+
+    fn instant(&self) -> Instant {
+        self.begin + Duration::from_millis(self.steady_millis())
     }
 }
 

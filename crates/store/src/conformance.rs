@@ -1,6 +1,6 @@
 //! One suite for every backend: what the store promises, whatever keeps its state.
 
-mod faults;
+pub(crate) mod faults;
 mod place;
 
 use std::collections::BTreeSet;

@@ -31,7 +31,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The database is not one of ours, or is damaged.
-    #[error("{path} is damaged or not till's database ({reason}); put it aside and restore a backup", path = path.display())]
+    #[error("{path} is damaged or not till's database ({reason}); put it aside and restore a backup with `till restore`", path = path.display())]
     Corrupt {
         /// The database file.
         path: PathBuf,

@@ -9,6 +9,7 @@
 //! - what may be drawn, what is drawn and what waits to be settled never exceed what the hold on disk covers;
 //! - nothing is drawn from the moment the writer has shut the escrow. It does so before it looks at the limits, the status
 //!   or the time of the key for any other reason, so every decision is made on exact figures;
+//! - nor from the moment a call has used more than it drew, until the writer has counted that;
 //! - after a crash all that the hold covers is spent.
 
 use std::fmt;
@@ -21,7 +22,7 @@ use till_core::denial::Denial;
 use till_core::id_map::IdMap;
 use till_core::key::KeyId;
 use till_core::ledger::{AccountId, Grant, HoldId};
-use till_core::limit::{Limits, Units};
+use till_core::limit::{Dimension, Limits, Units};
 use till_core::time::Timestamp;
 use tokio::sync::watch;
 
@@ -79,6 +80,15 @@ pub(crate) struct DrawTerms {
     pub(crate) ended: watch::Sender<Option<Denial>>,
 }
 
+impl DrawTerms {
+    /// Whether a call used more than it drew of something that there is a limit on.
+    fn is_broken(&self, drawn: Units, used: Units) -> bool {
+        let exceeds =
+            |dimension| self.outside.of(dimension).is_some() && used.of(dimension) > drawn.of(dimension);
+        Dimension::ALL.into_iter().any(exceeds)
+    }
+}
+
 /// A call that ended.
 struct Ended {
     part: Units,
@@ -126,6 +136,10 @@ impl Escrow {
         let (ended, expires_at) = (terms.ended.subscribe(), terms.expires_at);
         let id = state.hold.expect("what may be drawn is covered by a hold");
         state.free = free;
+        #[cfg(test)]
+        if crate::simulation::plant::is_planted(crate::simulation::plant::Plant::DoubleSpend) {
+            state.free = state.free.checked_add(units)?;
+        }
         state.out = out;
         state.in_flight += 1;
         state.draws += 1;
@@ -156,10 +170,15 @@ impl Escrow {
         state.in_flight -= 1;
         state.out = state.out.checked_sub(drawn).expect("every draw is counted");
         let mut part = drawn;
+        let is_broken = state.terms.as_ref().is_some_and(|terms| terms.is_broken(drawn, used));
         if state.terms.is_some() {
             let back = drawn.zip(used, u64::saturating_sub);
             part = drawn.checked_sub(back).expect("a part of it");
             state.free = state.free.checked_add(back).expect("a part of what the hold covers");
+        }
+        if is_broken {
+            // More was used than a limit was asked for: nothing passes before that is counted.
+            state.terms = None;
         }
         state.settled.push(Ended { part, used, record, figures, at });
         let calls = state.terms.is_none() && !state.is_called;

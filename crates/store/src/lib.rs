@@ -24,6 +24,7 @@ mod denied_records;
 mod entity;
 mod error;
 mod escrow;
+pub mod failpoint;
 mod fence;
 mod figures;
 mod files;
@@ -39,6 +40,8 @@ mod opening;
 mod queue;
 mod readers;
 mod restore;
+#[cfg(test)]
+mod simulation;
 mod spare_records;
 mod sqlite;
 mod start;

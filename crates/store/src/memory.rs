@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use till_core::audit::{AuditEntry, ChainHead};
 use till_core::key::{KeyId, KeyStatus};
-use till_core::ledger::{Account, AccountId, HoldId, Ledger, OpenHold};
+use till_core::ledger::{Account, AccountId, HoldId, HoldKind, Ledger, OpenHold};
 use till_core::limit::Units;
 use till_core::policy::PolicyOwner;
 use till_core::scope::Scope;
@@ -21,6 +21,7 @@ use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::StoreError;
 use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
+use crate::simulation::plant::{Plant, is_planted};
 use crate::usage_record::{
     DenialSum, OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
     hold_name,
@@ -123,6 +124,8 @@ pub(crate) struct Medium {
     pub(crate) reads: Mutex<Option<u32>>,
     /// Whoever holds it stalls commits.
     pub(crate) gate: Mutex<()>,
+    /// What it was before the last write, if nobody syncs.
+    before: Mutex<Option<Disk>>,
 }
 
 impl Medium {
@@ -149,6 +152,12 @@ impl Medium {
             None => {}
         }
         Ok(self.disk())
+    }
+
+    /// What a crash leaves: what was written, or if nobody syncs, what was written before.
+    pub(crate) fn crashed(&self, is_unsynced: bool) -> Disk {
+        let before = self.before.lock().unwrap().take().filter(|_| is_unsynced);
+        before.unwrap_or_else(|| self.disk().clone())
     }
 
     pub(crate) fn heal(&self) {
@@ -301,7 +310,9 @@ impl Backend for MemoryBackend {
 
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         let disk = self.medium.disk();
-        let open = disk.holds.iter().filter(|(_, (_, orphan))| !orphan);
+        let is_forgotten =
+            |hold: &OpenHold| hold.kind != HoldKind::Call && is_planted(Plant::EscrowForgotten);
+        let open = disk.holds.iter().filter(|(_, (hold, orphan))| !orphan && !is_forgotten(hold));
         Ok(open.map(|(id, (hold, _))| (*id, hold.clone())).collect())
     }
 
@@ -321,6 +332,9 @@ impl Backend for MemoryBackend {
         let fault = self.medium.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
         assert!(fault != Fault::Panic, "a scripted panic");
         if matches!(fault, Fault::None | Fault::WriteAndFail) {
+            if is_planted(Plant::UnsyncedWrite) {
+                *self.medium.before.lock().unwrap() = Some(self.medium.disk().clone());
+            }
             write(&mut self.medium.disk(), batch, ledger);
         }
         self.stale = fault != Fault::None;

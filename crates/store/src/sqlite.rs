@@ -142,13 +142,13 @@ impl SqliteBackend {
 
     /// Makes this connection believe that the disk is nearly full.
     #[cfg(test)]
-    pub(crate) fn forbid_growth(&mut self) {
+    pub(crate) fn forbid_growth(&mut self, room: i64) {
         let pages = self
             .file
             .run("read", |connection| connection.query_row("PRAGMA page_count", [], |row| row.get(0)));
         let pages: i64 = pages.expect("a sound database");
         let bounded = self.file.run("write", |connection| {
-            connection.query_row(&format!("PRAGMA max_page_count = {}", pages + 4), [], |_| Ok(()))
+            connection.query_row(&format!("PRAGMA max_page_count = {}", pages + room), [], |_| Ok(()))
         });
         bounded.expect("a sound database");
     }
@@ -163,6 +163,7 @@ impl SqliteBackend {
             }
             transaction(connection, || {
                 journal::append(connection, number, &bytes)?;
+                crate::failpoint!("journal.appended");
                 fold.write_piece(connection)
             })
         })?;
@@ -406,16 +407,23 @@ impl Backend for SqliteBackend {
 
     fn commit(&mut self, batch: &Batch, ledger: &Ledger) -> Result<(), StoreError> {
         let entry = Entry::of(batch, ledger);
+        crate::failpoint!("commit.begin");
         if !batch.is_for_journal() || batch.fold && self.fold.is_little() {
             self.fold.add(entry);
             let fold = &mut self.fold;
             self.file.write(|connection| {
                 wiping(connection, batch.changes_secrets(), || {
-                    transaction(connection, || write::batch(connection, fold, batch, ledger))
+                    transaction(connection, || {
+                        write::batch(connection, fold, batch, ledger)?;
+                        crate::failpoint!("tables.written");
+                        Ok(())
+                    })
                 })
             })?;
+            crate::failpoint!("tables.committed");
         } else {
             self.write_entry(entry)?;
+            crate::failpoint!("journal.committed");
         }
         if batch.fold {
             self.fold.want_all();
@@ -429,7 +437,16 @@ impl Backend for SqliteBackend {
 
     fn fold_piece(&mut self) -> Result<(), StoreError> {
         let fold = &mut self.fold;
-        self.file.write(|connection| transaction(connection, || fold.write_piece(connection)))
+        crate::failpoint!("fold.begin");
+        self.file.write(|connection| {
+            transaction(connection, || {
+                fold.write_piece(connection)?;
+                crate::failpoint!("fold.written");
+                Ok(())
+            })
+        })?;
+        crate::failpoint!("fold.committed");
+        Ok(())
     }
 
     fn fold_due(&self) -> Option<Instant> {
@@ -462,11 +479,25 @@ impl Backend for SqliteBackend {
     }
 
     fn checkpoint(&mut self) -> Result<(), StoreError> {
+        crate::failpoint!("checkpoint.begin");
         self.fold_all()?;
+        crate::failpoint!("checkpoint.folded");
         self.file.write(|connection| transaction(connection, || sums::catch_up(connection)))?;
         self.file.run("write", |connection| {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         })
+    }
+
+    #[cfg(test)]
+    fn set_full(&mut self, full: bool) {
+        if full && self.file.connection.is_some() {
+            return self.forbid_growth(0);
+        }
+        // One that is not open has no bound when it is opened.
+        let lifted = |connection: &Connection| {
+            connection.query_row("PRAGMA max_page_count = 4294967294", [], |_| Ok(()))
+        };
+        let _ = self.file.run("write", lifted);
     }
 
     fn reader(&self) -> Box<dyn Reader> {

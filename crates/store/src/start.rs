@@ -96,7 +96,9 @@ pub(crate) fn start(
     batch.instance = Some(instance.clone());
     let mut orphans = Ledger::new(instance.mark.incarnation, false);
     spend_orphans(backend.as_mut(), &mut orphans, &mut batch)?;
+    crate::failpoint!("start.orphans");
     backend.commit(&batch, &orphans)?;
+    crate::failpoint!("start.orphans_spent");
     witness.see_log(head);
     if instance.fence.is_none() {
         raise(backend.as_mut(), &mut witness, &mut instance, false)?;
@@ -193,7 +195,10 @@ pub(crate) fn raise(
     let batch = Batch { instance: Some(next.clone()), ..Batch::default() };
     backend.commit(&batch, &Ledger::new(0, true))?;
     *instance = next;
-    witness.write(record(instance))
+    crate::failpoint!("raise.stored");
+    witness.write(record(instance))?;
+    crate::failpoint!("raise.witnessed");
+    Ok(())
 }
 
 /// Holds that are still open were granted by a process that is gone. Whether their requests were sent is

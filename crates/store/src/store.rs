@@ -177,16 +177,8 @@ impl Store {
         clock: Clock,
         guard: impl Send + 'static,
     ) -> Result<Self, OpenError> {
-        let started = start(backend, witness, version, &clock)?;
-        let (instance_id, was_closed) = (started.instance.id, started.was_closed);
-        let shared = Arc::new(Shared::new(
-            started.instance.fence.clone(),
-            started.instance.kill_switch.clone(),
-            clock,
-        ));
-        let readers = Arc::new(Readers::new(started.backend.reader(), started.backend.reader()));
-        let writer = Writer::new(started, Arc::clone(&shared), &bounds);
-        let abandon = AbandonOnPanic(Arc::clone(&shared));
+        let (mut inner, writer) = Self::ready(backend, witness, version, bounds, clock)?;
+        let abandon = AbandonOnPanic(Arc::clone(&inner.shared));
         let thread = std::thread::Builder::new().name("till-store".into()).spawn(move || {
             let abandon = abandon;
             let (result, replies) = writer.run();
@@ -199,16 +191,49 @@ impl Store {
         });
         let thread =
             thread.map_err(|error| OpenError::Io { path: witness.into(), reason: error.to_string() })?;
+        inner.writer = Some(thread);
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// As [`Store::start`], without a thread: nothing happens but in [`Writer::step`].
+    #[cfg(test)]
+    pub(crate) fn start_stepped(
+        backend: Box<dyn Backend>,
+        witness: &Path,
+        bounds: Bounds,
+        clock: Clock,
+    ) -> Result<(Self, Writer), OpenError> {
+        let (inner, writer) = Self::ready(backend, witness, "test", bounds, clock)?;
+        Ok((Self { inner: Arc::new(inner) }, writer))
+    }
+
+    /// Everything but the thread that writes.
+    fn ready(
+        backend: Box<dyn Backend>,
+        witness: &Path,
+        version: &str,
+        bounds: Bounds,
+        clock: Clock,
+    ) -> Result<(Inner, Writer), OpenError> {
+        let started = start(backend, witness, version, &clock)?;
+        let (instance_id, was_closed) = (started.instance.id, started.was_closed);
+        let shared = Arc::new(Shared::new(
+            started.instance.fence.clone(),
+            started.instance.kill_switch.clone(),
+            clock,
+        ));
+        let readers = Arc::new(Readers::new(started.backend.reader(), started.backend.reader()));
+        let writer = Writer::new(started, Arc::clone(&shared), &bounds);
         let inner = Inner {
             shared,
             instance_id,
             was_closed,
             probed: tokio::sync::Mutex::default(),
             readers,
-            writer: Some(thread),
+            writer: None,
             closed: tokio::sync::Mutex::new(None),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok((inner, writer))
     }
 
     /// Random bytes made with the database: they tell this instance from every other one.

@@ -22,6 +22,8 @@ mod log;
 mod master_keys;
 mod recovery;
 mod retention;
+#[cfg(test)]
+mod stepping;
 mod update;
 pub(crate) mod waiting;
 
@@ -196,6 +198,8 @@ pub(crate) struct Writer {
     extending: Vec<Extension>,
     /// Escrows whose holds are closed in the batch.
     ending_escrows: Vec<HoldId>,
+    /// Accounts whose limit was broken in the batch.
+    overrun: Vec<AccountId>,
     /// Ceilings below which nothing is counted out any more in the batch.
     recalled: IdSet<AccountId>,
     /// Somebody wants to read what is true after the batch.
@@ -211,7 +215,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(started: Started, shared: Arc<Shared>, bounds: &Bounds) -> Self {
         let loaded_max = bounds.loaded_max;
-        let now = shared.clock.now();
+        let (now, instant) = (shared.clock.now(), shared.clock.instant());
         let Started { backend, witness, instance, ledger, head, log, was_closed: _ } = started;
         Self {
             shared,
@@ -231,7 +235,7 @@ impl Writer {
             retry: Vec::new(),
             retry_due: None,
             denials_due: None,
-            raised_at: Instant::now(),
+            raised_at: instant,
             used_since_raise: false,
             written_at: None,
             stop: Vec::new(),
@@ -241,12 +245,12 @@ impl Writer {
             changed: IdSet::default(),
             keys_changed: IdSet::default(),
             day: now.day(),
-            retention: Retention::new(bounds.usage_retention),
+            retention: Retention::new(bounds.usage_retention, instant),
             log: Log::new(log, bounds.audit_retention),
             ends: Ends::default(),
             unsure: IdSet::default(),
             time_kept_at: None,
-            tended_at: Instant::now(),
+            tended_at: instant,
             has_open_escrows: false,
             escrows_unsure: false,
             escrows_left: false,
@@ -268,6 +272,7 @@ impl Writer {
             busy: Vec::new(),
             extending: Vec::new(),
             ending_escrows: Vec::new(),
+            overrun: Vec::new(),
             recalled: IdSet::default(),
             wants_exact: false,
             is_half_done: false,
@@ -338,6 +343,7 @@ impl Writer {
         for command in commands.drain(..) {
             self.apply(command);
         }
+        self.recall_below_overrun();
         if self.shared.is_stopping() {
             self.recall_all();
         }
@@ -357,7 +363,7 @@ impl Writer {
         if !self.stale {
             self.delete_what_is_old();
         }
-        if self.used_since_raise && self.raised_at.elapsed() >= RAISE_EVERY {
+        if self.used_since_raise && self.shared.clock.instant() - self.raised_at >= RAISE_EVERY {
             self.raise(false)
                 .unwrap_or_else(|error| tracing::error!(%error, "the witness could not be written"));
         }
@@ -432,6 +438,7 @@ impl Writer {
 
     fn audit(&mut self, actor: &Actor, action: &str, target: &str, detail: String) {
         self.batch.audit.push(self.head.append(self.now, actor, action, target, detail));
+        crate::failpoint!("audit.append");
     }
 
     /// The project of a key, as entries about it name it, so that its auditors find them.
@@ -461,13 +468,14 @@ impl Writer {
         if self.batch.is_empty() {
             return self.fold_alone();
         }
-        if self.time_kept_at.is_none_or(|at| at.elapsed() >= KEEP_TIME_EVERY) {
+        let instant = self.shared.clock.instant();
+        if self.time_kept_at.is_none_or(|at| instant - at >= KEEP_TIME_EVERY) {
             self.batch.time_seen = Some(self.now);
         }
         let begun = Instant::now();
         self.backend.commit(&self.batch, &self.ledger)?;
         if self.batch.time_seen.is_some() {
-            self.time_kept_at = Some(Instant::now());
+            self.time_kept_at = Some(instant);
         }
         let written = Instant::now();
         let counters = &self.shared.counters;
@@ -502,6 +510,7 @@ impl Writer {
     }
 
     fn succeed(&mut self) {
+        crate::failpoint!("answer.begin");
         if let Some(instance) = self.batch.instance.take() {
             self.adopt(instance);
         }
@@ -542,6 +551,7 @@ impl Writer {
         if let Some((reply, answer)) = first {
             reply.send(answer, others);
         }
+        crate::failpoint!("answer.end");
         self.answer_readers();
         if !self.batch.audit.is_empty() {
             self.witness.see_log(self.head);
@@ -557,7 +567,7 @@ impl Writer {
     }
 
     fn raise(&mut self, stopped_clean: bool) -> Result<(), StoreError> {
-        self.raised_at = Instant::now();
+        self.raised_at = self.shared.clock.instant();
         self.used_since_raise = false;
         if self.ledger.is_fenced() {
             return Ok(());
@@ -576,6 +586,7 @@ impl Writer {
         if self.stale || !self.retry.is_empty() || self.denials_due.is_some() {
             self.run_batch(&mut Vec::new());
         }
+        crate::failpoint!("stop.begin");
         self.end_log();
         self.recover()?;
         if !self.retry.is_empty() {
@@ -585,6 +596,7 @@ impl Writer {
         }
         self.witness.end_log();
         self.raise(true)?;
+        crate::failpoint!("stop.marked");
         self.backend.checkpoint().unwrap_or_else(
             |error| tracing::warn!(%error, "the journal was not folded; the next start does it"),
         );

@@ -39,6 +39,8 @@ on_every_backend! {
     a_key_ends_in_time_although_its_calls_are_granted_from_memory,
     money_that_is_not_used_is_drawn_again,
     more_than_was_drawn_is_charged_in_full,
+    nothing_is_drawn_after_a_call_that_used_more_than_it_drew,
+    nothing_is_drawn_under_a_limit_that_another_call_has_broken,
     a_key_may_have_a_hold_for_every_call,
     a_key_that_is_left_alone_gets_it_back,
 }
@@ -506,6 +508,38 @@ async fn more_than_was_drawn_is_charged_in_full(place: &impl Place) {
     assert_eq!((record.used.tokens >= 5_000_000, record.status), (true, KeyStatus::Exhausted));
     assert_eq!(code(&store, key).await, DenialCode::TokensExhausted);
     assert_eq!((store.stats().holds_exceeded, store.stats().overruns), (2, 1));
+}
+
+/// Not even the call that comes right behind it, before the writer has looked.
+async fn nothing_is_drawn_after_a_call_that_used_more_than_it_drew(place: &impl Place) {
+    let store = place.start();
+    let limits = Limits { tokens: Some(1_000_000), ..Limits::default() };
+    let key = create(&store, 1, limits).await;
+    let each = Units { tokens: 10, ..ONE };
+    // Within the limit: it goes on, on exact figures.
+    draw(&store, key, each).await.settle(Units { tokens: 500, ..ONE });
+    let used = fetch(&store, key).await.used.tokens;
+    let next = store.hold_exactly(key, each).await.unwrap();
+    assert_eq!(next.remaining().tokens, Some(1_000_000 - used - 10));
+    next.settle(each);
+    draw(&store, key, each).await.settle(Units { tokens: 5_000_000, ..ONE });
+    assert_eq!(code(&store, key).await, DenialCode::TokensExhausted);
+    // What nothing limits breaks nothing.
+    let key = create(&store, 2, activations(1_000_000)).await;
+    draw(&store, key, ONE).await.settle(Units { tokens: 500, ..ONE });
+    assert!(store.hold_exactly(key, ONE).await.unwrap().is_drawn());
+}
+
+/// A call with a hold of its own breaks a limit that those which are granted from memory need nothing of.
+async fn nothing_is_drawn_under_a_limit_that_another_call_has_broken(place: &impl Place) {
+    let store = place.start();
+    let limits = Limits { tokens: Some(100), ..activations(1_000_000) };
+    let key = create(&store, 1, limits).await;
+    let hold = store.hold_exactly(key, Units { tokens: 10, ..ONE }).await.unwrap();
+    draw(&store, key, ONE).await.settle(ONE);
+    hold.settle(Units { tokens: 500, ..ONE });
+    settled(&store).await;
+    assert_eq!(code(&store, key).await, DenialCode::TokensExhausted);
 }
 
 async fn a_key_may_have_a_hold_for_every_call(place: &impl Place) {

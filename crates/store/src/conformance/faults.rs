@@ -134,7 +134,7 @@ async fn denials_reach_the_disk_although_nothing_else_happens() {
 async fn a_full_disk_names_the_file_and_goes_away() {
     let dir = tempfile::tempdir().unwrap();
     let mut backend = SqliteBackend::open(dir.path()).unwrap();
-    backend.forbid_growth();
+    backend.forbid_growth(4);
     let witness = dir.path().join("witness");
     let bounds = Bounds { loaded_max: 8, usage_retention: None, audit_retention: None };
     let store =
@@ -171,10 +171,10 @@ async fn a_full_disk_names_the_file_and_goes_away() {
 }
 
 /// A generator of pseudo-random numbers (SplitMix64), so that a seed tells the whole story.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -448,7 +448,7 @@ fn after_an_error_nothing_is_done_before_the_file_was_opened_again() {
     let batch = calls.batch();
     backend.commit(&batch, &calls.ledger).unwrap();
     let records = batch.usage.len();
-    backend.forbid_growth();
+    backend.forbid_growth(4);
     // More than there is room for, however well a block puts it together.
     let long = |n: u64| {
         let request_id = format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -16,6 +16,7 @@ impl Writer {
     /// Ends a hold; one that is not open any more is left alone.
     pub(super) fn close(&mut self, mut closing: Closing) {
         closing.read();
+        crate::failpoint!("close.begin");
         let Some(at) = self.ledger.open_hold(closing.id).map(|hold| hold.at) else {
             return;
         };
@@ -60,6 +61,7 @@ impl Writer {
         self.note_changed(&accounts);
         self.batch.hold_changed(id);
         self.batch.usage.extend(closings.iter().filter_map(|closing| closing.record.clone()));
+        crate::failpoint!("close.parts");
         self.closings.append(&mut closings);
     }
 
@@ -153,6 +155,7 @@ impl Writer {
             tracing::error!(%key, %detail, "more was used than the provider was allowed to");
             self.audit(&Actor::system(), "hold.exceeded", &key.to_string(), detail.clone());
         }
+        self.overrun.extend(&closed.overrun);
         for account in &closed.overrun {
             count(&self.shared.counters.overruns, 1);
             let account = self.ceiling_names.get(account).cloned().unwrap_or_else(|| account.to_string());

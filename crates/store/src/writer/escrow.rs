@@ -63,17 +63,13 @@ pub(super) struct Pace {
     idle_since: Instant,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
-        let now = Instant::now();
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
         Self { since: now, holds: 0, calls: 0, extended: now, draws: 0, idle_since: now }
     }
-}
 
-impl Pace {
     /// One more hold; whether the key is called often.
-    fn is_busy(&mut self) -> bool {
-        let now = Instant::now();
+    fn is_busy(&mut self, now: Instant) -> bool {
         if now - self.since > PACE_WINDOW {
             (self.since, self.holds) = (now, 0);
         }
@@ -82,8 +78,7 @@ impl Pace {
     }
 
     /// How many calls to count out for now.
-    fn calls(&mut self) -> u64 {
-        let now = Instant::now();
+    fn calls(&mut self, now: Instant) -> u64 {
         let lasted = now - self.extended;
         self.extended = now;
         self.calls = match self.calls {
@@ -108,8 +103,8 @@ pub(super) struct Extension {
 
 impl Live {
     /// A hold of the key was granted: whether that happens often, and it may have units counted out.
-    pub(super) fn is_busy(&mut self) -> bool {
-        self.terms.options.durability == Durability::Ahead && self.pace.is_busy()
+    pub(super) fn is_busy(&mut self, now: Instant) -> bool {
+        self.terms.options.durability == Durability::Ahead && self.pace.is_busy(now)
     }
 }
 
@@ -167,7 +162,7 @@ impl Writer {
         }
         let affordable = self.affordable(&chain, &escrow, sight.free, each);
         let live = self.live.get_mut(&key).expect("seen above");
-        let calls = live.pace.calls().min(affordable);
+        let calls = live.pace.calls(self.shared.clock.instant()).min(affordable);
         let Some(wanted) = times(each, calls).filter(|_| calls >= CALLS_MIN) else { return false };
         let more = wanted.zip(sight.free, u64::saturating_sub);
         match escrow.hold() {
@@ -190,6 +185,7 @@ impl Writer {
         if let Some(at) = self.live.get(&key).and_then(|live| live.expires_at) {
             self.ends.await_end(at, key);
         }
+        crate::failpoint!("escrow.count_out");
         let low = wanted.zip(wanted, |units, _| units / 2);
         self.extending.push(Extension { key, escrow, more, low });
         true
@@ -222,6 +218,7 @@ impl Writer {
     /// The batch is durable: what was counted out in it may be drawn.
     pub(super) fn open_escrows(&mut self) {
         for Extension { key, escrow, more, low } in std::mem::take(&mut self.extending) {
+            crate::failpoint!("escrow.open");
             let id = AccountId::Key(key);
             let (Some(live), Some(account)) = (self.live.get(&key), self.ledger.account(id)) else {
                 continue;
@@ -264,8 +261,21 @@ impl Writer {
         }
     }
 
+    /// Nothing passes any more under a limit that was broken, also not out of what was counted out before.
+    pub(super) fn recall_below_overrun(&mut self) {
+        while let Some(account) = self.overrun.pop() {
+            for (id, escrow) in self.shared.escrows.all() {
+                let hold = self.ledger.open_hold(id);
+                if hold.is_some_and(|hold| hold.accounts.iter().any(|one| one == account)) {
+                    self.take_back(&escrow);
+                }
+            }
+        }
+    }
+
     fn take_back(&mut self, escrow: &Arc<Escrow>) -> bool {
         let back = escrow.shut();
+        crate::failpoint!("escrow.shut");
         self.drain(escrow);
         let Some(id) = escrow.hold() else { return false };
         let came_back = back != Units::default() && self.ledger.escrow_return(id, back);
@@ -276,6 +286,7 @@ impl Writer {
             self.batch.hold_changed(id);
         }
         self.close_if_done(escrow);
+        crate::failpoint!("escrow.taken_back");
         came_back
     }
 
@@ -311,8 +322,7 @@ impl Writer {
     /// A call ended of an escrow that is shut.
     pub(super) fn drain_shut(&mut self, id: HoldId) {
         if let Some(escrow) = self.shared.escrows.find(id) {
-            self.drain(&escrow);
-            self.close_if_done(&escrow);
+            self.take_back(&escrow);
         }
     }
 
@@ -366,21 +376,25 @@ impl Writer {
 
     /// Now and then: settles what ended, and takes back what nobody draws from.
     pub(super) fn tend_escrows(&mut self) {
-        if self.shared.escrows.len() == 0 || self.tended_at.elapsed() < TEND_EVERY {
+        if self.shared.escrows.len() == 0 {
             return;
         }
-        self.tended_at = Instant::now();
+        let now = self.shared.clock.instant();
+        if now - self.tended_at < TEND_EVERY {
+            return;
+        }
+        self.tended_at = now;
         for (id, escrow) in self.shared.escrows.all() {
             self.drain(&escrow);
             let sight = escrow.sight();
             let key = self.ledger.open_hold(id).and_then(|hold| key_of(hold.accounts.key()));
             let Some(live) = key.and_then(|key| self.live.get_mut(&key)) else { continue };
             if live.pace.draws != sight.draws {
-                (live.pace.draws, live.pace.idle_since) = (sight.draws, self.tended_at);
+                (live.pace.draws, live.pace.idle_since) = (sight.draws, now);
                 live.touched = self.number;
             }
-            if sight.is_open && live.pace.idle_since.elapsed() >= IDLE {
-                live.pace = Pace::default();
+            if sight.is_open && now - live.pace.idle_since >= IDLE {
+                live.pace = Pace::new(now);
                 self.take_back(&escrow);
             }
         }

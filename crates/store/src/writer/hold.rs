@@ -89,7 +89,7 @@ impl Writer {
         {
             grant.remaining = remaining(grant.remaining, live.terms.escrow.sight().free);
         }
-        if live.is_busy() {
+        if live.is_busy(self.shared.clock.instant()) {
             self.note_busy(key, grant.units);
         }
         if let Some(at) = expires_at {

@@ -64,7 +64,7 @@ impl Writer {
             ceilings,
             expires_at,
             rate: RateState::default(),
-            pace: Pace::default(),
+            pace: Pace::new(self.shared.clock.instant()),
         };
         self.live.insert(key, live);
         // What it was read from may be changes of this batch.

@@ -28,6 +28,10 @@ impl Writer {
         self.months.clear();
         self.dirty.clear();
         self.dirty_months.clear();
+        #[cfg(test)]
+        if crate::simulation::plant::is_planted(crate::simulation::plant::Plant::LostSettle) {
+            self.closings.clear();
+        }
         self.retry.append(&mut self.closings);
         self.retry_due = Some(Instant::now() + RETRY_WAIT);
         self.shared.denials.put_back(&mut self.batch.denials);
@@ -35,6 +39,7 @@ impl Writer {
         self.credentials_fail();
         self.batch.clear();
         self.ending.clear();
+        self.overrun.clear();
         self.revived.clear();
         self.killing = false;
         self.undo_new_beginnings();
@@ -46,6 +51,14 @@ impl Writer {
         }
         for answer in self.answers.drain(..) {
             match answer {
+                #[cfg(test)]
+                Answer::Granted(reply, pending)
+                    if crate::simulation::plant::is_planted(
+                        crate::simulation::plant::Plant::GrantOfFailedWrite,
+                    ) =>
+                {
+                    reply.send(Ok(pending), Others::default());
+                }
                 Answer::Granted(reply, _) | Answer::Denied(reply, _) | Answer::Refused(reply, _) => {
                     reply.send(Err(HoldRefusal::Unavailable(error.clone())), Others::default());
                 }

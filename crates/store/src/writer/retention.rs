@@ -22,9 +22,9 @@ pub(super) struct Retention {
 }
 
 impl Retention {
-    pub(super) fn new(kept: Option<Duration>) -> Self {
+    pub(super) fn new(kept: Option<Duration>, now: Instant) -> Self {
         // At once, so that a server that never runs for long does not keep everything.
-        Self { kept, next: Instant::now() }
+        Self { kept, next: now }
     }
 
     /// Also where records are kept for ever: claims are not.
@@ -36,7 +36,7 @@ impl Retention {
 impl Writer {
     /// Deletes one piece, if it is time to.
     pub(super) fn delete_what_is_old(&mut self) {
-        if self.retention.next > Instant::now() {
+        if self.retention.next > self.shared.clock.instant() {
             return;
         }
         let deleted = self
@@ -46,7 +46,7 @@ impl Writer {
             .max(self.delete_what_is_logged(PIECE));
         // A full piece means that there may be more.
         let wait = if deleted < u64::from(PIECE) { EVERY } else { Duration::from_millis(50) };
-        self.retention.next = Instant::now() + wait;
+        self.retention.next = self.shared.clock.instant() + wait;
     }
 
     fn delete_old_claims(&mut self) -> u64 {

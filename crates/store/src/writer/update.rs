@@ -29,7 +29,12 @@ impl Writer {
         if change.version.is_some_and(|version| version != details_before.version) {
             return Err(StoreError::Changed);
         }
+        #[cfg(not(test))]
         self.recall(key);
+        #[cfg(test)]
+        if !crate::simulation::plant::is_planted(crate::simulation::plant::Plant::LimitMissesEscrow) {
+            self.recall(key);
+        }
         let id = AccountId::Key(key);
         let account = self.ledger.account(id).expect("loaded above");
         if account.revoked_at.is_some() {
@@ -74,6 +79,7 @@ impl Writer {
 
         if limits != limits_before {
             self.ledger.adjust(id, limits);
+            crate::failpoint!("limit.adjusted");
         }
         if lifetime_changes {
             self.ledger.set_lifetime(id, lifetime, self.now);

@@ -1,0 +1,59 @@
+//! Bugs that a test switches on, to see that the simulation finds them.
+
+use std::cell::Cell;
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plant {
+    /// Units that are counted out are drawn twice.
+    DoubleSpend,
+    /// Ends of calls that a failed write had are not written again.
+    LostSettle,
+    /// Who hangs up pays nothing.
+    RefundOnHangUp,
+    /// An answer goes out before its write is synced.
+    UnsyncedWrite,
+    /// A revocation leaves what is counted out for the key.
+    RevocationMissesEscrow,
+    /// A crash forgets what is counted out.
+    EscrowForgotten,
+    /// A hold is granted although its write failed.
+    GrantOfFailedWrite,
+    /// A crash forgets how late it was.
+    TimeForgotten,
+    /// A lowered limit leaves what is counted out under the old one.
+    LimitMissesEscrow,
+}
+
+impl Plant {
+    pub(super) const ALL: [Self; 9] = [
+        Self::DoubleSpend,
+        Self::LostSettle,
+        Self::RefundOnHangUp,
+        Self::UnsyncedWrite,
+        Self::RevocationMissesEscrow,
+        Self::EscrowForgotten,
+        Self::GrantOfFailedWrite,
+        Self::TimeForgotten,
+        Self::LimitMissesEscrow,
+    ];
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Plant>> = const { Cell::new(None) };
+}
+
+/// Switches one on for this thread, or all off.
+pub(super) fn plant(bug: Option<Plant>) {
+    PLANTED.set(bug);
+}
+
+/// The one that is on.
+pub(super) fn planted() -> Option<Plant> {
+    PLANTED.get()
+}
+
+/// Whether this one is on.
+pub(crate) fn is_planted(bug: Plant) -> bool {
+    PLANTED.get() == Some(bug)
+}
