@@ -129,6 +129,12 @@ dashboard_all() {
     section "dashboard: built files" dashboard_built
 }
 
+# The binary for tests/test_kills.py, which ends where a test says. Before the ordinary one, whose name it has at first.
+failpoints() {
+    cargo build --bin till --features till-cli/failpoints &&
+        cp "$CARGO_TARGET/debug/till" "$CARGO_TARGET/debug/till-failpoints"
+}
+
 suites() { (cd tests && "$VENV/bin/python" -m pytest -p no:cacheprovider "$@"); }
 
 rust_prepare() {
@@ -182,6 +188,7 @@ e2e_all() {
     section "Node" node_itself
     section "Node packages" node_modules tests/node
     section "Node packages of the dashboard's suite" node_modules tests/dashboard
+    section "build with failpoints" failpoints
     section "build" cargo build --bin till
     section "suites against the binary" suites "$@"
 }
