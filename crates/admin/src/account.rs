@@ -84,7 +84,7 @@ pub(crate) async fn account_show(
             let keys = store.project_keys(id).await?;
             let (first, _) = Month::of(store.now()).days();
             let filter = UsageFilter {
-                keys: Some(Arc::new(keys.iter().copied().collect())),
+                project: Some(id.to_owned()),
                 since: Some(Timestamp::of_day(first)),
                 ..UsageFilter::default()
             };

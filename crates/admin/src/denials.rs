@@ -1,15 +1,14 @@
 //! `/admin/denials/summary`: how often calls were refused, and why.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
-use till_core::key::KeyId;
 use till_core::time::Timestamp;
-use till_store::DenialSum;
+use till_store::{DenialQuery, DenialSum};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
@@ -17,7 +16,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::query::{self, Parameters};
 use crate::router::Shared;
 use crate::time_text::day;
-use crate::usage::keys_seen;
+use crate::usage::Seen;
 
 /// A sum over denials. What is not told apart is null.
 #[derive(Debug, Serialize, ToSchema)]
@@ -82,15 +81,14 @@ pub(crate) async fn denial_summary(
     let since = parameters.take_time("since")?.map_or(0, Timestamp::day);
     let until = parameters.take_time("until")?.map_or(u64::MAX, Timestamp::first_day_from);
     parameters.finish(&["group_by", "key", "project", "since", "until"])?;
-    let seen = keys_seen(&shared, &caller, project).await?;
-    let sums = shared.state.store.denial_sums((since, until), key).await?;
-    let sums = sums.into_iter().filter(|sum| is_seen(sum, seen.as_ref()));
-    Ok(Json(DenialSummaryAnswer { sums: told_apart(sums, apart) }))
-}
-
-/// Whether a sum is one of those keys; what was counted under no key is one of the whole instance.
-pub(crate) fn is_seen(sum: &DenialSum, keys: Option<&HashSet<KeyId>>) -> bool {
-    keys.is_none_or(|keys| sum.key.is_some_and(|key| keys.contains(&key)))
+    let project = match Seen::of(&caller, project) {
+        Seen::All => None,
+        Seen::Project(project) => Some(project),
+        Seen::Nothing => return Ok(Json(DenialSummaryAnswer { sums: Vec::new() })),
+    };
+    let query = DenialQuery { days: (since, until), key, project, by_key: apart.key };
+    let sums = shared.state.store.denial_sums(query).await?;
+    Ok(Json(DenialSummaryAnswer { sums: told_apart(sums.into_iter(), apart) }))
 }
 
 fn told_apart(sums: impl Iterator<Item = DenialSum>, apart: Apart) -> Vec<DenialSumJson> {

@@ -62,7 +62,6 @@ mod scope_json;
 mod time_text;
 mod tokens;
 mod usage;
-mod usage_groups;
 mod who;
 
 pub use authenticate::{ClientAddr, PeerAddr, RequestId};

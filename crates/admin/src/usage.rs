@@ -8,7 +8,9 @@ use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
 use till_core::key::KeyId;
-use till_store::{Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord};
+use till_store::{
+    Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+};
 use utoipa::ToSchema;
 
 use crate::authenticate::Caller;
@@ -17,7 +19,6 @@ use crate::money_text::usd;
 use crate::query::{self, Parameters};
 use crate::router::Shared;
 use crate::time_text::{day, rfc3339};
-use crate::usage_groups::{self, GroupSum};
 
 /// Longest page.
 const PAGE_MAX: u32 = 1000;
@@ -219,10 +220,11 @@ pub(crate) async fn usage_list(
     let page = parameters.take_count("limit", PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
     let before = parameters.take_number("before")?;
     let outcome = parameters.take("outcome")?;
-    let filter = filter(&shared, &caller, &mut parameters).await?;
+    let (project, mut filter) = filter(&mut parameters)?;
     parameters
         .finish(&["limit", "before", "outcome", "key", "project", "provider", "model", "since", "until"])?;
     let outcome = outcome.map(|word| Outcome::parse(&word).ok_or_else(unknown_outcome)).transpose()?;
+    filter.keys = keys_seen(&shared, &caller, project).await?.map(Arc::new);
     let wanted = UsageQuery { before, limit: page, filter, outcome };
     let UsagePage { records, next_before } = shared.state.store.usage_list(wanted).await?;
     Ok(Json(UsageAnswer { records: records.into_iter().map(UsageRecordJson::from).collect(), next_before }))
@@ -233,22 +235,35 @@ fn unknown_outcome() -> ApiError {
     query::invalid("outcome", &format!("must be one of {words}"))
 }
 
-/// What is asked for, of the keys that the caller sees.
-async fn filter(
-    shared: &Shared,
-    caller: &Caller,
-    parameters: &mut Parameters,
-) -> Result<UsageFilter, ApiError> {
+/// What is asked for: of which project, and what else.
+fn filter(parameters: &mut Parameters) -> Result<(Option<String>, UsageFilter), ApiError> {
     let project = parameters.take("project")?;
-    let keys = keys_seen(shared, caller, project).await?;
-    Ok(UsageFilter {
+    let filter = UsageFilter {
         key: parameters.take_key("key")?,
-        keys: keys.map(Arc::new),
         provider: parameters.take("provider")?,
         model: parameters.take("model")?,
         since: parameters.take_time("since")?,
         until: parameters.take_time("until")?,
-    })
+        ..UsageFilter::default()
+    };
+    Ok((project, filter))
+}
+
+/// Whose figures are asked for and may be seen.
+pub(crate) enum Seen {
+    All,
+    Project(String),
+    Nothing,
+}
+
+impl Seen {
+    pub(crate) fn of(caller: &Caller, project: Option<String>) -> Self {
+        match project.or_else(|| caller.project().map(str::to_owned)) {
+            None => Self::All,
+            Some(project) if caller.sees(&project) => Self::Project(project),
+            Some(_) => Self::Nothing,
+        }
+    }
 }
 
 /// The keys whose calls are asked for and may be seen; `None` is all.
@@ -257,12 +272,12 @@ pub(crate) async fn keys_seen(
     caller: &Caller,
     project: Option<String>,
 ) -> Result<Option<HashSet<KeyId>>, ApiError> {
-    match project.or_else(|| caller.project().map(str::to_owned)) {
-        None => Ok(None),
-        Some(project) if caller.sees(&project) => {
+    match Seen::of(caller, project) {
+        Seen::All => Ok(None),
+        Seen::Project(project) => {
             Ok(Some(shared.state.store.project_keys(&project).await?.into_iter().collect()))
         }
-        Some(_) => Ok(Some(HashSet::new())),
+        Seen::Nothing => Ok(Some(HashSet::new())),
     }
 }
 
@@ -305,12 +320,12 @@ pub(crate) struct UsageSumJson {
     charged_usd: String,
 }
 
-impl From<GroupSum> for UsageSumJson {
-    fn from(GroupSum { project, is_rest, sum }: GroupSum) -> Self {
+impl From<UsageSum> for UsageSumJson {
+    fn from(sum: UsageSum) -> Self {
         Self {
             day: sum.day.map(day),
-            project,
-            rest: is_rest,
+            project: sum.project,
+            rest: sum.is_rest,
             key_id: sum.key.map(|key| key.to_string()),
             provider: sum.provider,
             model: sum.model,
@@ -360,26 +375,25 @@ pub(crate) async fn usage_summary(
     let mut parameters = Parameters::parse(&uri)?;
     let group = parameters.take("group_by")?;
     let top = parameters.take_count("top", PAGE_MAX)?;
-    let filter = filter(&shared, &caller, &mut parameters).await?;
+    let (project, mut filter) = filter(&mut parameters)?;
     parameters.finish(&["group_by", "top", "key", "project", "provider", "model", "since", "until"])?;
-    let (group, by_project) = self::group(group.as_deref())?;
-    let sums = if by_project {
-        let group_of_keys = UsageGroup { key: true, ..group };
-        let sums = shared.state.store.usage_sum(group_of_keys, filter).await?;
-        usage_groups::by_project(sums, &shared.state.store.key_projects().await?, group.key)
-    } else {
-        shared.state.store.usage_sum(group, filter).await?.into_iter().map(GroupSum::from).collect()
-    };
+    let group = self::group(group.as_deref())?;
+    match Seen::of(&caller, project) {
+        Seen::All => {}
+        Seen::Project(project) => filter.project = Some(project),
+        Seen::Nothing => return Ok(Json(UsageSummaryAnswer { sums: Vec::new() })),
+    }
+    let store = &shared.state.store;
     let sums = match top {
-        None => sums,
-        Some(top) => usage_groups::top(sums, usize::try_from(top).expect("at most 1000")),
+        None => store.usage_sum(group, filter).await?,
+        Some(top) => store.usage_top(usize::try_from(top).expect("at most 1000"), group, filter).await?,
     };
     Ok(Json(UsageSummaryAnswer { sums: sums.into_iter().map(UsageSumJson::from).collect() }))
 }
 
-/// What to tell apart, and whether projects are among that.
-fn group(words: Option<&str>) -> Result<(UsageGroup, bool), ApiError> {
-    let (mut group, mut by_project) = (UsageGroup::default(), false);
+/// What to tell apart.
+fn group(words: Option<&str>) -> Result<UsageGroup, ApiError> {
+    let mut group = UsageGroup::default();
     for word in words.into_iter().flat_map(|words| words.split(',')) {
         let flag = match word {
             "key" => &mut group.key,
@@ -387,7 +401,7 @@ fn group(words: Option<&str>) -> Result<(UsageGroup, bool), ApiError> {
             "day" => &mut group.day,
             "provider" => &mut group.provider,
             "endpoint" => &mut group.endpoint,
-            "project" => &mut by_project,
+            "project" => &mut group.project,
             _ => {
                 let rule =
                     "must be any of key, model, day, provider, endpoint and project, separated by commas";
@@ -396,5 +410,5 @@ fn group(words: Option<&str>) -> Result<(UsageGroup, bool), ApiError> {
         };
         *flag = true;
     }
-    Ok((group, by_project))
+    Ok(group)
 }

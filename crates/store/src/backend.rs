@@ -26,7 +26,7 @@ use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecor
 use crate::kill_switch::KillSwitch;
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
-    DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+    DenialQuery, DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
 };
 
 /// Where the store stands against its witness: a number that only grows, and a random value drawn with
@@ -386,9 +386,7 @@ pub(crate) trait Reader: AuditReader + Send + 'static {
     fn key_count(&mut self) -> Result<u64, StoreError>;
     /// Of a project or of all.
     fn key_counts(&mut self, project: Option<&str>, now: Timestamp) -> Result<KeyCounts, StoreError>;
-    fn key_projects(&mut self) -> Result<Vec<(KeyId, String)>, StoreError>;
-    /// From the first day to before the second.
-    fn denial_sums(&mut self, days: (u64, u64), key: Option<KeyId>) -> Result<Vec<DenialSum>, StoreError>;
+    fn denial_sums(&mut self, query: &DenialQuery) -> Result<Vec<DenialSum>, StoreError>;
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError>;
     /// Expired or not.
     fn claim_fetch(&mut self, id: ClaimId) -> Result<Option<Claim>, StoreError>;
@@ -431,5 +429,12 @@ pub(crate) trait Reader: AuditReader + Send + 'static {
     fn charged(&mut self, owner: PolicyOwner, id: &str, days: (u64, u64)) -> Result<Charged, StoreError>;
     fn used_ever(&mut self, owner: PolicyOwner, id: &str) -> Result<Vec<(KeyId, Units)>, StoreError>;
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError>;
+    /// As [`crate::usage_totals::top`], of one moment.
+    fn usage_top(
+        &mut self,
+        most: usize,
+        group: UsageGroup,
+        filter: &UsageFilter,
+    ) -> Result<Vec<UsageSum>, StoreError>;
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError>;
 }

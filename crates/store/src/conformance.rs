@@ -15,7 +15,7 @@ use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::{LIMIT_MAX, Limits, Units};
 use till_core::scope::Scope;
 
-use crate::{HoldRefusal, KeyQuery, KeyRecord, NewKey, Store, StoreError};
+use crate::{DenialQuery, HoldRefusal, KeyQuery, KeyRecord, NewKey, Store, StoreError};
 use place::{MemoryPlace, Place, SqlitePlace};
 
 /// Runs every case on every backend.
@@ -447,8 +447,9 @@ async fn denials_are_counted_per_key_and_code(place: &impl Place) {
     }
     settled(&store).await;
     let today = store.now().day();
-    let sums = async |days, key| {
-        let mut sums = store.denial_sums(days, key).await.unwrap();
+    let all = DenialQuery { days: (0, u64::MAX), key: None, project: None, by_key: true };
+    let sums = async |query: DenialQuery| {
+        let mut sums = store.denial_sums(query).await.unwrap();
         sums.sort_by_key(|sum| sum.count);
         sums.into_iter().map(|sum| (sum.day, sum.key, sum.code, sum.count)).collect::<Vec<_>>()
     };
@@ -456,10 +457,20 @@ async fn denials_are_counted_per_key_and_code(place: &impl Place) {
         (today, Some(key), DenialCode::EndpointDenied, 3),
         (today, Some(key), DenialCode::ActivationsExhausted, 40),
     ];
-    assert_eq!(sums((today, today + 1), None).await, expected);
-    assert_eq!(sums((0, u64::MAX), Some(key)).await, expected);
-    assert_eq!(sums((0, today), None).await, []);
-    assert_eq!(sums((0, u64::MAX), Some(key_id(77))).await, []);
+    let of = |key| DenialQuery { key: Some(key), ..all.clone() };
+    let of_project = |project: &str| DenialQuery { project: Some(project.into()), ..all.clone() };
+    assert_eq!(sums(DenialQuery { days: (today, today + 1), ..all.clone() }).await, expected);
+    assert_eq!(sums(of(key)).await, expected);
+    assert_eq!(sums(DenialQuery { days: (0, today), ..all.clone() }).await, []);
+    assert_eq!(sums(of(key_id(77))).await, []);
+    assert_eq!(sums(of_project("default")).await, expected);
+    assert_eq!(sums(of_project("other")).await, []);
+    assert_eq!(sums(DenialQuery { by_key: false, ..of_project("other") }).await, []);
+    assert_eq!(sums(DenialQuery { key: Some(key), ..of_project("other") }).await, []);
+    let together = expected.map(|(day, _, code, count)| (day, None, code, count));
+    for query in [all.clone(), of_project("default")] {
+        assert_eq!(sums(DenialQuery { by_key: false, ..query }).await, together);
+    }
     store.close().await.unwrap();
     let denials = place.denials();
     let total = |code| denials.iter().filter(|row| row.code == code).map(|row| row.count).sum::<u64>();

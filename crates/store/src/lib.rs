@@ -78,6 +78,6 @@ pub use store::{OpenOptions, Store, database, store_is_open};
 pub use terms::KeyTerms;
 pub use usage::{Glance, GlanceQuery};
 pub use usage_record::{
-    DenialSum, OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord,
-    UsageSum, hold_name, parse_hold_name,
+    DenialQuery, DenialSum, OrphanHold, Outcome, TokenCounts, UsageFilter, UsageGroup, UsagePage, UsageQuery,
+    UsageRecord, UsageSum, hold_name, parse_hold_name,
 };

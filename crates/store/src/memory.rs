@@ -23,10 +23,10 @@ use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecor
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::simulation::plant::{Plant, is_planted};
 use crate::usage_record::{
-    DenialSum, OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
-    hold_name,
+    DenialQuery, DenialSum, OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord,
+    UsageSum, hold_name,
 };
-use crate::usage_totals::{Total, TotalKey, amounts, sums};
+use crate::usage_totals::{Sums, Total, TotalKey, amounts, top};
 
 /// What a commit does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -484,6 +484,20 @@ fn lookup(disk: &Disk, kind: EntityKind, hash: [u8; 32], now: Timestamp) -> Opti
     lookup.until.is_none_or(|until| until > now).then(|| id.clone())
 }
 
+/// Empty if there is no such key.
+fn project_of(disk: &Disk, key: Option<KeyId>) -> &str {
+    let row = disk.keys.iter().find(|row| Some(row.key.id) == key);
+    row.map_or("", |row| &row.key.place.project)
+}
+
+fn usage_sum(disk: &Disk, group: UsageGroup, filter: &UsageFilter) -> Vec<UsageSum> {
+    let mut sums = Sums::new(group, filter);
+    for (place, amounts) in disk.usage.values().chain(&disk.usage_gone).filter_map(total) {
+        sums.add(&place, Some(project_of(disk, Some(place.key))), &amounts);
+    }
+    sums.finish()
+}
+
 fn keys_of(disk: &Disk, owner: PolicyOwner, id: &str) -> Vec<KeyId> {
     let of = |place: &KeyPlace| match owner {
         PolicyOwner::Project => place.project == id,
@@ -616,21 +630,16 @@ impl Reader for MemoryReader {
         Ok(counts)
     }
 
-    fn key_projects(&mut self) -> Result<Vec<(KeyId, String)>, StoreError> {
+    fn denial_sums(&mut self, query: &DenialQuery) -> Result<Vec<DenialSum>, StoreError> {
         let disk = self.0.disk();
-        Ok(disk.keys.iter().map(|row| (row.key.id, row.key.place.project.clone())).collect())
-    }
-
-    fn denial_sums(
-        &mut self,
-        (since, until): (u64, u64),
-        key: Option<KeyId>,
-    ) -> Result<Vec<DenialSum>, StoreError> {
-        let disk = self.0.disk();
+        let DenialQuery { days: (since, until), key, project, by_key } = query;
         let fits = |sum: &&DenialSum| {
-            (since..until).contains(&sum.day) && key.is_none_or(|key| sum.key == Some(key))
+            (*since..*until).contains(&sum.day)
+                && key.is_none_or(|key| sum.key == Some(key))
+                && project.as_ref().is_none_or(|project| project_of(&disk, sum.key) == project)
         };
-        Ok(disk.denial_sums.iter().filter(fits).copied().collect())
+        let shown = |sum: &DenialSum| DenialSum { key: sum.key.filter(|_| *by_key || key.is_some()), ..*sum };
+        Ok(disk.denial_sums.iter().filter(fits).map(shown).collect())
     }
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
@@ -793,8 +802,17 @@ impl Reader for MemoryReader {
     }
 
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {
+        Ok(usage_sum(&self.0.disk(), group, filter))
+    }
+
+    fn usage_top(
+        &mut self,
+        most: usize,
+        group: UsageGroup,
+        filter: &UsageFilter,
+    ) -> Result<Vec<UsageSum>, StoreError> {
         let disk = self.0.disk();
-        Ok(sums(disk.usage.values().chain(&disk.usage_gone).filter_map(total), group, filter))
+        top(most, group, filter, |group, filter| Ok(usage_sum(&disk, group, filter)))
     }
 
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError> {

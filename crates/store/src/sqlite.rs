@@ -23,6 +23,9 @@ mod migration;
 mod pending;
 mod read;
 mod records;
+#[cfg(test)]
+mod scale_tests;
+mod sum_rows;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -51,8 +54,9 @@ use crate::files::make_private_file;
 use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
 use crate::usage_record::{
-    DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+    DenialQuery, DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
 };
+use crate::usage_totals::top;
 use fold::Fold;
 use journal::Entry;
 use migration::{Refused, migrate};
@@ -67,7 +71,7 @@ pub const SCHEMA_VERSION: u32 = migration::NEWEST;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Prepared statements kept per connection; there are fewer.
-const STATEMENTS_MAX: usize = 64;
+const STATEMENTS_MAX: usize = 128;
 
 /// Pages of the database in memory for the connection that writes: those that folds come back to.
 const CACHE_KIBIBYTES: i64 = 16 << 10;
@@ -548,12 +552,8 @@ impl Reader for SqliteReader {
         self.run(|connection| read::key_counts(connection, project, now))
     }
 
-    fn key_projects(&mut self) -> Result<Vec<(KeyId, String)>, StoreError> {
-        self.run(read::key_projects)
-    }
-
-    fn denial_sums(&mut self, days: (u64, u64), key: Option<KeyId>) -> Result<Vec<DenialSum>, StoreError> {
-        self.run(|connection| read::denial_sums(connection, days, key))
+    fn denial_sums(&mut self, query: &DenialQuery) -> Result<Vec<DenialSum>, StoreError> {
+        self.run(|connection| read::denial_sums(connection, query))
     }
 
     fn month_total(&mut self, month: Month) -> Result<u128, StoreError> {
@@ -645,6 +645,18 @@ impl Reader for SqliteReader {
 
     fn usage_sum(&mut self, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>, StoreError> {
         self.run(|connection| of_one_moment(connection, || sums::sum(connection, group, filter)))
+    }
+
+    fn usage_top(
+        &mut self,
+        most: usize,
+        group: UsageGroup,
+        filter: &UsageFilter,
+    ) -> Result<Vec<UsageSum>, StoreError> {
+        self.run(|connection| {
+            let sum = |group, filter: &UsageFilter| sums::sum(connection, group, filter);
+            of_one_moment(connection, || top(most, group, filter, sum))
+        })
     }
 
     fn orphan_list(&mut self, before: Option<HoldId>, limit: u32) -> Result<Vec<OrphanHold>, StoreError> {

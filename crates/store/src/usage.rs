@@ -1,9 +1,9 @@
 //! What was used, for those who administer: records, sums, and holds that a crash left open.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use till_core::audit::Actor;
-use till_core::key::{KeyId, KeyStatus};
+use till_core::key::KeyStatus;
 use till_core::ledger::HoldId;
 use till_core::time::Timestamp;
 
@@ -15,15 +15,15 @@ use crate::key::{KeyCounts, KeyQuery, KeyRecord, KeySort};
 use crate::readers::Lane;
 use crate::store::Store;
 use crate::usage_record::{
-    DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
+    DenialQuery, DenialSum, OrphanHold, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord, UsageSum,
 };
 
 /// What to look at for somebody who wants to see how things are.
 #[derive(Clone, Debug)]
 pub struct GlanceQuery {
-    /// Whose calls.
+    /// Which calls are listed.
     pub filter: UsageFilter,
-    /// Of this project, or of all.
+    /// Sums and keys of this project, or of all.
     pub project: Option<String>,
     /// The first day that counts, and the one after the last.
     pub days: (u64, u64),
@@ -42,9 +42,9 @@ pub struct GlanceQuery {
 pub struct Glance {
     /// Sums per day.
     pub days: Vec<UsageSum>,
-    /// Sums per key.
+    /// Sums per key, of the keys that were used last.
     pub keys: Vec<UsageSum>,
-    /// Denials of these days, of all keys.
+    /// Denials of these days, of all keys together.
     pub denials: Vec<DenialSum>,
     /// The last calls.
     pub calls: Vec<(u64, UsageRecord)>,
@@ -66,7 +66,11 @@ impl Store {
         let exact = self.exact(About::All).await;
         self.read(Lane::List, move |reader| {
             let GlanceQuery { filter, project, days, keys_since, calls, keys_used, keys_ending } = query;
-            let since = |since| UsageFilter { since: Some(since), ..filter.clone() };
+            let since = |since| UsageFilter {
+                since: Some(since),
+                project: project.clone(),
+                ..UsageFilter::default()
+            };
             let by_day = UsageGroup { day: true, ..UsageGroup::default() };
             let by_key = UsageGroup { key: true, ..UsageGroup::default() };
             let live =
@@ -74,18 +78,22 @@ impl Store {
             let used = KeyQuery { sort: KeySort::LastUsed, limit: Some(keys_used), ..live.clone() };
             let ending =
                 KeyQuery { sort: KeySort::Expires, ascending: true, limit: Some(keys_ending), ..live };
-            let last = UsageQuery { before: None, limit: calls, filter: filter.clone(), outcome: None };
+            let last = UsageQuery { before: None, limit: calls, filter, outcome: None };
             let listed = |reader: &mut dyn Reader, query: &KeyQuery| {
                 let mut keys = reader.key_list(query, now)?;
                 exact.show(&mut keys);
                 Ok::<_, StoreError>(keys)
             };
+            let keys_used = listed(reader, &used)?;
+            let keys = Some(Arc::new(keys_used.iter().map(|key| key.id).collect()));
+            let of_used = UsageFilter { keys, since: Some(keys_since), ..UsageFilter::default() };
+            let denials = DenialQuery { days, key: None, project: project.clone(), by_key: false };
             Ok(Glance {
                 days: reader.usage_sum(by_day, &since(Timestamp::of_day(days.0)))?,
-                keys: reader.usage_sum(by_key, &since(keys_since))?,
-                denials: reader.denial_sums(days, None)?,
+                keys: reader.usage_sum(by_key, &of_used)?,
+                denials: reader.denial_sums(&denials)?,
                 calls: reader.usage_list(&last)?.records,
-                keys_used: listed(reader, &used)?,
+                keys_used,
                 keys_ending: listed(reader, &ending)?,
                 counts: reader.key_counts(project.as_deref(), now)?,
             })
@@ -117,17 +125,27 @@ impl Store {
         self.read(Lane::List, move |reader| reader.usage_sum(group, &filter)).await
     }
 
-    /// How often calls were denied, per day, key and reason, from the first day to before the second.
+    /// The dearest so many sums over calls, over all days, and the others as one per day: `most` are told apart besides days.
     ///
     /// # Errors
     /// The store can't be read.
-    pub async fn denial_sums(
+    pub async fn usage_top(
         &self,
-        days: (u64, u64),
-        key: Option<KeyId>,
-    ) -> Result<Vec<DenialSum>, StoreError> {
+        most: usize,
+        group: UsageGroup,
+        filter: UsageFilter,
+    ) -> Result<Vec<UsageSum>, StoreError> {
+        self.exact(About::Ended).await;
+        self.read(Lane::List, move |reader| reader.usage_top(most, group, &filter)).await
+    }
+
+    /// How often calls were denied, per day and reason.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn denial_sums(&self, query: DenialQuery) -> Result<Vec<DenialSum>, StoreError> {
         self.exact(About::All).await;
-        self.read(Lane::List, move |reader| reader.denial_sums(days, key)).await
+        self.read(Lane::List, move |reader| reader.denial_sums(&query)).await
     }
 
     /// How many keys are in each state, of a project or of all.
@@ -138,14 +156,6 @@ impl Store {
         let now = self.now();
         self.exact(About::All).await;
         self.read(Lane::List, move |reader| reader.key_counts(project.as_deref(), now)).await
-    }
-
-    /// The project of each key.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    pub async fn key_projects(&self) -> Result<HashMap<KeyId, String>, StoreError> {
-        Ok(self.read(Lane::List, |reader| reader.key_projects()).await?.into_iter().collect())
     }
 
     /// Holds that a crash left open and nobody has forgiven, newest first.

@@ -259,8 +259,10 @@ impl UsagePage {
 pub struct UsageFilter {
     /// Only those of this key.
     pub key: Option<KeyId>,
-    /// Only those of these keys.
+    /// Only those of these keys. Sums look each of them up.
     pub keys: Option<Arc<HashSet<KeyId>>>,
+    /// Only those of keys of this project. Sums know it, lists of records are given the keys.
+    pub project: Option<String>,
     /// Only those of this provider.
     pub provider: Option<String>,
     /// Only those of this model.
@@ -278,6 +280,8 @@ pub struct UsageGroup {
     pub day: bool,
     /// Keys.
     pub key: bool,
+    /// Projects.
+    pub project: bool,
     /// Providers.
     pub provider: bool,
     /// Models.
@@ -289,10 +293,14 @@ pub struct UsageGroup {
 /// A sum over calls. What is not told apart is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct UsageSum {
+    /// Whether it is over all that is not among the dearest; then only days are told apart.
+    pub is_rest: bool,
     /// Days since 1970-01-01, UTC.
     pub day: Option<u64>,
     /// Whose calls.
     pub key: Option<KeyId>,
+    /// The project of the keys; empty for a key that is not known.
+    pub project: Option<String>,
     /// Id of the provider.
     pub provider: Option<String>,
     /// The model; empty where it is not known.
@@ -307,12 +315,25 @@ pub struct UsageSum {
     pub charged: Units,
 }
 
-/// How often a key was denied for one reason within one day.
+/// Which denials to sum up. The days are the first, and the first after them.
+#[derive(Clone, Debug)]
+pub struct DenialQuery {
+    /// Days since 1970-01-01, UTC.
+    pub days: (u64, u64),
+    /// Only those of this key.
+    pub key: Option<KeyId>,
+    /// Only those of keys of this project.
+    pub project: Option<String>,
+    /// Whether keys are told apart.
+    pub by_key: bool,
+}
+
+/// How often calls were denied for one reason within one day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DenialSum {
     /// Days since 1970-01-01, UTC.
     pub day: u64,
-    /// `None` collects what was counted under no key.
+    /// `None` where keys are not told apart, and for what was counted under no key.
     pub key: Option<KeyId>,
     /// Why.
     pub code: DenialCode,

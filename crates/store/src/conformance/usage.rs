@@ -87,6 +87,15 @@ async fn check_agreement(store: &Store, key: KeyId) -> Vec<UsageRecord> {
     assert_eq!(sum(&records, key), fetch(store, key).await.used, "the ledger against the records");
     let filter = UsageFilter { key: Some(key), ..UsageFilter::default() };
     let sums = store.usage_sum(UsageGroup { key: true, ..UsageGroup::default() }, filter).await.unwrap();
+    // Every other table that sums are read from agrees too.
+    let of_all = records.iter().map(|record| record.charged.spend_nanos).sum::<u64>();
+    for group in [
+        UsageGroup { project: true, ..UsageGroup::default() },
+        UsageGroup { key: true, ..UsageGroup::default() },
+    ] {
+        let all = store.usage_sum(group, UsageFilter::default()).await.unwrap();
+        assert_eq!(all.iter().map(|sum| sum.charged.spend_nanos).sum::<u64>(), of_all, "{group:?}");
+    }
     let admitted: Vec<_> = records.iter().filter(|record| record.outcome != Outcome::Denied).collect();
     if admitted.is_empty() {
         assert!(sums.is_empty());
@@ -342,6 +351,20 @@ async fn pages_show_every_record_once(place: &impl Place) {
     assert_eq!(sums.len(), 6);
     assert_eq!(sums.iter().map(|sum| sum.calls).sum::<u64>(), RECORDS);
     assert_eq!(sums.iter().map(|sum| sum.charged.tokens).sum::<u64>(), RECORDS / 2);
+
+    let of_project = |project: &str| UsageFilter { project: Some(project.into()), ..UsageFilter::default() };
+    for group in
+        [UsageGroup { project: true, ..UsageGroup::default() }, UsageGroup { project: true, ..group }]
+    {
+        let sums = store.usage_sum(group, of_project("default")).await.unwrap();
+        assert!(sums.iter().all(|sum| sum.project.as_deref() == Some("default")));
+        assert_eq!(sums.iter().map(|sum| sum.calls).sum::<u64>(), RECORDS);
+        assert_eq!(store.usage_sum(group, of_project("other")).await.unwrap(), []);
+    }
+    let by_day = UsageGroup { day: true, key: true, ..UsageGroup::default() };
+    let top = store.usage_top(1, by_day, UsageFilter::default()).await.unwrap();
+    let shown: Vec<_> = top.iter().map(|sum| (sum.key, sum.is_rest, sum.calls)).collect();
+    assert_eq!(shown, [(Some(keys[0]), false, RECORDS / 5 * 4), (None, true, RECORDS / 5)]);
 }
 
 async fn records_and_sums_keep_every_size(place: &impl Place) {

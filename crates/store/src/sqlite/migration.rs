@@ -7,10 +7,10 @@ mod usage_rows;
 
 use rusqlite::Connection;
 
-use super::block_index;
+use super::{block_index, sum_rows};
 
 /// What leads from version `n` to `n + 1`, in order from an empty file: SQL, and what SQL alone can't do.
-const MIGRATIONS: [(&str, Option<Step>); 7] = [
+const MIGRATIONS: [(&str, Option<Step>); 8] = [
     (include_str!("schema-1.sql"), None),
     (include_str!("schema-2.sql"), None),
     (include_str!("schema-3.sql"), None),
@@ -18,12 +18,13 @@ const MIGRATIONS: [(&str, Option<Step>); 7] = [
     (include_str!("schema-5.sql"), Some(block_index::catch_up)),
     (include_str!("schema-6.sql"), None),
     (include_str!("schema-7.sql"), None),
+    (include_str!("schema-8.sql"), Some(sum_rows::derive)),
 ];
 
 type Step = fn(&Connection) -> rusqlite::Result<()>;
 
 /// The newest version that this program knows.
-pub(super) const NEWEST: u32 = 7;
+pub(super) const NEWEST: u32 = 8;
 
 /// Marks the file as ours: the letters `till`.
 pub(super) const APPLICATION_ID: i32 = 0x7469_6c6c;

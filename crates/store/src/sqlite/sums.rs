@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use rusqlite::{Connection, Result, Row, params};
 use till_core::id_map::IdMap;
 use till_core::key::KeyId;
 use till_core::limit::Units;
@@ -20,6 +20,7 @@ use super::bytes::Damaged;
 use super::column::Amount;
 use super::entities::owner_column;
 use super::records;
+use super::sum_rows::{self, Projects};
 use crate::entity::Charged;
 use crate::usage_record::{UsageFilter, UsageGroup, UsageSum};
 use crate::usage_totals::{AMOUNTS, Sums, Total, TotalKey, add};
@@ -194,9 +195,8 @@ impl Pass {
             left -= 1;
         }
         let piece = self.rows[left..].iter().rev();
-        let named =
-            piece.map(|(place, total)| (self.totals.named(place), move |sum: &mut Total| add(sum, total)));
-        change(connection, named)?;
+        let named = piece.map(|(place, total)| (self.totals.named(place), *total));
+        sum_rows::change(connection, add, named)?;
         self.rows.truncate(left);
         let is_last = self.rows.is_empty();
         self.summed = if is_last {
@@ -335,97 +335,24 @@ impl Totals {
 
     /// Adds the sums to the rows.
     fn write(&mut self, connection: &Connection) -> Result<()> {
-        let sums = self.take().into_iter();
-        change(connection, sums.map(|(key, total)| (key, move |sum: &mut Total| add(sum, &total))))
+        sum_rows::change(connection, add, self.take())
     }
 }
 
-/// Columns of a sum in the order of [`Total`].
-macro_rules! amount_columns {
-    () => {
-        "calls, input, cache_read, cache_write, output, reasoning, audio_input, audio_output, image_input, image_output, \
-         tool_calls, charged_activations, charged_tokens, charged_spend"
-    };
-}
-
-/// Reads sums, changes them, writes them. SQLite's own addition would go over to floating point.
-pub(super) fn change<'a>(
-    connection: &Connection,
-    changes: impl IntoIterator<Item = (TotalKey<&'a str>, impl FnOnce(&mut Total))>,
-) -> Result<()> {
-    let select = concat!(
-        "SELECT ",
-        amount_columns!(),
-        " FROM usage_sums WHERE day = ?1 AND key = ?2 AND provider = ?3 AND model = ?4 AND endpoint = ?5"
-    );
-    let update = "UPDATE usage_sums SET calls = ?6, input = ?7, cache_read = ?8, cache_write = ?9, output = ?10, \
-                    reasoning = ?11, audio_input = ?12, audio_output = ?13, image_input = ?14, image_output = ?15, \
-                    tool_calls = ?16, charged_activations = ?17, charged_tokens = ?18, charged_spend = ?19 \
-                  WHERE day = ?1 AND key = ?2 AND provider = ?3 AND model = ?4 AND endpoint = ?5";
-    let insert = concat!(
-        "INSERT INTO usage_sums (day, key, provider, model, endpoint, ",
-        amount_columns!(),
-        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
-    );
-    let mut select = connection.prepare_cached(select)?;
-    let (mut update, mut insert) = (connection.prepare_cached(update)?, connection.prepare_cached(insert)?);
-    for (key, change) in changes {
-        let place = params![key.day, key.key.0, key.provider, key.model, key.endpoint];
-        let found = select.query_row(place, |row| total(row, 0)).optional()?;
-        let write = if found.is_some() { &mut update } else { &mut insert };
-        let mut sum = found.unwrap_or([0; AMOUNTS]);
-        change(&mut sum);
-        write.raw_bind_parameter(1, key.day)?;
-        write.raw_bind_parameter(2, key.key.0)?;
-        write.raw_bind_parameter(3, key.provider)?;
-        write.raw_bind_parameter(4, key.model)?;
-        write.raw_bind_parameter(5, key.endpoint)?;
-        for (index, amount) in (6..).zip(sum) {
-            write.raw_bind_parameter(index, Amount(amount))?;
-        }
-        write.raw_execute()?;
-    }
-    Ok(())
-}
-
-fn total(row: &Row<'_>, first: usize) -> Result<Total> {
-    let mut total = [0; AMOUNTS];
-    for (index, amount) in (first..).zip(&mut total) {
-        *amount = row.get::<_, Amount>(index)?.0;
-    }
-    Ok(total)
-}
-
-/// The sums that are asked for. Rows are per day, key and model, so there are few of them compared with calls; they are added
-/// up one by one.
+/// The sums that are asked for.
 ///
 /// To be called in a transaction: rows and blocks must be of one moment.
 pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilter) -> Result<Vec<UsageSum>> {
-    let sql = format!(
-        concat!(
-            "SELECT day, key, provider, model, endpoint, ",
-            amount_columns!(),
-            " FROM usage_sums WHERE day >= ?1 AND day < ?2 AND {}"
-        ),
-        if filter.key.is_some() { "key = ?3" } else { "?3 IS NULL" }
-    );
     let since = filter.since.map_or(0, |since| since.day());
     let until = filter.until.map_or(i64::MAX as u64, Timestamp::first_day_from);
-    let mut sums = Sums::new(group, filter);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![since, until, filter.key.map(|key| key.0)])?;
-    while let Some(row) = rows.next()? {
-        let key = TotalKey {
-            day: row.get(0)?,
-            key: KeyId(row.get(1)?),
-            provider: row.get_ref(2)?.as_str()?,
-            model: row.get_ref(3)?.as_str()?,
-            endpoint: row.get_ref(4)?.as_str()?,
+    let (mut sums, mut projects) = (Sums::new(group, filter), Projects::default());
+    sum_rows::add_up(connection, &mut sums, &mut projects, (since, until))?;
+    for (place, amounts) in newer(connection, Timestamp::of_day(since))?.take() {
+        let project = match sums.asks_for_projects() {
+            true => Some(projects.of(connection, place.key)?),
+            false => None,
         };
-        sums.add(&key, &total(row, 5)?);
-    }
-    for (key, total) in &newer(connection, Timestamp(0))?.take() {
-        sums.add(key, total);
+        sums.add(&place, project.as_deref(), &amounts);
     }
     Ok(sums.finish())
 }

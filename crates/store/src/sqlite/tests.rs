@@ -30,7 +30,7 @@ use crate::key::{KeyPlace, NewKey};
 use crate::readers::Lane;
 use crate::store::{Bounds, Store};
 use crate::usage_record::{Outcome, UsageFilter, UsageGroup, UsageQuery, UsageRecord, UsageSum};
-use crate::usage_totals::{TotalKey, amounts, sums};
+use crate::usage_totals::{Sums, TotalKey, amounts};
 
 const KEYS: u64 = 5;
 const UNITS: Units = Units { activations: 1, tokens: 100, spend_nanos: 1_000 };
@@ -39,7 +39,7 @@ fn key_id(n: u64) -> KeyId {
     KeyId(u128::from(n).to_be_bytes())
 }
 
-fn new_key(n: u64) -> NewKey {
+pub(super) fn new_key(n: u64) -> NewKey {
     NewKey {
         place: Default::default(),
         request: None,
@@ -129,7 +129,7 @@ impl Calls {
     }
 }
 
-fn instance() -> Instance {
+pub(super) fn instance() -> Instance {
     Instance {
         id: [1; 16],
         mark: Mark { incarnation: 1, nonce: [2; 16] },
@@ -174,6 +174,9 @@ fn tables(dir: &Path) -> Vec<(&'static str, Vec<Vec<Value>>)> {
         "denial_sums",
         "activations_by_month",
         "usage_sums",
+        "project_sums",
+        "span_sums",
+        "project_denials",
         "usage_blocks",
         "usage_block_keys",
         "usage_numbers",
@@ -289,24 +292,37 @@ fn it_makes_no_difference_when_the_journal_is_folded() {
 }
 
 const ALL_APART: UsageGroup =
-    UsageGroup { day: true, key: true, provider: true, model: true, endpoint: true };
+    UsageGroup { day: true, key: true, project: true, provider: true, model: true, endpoint: true };
 
-fn all_sums(backend: &SqliteBackend) -> Vec<UsageSum> {
-    let mut sums = backend.reader().usage_sum(ALL_APART, &UsageFilter::default()).unwrap();
-    // Those that are equally dear come in any order.
+/// One for each table that sums are in.
+const GROUPS: [UsageGroup; 3] =
+    [ALL_APART, UsageGroup { day: false, ..ALL_APART }, UsageGroup { key: false, ..ALL_APART }];
+
+/// Those that are equally dear come in any order.
+fn sorted(mut sums: Vec<UsageSum>) -> Vec<UsageSum> {
     sums.sort_by_key(|sum| format!("{sum:?}"));
     sums
 }
 
-fn expected_sums(written: &[Arc<UsageRecord>]) -> Vec<UsageSum> {
-    let totals = written.iter().filter_map(|call| {
+fn all_sums(backend: &SqliteBackend) -> [Vec<UsageSum>; 3] {
+    GROUPS.map(|group| sorted(backend.reader().usage_sum(group, &UsageFilter::default()).unwrap()))
+}
+
+fn expected_sums(written: &[Arc<UsageRecord>]) -> [Vec<UsageSum>; 3] {
+    GROUPS.map(|group| expected_sums_by(written, group))
+}
+
+fn expected_sums_by(written: &[Arc<UsageRecord>], group: UsageGroup) -> Vec<UsageSum> {
+    let filter = UsageFilter::default();
+    let mut sums = Sums::new(group, &filter);
+    for call in written {
         let names = [&call.provider, call.model.as_deref().unwrap_or_default(), &call.endpoint];
-        let place = TotalKey::of(call.at, call.key, names, call.status, call.outcome, call.charged)?;
-        Some((place, amounts(call.tokens, call.charged).map(u128::from)))
-    });
-    let mut sums = sums(totals, ALL_APART, &UsageFilter::default());
-    sums.sort_by_key(|sum| format!("{sum:?}"));
-    sums
+        let place = TotalKey::of(call.at, call.key, names, call.status, call.outcome, call.charged);
+        if let Some(place) = place {
+            sums.add(&place, Some("default"), &amounts(call.tokens, call.charged).map(u128::from));
+        }
+    }
+    sorted(sums.finish())
 }
 
 /// A journal with some entries, of a process that is gone.

@@ -6,7 +6,7 @@ use till_core::limit::Units;
 
 use super::column::{Amount, Time, chain_from_bytes};
 use super::read::damaged;
-use super::{records, sums};
+use super::{records, sum_rows, sums};
 use crate::usage_record::{OrphanHold, hold_name};
 use crate::usage_totals::{AMOUNTS, Total, TotalKey};
 
@@ -24,13 +24,17 @@ pub(super) fn forgive(connection: &Connection, id: HoldId) -> Result<()> {
     sums::catch_up(connection)?;
     records::forgive(connection, key, &hold_name(id), hold.at)?;
     let place = TotalKey { day: hold.at.day(), key, provider: "", model: "", endpoint: "" };
+    let mut charged = [0; AMOUNTS];
     let units = [hold.units.activations, hold.units.tokens, hold.units.spend_nanos];
-    let take_back = |sum: &mut Total| {
-        for (amount, units) in sum[AMOUNTS - 3..].iter_mut().zip(units) {
-            *amount = amount.saturating_sub(units.into());
+    for (amount, units) in charged[AMOUNTS - 3..].iter_mut().zip(units) {
+        *amount = units.into();
+    }
+    let take_back = |sum: &mut Total, charged: &Total| {
+        for (amount, charged) in sum.iter_mut().zip(charged) {
+            *amount = amount.saturating_sub(*charged);
         }
     };
-    sums::change(connection, [(place, take_back)])
+    sum_rows::change(connection, take_back, [(place, charged)])
 }
 
 /// An orphan, if it is one.

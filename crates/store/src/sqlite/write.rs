@@ -298,6 +298,15 @@ pub(super) fn denial_add(connection: &Connection, denial: &DenialCount) -> Resul
         denial.code.as_str(),
         denial.count
     ])?;
+    let sql = "INSERT INTO project_denials (day, project, code, count) \
+               VALUES (?1, coalesce((SELECT project FROM keys WHERE id = ?2), ''), ?3, ?4) \
+               ON CONFLICT (day, project, code) DO UPDATE SET count = count + excluded.count";
+    connection.prepare_cached(sql)?.execute(params![
+        denial.minute / MINUTES_PER_DAY,
+        key,
+        denial.code.as_str(),
+        denial.count
+    ])?;
     Ok(())
 }
 

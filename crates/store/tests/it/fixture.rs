@@ -11,7 +11,7 @@ use till_core::key::{KeyId, KeyStatus};
 use till_core::limit::{Limits, Units};
 use till_core::role::Role;
 use till_core::time::Timestamp;
-use till_store::{AdminToken, Outcome, Store, TokenCounts, UsageFilter, UsageQuery, UsageRecord};
+use till_store::{AdminToken, Outcome, Store, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord};
 
 use crate::common::{copy_directory, denied, hold, open};
 
@@ -74,6 +74,11 @@ async fn records_are_all_there(name: &str) {
         for (n, (seq, record)) in (0_u64..).zip(&found) {
             assert_eq!((*seq, record), (n + 1, &expected(key, n)));
         }
+        let by_project = UsageGroup { project: true, ..UsageGroup::default() };
+        let sums = store.usage_sum(by_project, UsageFilter::default()).await.unwrap();
+        let [sum] = sums.as_slice() else { panic!("one project: {sums:?}") };
+        // One of the eight was refused; the fixture's other keys have holds without records.
+        assert_eq!((sum.project.as_deref(), sum.calls), (Some("default"), 8));
         store.close().await.unwrap();
     }
     let connection = Connection::open(copy.path().join("till.db")).unwrap();
