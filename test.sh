@@ -189,7 +189,7 @@ e2e_all() {
     section "Node packages" node_modules tests/node
     section "Node packages of the dashboard's suite" node_modules tests/dashboard
     section "build with failpoints" failpoints
-    section "build" cargo build --bin till
+    section "build" cargo build -p till-cli --bin till -p till-store --example fill
     section "suites against the binary" suites "$@"
 }
 

@@ -76,6 +76,48 @@ export async function counted(visit, { of, count: wanted }) {
   await page(visit).waitForFunction(([selector, number]) => document.querySelectorAll(selector).length === number, [of, wanted]);
 }
 
+/** Opens a page anew: milliseconds until the first thing is painted, and until nothing is loading any more; rows of tables. */
+export async function painted(visit, { path }) {
+  await visit.go(path);
+  return page(visit).evaluate(() => ({
+    first: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? performance.now(),
+    full: performance.now(),
+    rows: document.querySelectorAll(".table-body .table-row").length,
+  }));
+}
+
+/** Turns the wheel over a long table until its end; how many rows it has, and how many of them were in the page at most. */
+export async function wheelThrough(visit, { of }) {
+  const table = page(visit).locator(of);
+  await table.hover();
+  await page(visit).evaluate(() => {
+    let last = performance.now();
+    globalThis.tillFrame = 0;
+    const frame = (now) => {
+      globalThis.tillFrame = Math.max(globalThis.tillFrame, now - last);
+      last = now;
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  });
+  const begun = Date.now();
+  for (let [most, wheels, still] = [0, 0, 0]; still < 2000; wheels++) {
+    await page(visit).mouse.wheel(0, 5000);
+    const now = await table.evaluate(async (element) => {
+      await new Promise(requestAnimationFrame);
+      const { scrollTop, clientHeight, scrollHeight } = element;
+      const rows = [...element.querySelectorAll(".table-body .table-row")];
+      const isEnd = scrollTop + clientHeight >= scrollHeight - 2;
+      const isAll = element.getAttribute("aria-rowcount") !== "-1" && element.getAttribute("aria-busy") !== "true";
+      return { rows: rows.length, last: Number(rows.at(-1)?.getAttribute("aria-rowindex") ?? 1) - 1, isEnd, isDone: isEnd && isAll, frame: globalThis.tillFrame };
+    });
+    most = Math.max(most, now.rows);
+    still = now.isEnd ? still + 1 : 0;
+    if (now.isDone) return { rows: now.last, most, wheels: wheels + 1, ms: Date.now() - begun, frame: now.frame };
+  }
+  throw new Error("the table does not go on");
+}
+
 /** A figure of the overview. */
 const figure = (label) => [...document.querySelectorAll(".stat")].find((one) => one.querySelector("dt").textContent === label)?.querySelector("dd").firstChild.textContent;
 export const stat = async (visit, { label }) => {
