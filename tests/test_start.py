@@ -27,6 +27,8 @@ def test_first_start_and_restart(new_till, upstream: ScriptedUpstream) -> None:
     assert len(found) == 1, said
     assert till.url in said
     assert "keys create" in said, "the next step"
+    dashboard = next(line.split()[-1] for line in said.splitlines() if line.startswith("The dashboard is at "))
+    assert dashboard == f"{till.url}/dashboard/" and '<div id="app">' in httpx.get(dashboard, trust_env=False).text
     till.admin_key = found.pop()
     key = till.mint(max_activations=2)
     assert till.call(key).status_code == 200

@@ -62,7 +62,9 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 fn render(url: &str, data: &str, owner: OwnerKey, is_default_place: bool) -> String {
-    let mut text = format!("till {VERSION} is running at {url}\nIts data is in {data}\n");
+    let mut text = format!(
+        "till {VERSION} is running at {url}\nThe dashboard is at {url}/dashboard/\nIts data is in {data}\n"
+    );
     if owner == OwnerKey::Made {
         text += "\nNext, in another terminal, after the export of the admin key above:\n\n";
         if !is_default_place {
@@ -93,6 +95,7 @@ mod tests {
         for other in [OwnerKey::Kept, OwnerKey::Preset] {
             let text = render("http://127.0.0.1:1", "/d", other, true);
             assert!(!text.contains("keys create") && text.contains("http://127.0.0.1:1/v1"));
+            assert!(text.contains("\nThe dashboard is at http://127.0.0.1:1/dashboard/\n"));
         }
     }
 }
