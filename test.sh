@@ -8,6 +8,8 @@
 #   ./test.sh web                  the dashboard: types, tests, and whether the built files are those of the source
 #   ./test.sh e2e [pytest args]    the suites against the built binary: ./test.sh e2e -k exact
 #   ./test.sh screenshots          the pictures of the dashboard in docs/dashboard, anew
+#
+# TILL_CHROMIUM names another Chromium or Chrome, where that of the system does not run (Ubuntu's needs snapd).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -64,6 +66,14 @@ system_packages() {
     echo "installing: ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# Ubuntu's package is a wrapper that needs snapd, which no container has.
+chromium_runs() {
+    local chromium="${TILL_CHROMIUM:-/usr/bin/chromium}"
+    "$chromium" --version && return 0
+    echo "$chromium does not run; name another Chromium or Chrome: TILL_CHROMIUM=/path/to/chrome $0" >&2
+    return 1
 }
 
 # Whether DIRECTORY was made from exactly these FILES; `made` writes that down.
@@ -183,6 +193,7 @@ deny_all() {
 
 e2e_all() {
     section "system packages for the suites" system_packages "${APT_SUITES[@]}"
+    section "Chromium" chromium_runs
     section "Python packages" python_environment "$VENV" tests/requirements.txt
     section "Python packages of LangChain" python_environment "$VENV_LANGCHAIN" tests/requirements-langchain.txt
     section "Node" node_itself
@@ -195,6 +206,7 @@ e2e_all() {
 
 screenshots() {
     section "system packages" system_packages "${APT_SCREENSHOTS[@]}"
+    section "Chromium" chromium_runs
     section "Python packages" python_environment "$VENV" tests/requirements.txt
     section "Node" node_itself
     section "Node packages of the dashboard's suite" node_modules tests/dashboard
@@ -211,7 +223,7 @@ case "${1:-all}" in
     e2e) rust_prepare && e2e_all "${@:2}" ;;
     screenshots) rust_prepare && screenshots ;;
     *)
-        sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac
