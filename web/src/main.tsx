@@ -6,6 +6,7 @@ import { Layout } from "./layout/layout";
 import "./live";
 import { session, start } from "./session";
 import { SignIn } from "./sign-in/sign-in";
+import { keepFocus } from "./ui/focus";
 import { ErrorNote, Loading } from "./ui/state";
 
 function App() {
@@ -32,5 +33,8 @@ function App() {
 }
 
 const root = document.getElementById("app");
-if (root) render(<App />, root);
+if (root) {
+  render(<App />, root);
+  keepFocus(root);
+}
 void start();

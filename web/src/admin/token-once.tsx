@@ -1,6 +1,6 @@
 // The text of an admin token, the one time that it is shown.
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { Button, Copy } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 
@@ -12,16 +12,6 @@ interface Props {
 
 export function TokenOnce({ title, token, onClose }: Props) {
   const [isAsking, setAsking] = useState(false);
-  // Escape alone must not lose it. A browser lets a page refuse the first one only, so none of them gets to the dialog.
-  useEffect(() => {
-    const keep = (event: KeyboardEvent) => {
-      if (event.key !== "Escape") return;
-      event.preventDefault();
-      setAsking(true);
-    };
-    addEventListener("keydown", keep, true);
-    return () => removeEventListener("keydown", keep, true);
-  }, []);
   const address = location.origin;
   const snippets = [
     { label: "The command line, which asks for it", text: `till login ${address}` },
@@ -29,6 +19,7 @@ export function TokenOnce({ title, token, onClose }: Props) {
     { label: "curl", text: `curl -H "Authorization: Bearer $TILL_ADMIN_KEY" ${address}/admin/self` },
   ];
   return (
+    // Escape alone must not lose it.
     <Dialog title={title} onClose={() => setAsking(true)} wide>
       <p>
         <strong>It is shown this once.</strong> Put it into a secret store now; till keeps only a hash of it.

@@ -125,8 +125,11 @@ function Shown({ of, version, reload, error }: ShownProps) {
   );
 }
 
+const PAUSED = "Its calls are refused and its streams are cut at once, until somebody resumes it. What it has used stays as it is.";
+
 function Actions({ of, reload, onEdit }: { readonly of: Key; readonly reload: () => void; readonly onEdit: () => void }) {
   const [isBusy, setBusy] = useState(false);
+  const isPaused = of.pausedAt !== null;
   const now = async (change: typeof PAUSE, reason: string) => {
     setBusy(true);
     try {
@@ -160,18 +163,15 @@ function Actions({ of, reload, onEdit }: { readonly of: Key; readonly reload: ()
   return (
     <>
       <Button onClick={onEdit}>Edit</Button>
-      {of.pausedAt === null ? (
-        <>
-          <Button busy={isBusy} title="Pauses it at once and cuts its streams, without a question: it can be resumed" onClick={() => void now(PAUSE, "stopped at once")}>
-            Kill now
-          </Button>
-          <Button onClick={() => asked(PAUSE, "Its calls are refused and its streams are cut at once, until somebody resumes it. What it has used stays as it is.")}>Pause</Button>
-        </>
-      ) : (
-        <Button busy={isBusy} kind="main" onClick={() => void now(RESUME, "")}>
-          Resume
+      {!isPaused && (
+        <Button busy={isBusy} title="Pauses it at once and cuts its streams, without a question: it can be resumed" onClick={() => void now(PAUSE, "stopped at once")}>
+          Kill now
         </Button>
       )}
+      {/* One button, so that the focus stays on what undoes what was just done. */}
+      <Button key="pause" busy={isBusy} kind={isPaused ? "main" : "plain"} onClick={() => (isPaused ? void now(RESUME, "") : asked(PAUSE, PAUSED))}>
+        {isPaused ? "Resume" : "Pause"}
+      </Button>
       <Button kind="danger" onClick={() => asked(REVOKE, "Its calls are refused and its streams are cut at once. A revoked key never comes back; whoever uses it needs another one.")}>
         Revoke
       </Button>

@@ -1,11 +1,12 @@
 // Signing in with the password of a member, or with an admin token.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { ApiError } from "../api/client";
 import { asApiError } from "../load";
 import { signIn } from "../session";
 import { Button } from "../ui/button";
 import { Segments, TextField } from "../ui/field";
+import { notFirst } from "../ui/page";
 import { ErrorNote } from "../ui/state";
 
 export function SignIn({ why }: { readonly why: string | null }) {
@@ -14,8 +15,11 @@ export function SignIn({ why }: { readonly why: string | null }) {
   const [secret, setSecret] = useState("");
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<ApiError | null>(null);
+  const form = useRef<HTMLFormElement>(null);
   useEffect(() => {
     document.title = "Sign in – till";
+    form.current?.querySelector("input")?.focus();
+    notFirst();
   }, []);
   const submit = async (event: Event) => {
     event.preventDefault();
@@ -42,7 +46,7 @@ export function SignIn({ why }: { readonly why: string | null }) {
           {why}
         </p>
       )}
-      <form onSubmit={(event) => void submit(event)}>
+      <form ref={form} onSubmit={(event) => void submit(event)}>
         <Segments
           label="How to sign in"
           value={way}

@@ -10,9 +10,11 @@ interface ButtonProps extends Omit<ButtonHTMLAttributes<HTMLButtonElement>, "typ
   readonly children: ComponentChildren;
 }
 
-export function Button({ kind = "plain", type = "button", busy = false, disabled, children, ...rest }: ButtonProps) {
+export function Button({ kind = "plain", type = "button", busy = false, disabled, onClick, children, ...rest }: ButtonProps) {
+  // A button that is disabled loses the focus: one that is busy keeps it and does nothing.
+  const press = busy ? (event: Event) => event.preventDefault() : onClick;
   return (
-    <button type={type} class={`button ${kind}`} disabled={disabled || busy} aria-busy={busy} {...rest}>
+    <button type={type} class={`button ${kind}`} disabled={disabled} aria-disabled={busy || undefined} aria-busy={busy} onClick={press} {...rest}>
       {children}
     </button>
   );

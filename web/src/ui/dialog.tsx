@@ -1,4 +1,7 @@
 // Dialogs are the browser's own: it keeps the focus inside, closes on Escape and gives the focus back.
+//
+// Invariant: a dialog that its owner goes on to show is open. A browser lets a page refuse to close one once only, and closes it
+// the second time without asking.
 
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
@@ -22,14 +25,22 @@ export function Dialog({ title, onClose, children, wide = false }: DialogProps) 
   useEffect(() => {
     const shown = element.current;
     shown?.showModal();
+    // To the first thing to fill in; without any the browser has chosen the button that closes.
+    shown?.querySelector<HTMLElement>("form :is(input, select, textarea)")?.focus();
     return () => shown?.close();
   }, []);
   const cancel = (event: Event) => {
     event.preventDefault();
     onClose();
   };
+  // It is closed here only by the browser, which asked nobody.
+  const closed = () => {
+    if (element.current === null) return;
+    onClose();
+    setTimeout(() => element.current?.isConnected && !element.current.open && element.current.showModal());
+  };
   return (
-    <dialog ref={element} class={wide ? "dialog wide" : "dialog"} aria-labelledby={id} onCancel={cancel}>
+    <dialog ref={element} class={wide ? "dialog wide" : "dialog"} aria-labelledby={id} onCancel={cancel} onClose={closed}>
       <header>
         <h2 id={id}>{title}</h2>
         <button type="button" class="close" aria-label="Close" onClick={onClose}>

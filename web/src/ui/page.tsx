@@ -15,6 +15,11 @@ interface PageProps {
 /** The first page of a visit does not take the focus: the browser starts at the top, where the skip link is. */
 let isFirst = true;
 
+/** Somebody was elsewhere before, such as on the page for signing in. */
+export function notFirst(): void {
+  isFirst = false;
+}
+
 export function Page({ title, heading, actions, children }: PageProps) {
   const element = useRef<HTMLHeadingElement>(null);
   useEffect(() => {

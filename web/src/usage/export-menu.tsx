@@ -80,15 +80,15 @@ function ExportDialog({ asked, group, range, onClose }: Props & { readonly onClo
       <p>Of the days and filters that the page shows. Amounts are exact, times and days are UTC.</p>
       <ul class="choices">
         <li>
-          <Button disabled={isBusy} onClick={() => void sums(group, `till-usage-by-${group}-${name}.csv`)()}>{`Sums by ${group}`}</Button>
+          <Button busy={isBusy} onClick={() => void sums(group, `till-usage-by-${group}-${name}.csv`)()}>{`Sums by ${group}`}</Button>
           <span class="hint">One row for each.</span>
         </li>
         <li>
-          <Button disabled={isBusy} onClick={() => void sums(`day,${group}`, `till-usage-by-day-and-${group}-${name}.csv`)()}>{`Sums by day and ${group}`}</Button>
+          <Button busy={isBusy} onClick={() => void sums(`day,${group}`, `till-usage-by-day-and-${group}-${name}.csv`)()}>{`Sums by day and ${group}`}</Button>
           <span class="hint">One row for each and day.</span>
         </li>
         <li>
-          <Button disabled={isBusy} onClick={() => void calls()}>
+          <Button busy={isBusy} onClick={() => void calls()}>
             Single calls
           </Button>
           <span class="hint">{`Newest first, at most ${whole(CALLS_MAX)}. Records of calls are kept for a while only, sums for ever.`}</span>

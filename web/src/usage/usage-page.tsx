@@ -11,7 +11,8 @@ import { Link, place, setQuery } from "../router";
 import { may, self } from "../session";
 import { Button } from "../ui/button";
 import { Chart } from "../ui/chart";
-import { Field, Segments, Select } from "../ui/field";
+import { DateField } from "../ui/date-field";
+import { Segments, Select } from "../ui/field";
 import { GROUPS, labelOf } from "../ui/groups";
 import { Page, Panel } from "../ui/page";
 import { axis, MEASURES, type Measure, seriesOf } from "../ui/series";
@@ -81,8 +82,7 @@ export function UsagePage() {
 
 function RangeFields({ preset, range }: { readonly preset: string; readonly range: Range }) {
   const change = (value: string) => setQuery(value === "custom" ? { range: value, ...range } : { range: value, from: null, to: null });
-  const day = (name: "from" | "to") => (event: { readonly currentTarget: HTMLInputElement }) => {
-    const { value } = event.currentTarget;
+  const day = (name: "from" | "to") => (value: string) => {
     if (!isDay(value)) return;
     const next = { ...range, [name]: value };
     // The other end moves along where they would cross.
@@ -93,8 +93,8 @@ function RangeFields({ preset, range }: { readonly preset: string; readonly rang
       <Segments label="Time range" value={preset} choices={PRESETS} onChange={change} />
       {preset === "custom" && (
         <>
-          <Field label="From (UTC day)">{(props) => <input {...props} type="date" value={range.from} onChange={day("from")} />}</Field>
-          <Field label="To (UTC day)">{(props) => <input {...props} type="date" value={range.to} onChange={day("to")} />}</Field>
+          <DateField label="From (UTC day)" type="date" value={range.from} onDone={day("from")} />
+          <DateField label="To (UTC day)" type="date" value={range.to} onDone={day("to")} />
         </>
       )}
       <small>
