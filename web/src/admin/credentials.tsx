@@ -21,6 +21,7 @@ import { Detail, Version } from "./detail";
 import { EntityTable } from "./entity-table";
 import { FormDialog, ifMatch, newWord, once, orReload } from "./form-dialog";
 import { liveKeys } from "./live-keys";
+import { useNewRules } from "./new-rules";
 import { rulesInShort } from "./policy";
 import { CeilingBars, PolicyFacts } from "./policy-view";
 import { ProjectSelect } from "./role-fields";
@@ -93,21 +94,26 @@ function CreateDialog({ onClose }: { readonly onClose: () => void }) {
   const [key, setKey] = useState("");
   const [project, setProject] = useState("");
   const [projects, setProjects] = useState("");
+  const rules = useNewRules("Rules for the keys that are minted from it", "its keys");
   const [word] = useState(newWord);
   const providers = useLoad(async (signal) => (await call<{ providers: Provider[] }>("GET", "/admin/providers", { signal })).providers, []);
   const isBound = self.value?.project != null;
-  const submit = async (): Promise<void> => {
+  const submit = async (): Promise<boolean> => {
+    const policy = rules.read();
+    if (policy === null) return false;
     const body = {
       name: name.trim(),
       provider,
       upstream_key: key.trim(),
       ...(project && { project }),
       ...(!project && !isBound && words(projects).length > 0 && { projects: words(projects) }),
+      ...policy,
     };
     await call("POST", "/admin/credentials", { body, headers: once(word) });
     changed(["admin"]);
     toast(`${name.trim()} is stored. Keys are minted from it by this name.`);
     navigate(page(name.trim()));
+    return true;
   };
   return (
     <FormDialog title="Store an upstream credential" action="Store" onClose={onClose} onSubmit={submit} wide>
@@ -120,6 +126,7 @@ function CreateDialog({ onClose }: { readonly onClose: () => void }) {
         <ProjectSelect value={project} onChange={setProject} everywhere="The whole instance" hint="One of a project belongs to it and ends with it." />
         {!isBound && project === "" && <TextArea label="For keys of" value={projects} onInput={setProjects} hint="Ids of projects, one on a line; of all if empty" placeholder="search-team" rows={2} />}
       </div>
+      {rules.fields}
     </FormDialog>
   );
 }

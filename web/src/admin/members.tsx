@@ -20,6 +20,7 @@ import { toast } from "../ui/toast";
 import { Detail, Version } from "./detail";
 import { EntityTable } from "./entity-table";
 import { FormDialog, ifMatch, newWord, once, orReload } from "./form-dialog";
+import { useNewRules } from "./new-rules";
 import { NewPassword, passwordError } from "./new-password";
 import { CeilingBars, PolicyFacts } from "./policy-view";
 import { ProjectSelect, RoleSelect } from "./role-fields";
@@ -90,11 +91,13 @@ function CreateDialog({ onClose }: { readonly onClose: () => void }) {
   const [project, setProject] = useState("");
   const [password, setPassword] = useState("");
   const [isTried, setTried] = useState(false);
+  const rules = useNewRules("Rules for the keys that they make", "their keys");
   const [word] = useState(newWord);
   const submit = async (): Promise<boolean> => {
     setTried(true);
-    if (password !== "" && passwordError(password) !== null) return false;
-    const body = { login: login.trim(), role, ...(name.trim() && { name: name.trim() }), ...(project && { project }), ...(password && { password }) };
+    const policy = rules.read();
+    if (policy === null || (password !== "" && passwordError(password) !== null)) return false;
+    const body = { login: login.trim(), role, ...(name.trim() && { name: name.trim() }), ...(project && { project }), ...(password && { password }), ...policy };
     const { member } = await call<Answer>("POST", "/admin/members", { body, headers: once(word) });
     changed(["admin"]);
     toast(password === "" ? `${member.login} is a member and can't sign in yet: they have no password.` : `${member.login} is a member. Give them their password.`);
@@ -110,6 +113,7 @@ function CreateDialog({ onClose }: { readonly onClose: () => void }) {
         <ProjectSelect value={project} onChange={setProject} everywhere="Everywhere" hint="Who is bound to a project sees and changes what belongs to it, and nothing else." />
       </div>
       <NewPassword label="First password" value={password} onInput={setPassword} error={isTried && password !== "" ? passwordError(password) : null} hint="Without one they can't sign in. They can change it themselves." />
+      {rules.fields}
     </FormDialog>
   );
 }

@@ -12,6 +12,7 @@ import { Panel } from "../ui/page";
 import { Empty } from "../ui/state";
 import { type Column, Table } from "../ui/table";
 import { Name } from "../ui/text";
+import { PriceChange } from "./price-change";
 
 /** Prices are exact decimals of their own, more of them behind the point than money has. */
 const price = (amount: string | null) => (amount === null ? <span class="muted">–</span> : `$${amount}`);
@@ -46,8 +47,12 @@ export function Prices() {
     <Panel title="Prices in US dollars per million tokens">
       <p class="prose">
         Calls are charged by these. A model that is not among them has no price, and a key with a limit in dollars can't ask it. Long inputs, service tiers and other units can cost
-        otherwise: <code>till prices show MODEL</code> says so. Prices of your own go into the configuration or with <code>till prices</code> into the data directory.
+        otherwise: <code>till prices show MODEL</code> says so.
       </p>
+      <p class="prose">
+        <b>From</b> says where a price comes from: <code>genai-prices</code> and <code>litellm</code> are the tables inside of till, <code>configuration</code> is a row of this instance, which stands before them.
+      </p>
+      <PriceChange of={rows.find((row) => row.model === search.trim()) ?? rows[0]} />
       <div class="filters pairs">
         <Select label="Provider" value={provider} onChange={(value) => setQuery({ provider: value })} choices={[{ value: "", label: "All providers" }, ...providers.map((id) => ({ value: id, label: id }))]} />
         <TextField label="Model" type="search" value={search} onInput={(value) => setQuery({ search: value })} placeholder="Part of its name" spellcheck={false} autocomplete="off" />
@@ -55,7 +60,8 @@ export function Prices() {
       </div>
       {loaded.data && (
         <p class="hint" role="status">
-          {whole(rows.length)} of {whole(prices.length)} models. Version of the prices: <code>{loaded.data.version}</code>
+          {whole(rows.length)} of {whole(prices.length)} models, {whole(prices.filter((row) => row.custom).length)} of them of this instance. In force are the prices <code>{loaded.data.version}</code>, which each call that is charged by
+          them names.
         </p>
       )}
       <Table

@@ -1,10 +1,8 @@
 // Admin tokens: for programs. Their text is shown once.
 
 import { useState } from "preact/hooks";
-import { call, path } from "../api/client";
+import { call } from "../api/client";
 import type { AdminToken, Member, Role } from "../api/types";
-import { parseSpan, span } from "../format/duration";
-import { local } from "../format/time";
 import { changed } from "../live";
 import { useLoad } from "../load";
 import { Link, navigate } from "../router";
@@ -21,27 +19,15 @@ import { toast } from "../ui/toast";
 import { Detail, Version } from "./detail";
 import { EntityTable } from "./entity-table";
 import { FormDialog, ifMatch, newWord, once, orReload } from "./form-dialog";
+import { useNewRules } from "./new-rules";
 import { PolicyFacts } from "./policy-view";
 import { ProjectSelect, RoleSelect } from "./role-fields";
 import { mayAdminister } from "./roles";
 import { RulesDialog } from "./rules-dialog";
+import { type Answer, at, EditDialog, NO_TIME, OWNER, RotateDialog, type SecretAnswer, timeToCome, words } from "./token-dialogs";
 import { TokenOnce } from "./token-once";
 
-interface Answer {
-  readonly token: AdminToken;
-}
-
-interface SecretAnswer extends Answer {
-  readonly adminToken: string;
-}
-
-/** The token of the first start: it can be rotated, not revoked. */
-const OWNER = "owner";
-
-const at = (id: string): string => path`/admin/tokens/${id}`;
 const page = (id: string): string => `/admin/tokens/${encodeURIComponent(id)}`;
-
-const words = (text: string): readonly string[] => text.split(/[\s,]+/).filter((one) => one !== "");
 
 function state(token: AdminToken): "on" | "ended" {
   const isOver = token.expiresAt !== null && Date.parse(token.expiresAt) <= Date.now();
@@ -109,6 +95,7 @@ const LIVES = [
   { value: "2592000", label: "30 days" },
   { value: "7776000", label: "90 days" },
   { value: "31536000", label: "365 days" },
+  { value: "date", label: "On a date …" },
   { value: "", label: "Never" },
 ];
 
@@ -118,21 +105,30 @@ function CreateDialog({ onClose, onMade }: { readonly onClose: () => void; reado
   const [project, setProject] = useState("");
   const [member, setMember] = useState("");
   const [life, setLife] = useState("7776000");
+  const [end, setEnd] = useState("");
+  const [isTried, setTried] = useState(false);
   const [networks, setNetworks] = useState("");
+  const rules = useNewRules("Rules for the keys that are made with it", "its keys");
   const [word] = useState(newWord);
   const members = useLoad(async (signal) => (may("members.read") ? (await call<{ members: Member[] }>("GET", "/admin/members", { query: { limit: 1000 }, signal })).members : []), []);
-  const submit = async (): Promise<void> => {
+  const submit = async (): Promise<boolean> => {
+    setTried(true);
+    const policy = rules.read();
+    const expiresAt = timeToCome(end);
+    if (policy === null || (life === "date" && expiresAt === null)) return false;
     const body = {
       name: name.trim(),
       role,
       ...(project && { project }),
       ...(member && { member }),
-      ...(life && { ttl_seconds: Number(life) }),
+      ...(life === "date" ? { expires_at: expiresAt } : life && { ttl_seconds: Number(life) }),
       ...(words(networks).length > 0 && { networks: words(networks) }),
+      ...policy,
     };
     const answer = await call<SecretAnswer>("POST", "/admin/tokens", { body, headers: once(word) });
     changed(["admin"]);
     onMade(answer);
+    return true;
   };
   return (
     <FormDialog title="Create an admin token" action="Create" onClose={onClose} onSubmit={submit} wide>
@@ -141,6 +137,7 @@ function CreateDialog({ onClose, onMade }: { readonly onClose: () => void; reado
         <RoleSelect value={role} onChange={setRole} />
         <ProjectSelect value={project} onChange={setProject} everywhere="Everywhere" hint="One of a project sees and changes nothing else." />
         <Select label="Ends in" value={life} onChange={setLife} choices={LIVES} />
+        {life === "date" && <TextField label="Ends" type="datetime-local" value={end} onInput={setEnd} hint="In your time zone." error={isTried && timeToCome(end) === null ? NO_TIME : null} />}
         {members.data !== null && members.data.length > 0 && (
           <Select
             label="Stands for"
@@ -152,7 +149,7 @@ function CreateDialog({ onClose, onMade }: { readonly onClose: () => void; reado
         )}
       </div>
       <TextArea label="Networks" value={networks} onInput={setNetworks} hint="It can be used from these only, one on a line; from everywhere if empty" placeholder="10.0.0.0/8" />
-      <p class="hint">Rules for the keys that are made with it can be set on its page.</p>
+      {rules.fields}
     </FormDialog>
   );
 }
@@ -259,70 +256,5 @@ function Shown({ token, reload }: { readonly token: AdminToken; readonly reload:
       )}
       {text !== null && <TokenOnce title={`The new text of ${token.name}`} token={text} onClose={() => setText(null)} />}
     </Detail>
-  );
-}
-
-function EditDialog({ of, onClose, onDone }: { readonly of: AdminToken; readonly onClose: () => void; readonly onDone: () => void }) {
-  const before = of.networks?.join("\n") ?? "";
-  const [name, setName] = useState(of.name);
-  const [role, setRole] = useState(of.role);
-  const [networks, setNetworks] = useState(before);
-  const submit = async () => {
-    const list = words(networks);
-    const body = {
-      ...(name.trim() !== of.name && { name: name.trim() }),
-      ...(role !== of.role && { role }),
-      ...(networks !== before && { networks: list.length === 0 ? null : list }),
-    };
-    if (Object.keys(body).length > 0) await call("PATCH", at(of.id), { body, headers: ifMatch(of.version) });
-    changed(["admin"]);
-    onDone();
-  };
-  return (
-    <FormDialog title={`Change ${of.name}`} action="Save" onClose={onClose} onSubmit={submit}>
-      <TextField label="Name" value={name} onInput={setName} required maxLength={256} autocomplete="off" />
-      {of.id !== OWNER && <RoleSelect value={role} onChange={setRole} />}
-      <TextArea label="Networks" value={networks} onInput={setNetworks} hint="It can be used from these only, one on a line; from everywhere if empty" placeholder="10.0.0.0/8" />
-      <p class="hint">Counts from its next request on.</p>
-    </FormDialog>
-  );
-}
-
-const OVERLAPS = [
-  { value: "0", label: "Stops at once" },
-  { value: "600", label: "Works 10 more minutes" },
-  { value: "3600", label: "Works 1 more hour" },
-  { value: "86400", label: "Works 1 more day" },
-  { value: "604800", label: "Works 7 more days" },
-  { value: "other", label: "Works for another time …" },
-];
-
-const OVERLAP_MAX = 30 * 86_400;
-
-function RotateDialog({ of, onClose, onDone }: { readonly of: AdminToken; readonly onClose: () => void; readonly onDone: (text: string) => void }) {
-  const [choice, setChoice] = useState("3600");
-  const [other, setOther] = useState("2d");
-  const seconds = choice === "other" ? parseSpan(other) : Number(choice);
-  const isGood = seconds !== null && seconds <= OVERLAP_MAX;
-  const submit = async (): Promise<boolean> => {
-    if (!isGood) return false;
-    const answer = await call<SecretAnswer>("POST", `${at(of.id)}/rotate`, { body: { overlap_seconds: seconds }, headers: ifMatch(of.version) });
-    changed(["admin"]);
-    onDone(answer.adminToken);
-    return true;
-  };
-  return (
-    <FormDialog title={`Rotate ${of.name}?`} action="Make a new text" onClose={onClose} onSubmit={submit} isDanger={seconds === 0}>
-      <p>The token gets a new text, which is shown once. Its id, role and rules stay.</p>
-      <Select label="The old text" value={choice} onChange={setChoice} choices={OVERLAPS} />
-      {choice === "other" && <TextField label="For how long" value={other} onInput={setOther} error={isGood ? null : "A length of time up to 30 days, such as 2d or 12h"} autocomplete="off" />}
-      <p role="status">
-        {!isGood
-          ? ""
-          : seconds === 0
-            ? "Whatever uses the old text is refused from its next request on, until it has the new one."
-            : `Whatever uses the old text has ${span(seconds)}, until ${local(Date.now() + seconds * 1000)}, to get the new one.`}
-      </p>
-    </FormDialog>
   );
 }

@@ -7,37 +7,47 @@ import { asApiError } from "../load";
 import { Link, place, setQuery } from "../router";
 import { may, self } from "../session";
 import { Button } from "../ui/button";
+import { DateField } from "../ui/date-field";
 import { download } from "../ui/download";
-import { Field, Select } from "../ui/field";
+import { Select } from "../ui/field";
 import { Page } from "../ui/page";
 import { type PageOf, usePaged } from "../ui/paged";
 import { Empty } from "../ui/state";
 import { type Column, Table } from "../ui/table";
-import { Ago, cut, Name, Time } from "../ui/text";
+import { Ago, Name, Time } from "../ui/text";
 import { toast } from "../ui/toast";
 import { TypedField } from "../ui/typed-field";
 import { ACTIONS } from "./actions";
 import { detailOf, summaryOf } from "./detail";
+import { ActionLink } from "./entry-link";
 import { entryPath } from "./entry-path";
+import { FindPanel } from "./find-panel";
 import { VerifyPanel } from "./verify-panel";
 
 const PAGE = 100;
 
 export function AuditPage() {
-  const [isVerifying, setVerifying] = useState(false);
+  const [open, setOpen] = useState<"verify" | "find" | null>(null);
+  const turn = (panel: "verify" | "find") => setOpen(open === panel ? null : panel);
   return (
     <Page
       title="Audit log"
       actions={
         <>
           {may("audit.export") && <ExportButtons />}
-          <Button aria-expanded={isVerifying} onClick={() => setVerifying(!isVerifying)}>
+          {may("audit.export") && (
+            <Button aria-expanded={open === "find"} onClick={() => turn("find")}>
+              Find a token
+            </Button>
+          )}
+          <Button aria-expanded={open === "verify"} onClick={() => turn("verify")}>
             Verify
           </Button>
         </>
       }
     >
-      {isVerifying && <VerifyPanel />}
+      {open === "find" && <FindPanel />}
+      {open === "verify" && <VerifyPanel />}
       <Filters />
       <Entries />
     </Page>
@@ -104,9 +114,7 @@ function Moment({ name, label }: { readonly name: string; readonly label: string
     const wanted = Date.parse(text);
     setQuery({ [name]: Number.isNaN(wanted) ? null : new Date(wanted).toISOString() });
   };
-  return (
-    <Field label={label}>{(props) => <input {...props} type="datetime-local" value={value} onChange={(event) => change(event.currentTarget.value)} />}</Field>
-  );
+  return <DateField label={label} type="datetime-local" value={value} onDone={change} />;
 }
 
 const time = (text: string | null): string | undefined => (text !== null && !Number.isNaN(Date.parse(text)) ? text : undefined);
@@ -165,9 +173,7 @@ const COLUMNS: readonly Column<AuditEntry>[] = [
     width: "minmax(8rem, 0.8fr)",
     cell: (entry) => (
       <>
-        <Link to={entryPath(entry.seq)}>
-          <code>{cut(entry.action, 60)}</code>
-        </Link>
+        <ActionLink of={entry} />
         <small class="phone-only">
           <Ago at={entry.at} />
         </small>

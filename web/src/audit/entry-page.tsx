@@ -6,7 +6,6 @@ import type { AuditEntry } from "../api/types";
 import type { PageProps } from "../layout/pages";
 import { useLoad } from "../load";
 import { Link } from "../router";
-import { may } from "../session";
 import { Copy } from "../ui/button";
 import { Page, Panel } from "../ui/page";
 import { Empty, Show } from "../ui/state";
@@ -14,6 +13,7 @@ import { PlainTable } from "../ui/table";
 import { Code, cut, Name, Time } from "../ui/text";
 import { canHash, hashOf } from "./chain";
 import { type Change, changesOf, detailOf, factsOf, type Value } from "./detail";
+import { Target } from "./entry-link";
 import { entryPath } from "./entry-path";
 
 export function AuditEntryPage({ params }: PageProps) {
@@ -139,19 +139,6 @@ const ACTORS: Readonly<Record<string, string>> = {
   system: "by till itself",
   local_cli: "by the command line on the machine itself",
 };
-
-function Target({ text }: { readonly text: string }) {
-  const name = <Name text={text} />;
-  const page = text.startsWith("key_") ? `/keys/${encodeURIComponent(text)}` : text.startsWith("mem_") && may("members.read") ? `/admin/members/${encodeURIComponent(text)}` : text.startsWith("tok_") && may("tokens.read") ? `/admin/tokens/${encodeURIComponent(text)}` : null;
-  return (
-    <>
-      {page === null ? name : <Link to={page}>{name}</Link>}{" "}
-      <small>
-        <Link to={`/audit?target=${encodeURIComponent(text)}`}>All entries about it</Link>
-      </small>
-    </>
-  );
-}
 
 /** A text of the log may be long; a page takes more of it than a row. */
 const TEXT_MAX = 2000;

@@ -10,6 +10,11 @@ export function local(time: string | number | Date, seconds = false): string {
   return `${date} ${two(at.getHours())}:${two(at.getMinutes())}${seconds ? `:${two(at.getSeconds())}` : ""}`;
 }
 
+/** As the control for dates and times has it: local time, without a zone. */
+export function localInput(time: string | null): string {
+  return time === null ? "" : local(time).replace(" ", "T");
+}
+
 /** `2026-01-31 08:05:12 UTC` */
 export function utc(time: string | number | Date): string {
   const at = new Date(time);

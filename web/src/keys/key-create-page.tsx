@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import { type ApiError, call } from "../api/client";
 import type { CreatedKey, Credential, Price, Project, Provider } from "../api/types";
+import { parseSpan } from "../format/duration";
 import { usd } from "../format/money";
 import { parseWhole } from "../format/number";
 import { asApiError, useLoad } from "../load";
@@ -49,6 +50,12 @@ export function KeyCreatePage() {
   );
 }
 
+/** `7`, which is days, or `12h`; 0 for what is no length of time. */
+function secondsOf(text: string): number {
+  const days = parseWhole(text);
+  return days === null ? (parseSpan(text) ?? 0) : days * 86_400;
+}
+
 interface FormProps {
   readonly choices: Choices;
   readonly onCreated: (key: CreatedKey, provider: Provider | null) => void;
@@ -84,7 +91,8 @@ function Form({ choices, onCreated }: FormProps) {
   const number = (text: string) => (text.trim() === "" ? null : parseWhole(text));
   const isNumber = (text: string) => text.trim() === "" || (number(text) ?? 0) > 0;
   const whole = "A whole number above 0.";
-  const isSound = Object.keys(limit.errors).length === 0 && scoped.error === null && [days, perMinute, atOnce].every(isNumber);
+  const seconds = days.trim() === "" ? null : secondsOf(days);
+  const isSound = Object.keys(limit.errors).length === 0 && scoped.error === null && seconds !== 0 && [perMinute, atOnce].every(isNumber);
 
   const submit = async (event: Event) => {
     event.preventDefault();
@@ -101,7 +109,7 @@ function Form({ choices, onCreated }: FormProps) {
       ...(from === "stored" ? { upstream: credential } : { provider: providerId, upstream_key: upstreamKey.trim() }),
       ...(name.trim() !== "" && { name: name.trim() }),
       ...(project !== "" && { project }),
-      ...(number(days) !== null && { ttl_seconds: (number(days) ?? 0) * 86_400 }),
+      ...(seconds !== null && { ttl_seconds: seconds }),
       ...(scoped.scope !== null && { scope: scoped.scope }),
       ...(Object.keys(rate).length > 0 && { rate }),
       ...(handOver === "link" && { claim_ttl_seconds: 3600 }),
@@ -193,7 +201,7 @@ function Form({ choices, onCreated }: FormProps) {
           <TextField label="Money, US dollars" value={limits.spend} onInput={(spend) => setLimits({ ...limits, spend })} inputMode="decimal" error={limit.errors.spend} />
           <TextField label="Tokens" value={limits.tokens} onInput={(tokens) => setLimits({ ...limits, tokens })} error={limit.errors.tokens} hint="Input and output together." />
           <TextField label="Calls" value={limits.calls} onInput={(calls) => setLimits({ ...limits, calls })} error={limit.errors.calls} />
-          <TextField label="Days until it ends" value={days} onInput={setDays} inputMode="numeric" error={isNumber(days) ? null : whole} hint="Empty is never." />
+          <TextField label="Days until it ends" value={days} onInput={setDays} error={seconds === 0 ? "A number of days, or a length of time such as 12h." : null} hint="Or a length of time, such as 12h. Empty is never." />
         </div>
         {isTried && limit.errors.all !== undefined && (
           <p class="field-error" role="alert">

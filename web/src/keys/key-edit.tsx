@@ -5,6 +5,7 @@ import { type ApiError, call, path } from "../api/client";
 import type { Key } from "../api/types";
 import { decimal } from "../format/money";
 import { parseWhole } from "../format/number";
+import { localInput } from "../format/time";
 import { asApiError } from "../load";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
@@ -23,13 +24,6 @@ interface Props {
 
 type Names = "name" | "spend" | "tokens" | "calls" | "expires" | "perMinute" | "tokensPerMinute" | "atOnce";
 type Texts = Readonly<Record<Names, string>>;
-
-/** As the control for dates and times has it: local time, without a zone. */
-function localInput(time: string | null): string {
-  if (time === null) return "";
-  const at = new Date(time);
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
 
 function textsOf(key: Key): Texts {
   const number = (value: number | null) => (value === null ? "" : String(value));
