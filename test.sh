@@ -223,7 +223,7 @@ case "${1:-all}" in
     e2e) rust_prepare && e2e_all "${@:2}" ;;
     screenshots) rust_prepare && screenshots ;;
     *)
-        sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness.aimock import AiMock
-from harness.browser import Browser
+from harness.browser import Browser, Visit
+from harness.dashboard import PASSWORD, Visiting
 from harness.driver import Driver
 from harness.scripted_upstream import ScriptedUpstream
-from harness.till_process import BINARY, ROOT, UPSTREAM_KEY, Till
+from harness.till_process import ADMIN_KEY, BINARY, ROOT, UPSTREAM_KEY, Till
 
 TESTS = Path(__file__).resolve().parent
 PROVIDERS = ("openai", "anthropic", "google")
@@ -90,6 +91,25 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     made = Browser(tmp_path_factory.mktemp("browser"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def visiting(browser: Browser) -> Iterator[Visiting]:
+    """Opens visits; when the test is over, nothing may have gone wrong in any of them."""
+    visits: list[Visit] = []
+
+    def visit(till: Till, *, path: str = "/", token: str | None = ADMIN_KEY, login: str | None = None, **options) -> Visit:
+        made = Visit(browser, till.url, **options)
+        visits.append(made)
+        if login:
+            made.sign_in(login=login, password=PASSWORD, path=path)
+        elif token:
+            made.sign_in(token=token, path=path)
+        return made
+
+    yield visit
+    for one in visits:
+        one.close_clean()
 
 
 @pytest.fixture(scope="session")

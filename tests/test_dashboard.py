@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import httpx
@@ -17,49 +17,16 @@ import pytest
 
 from harness import provider_answers
 from harness.browser import Browser, Visit
+from harness.dashboard import PASSWORD, Visiting, made, member
 from harness.open_stream import open_stream
 from harness.scripted_upstream import ScriptedUpstream
 from harness.till_process import ADMIN_KEY, UPSTREAM_KEY, Till
 from harness.waiting import until
 
-PASSWORD = "correct horse battery staple"
 SCHEMES = ("light", "dark")
 # What Chromium says of a server that is not there.
 GONE = r"net::ERR_\w+"
 PHONE = {"width": 390, "height": 844}
-
-Visiting = Callable[..., Visit]
-
-
-@pytest.fixture
-def visiting(browser: Browser) -> Iterator[Visiting]:
-    """Opens visits; when the test is over, nothing may have gone wrong in any of them."""
-    visits: list[Visit] = []
-
-    def visit(till: Till, *, path: str = "/", token: str | None = ADMIN_KEY, login: str | None = None, **options) -> Visit:
-        made = Visit(browser, till.url, **options)
-        visits.append(made)
-        if login:
-            made.sign_in(login=login, password=PASSWORD, path=path)
-        elif token:
-            made.sign_in(token=token, path=path)
-        return made
-
-    yield visit
-    for one in visits:
-        one.close_clean()
-
-
-def made(till: Till, path: str, body: dict, key: str | None = None) -> dict:
-    answer = till.admin("POST", path, body, key=key)
-    assert answer.status_code in (200, 201), answer.text
-    return answer.json()
-
-
-def member(till: Till, role: str, **fields) -> str:
-    login = f"{role}@example.com"
-    made(till, "/admin/members", {"login": login, "name": f"The {role}", "role": role, "password": PASSWORD, **fields})
-    return login
 
 
 # Coming and going.

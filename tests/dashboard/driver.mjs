@@ -5,7 +5,8 @@ import { createInterface } from "node:readline";
 import { readFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
-import * as steps from "./steps.mjs";
+import * as keyboard from "./keyboard.mjs";
+import * as mouse from "./steps.mjs";
 import { Visit } from "./visit.mjs";
 
 const browser = await chromium.launch({
@@ -22,6 +23,7 @@ const browser = await chromium.launch({
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
   ],
 });
+const steps = { ...mouse, ...keyboard };
 const visits = new Map();
 
 /** For trying a build of `web/` that is in no binary: `npm run build -- --outDir DIRECTORY`. */

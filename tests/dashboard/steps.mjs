@@ -1,5 +1,7 @@
 // What somebody does at the dashboard, and what they see. Each waits for what it is about.
 
+import { readFileSync } from "node:fs";
+
 const page = (visit) => visit.page;
 const dialog = (visit) => page(visit).locator("dialog[open]");
 
@@ -154,6 +156,18 @@ export const scheme = async (visit, { is }) => page(visit).emulateMedia({ colorS
 export const size = async (visit, { width, height }) => page(visit).setViewportSize({ width, height });
 export const picture = async (visit, { path }) => void (await page(visit).screenshot({ path, animations: "disabled", caret: "hide" }));
 
+/** A file that the browser keeps. */
+export async function fileOf(download) {
+  return { name: download.suggestedFilename(), text: readFileSync(await download.path(), "utf8") };
+}
+
+/** Presses a button that makes a file. */
+export async function save(visit, { name, within = "body" }) {
+  const file = page(visit).waitForEvent("download");
+  await press(visit, { name, within });
+  return fileOf(await file);
+}
+
 // Keys.
 
 /** Makes a key by the form, with these limits and no others; answers what it shows of it. */
@@ -191,6 +205,35 @@ export async function edit(visit, { fields }) {
   await dialog(visit).getByRole("button", { name: "Save", exact: true }).click();
   await dialog(visit).waitFor({ state: "detached" });
 }
+
+/** Fills in the dialog that is open: by label, or by group and label: `a group > a label`. */
+export async function fillIn(visit, { fields }) {
+  for (const [name, value] of Object.entries(fields)) {
+    const [label, group] = name.split(" > ").reverse();
+    const around = group === undefined ? dialog(visit) : dialog(visit).getByRole("group", { name: group, exact: true });
+    const control = around.getByLabel(label, { exact: true });
+    if ((await control.evaluate((element) => element.tagName)) === "SELECT") await control.selectOption({ label: value });
+    else await control.fill(value);
+  }
+}
+
+/** Opens or closes what a summary is of. */
+export const pressSummary = (visit, { text: name }) => page(visit).locator("summary", { hasText: name }).click();
+
+/** Sends the form of the dialog; it closes when that worked. */
+export async function send(visit, { name }) {
+  const open = await dialog(visit).elementHandle();
+  await dialog(visit).getByRole("button", { name, exact: true }).click();
+  await open.waitForElementState("hidden");
+}
+
+/** What a field has in it. */
+export const value = (visit, { label, within = "body" }) => page(visit).locator(within).getByLabel(label, { exact: true }).inputValue();
+
+/** What stands beside a term: `Role`, `Ends`. */
+export const fact = (visit, { term, within = "main" }) => page(visit).locator(within).locator("dt", { hasText: new RegExp(`^${term}$`) }).first().locator("xpath=following-sibling::dd[1]").innerText();
+
+export const clipboard = (visit) => page(visit).evaluate(() => navigator.clipboard.readText());
 
 /** Presses a button that asks; answers what it asks. */
 export async function question(visit, { name, within = "main" }) {
