@@ -24,6 +24,9 @@ use crate::socket::{Rewound, Socket, poll_read_once};
 /// The longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 
+/// So many interim answers come before the answer itself. A provider that has work to do sends one now and then.
+const INTERIM_MAX: usize = 100;
+
 /// What goes wrong on a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
@@ -165,21 +168,27 @@ struct Receiving {
     is_head: bool,
     /// The provider lets the connection be used again after this answer.
     is_kept: bool,
+    /// Interim answers to the request so far.
+    interim: usize,
 }
 
 impl Receiving {
     /// The head of which `read` is the newest piece.
     fn head(&mut self, read: &[u8]) -> Result<Option<AnswerHead>, WireError> {
-        let Self { input, is_head, is_kept } = self;
+        let Self { input, is_head, is_kept, interim } = self;
         let found = input.find(read, |input, bytes| {
             let Some(answer) = answer::read(bytes, &mut input.scanned, *is_head)? else { return Ok(None) };
             // What an interim answer says of the connection stays true.
             *is_kept &= answer.is_kept;
             input.begin(answer.framing, &bytes[answer.length..]);
+            *interim += usize::from(is_interim(answer.head.status));
             Ok(Some(answer.head))
         });
         if self.input.unread.len() > HEAD_BYTES_MAX {
             return Err(WireError::NotHttp("the head of the answer is too long"));
+        }
+        if self.interim > INTERIM_MAX {
+            return Err(WireError::NotHttp("there are too many interim answers"));
         }
         found
     }
@@ -187,7 +196,7 @@ impl Receiving {
 
 impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
-        let receiving = Receiving { input: Input::new(), is_head: false, is_kept: true };
+        let receiving = Receiving { input: Input::new(), is_head: false, is_kept: true, interim: 0 };
         let link = Arc::new(Mutex::new(Some(socket)));
         Self { link, sending: Sending::nothing(), receiving, alarm: Alarm::default() }
     }
@@ -204,6 +213,7 @@ impl Wire {
     pub(crate) fn begin(&mut self, request: Outbound) {
         let Outbound { ready, body, outgoing, is_head } = request;
         self.receiving.is_head = is_head;
+        self.receiving.interim = 0;
         self.sending = Sending {
             out: Output::of(ready),
             body,

@@ -106,3 +106,20 @@ async fn silence_is_told_however_much_the_task_has_done() {
     }
     drop(provider);
 }
+
+#[tokio::test]
+async fn interim_answers_come_to_an_end() {
+    const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
+    // Each request of a connection may have as many.
+    let (mut wire, mut provider) = pair().await;
+    for _ in 0..2 {
+        wire.begin(request("", Some(0)));
+        provider.write_all(&[INTERIM.repeat(100), ANSWER.to_vec()].concat()).await.expect("open");
+        let answer = poll_fn(|cx| wire.poll_answer(cx)).await;
+        assert!(answer.is_ok() && wire.is_done(), "{answer:?}");
+    }
+    wire.begin(request("", Some(0)));
+    provider.write_all(&INTERIM.repeat(101)).await.expect("open");
+    let answer = poll_fn(|cx| wire.poll_answer(cx)).await;
+    assert!(matches!(answer, Err(WireError::NotHttp(_))), "{answer:?}");
+}
