@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,7 +41,7 @@ async fn main() {
     let dir = arguments.next().unwrap();
     let mut number = || arguments.next().unwrap().parse::<u64>().unwrap();
     let size = Size { keys: number(), calls: number(), days: number(), projects: number() };
-    let store = Store::open(&OpenOptions::new(dir.as_ref(), "fill")).unwrap();
+    let store = Store::open(&OpenOptions::new(Path::new(&dir), "fill")).unwrap();
     let made: Vec<_> = (0..size.keys).map(|n| tokio::spawn(create(store.clone(), size, n))).collect();
     for key in made {
         key.await.unwrap();
