@@ -4,6 +4,7 @@
 //!
 //! - `T`: a text as it is;
 //! - `D`: changes of the characters of a genuine text (see [`changed`]), with a checksum made anew;
+//! - `S`: the last block of digits of a genuine text, greater by so many times what its bytes can count to;
 //! - `P`: changes of the bytes that a genuine text stands for, written and summed anew.
 
 use till_core::secret::Secret;
@@ -26,6 +27,7 @@ pub fn check(input: &[u8]) {
             let digits = changed(middle(prefix, text).as_bytes(), rest);
             summed(prefix, &String::from_utf8_lossy(&digits))
         }
+        b'S' => summed(prefix, &greater(middle(prefix, text), rest.first().copied().unwrap_or(1))),
         b'P' => summed(prefix, &digits(&changed(&bytes(middle(prefix, text)), rest))),
         _ => return,
     };
@@ -116,6 +118,21 @@ fn changed(bytes: &[u8], changes: &[u8]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Digits whose last block stands for a number that its bytes have no room for, and that is the same in those bytes.
+fn greater(digits: &str, times: u8) -> String {
+    let (before, last) = digits.split_at((digits.len() - 1) / 11 * 11);
+    let value = |digit: u8| DIGITS.iter().position(|known| *known == digit).expect("a digit") as u128;
+    let length = WIDTH.iter().position(|width| *width == last.len()).expect("a whole block");
+    let mut number = last.bytes().fold(0, |number, digit| number * 62 + value(digit));
+    number += u128::from(times) << (8 * length);
+    let mut written = vec![b'0'; last.len()];
+    for digit in written.iter_mut().rev() {
+        *digit = DIGITS[(number % 62) as usize];
+        number /= 62;
+    }
+    format!("{before}{}", String::from_utf8_lossy(&written))
 }
 
 /// What stands between prefix and checksum.

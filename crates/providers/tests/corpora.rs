@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use till_providers::Registry;
 use till_providers::request::{endpoint, endpoints};
-use till_testkit::corpus::replay;
+use till_testkit::corpus::{replay, replay_some};
 
 use checks::request_facts::{ENDPOINTS, Place};
 
@@ -47,7 +47,7 @@ fn paths_and_rules_are_read_in_one_way() {
 
 #[test]
 fn echoes_are_found_however_they_are_cut() {
-    replay("redaction", checks::redaction::check);
+    replay_some("redaction", 200, checks::redaction::check);
 }
 
 #[test]
