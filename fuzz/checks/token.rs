@@ -150,8 +150,10 @@ const WIDTH: [usize; 9] = [0, 2, 3, 5, 6, 7, 9, 10, 11];
 fn digits(bytes: &[u8]) -> String {
     let block = |block: &[u8]| {
         let number = block.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
-        let digit =
-            |place: usize| DIGITS[usize::try_from(number / 62_u128.pow(place as u32) % 62).expect("small")];
+        let digit = |place: usize| {
+            let power = 62_u128.pow(u32::try_from(place).expect("small"));
+            DIGITS[usize::try_from(number / power % 62).expect("small")]
+        };
         (0..WIDTH[block.len()]).rev().map(|place| char::from(digit(place))).collect::<String>()
     };
     bytes.chunks(8).map(block).collect()

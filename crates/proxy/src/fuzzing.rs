@@ -116,6 +116,7 @@ fn tls() -> Arc<rustls::ClientConfig> {
 
 #[cfg(test)]
 #[path = "../../../fuzz/checks/header_rewriting.rs"]
+#[allow(unreachable_pub, reason = "the fuzz target uses the same file")]
 mod header_rewriting;
 
 #[cfg(test)]
