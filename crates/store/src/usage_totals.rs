@@ -1,5 +1,6 @@
 //! Adding up calls: the same for every backend.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -157,7 +158,7 @@ impl<'a> Sums<'a> {
 fn dearest_first(sums: &mut [UsageSum]) {
     let dear =
         |sum: &UsageSum| (sum.day, !sum.is_rest, sum.charged.spend_nanos, sum.charged.tokens, sum.calls);
-    sums.sort_by(|one, other| dear(other).cmp(&dear(one)));
+    sums.sort_by_key(|sum| Reverse(dear(sum)));
 }
 
 /// The dearest so many of what is told apart besides days, over all days, and the others as one per day.

@@ -85,7 +85,7 @@ fn call(size: Size, n: u64) -> (u64, UsageRecord) {
     let key = n.wrapping_mul(7_919) % size.keys;
     let day = FIRST_DAY + n * size.days / size.calls;
     // Some were let through yesterday, and end today.
-    let day = if n % 97 == 0 { day.saturating_sub(1).max(FIRST_DAY) } else { day };
+    let day = if n.is_multiple_of(97) { day.saturating_sub(1).max(FIRST_DAY) } else { day };
     let model = (key + n % MODELS_OF_KEY) % size.models;
     let charged = Units { activations: 1, tokens: 100 + n % 50, spend_nanos: 1_000 * (n % 977) };
     let record = UsageRecord {
@@ -96,11 +96,11 @@ fn call(size: Size, n: u64) -> (u64, UsageRecord) {
         method: "POST".into(),
         endpoint: "chat.completions".into(),
         model: Some(format!("model-{model}")),
-        status: Some(if n % 50 == 0 { 500 } else { 200 }),
-        outcome: if n % 211 == 0 { Outcome::Denied } else { Outcome::Complete },
-        denial: (n % 211 == 0).then_some(DenialCode::BudgetBusy),
+        status: Some(if n.is_multiple_of(50) { 500 } else { 200 }),
+        outcome: if n.is_multiple_of(211) { Outcome::Denied } else { Outcome::Complete },
+        denial: (n.is_multiple_of(211)).then_some(DenialCode::BudgetBusy),
         tokens: TokenCounts { input: 80, output: 20 + n % 50, ..TokenCounts::default() },
-        charged: if n % 211 == 0 { Units::default() } else { charged },
+        charged: if n.is_multiple_of(211) { Units::default() } else { charged },
         price_version: Some("2026-11-01".into()),
         latency_ms: 700,
         first_byte_ms: Some(180),
@@ -130,8 +130,9 @@ impl Made {
             let id = AccountId::Key(key_id(n));
             let limits = Limits { activations: Some(1 << 40), ..Limits::default() };
             let mut account = Account::new(limits);
-            account.last_used_at = (n % 5 != 0).then_some(Timestamp(n.wrapping_mul(7_919) % 1_000_000));
-            account.lifetime.expires_at = (n % 3 == 0).then_some(Timestamp(u64::MAX / 4 + n));
+            account.last_used_at =
+                (!n.is_multiple_of(5)).then_some(Timestamp(n.wrapping_mul(7_919) % 1_000_000));
+            account.lifetime.expires_at = (n.is_multiple_of(3)).then_some(Timestamp(u64::MAX / 4 + n));
             ledger.load(id, account);
             batch.accounts.push(id);
             batch.lifetimes.push(id);
@@ -161,7 +162,7 @@ impl Made {
                     let more = amounts(record.tokens, record.charged);
                     sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += u128::from(more));
                 }
-                if n % 7 == 0 {
+                if n.is_multiple_of(7) {
                     let (minute, code) = (record.at.minute(), DenialCode::ActivationsExhausted);
                     batch.denials.push(DenialCount { key: Some(record.key), code, minute, count: 2 });
                     *self.denied.entry((record.at.day(), key)).or_default() += 2;
