@@ -363,9 +363,23 @@ def test_every_page_is_accessible(scheme: str, furnished: Furnished, visiting: V
     visit.press(name="Explain")
     visit.see(text="It would")
     found["explained"] = visit.axe()
+    for path, button in (("projects", "Make a project"), ("members", "Add a member"), ("tokens", "Create a token"), ("credentials", "Store a credential")):
+        visit.go(path=f"/admin/{path}")
+        visit.press(name=button)
+        if path != "projects":
+            visit.press_summary(text="Rules for the keys")
+        found[button] = visit.axe()
+    visit.go(path="/admin/prices")
+    visit.press_summary(text="Add or change a price")
+    found["a price"] = visit.axe()
     visit.go(path="/audit")
     visit.verify()
     found["verified"] = visit.axe()
+    visit.press(name="Find a token")
+    visit.fill(label="The whole token", value=ADMIN_KEY)
+    visit.press(name="Find it")
+    visit.see(text="It is owner")
+    found["a token"] = visit.axe()
     visit.mint(name=f"shown once in {scheme}", realKey=UPSTREAM_KEY, calls="5")
     found["new key"] = visit.axe()
     assert {page: violations for page, violations in found.items() if violations} == {}

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import type { Policy } from "../src/api/types";
 import { passwordError, randomPassword } from "../src/admin/new-password";
 import { formOf, isSamePolicy, NO_RULES, policyBody, policyOf, rulesInShort, rulesOf } from "../src/admin/policy";
+import { rowOf } from "../src/admin/price-row";
 import { mayAdminister, rolesUpTo } from "../src/admin/roles";
 import { parseSpan, span } from "../src/format/duration";
 
@@ -76,4 +77,10 @@ test("passwords at random are long and can be read aloud", () => {
   assert.match(randomPassword(new Uint8Array(25).fill(255)), /^[a-z2-9]{5}(-[a-z2-9]{5}){4}$/);
   assert.equal(passwordError("12345678901"), "At least 12 characters");
   assert.equal(passwordError(randomPassword()), null);
+});
+
+test("a price is a row of TOML to start from, whatever the model is called", () => {
+  const price = { provider: "openai", model: 'a "model"\n\\', inputUsd: "0.15", outputUsd: "0.60", cachedInputUsd: null, contextWindow: null, maxOutput: null, source: "litellm", custom: false };
+  assert.equal(rowOf(price), '[[prices]]\nprovider = "openai"\nmodel = "a \\"model\\"\\n\\\\"\ninput = "0.15"\noutput = "0.60"\n');
+  assert.equal(rowOf({ ...price, inputUsd: null, outputUsd: null, cachedInputUsd: "0.01" }).split("\n")[3], 'cache_read = "0.01"');
 });

@@ -4,18 +4,7 @@
 import type { Price } from "../api/types";
 import { Copy } from "../ui/button";
 import { Name } from "../ui/text";
-
-/** As a string of TOML. */
-const quoted = (text: string): string => JSON.stringify(text).replace("\u007f", "\\u007f");
-
-/** A row of prices as it is in force, to start from. */
-export function rowOf(price: Price): string {
-  const lines = ["[[prices]]", `provider = ${quoted(price.provider)}`, `model = ${quoted(price.model)}`];
-  if (price.inputUsd !== null) lines.push(`input = ${quoted(price.inputUsd)}`);
-  if (price.cachedInputUsd !== null) lines.push(`cache_read = ${quoted(price.cachedInputUsd)}`);
-  if (price.outputUsd !== null) lines.push(`output = ${quoted(price.outputUsd)}`);
-  return `${lines.join("\n")}\n`;
-}
+import { rowOf } from "./price-row";
 
 const NEW: Price = { provider: "openai", model: "gpt-tomorrow-*", inputUsd: "2.50", cachedInputUsd: "0.25", outputUsd: "10", contextWindow: null, maxOutput: null, source: "", custom: false };
 
