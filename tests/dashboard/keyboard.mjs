@@ -150,6 +150,11 @@ export async function keys(visit, { press }) {
   }
 }
 
+/** Presses a key many times without a look in between: each look counts as something that the person did. */
+export async function hammer(visit, { key, times }) {
+  for (let count = 0; count < times; count += 1) await page(visit).keyboard.press(key);
+}
+
 /** Presses a key that makes the browser keep a file; answers the file. */
 export async function download(visit, { key }) {
   const file = page(visit).waitForEvent("download");
