@@ -22,6 +22,7 @@ mod forward;
 pub mod fuzzing;
 mod head;
 mod http1;
+mod http2;
 mod inspect;
 mod meter;
 mod metrics;

@@ -5,25 +5,20 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::body::{BodyError, RequestBody};
+use crate::body::BodyError;
 use crate::http1::{self, FrontDoor, FrontTimeouts, Protocol};
+use crate::http2;
 use crate::pool::Pool;
 use crate::proxy_protocol::{self, Sender};
-use crate::request::{self, Client};
+use crate::request::Client;
 use crate::socket::{Socket, Tcp};
 use crate::{Inner, Proxy, Stage};
-
-/// Streams that one HTTP/2 connection may have open.
-const HTTP2_STREAMS_MAX: u32 = 256;
 
 /// How long to wait after accepting failed, which is nearly always for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -183,40 +178,8 @@ async fn speak(
     match protocol {
         Protocol::Http1 => http1::serve(door, client, stage).await,
         // In a box, so that connections of HTTP/1 don't have its size.
-        Protocol::Http2 => Box::pin(serve_http2(door, client, stage)).await,
+        Protocol::Http2 => Box::pin(http2::serve(door, client, stage)).await,
     }
-}
-
-/// HTTP/2 passes the door unchanged: its framing leaves nothing to interpretation.
-async fn serve_http2(
-    door: FrontDoor<Socket>,
-    client: Arc<Client>,
-    mut stage: watch::Receiver<Stage>,
-) -> Result<(), BodyError> {
-    let till = Arc::clone(&client.till);
-    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-        let client = Arc::clone(&client);
-        async move {
-            let (parts, body) = request.into_parts();
-            let head = request::head_of(parts);
-            let body = RequestBody::of_http2(body);
-            let answer = request::serve(client, head, body, Instant::now()).await;
-            Ok::<_, std::convert::Infallible>(answer.into_response())
-        }
-    });
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .max_header_list_size(u32::try_from(till.head_limits.bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(till.timeouts.client_idle)
-        .serve_connection(TokioIo::new(door.into_rewound()), service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        outcome = connection.as_mut() => return Ok(outcome?),
-        () = reached(&mut stage, Stage::Stopping) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    Ok(connection.await?)
 }
 
 /// Ready once the server has come so far.
