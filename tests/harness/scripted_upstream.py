@@ -193,17 +193,25 @@ def _read_request(reader, connection: socket.socket) -> Request | None:
         return None
     if any(k.lower() == "expect" for k, _ in headers):
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-    body = _read_chunked(reader) if codings else reader.read(int(lengths[0]) if lengths else 0)
+    length = int(lengths[0]) if lengths else 0
+    body = _read_chunked(reader) if codings else reader.read(length)
+    # One that breaks off is none.
+    if body is None or len(body) < (0 if codings else length):
+        return None
     return Request(method, target, headers, body, head)
 
 
-def _read_chunked(reader) -> bytes:
+def _read_chunked(reader) -> bytes | None:
     body = b""
     while True:
-        size = int(reader.readline().split(b";")[0], 16)
+        line = reader.readline()
+        if not line.endswith(b"\r\n"):
+            return None
+        size = int(line.split(b";")[0], 16)
         if size == 0:
-            while reader.readline() not in (b"\r\n", b""):
-                pass
+            while (line := reader.readline()) != b"\r\n":
+                if not line:
+                    return None
             return body
         body += reader.read(size)
         reader.readline()
