@@ -18,7 +18,7 @@ readonly VENV="$ENV_DIR/venv"
 readonly VENV_LANGCHAIN="$ENV_DIR/venv-langchain"
 readonly VENV_NODE="$ENV_DIR/venv-node"
 readonly APT_RUST=(build-essential)
-readonly APT_SUITES=(python3 python3-venv prometheus chromium fonts-dejavu-core)
+readonly APT_SUITES=(python3 python3-venv prometheus chromium fonts-dejavu-core nginx)
 readonly APT_SCREENSHOTS=(python3 python3-venv chromium fonts-dejavu-core faketime pngquant)
 readonly NODE_MAJOR_MIN=20
 CARGO_TARGET="${CARGO_TARGET_DIR:-$PWD/target}"
@@ -51,6 +51,7 @@ present() {
         python3) command -v "$1" >/dev/null ;;
         build-essential) command -v cc >/dev/null && command -v make >/dev/null ;;
         prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
+        nginx) PATH="$PATH:/usr/sbin" command -v nginx >/dev/null ;;
         chromium) [[ -n "${TILL_CHROMIUM:-}" ]] || command -v chromium >/dev/null ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         *) installed "$1" ;;
