@@ -366,7 +366,7 @@ def test_an_answer_without_an_end(start: bytes, piece: bytes, reads: bool, rig: 
                     pass
                 if not reads:
                     # Whoever reads nothing is left after the idle time-out, and so is the upstream.
-                    until(lambda: is_closed(connection), "till to leave")
+                    until(lambda: is_closed(connection), "till to leave", seconds=60)
             until(lambda: rig.upstream.open == 0, "till to let go of the upstream", seconds=60)
         assert rig.upstream.count == 2
         assert rig.used(counted) == 1
