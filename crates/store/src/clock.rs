@@ -90,10 +90,6 @@ impl Clock {
     /// It was at least this late already, in an earlier life of the process. Says how far the wall clock is behind.
     pub(crate) fn raise(&self, seen: Timestamp) -> Duration {
         let wall = self.source.wall_millis();
-        #[cfg(test)]
-        if crate::simulation::plant::is_planted(crate::simulation::plant::Plant::TimeForgotten) {
-            return Duration::ZERO;
-        }
         self.ahead.fetch_max(seen.0.saturating_sub(self.source.steady_millis()), Ordering::Relaxed);
         Duration::from_millis(seen.0.saturating_sub(wall))
     }

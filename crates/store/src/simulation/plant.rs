@@ -19,14 +19,12 @@ pub(crate) enum Plant {
     EscrowForgotten,
     /// A hold is granted although its write failed.
     GrantOfFailedWrite,
-    /// A crash forgets how late it was.
-    TimeForgotten,
     /// A lowered limit leaves what is counted out under the old one.
     LimitMissesEscrow,
 }
 
 impl Plant {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::DoubleSpend,
         Self::LostSettle,
         Self::RefundOnHangUp,
@@ -34,7 +32,6 @@ impl Plant {
         Self::RevocationMissesEscrow,
         Self::EscrowForgotten,
         Self::GrantOfFailedWrite,
-        Self::TimeForgotten,
         Self::LimitMissesEscrow,
     ];
 }
