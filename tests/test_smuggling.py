@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.listener import Listener
 from harness.nginx import Nginx
 from harness.raw_http import address, exchange, one
 from harness.scripted_upstream import Answer, Request, ScriptedUpstream
@@ -170,21 +170,11 @@ class Forgiving:
 
     def __init__(self) -> None:
         self.targets: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = Listener(self._serve)
+        self.url = self._listener.url
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as reader:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from harness.listener import Listener
 from harness.raw_http import RawAnswer, address, exchange, one, post
 from harness.scripted_upstream import ScriptedUpstream
 from harness.till_process import ADMIN_KEY, UPSTREAM_KEY, Till
@@ -26,22 +26,15 @@ class Inside:
 
     def __init__(self) -> None:
         self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = Listener(self._serve)
+        self.port = self._listener.port
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            connection.close()
+    def _serve(self, connection: socket.socket) -> None:
+        self.connections += 1
+        connection.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable
 
+from harness.listener import Listener
 from harness.waiting import until
 
 Script = Callable[[socket.socket, bytes], object]
@@ -24,10 +25,9 @@ class RawUpstream:
         self._arrived: list[bytes] = []
         self._open: set[socket.socket] = set()
         self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = Listener(self._serve)
+        self.port = self._listener.port
+        self.url = self._listener.url
 
     @property
     def arrived(self) -> list[bytes]:
@@ -62,19 +62,11 @@ class RawUpstream:
             except OSError:
                 pass
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
-                self.connections += 1
-                self._open.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
     def _serve(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._lock:
+            self.connections += 1
+            self._open.add(connection)
         try:
             unread = b""
             while True:
