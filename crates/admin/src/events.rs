@@ -15,7 +15,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use till_core::time::Timestamp;
-use till_store::{AuditQuery, StoreError};
+use till_store::{AuditQuery, Store, StoreError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
@@ -124,29 +124,31 @@ struct Seen {
     calls: u64,
     /// Transactions.
     batches: u64,
-    /// The last entry of the audit log.
-    entry: u64,
+    /// The last entry of the audit log; `None` until one came.
+    entry: Option<u64>,
     kill_switch: Option<Timestamp>,
 }
 
 impl Seen {
-    async fn now(shared: &Shared) -> Result<Self, StoreError> {
-        let store = &shared.state.store;
+    fn now(store: &Store) -> Self {
         let stats = store.stats();
-        let newest = AuditQuery { limit: 1, newest_first: true, ..AuditQuery::default() };
-        Ok(Self {
+        Self {
             calls: stats.settles_ahead + stats.settles_own + stats.denials,
             batches: stats.batches,
-            entry: store.audit_page(newest).await?.first().map_or(0, |entry| entry.seq),
+            entry: None,
             kill_switch: store.kill_switch().map(|switch| switch.since),
-        })
+        }
     }
 
     /// What changed since then.
-    async fn changes(&mut self, shared: &Shared) -> Result<Topics, StoreError> {
-        let store = &shared.state.store;
+    async fn changes(&mut self, store: &Store) -> Result<Topics, StoreError> {
         let stats = store.stats();
         let mut topics = Topics::default();
+        // First, because it can fail: then nothing is taken for told.
+        if stats.batches != self.batches {
+            topics = topics.and(self.entries(store).await?);
+            self.batches = stats.batches;
+        }
         let calls = stats.settles_ahead + stats.settles_own + stats.denials;
         if calls != self.calls {
             self.calls = calls;
@@ -157,37 +159,35 @@ impl Seen {
             self.kill_switch = kill_switch;
             topics = topics.and(Topics::KILL_SWITCH);
         }
-        if stats.batches != self.batches {
-            let page = AuditQuery { after: Some(self.entry), limit: ENTRIES_MAX, ..AuditQuery::default() };
-            let entries = store.audit_page(page).await?;
-            self.batches = stats.batches;
-            if let Some(last) = entries.last() {
-                self.entry = last.seq;
-                let of_entries = entries.iter().map(|entry| Topics::of_action(&entry.action));
-                topics = of_entries.fold(topics.and(Topics::AUDIT), Topics::and);
-            }
-        }
         Ok(topics)
+    }
+
+    /// What new entries of the audit log say. Which are new is not known of the first ones: they may be about anything.
+    async fn entries(&mut self, store: &Store) -> Result<Topics, StoreError> {
+        let query = match self.entry {
+            None => AuditQuery { limit: 1, newest_first: true, ..AuditQuery::default() },
+            after => AuditQuery { after, limit: ENTRIES_MAX, ..AuditQuery::default() },
+        };
+        let entries = store.audit_page(query).await?;
+        let Some(last) = entries.last() else { return Ok(Topics::default()) };
+        if self.entry.replace(last.seq).is_none() {
+            return Ok(Topics::ALL);
+        }
+        let of_entries = entries.iter().map(|entry| Topics::of_action(&entry.action));
+        Ok(of_entries.fold(Topics::AUDIT, Topics::and))
     }
 }
 
 /// Looks for changes until nobody listens any more.
-async fn tick(shared: Arc<Shared>) {
+async fn tick(shared: Arc<Shared>, mut seen: Seen) {
     let listeners = &shared.listeners;
-    let mut seen = Seen::now(&shared).await.ok();
     let mut quiet = 0;
     loop {
         tokio::time::sleep(TICK).await;
         if shared.state.store.is_stopping() {
             let _ = listeners.ticks.send(Tick::End);
         }
-        let topics = match &mut seen {
-            Some(seen) => seen.changes(&shared).await.unwrap_or_default(),
-            None => {
-                seen = Seen::now(&shared).await.ok();
-                Topics::ALL
-            }
-        };
+        let topics = seen.changes(&shared.state.store).await.unwrap_or_default();
         quiet += 1;
         let tick = if topics != Topics::default() {
             Some(Tick::Changed(topics))
@@ -282,8 +282,10 @@ pub(crate) async fn events(
         ApiError::new(ErrorCode::TooManyListeners, "too many listen for changes already; ask again later")
     })?;
     let ticks = listeners.ticks.subscribe();
+    // Looked at before anybody relies on the ticker, so that no change after the answer is missed.
+    let seen = Seen::now(&shared.state.store);
     if !listeners.is_ticking.swap(true, Ordering::SeqCst) {
-        tokio::spawn(tick(Arc::clone(&shared)));
+        tokio::spawn(tick(Arc::clone(&shared), seen));
     }
     let sees_audit = role_may(caller.role(), caller.project().is_some(), Permission::AuditRead);
     let hidden = if sees_audit { Topics::default() } else { Topics::AUDIT };

@@ -85,11 +85,11 @@ fn files_that_are_no_database_of_ours() {
     check_refused(dir.path(), corrupt, "another program");
     fs::remove_file(&file).unwrap();
     drop(open(dir.path()));
-    Connection::open(&file).unwrap().pragma_update(None, "user_version", 8).unwrap();
+    Connection::open(&file).unwrap().pragma_update(None, "user_version", 9).unwrap();
     check_refused(
         dir.path(),
-        |error| matches!(error, OpenError::NewerSchema { found: 8, known: 7, .. }),
-        "version 8",
+        |error| matches!(error, OpenError::NewerSchema { found: 9, known: 8, .. }),
+        "version 9",
     );
 }
 
