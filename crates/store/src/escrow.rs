@@ -136,8 +136,7 @@ impl Escrow {
         let (ended, expires_at) = (terms.ended.subscribe(), terms.expires_at);
         let id = state.hold.expect("what may be drawn is covered by a hold");
         state.free = free;
-        #[cfg(test)]
-        if crate::simulation::plant::is_planted(crate::simulation::plant::Plant::DoubleSpend) {
+        if planted!(DoubleSpend) {
             state.free = state.free.checked_add(units)?;
         }
         state.out = out;

@@ -165,8 +165,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        #[cfg(test)]
-        if crate::simulation::plant::is_planted(crate::simulation::plant::Plant::RefundOnHangUp) {
+        if planted!(RefundOnHangUp) {
             return self.close(Units::default(), None);
         }
         self.close(self.grant.units, None);

@@ -8,6 +8,17 @@
 //! durable place must be able to do, `sqlite` the one that there is, `start`, `fence` and `witness` what
 //! happens before anything is granted.
 
+/// Whether a test has switched this bug on (`simulation::plant`); never in a program.
+macro_rules! planted {
+    ($bug:ident) => {{
+        #[cfg(test)]
+        let is_planted = crate::simulation::plant::is_planted(crate::simulation::plant::Plant::$bug);
+        #[cfg(not(test))]
+        let is_planted = false;
+        is_planted
+    }};
+}
+
 mod answer;
 mod audit_log;
 mod backend;

@@ -21,7 +21,6 @@ use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, Lookup};
 use crate::error::StoreError;
 use crate::key::{KeyCounts, KeyDetails, KeyOptions, KeyPlace, KeyQuery, KeyRecord, KeySort};
 use crate::master_key::{KnownMasterKey, MasterKeyRecord};
-use crate::simulation::plant::{Plant, is_planted};
 use crate::usage_record::{
     DenialQuery, DenialSum, OrphanHold, Outcome, UsageFilter, UsageGroup, UsagePage, UsageQuery, UsageRecord,
     UsageSum, hold_name,
@@ -310,8 +309,7 @@ impl Backend for MemoryBackend {
 
     fn open_holds(&mut self) -> Result<Vec<(HoldId, OpenHold)>, StoreError> {
         let disk = self.medium.disk();
-        let is_forgotten =
-            |hold: &OpenHold| hold.kind != HoldKind::Call && is_planted(Plant::EscrowForgotten);
+        let is_forgotten = |hold: &OpenHold| hold.kind != HoldKind::Call && planted!(EscrowForgotten);
         let open = disk.holds.iter().filter(|(_, (hold, orphan))| !orphan && !is_forgotten(hold));
         Ok(open.map(|(id, (hold, _))| (*id, hold.clone())).collect())
     }
@@ -332,7 +330,7 @@ impl Backend for MemoryBackend {
         let fault = self.medium.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
         assert!(fault != Fault::Panic, "a scripted panic");
         if matches!(fault, Fault::None | Fault::WriteAndFail) {
-            if is_planted(Plant::UnsyncedWrite) {
+            if planted!(UnsyncedWrite) {
                 *self.medium.before.lock().unwrap() = Some(self.medium.disk().clone());
             }
             write(&mut self.medium.disk(), batch, ledger);

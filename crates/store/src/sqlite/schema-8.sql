@@ -51,7 +51,7 @@ CREATE TABLE span_sums (
     PRIMARY KEY (span, key, provider, model, endpoint)
 ) STRICT, WITHOUT ROWID;
 
--- The rows of both follow from those of usage_sums (`sqlite/migration.rs`).
+-- The rows of both follow from those of usage_sums (`sqlite/sum_rows.rs`).
 
 -- As denial_sums, of all keys of a project together. An empty project is that of what was counted under no key.
 CREATE TABLE project_denials (

@@ -195,8 +195,18 @@ pub(super) fn derive(connection: &Connection) -> Result<()> {
 pub(super) struct Projects(IdMap<KeyId, Arc<str>>);
 
 impl Projects {
+    /// That of a key, if the sums ask for projects.
+    pub(super) fn asked(
+        &mut self,
+        connection: &Connection,
+        sums: &Sums<'_>,
+        key: KeyId,
+    ) -> Result<Option<Arc<str>>> {
+        sums.asks_for_projects().then(|| self.of(connection, key)).transpose()
+    }
+
     /// The project of a key; empty if there is no such key.
-    pub(super) fn of(&mut self, connection: &Connection, key: KeyId) -> Result<Arc<str>> {
+    fn of(&mut self, connection: &Connection, key: KeyId) -> Result<Arc<str>> {
         if let Some(known) = self.0.get(&key) {
             return Ok(Arc::clone(known));
         }
@@ -291,10 +301,7 @@ impl Adding<'_, '_> {
     fn keys(&mut self, mut rows: Rows<'_>) -> Result<()> {
         while let Some(row) = rows.next()? {
             let key = KeyId(row.get(1)?);
-            let project = match self.sums.asks_for_projects() {
-                true => Some(self.projects.of(self.connection, key)?),
-                false => None,
-            };
+            let project = self.projects.asked(self.connection, self.sums, key)?;
             let part = Part { key: Some(key), project: project.as_deref(), ..part(row)? };
             self.sums.add_part(&part, || total(row, 5))?;
         }

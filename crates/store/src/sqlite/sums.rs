@@ -348,10 +348,7 @@ pub(super) fn sum(connection: &Connection, group: UsageGroup, filter: &UsageFilt
     let (mut sums, mut projects) = (Sums::new(group, filter), Projects::default());
     sum_rows::add_up(connection, &mut sums, &mut projects, (since, until))?;
     for (place, amounts) in newer(connection, Timestamp::of_day(since))?.take() {
-        let project = match sums.asks_for_projects() {
-            true => Some(projects.of(connection, place.key)?),
-            false => None,
-        };
+        let project = projects.asked(connection, &sums, place.key)?;
         sums.add(&place, project.as_deref(), &amounts);
     }
     Ok(sums.finish())

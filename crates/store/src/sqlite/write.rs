@@ -290,23 +290,20 @@ pub(super) fn denial_add(connection: &Connection, denial: &DenialCount) -> Resul
         denial.count
     ])?;
     // Rows by the minute go once they are in the audit log; these stay.
-    let sql = "INSERT INTO denial_sums (day, key, code, count) VALUES (?1, ?2, ?3, ?4) \
-               ON CONFLICT (day, key, code) DO UPDATE SET count = count + excluded.count";
-    connection.prepare_cached(sql)?.execute(params![
-        denial.minute / MINUTES_PER_DAY,
-        key,
-        denial.code.as_str(),
-        denial.count
-    ])?;
-    let sql = "INSERT INTO project_denials (day, project, code, count) \
-               VALUES (?1, coalesce((SELECT project FROM keys WHERE id = ?2), ''), ?3, ?4) \
-               ON CONFLICT (day, project, code) DO UPDATE SET count = count + excluded.count";
-    connection.prepare_cached(sql)?.execute(params![
-        denial.minute / MINUTES_PER_DAY,
-        key,
-        denial.code.as_str(),
-        denial.count
-    ])?;
+    for sql in [
+        "INSERT INTO denial_sums (day, key, code, count) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (day, key, code) DO UPDATE SET count = count + excluded.count",
+        "INSERT INTO project_denials (day, project, code, count) \
+         VALUES (?1, coalesce((SELECT project FROM keys WHERE id = ?2), ''), ?3, ?4) \
+         ON CONFLICT (day, project, code) DO UPDATE SET count = count + excluded.count",
+    ] {
+        connection.prepare_cached(sql)?.execute(params![
+            denial.minute / MINUTES_PER_DAY,
+            key,
+            denial.code.as_str(),
+            denial.count
+        ])?;
+    }
     Ok(())
 }
 

@@ -175,10 +175,7 @@ impl Writer {
         if !self.ensure_loaded(key)? {
             return Ok(false);
         }
-        #[cfg(not(test))]
-        self.recall(key);
-        #[cfg(test)]
-        if !crate::simulation::plant::is_planted(crate::simulation::plant::Plant::RevocationMissesEscrow) {
+        if !planted!(RevocationMissesEscrow) {
             self.recall(key);
         }
         let id = AccountId::Key(key);

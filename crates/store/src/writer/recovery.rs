@@ -28,8 +28,7 @@ impl Writer {
         self.months.clear();
         self.dirty.clear();
         self.dirty_months.clear();
-        #[cfg(test)]
-        if crate::simulation::plant::is_planted(crate::simulation::plant::Plant::LostSettle) {
+        if planted!(LostSettle) {
             self.closings.clear();
         }
         self.retry.append(&mut self.closings);
@@ -51,12 +50,7 @@ impl Writer {
         }
         for answer in self.answers.drain(..) {
             match answer {
-                #[cfg(test)]
-                Answer::Granted(reply, pending)
-                    if crate::simulation::plant::is_planted(
-                        crate::simulation::plant::Plant::GrantOfFailedWrite,
-                    ) =>
-                {
+                Answer::Granted(reply, pending) if planted!(GrantOfFailedWrite) => {
                     reply.send(Ok(pending), Others::default());
                 }
                 Answer::Granted(reply, _) | Answer::Denied(reply, _) | Answer::Refused(reply, _) => {

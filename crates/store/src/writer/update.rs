@@ -29,10 +29,7 @@ impl Writer {
         if change.version.is_some_and(|version| version != details_before.version) {
             return Err(StoreError::Changed);
         }
-        #[cfg(not(test))]
-        self.recall(key);
-        #[cfg(test)]
-        if !crate::simulation::plant::is_planted(crate::simulation::plant::Plant::LimitMissesEscrow) {
+        if !planted!(LimitMissesEscrow) {
             self.recall(key);
         }
         let id = AccountId::Key(key);
