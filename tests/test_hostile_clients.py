@@ -3,15 +3,12 @@ take a bounded amount of memory and descriptors, and only what reached the upstr
 
 from __future__ import annotations
 
-import json
 import random
 import resource
 import socket
 import string
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -20,11 +17,10 @@ from harness.process_facts import cpu_nanoseconds, cpu_seconds, descriptors, fil
 from harness.raw_http import address, exchange, one, post
 from harness.scripted_upstream import Answer, ScriptedUpstream
 from harness.till_process import Till
+from harness.unharmed import BODY, MIB, unharmed
 from harness.waiting import until
 
-MIB = 1 << 20
 CHAT = "/v1/chat/completions"
-BODY = json.dumps({"model": "gpt-4o-mini", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}).encode()
 SHORT = ("--client-header-timeout", "1s", "--first-byte-timeout", "2s", "--idle-timeout", "2s")
 
 
@@ -34,28 +30,6 @@ def till(new_till, upstream: ScriptedUpstream) -> Till:
     assert one(running.url, post(running.mint().token, BODY)).status == 200
     upstream.reset()
     return running
-
-
-@contextmanager
-def unharmed(till: Till, upstream: ScriptedUpstream, megabytes: int = 100) -> Iterator[None]:
-    pid = till.pid
-    before, open_before = memory(pid), descriptors(pid)
-    yield
-    upstream.reset()
-    assert one(till.url, post(till.mint(max_activations=1).token, BODY)).status == 200
-    until(lambda: descriptors(pid) <= open_before + 20, "connections to be closed")
-    assert memory(pid) - before < megabytes * MIB
-    assert b"panicked" not in till.all_output()
-
-
-def in_flight(till: Till) -> int:
-    """Requests under way, without the one that asks."""
-    return int(till.admin("GET", "/metrics").text.split("\ntill_requests_in_flight ")[1].split("\n")[0]) - 1
-
-
-def used(till: Till, key) -> int:
-    until(lambda: in_flight(till) == 0, "all requests to end")
-    return till.key(key.id)["usedActivations"]
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -99,7 +73,7 @@ def test_a_crowd_of_slow_heads(till: Till, upstream: ScriptedUpstream) -> None:
             position += 1
             served += one(till.url, post(key.token, BODY)).status == 200
             time.sleep(0.1)
-        assert served == upstream.count == used(till, key), "only those that were whole"
+        assert served == upstream.count == till.used(key), "only those that were whole"
         assert served >= 5
 
 
@@ -124,8 +98,8 @@ def test_a_crowd_of_slow_bodies(limits: dict, till: Till, upstream: ScriptedUpst
             left = {connection for connection in left if not is_closed(connection)}
             time.sleep(0.2)
         assert all(request.header("authorization") and len(request.body) == len(BODY) for request in upstream.requests)
-        assert upstream.count == used(till, other), "none of the slow ones"
-        spent = used(till, key)
+        assert upstream.count == till.used(other), "none of the slow ones"
+        spent = till.used(key)
         assert spent == 0 if "max_spend_usd" in limits else spent <= 40
 
 
@@ -171,7 +145,7 @@ def test_no_descriptors_are_left(till: Till, upstream: ScriptedUpstream) -> None
             connection.close()
         resource.prlimit(till.pid, resource.RLIMIT_NOFILE, (hard, hard))
         until(lambda: till.admin("GET", "/healthz").status_code == 200, "connections to be accepted again")
-        assert used(till, key) == upstream.count == first.startswith(b"HTTP/1.1 200 ")
+        assert till.used(key) == upstream.count == first.startswith(b"HTTP/1.1 200 ")
 
 
 # Pipelines, halves, cuts.
@@ -184,7 +158,7 @@ def test_a_pipeline_is_answered_in_order_and_counted(till: Till, upstream: Scrip
         answers = exchange(till.url, requests, linger=2)
         assert [answer.status for answer in answers] == [200] * 100 + [403] * 200
         assert [answer.body for answer in answers[:100]] == [f"{CHAT}?n={number}.".encode() for number in range(100)]
-        assert upstream.count == used(till, key) == 100
+        assert upstream.count == till.used(key) == 100
 
 
 @pytest.mark.parametrize("limits", [{"max_activations": 60}, {"max_activations": None, "max_spend_usd": "1"}], ids=["counted", "metered"])
@@ -199,7 +173,7 @@ def test_clients_that_close_half_or_all_of_it(limits: dict, till: Till, upstream
                     connection.shutdown(socket.SHUT_WR)
                 if number % 4 < 2:
                     connection.recv(1)
-        spent = used(till, key)
+        spent = till.used(key)
         print(f"{upstream.count} arrived, {spent} spent")
         assert upstream.count <= spent <= (60 if "max_activations" not in limits or limits["max_activations"] else 120)
 
@@ -217,12 +191,12 @@ def test_a_request_that_is_cut_at_every_byte(limits: dict, chunked: bool, till: 
         for length in range(len(request)):
             with socket.create_connection(address(till.url), timeout=20) as connection:
                 connection.sendall(request[:length])
-        spent = used(till, key)
+        spent = till.used(key)
         print(f"{len(request)} cuts, {spent} spent")
         assert upstream.count == 0
         assert spent == 0 if "max_spend_usd" in limits else spent <= len(request) - request.index(b"\r\n\r\n")
         assert one(till.url, request).status == 200
-        assert (upstream.count, used(till, key)) == (1, spent + 1)
+        assert (upstream.count, till.used(key)) == (1, spent + 1)
         assert upstream.last().body == BODY
 
 
@@ -253,7 +227,7 @@ def test_everything_that_can_be_too_large(name: str, till: Till, upstream: Scrip
             answers = exchange(till.url, OVERSIZED[name](one_key.token))
             assert len(answers) <= 1 and all(400 <= answer.status < 500 for answer in answers), answers
         assert upstream.count == 0
-        assert used(till, metered) == 0
+        assert till.used(metered) == 0
 
 
 def test_a_body_that_is_too_large_to_be_read(till: Till, upstream: ScriptedUpstream) -> None:
@@ -275,7 +249,7 @@ def test_a_body_that_is_too_large_to_be_read(till: Till, upstream: ScriptedUpstr
                 assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
             except ConnectionResetError:
                 pass
-        assert (upstream.count, used(till, metered)) == (0, 0)
+        assert (upstream.count, till.used(metered)) == (0, 0)
 
 
 # Bad tokens.

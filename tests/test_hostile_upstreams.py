@@ -49,18 +49,6 @@ class Rig:
     def does(self, script: Script) -> None:
         self.upstream.script = script
 
-    def in_flight(self) -> int:
-        """Requests under way, without the one that asks."""
-        text = self.till.admin("GET", "/metrics").text
-        return int(text.split("\ntill_requests_in_flight ")[1].split("\n")[0]) - 1
-
-    def settled(self) -> None:
-        until(lambda: self.in_flight() == 0, "all requests to end")
-
-    def used(self, key: Key) -> int:
-        self.settled()
-        return self.till.key(key.id)["usedActivations"]
-
     @contextmanager
     def unharmed(self, megabytes: int = 150) -> Iterator[None]:
         """What happens inside takes no more memory than this, leaves no connection behind, and till goes on."""
@@ -69,7 +57,7 @@ class Rig:
         forget_peak(pid)
         yield
         assert memory_peak(pid) - before < megabytes * MIB
-        self.settled()
+        self.till.settled()
         self.does(lambda connection, _: connection.sendall(OK) is None)
         assert one(self.till.url, post(self.till.mint(max_activations=1).token, PLAIN)).status == 200
         until(lambda: descriptors(pid) <= open_before + 20, "connections to be closed")
@@ -147,7 +135,7 @@ def test_an_answer_that_is_cut_at_every_byte(shape: str, end: str, rig: Rig) -> 
                 assert _is_refused(wire, b"upstream_protocol") or not _is_whole(wire), f"cut at {length}: {wire!r}"
                 assert leaks(UPSTREAM_KEY, wire) == [] and UPSTREAM_KEY[:12].encode() not in wire, f"cut at {length}"
         assert rig.upstream.count == 2 * cuts, "each was sent once"
-        assert rig.used(counted) == cuts
+        assert rig.till.used(counted) == cuts
         assert b"activations_exhausted" in one(rig.till.url, post(counted.token, request)).body
         assert rig.upstream.count == 2 * cuts
         state = rig.till.key(metered.id)
@@ -231,7 +219,7 @@ def test_an_answer_that_never_begins(script: Script, rig: Rig) -> None:
             assert time.monotonic() - started < 10
             until(lambda: rig.upstream.open == 0, "till to let go of the upstream")
         assert rig.upstream.count == 2
-        assert rig.used(key) == 1
+        assert rig.till.used(key) == 1
         assert rig.till.key(metered.id)["usedSpendUsd"] != "0.00"
 
 
@@ -261,7 +249,7 @@ def test_a_hundred_megabytes_of_head(start: bytes, piece: bytes, rig: Rig) -> No
         until(lambda: len(taken) == 3, "till to close")
         # What the buffers of both sockets hold comes on top of what is read.
         assert max(taken) < 20 * MIB, taken
-        assert (rig.upstream.count, rig.used(key)) == (3, 3)
+        assert (rig.upstream.count, rig.till.used(key)) == (3, 3)
 
 
 LENGTHS = {
@@ -293,7 +281,7 @@ def test_a_length_that_is_a_lie(line: bytes, body: bytes, is_whole: bool, rig: R
             wire = _all_that_comes(rig.till.url, post(key.token, PLAIN))
             assert wire.startswith(b"HTTP/1.1 200 ") and _is_whole(wire) == is_whole, wire
             assert b"smuggled" not in wire and b"{}" not in wire.split(b"\r\n\r\n", 1)[1], wire
-        assert (rig.upstream.count, rig.upstream.connections, rig.used(key)) == (3, 3, 3), "a connection each"
+        assert (rig.upstream.count, rig.upstream.connections, rig.till.used(key)) == (3, 3, 3), "a connection each"
 
 
 def test_a_length_that_is_none(rig: Rig) -> None:
@@ -303,7 +291,7 @@ def test_a_length_that_is_none(rig: Rig) -> None:
             rig.does(lambda connection, _, line=line: connection.sendall(b"HTTP/1.1 200 OK\r\n" + line + b"\r\n\r\n0123456789"))
             answer = one(rig.till.url, post(key.token, PLAIN))
             assert (answer.status, b"upstream_protocol" in answer.body) == (502, True), line
-        assert rig.used(key) == rig.upstream.count == len(NO_LENGTHS)
+        assert rig.till.used(key) == rig.upstream.count == len(NO_LENGTHS)
 
 
 CHUNKS = [b"zz\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\nhello\r\n0\r\n\r\n", b"10000000000000005\r\nhello\r\n0\r\n\r\n",
@@ -324,7 +312,7 @@ def test_chunks_that_are_none(rig: Rig) -> None:
                 wire = _all_that_comes(rig.till.url, post(key.token, PLAIN))
                 assert not _is_whole(wire) or _is_refused(wire, b"upstream_protocol"), (body, wire)
         assert rig.upstream.count == rig.upstream.connections == 2 * len(CHUNKS)
-        assert rig.used(counted) == len(CHUNKS)
+        assert rig.till.used(counted) == len(CHUNKS)
 
 
 def _endless(start: bytes, piece: bytes) -> Script:
@@ -369,7 +357,7 @@ def test_an_answer_without_an_end(start: bytes, piece: bytes, reads: bool, rig: 
                     until(lambda: is_closed(connection), "till to leave", seconds=60)
             until(lambda: rig.upstream.open == 0, "till to let go of the upstream", seconds=60)
         assert rig.upstream.count == 2
-        assert rig.used(counted) == 1
+        assert rig.till.used(counted) == 1
         assert rig.till.key(metered.id)["usedSpendUsd"] != "0.00"
 
 
@@ -391,8 +379,8 @@ def test_a_compressed_bomb(rig: Rig) -> None:
             with socket.create_connection(address(rig.till.url), timeout=20) as connection:
                 connection.sendall(post(key.token, PLAIN))
                 assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
-            rig.settled()
-        assert rig.used(counted) == 1
+            rig.till.settled()
+        assert rig.till.used(counted) == 1
         assert rig.till.key(metered.id)["usedSpendUsd"] != "0.00"
 
 
@@ -414,7 +402,7 @@ def test_redirects_are_never_followed(status: int, rig: Rig) -> None:
                 assert (answer.status, answer.headers["location"]) == (status, target)
             with pytest.raises(TimeoutError):
                 elsewhere.accept()
-            assert rig.upstream.count == rig.used(key) == len(targets)
+            assert rig.upstream.count == rig.till.used(key) == len(targets)
 
 
 # Connections that are reset.
@@ -426,7 +414,7 @@ def _nonce(number: int) -> str:
 def _check_nonces(rig: Rig, key: Key, used: int) -> None:
     targets = [request.split(b" ")[1] for request in rig.upstream.arrived]
     assert len(targets) == len(set(targets)), "a request arrived twice"
-    assert rig.used(key) == used
+    assert rig.till.used(key) == used
 
 
 @pytest.mark.parametrize("end", ["reset", "end"])
@@ -471,7 +459,7 @@ def test_a_request_that_arrived_on_a_reused_connection_is_never_sent_again(end: 
         statuses = []
         for number in range(20):
             statuses.append(one(rig.till.url, post(key.token, b"x" * size, path=_nonce(number))).status)
-            rig.settled()
+            rig.till.settled()
         assert statuses == [200, 502] * 10
         assert (rig.upstream.count, rig.upstream.connections) == (20, 10), "the second of each connection was on the first one's"
         _check_nonces(rig, key, 20)

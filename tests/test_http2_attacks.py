@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from hpack import Encoder
 from hyperframe.frame import (ContinuationFrame, DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, PriorityFrame, RstStreamFrame,
                               SettingsFrame, WindowUpdateFrame)
 
-from harness.process_facts import descriptors, memory
+from harness.process_facts import memory
 from harness.raw_http import address, one, post
 from harness.scripted_upstream import Answer, ScriptedUpstream
 from harness.till_process import Till
+from harness.unharmed import BODY, MIB, unharmed
 from harness.waiting import until
 
-MIB = 1 << 20
 CHAT = "/v1/chat/completions"
-BODY = json.dumps({"model": "gpt-4o-mini", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}).encode()
 SHORT = ("--client-header-timeout", "1s", "--first-byte-timeout", "3s", "--idle-timeout", "2s")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -110,30 +107,6 @@ def till(new_till, upstream: ScriptedUpstream) -> Till:
     return running
 
 
-@contextmanager
-def unharmed(till: Till, upstream: ScriptedUpstream, megabytes: int = 100, pooled: int = 0) -> Iterator[None]:
-    """`pooled` connections to the upstream may be kept for the next requests."""
-    pid = till.pid
-    before, open_before = memory(pid), descriptors(pid)
-    yield
-    grown = memory(pid) - before
-    print(f"memory grew by {grown / MIB:.1f} MiB")
-    assert grown < megabytes * MIB
-    upstream.reset()
-    assert one(till.url, post(till.mint(max_activations=1).token, BODY)).status == 200
-    until(lambda: descriptors(pid) <= open_before + 20 + pooled, "connections to be closed")
-    assert b"panicked" not in till.all_output()
-
-
-def in_flight(till: Till) -> int:
-    return int(till.admin("GET", "/metrics").text.split("\ntill_requests_in_flight ")[1].split("\n")[0]) - 1
-
-
-def used(till: Till, key) -> int:
-    until(lambda: in_flight(till) == 0, "all requests to end")
-    return till.key(key.id)["usedActivations"]
-
-
 @pytest.mark.parametrize("limits", [{"max_activations": 100}, {"max_activations": 100, "max_spend_usd": "1"}], ids=["counted", "metered"])
 def test_rapid_reset(limits: dict, till: Till, upstream: ScriptedUpstream) -> None:
     """Thousands of requests, each reset at once: the connection is ended, and never more are sent than the key has."""
@@ -150,7 +123,7 @@ def test_rapid_reset(limits: dict, till: Till, upstream: ScriptedUpstream) -> No
                     opened += 1
                 ended = [frame for frame in h2.frames(2) if isinstance(frame, GoAwayFrame)]
                 assert ended and ended[0].error_code == 11, "ENHANCE_YOUR_CALM"
-        spent = used(till, key)
+        spent = till.used(key)
         print(f"{opened} opened and reset, {upstream.count} arrived, {spent} spent")
         assert upstream.count <= spent <= 100
 
@@ -164,7 +137,7 @@ def test_more_streams_than_are_allowed(till: Till, upstream: ScriptedUpstream) -
         statuses = {frame.stream_id: frame for frame in h2.frames(2) if isinstance(frame, (HeadersFrame, RstStreamFrame))}
         refused = [frame for frame in statuses.values() if isinstance(frame, RstStreamFrame)]
         print(f"{len(statuses)} answered, {len(refused)} refused, {upstream.count} arrived")
-        assert upstream.count == used(till, key) == min(200, len(statuses) - len(refused))
+        assert upstream.count == till.used(key) == min(200, len(statuses) - len(refused))
 
 
 FLOODS = {
@@ -225,7 +198,7 @@ def test_a_head_that_grows_when_it_is_unpacked(till: Till, upstream: ScriptedUps
                 h2.write(frame)
                 assert [one for one in h2.frames(1) if isinstance(one, (HeadersFrame, RstStreamFrame, GoAwayFrame))], "an answer of some kind"
         assert upstream.count == 0
-        assert used(till, key) == 0
+        assert till.used(key) == 0
 
 
 def test_a_client_that_takes_nothing(till: Till, upstream: ScriptedUpstream) -> None:
@@ -238,7 +211,7 @@ def test_a_client_that_takes_nothing(till: Till, upstream: ScriptedUpstream) -> 
             h2.write(h2.head(stream, fields(key.token), is_end=False), DataFrame(stream, BODY, flags=["END_STREAM"]))
         until(lambda: upstream.count == 50, "all to arrive")
         until(lambda: upstream.connections() == 0, "till to let go of the upstream", seconds=30)
-        assert used(till, key) == 50
+        assert till.used(key) == 50
 
 
 @pytest.mark.parametrize("limits", [{"max_activations": 50}, {"max_activations": None, "max_spend_usd": "1"}], ids=["counted", "metered"])
@@ -255,7 +228,7 @@ def test_bodies_that_never_end(limits: dict, till: Till, upstream: ScriptedUpstr
             if ended >= set(streams):
                 break
         assert ended >= set(streams), "each is given up"
-        spent = used(till, key)
+        spent = till.used(key)
         assert upstream.count == 0
         assert spent == 0 if "max_spend_usd" in limits else spent <= 20
 
@@ -294,7 +267,7 @@ def test_downgrades(name: str, till: Till, upstream: ScriptedUpstream) -> None:
         stream = h2.new_stream()
         h2.write(h2.head(stream, head, is_end=False), DataFrame(stream, SMUGGLED, flags=["END_STREAM"]))
         h2.wait_for(stream, 3)
-        spent = used(till, key)
+        spent = till.used(key)
         passed = upstream.requests
         print(f"{name}: {len(passed)} passed")
         assert len(passed) <= 1

@@ -9,7 +9,6 @@ import json
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,10 +16,9 @@ import pytest
 
 from harness.listener import Listener
 from harness.nginx import Nginx
-from harness.raw_http import address, exchange, one
+from harness.raw_http import exchange, one
 from harness.scripted_upstream import Answer, Request, ScriptedUpstream
 from harness.till_process import Till
-from harness.waiting import until
 
 CORPUS = json.loads((Path(__file__).parent / "smuggling.json").read_text())
 FIRST = "POST /v1/first?c=CASE HTTP/1.1\r\nhost: x\r\nauthorization: Bearer TOKEN\r\n"
@@ -80,13 +78,8 @@ class Hops:
 
         with ThreadPoolExecutor(8) as pool:
             wrong = [found for found in pool.map(send, range(len(cases))) if found]
-        self.quiet()
+        self.till.settled()
         return wrong
-
-    def quiet(self) -> None:
-        def in_flight() -> int:
-            return int(self.till.admin("GET", "/metrics").text.split("\ntill_requests_in_flight ")[1].split("\n")[0])
-        until(lambda: in_flight() == 1, "all requests to end")
 
     def at_upstream(self) -> Counter[str]:
         return Counter(request.target for request in self.upstream.requests)

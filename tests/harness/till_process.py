@@ -207,6 +207,18 @@ class Till:
         assert answer.status_code == 200, answer.text
         return answer.json()["key"]
 
+    def in_flight(self) -> int:
+        """Requests under way, without the one that asks."""
+        return int(self.admin("GET", "/metrics").text.split("\ntill_requests_in_flight ")[1].split("\n")[0]) - 1
+
+    def settled(self) -> None:
+        until(lambda: self.in_flight() == 0, "all requests to end")
+
+    def used(self, key: Key) -> int:
+        """Activations that it has used, once nothing is under way."""
+        self.settled()
+        return self.key(key.id)["usedActivations"]
+
     def revoke(self, key_id: str) -> dict[str, Any]:
         answer = self.admin("DELETE", f"/admin/keys/{key_id}")
         assert answer.status_code == 200, answer.text

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import trustme
 
+from harness.listener import Listener
+
 
 class Authority:
     """Signs certificates for 127.0.0.1; `ca_file` is what a client must trust."""
@@ -43,20 +45,11 @@ class Front:
 
     def __init__(self, open_upstream: Callable[[socket.socket], tuple[socket.socket, socket.socket]]) -> None:
         self._open = open_upstream
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = Listener(self._serve)
+        self.port = self._listener.port
 
     def close(self) -> None:
         self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         try:
