@@ -146,7 +146,11 @@ failpoints() {
         cp "$CARGO_TARGET/debug/till" "$CARGO_TARGET/debug/till-failpoints"
 }
 
-suites() { (cd tests && "$VENV/bin/python" -m pytest -p no:cacheprovider "$@"); }
+# All of them side by side, since most wait more than they work; those that are asked for one after the other.
+suites() {
+    (($#)) || set -- --numprocesses "$(($(nproc) + 1))" --dist worksteal --durations 20
+    (cd tests && "$VENV/bin/python" -m pytest -p no:cacheprovider "$@")
+}
 
 rust_prepare() {
     section "system packages" system_packages "${APT_RUST[@]}"

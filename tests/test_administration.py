@@ -329,7 +329,6 @@ def client_of(till: Till) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=till.url, limits=limits, timeout=120, trust_env=False)
 
 
-@pytest.mark.timeout(300)
 def test_a_hundred_keys_of_one_dollar_in_a_project_of_five(shop: Till, per_key: PerKey) -> None:
     """500 callers, each with its key, until all of them are told that there is nothing left."""
     limit = 5 * 10**9
@@ -376,7 +375,6 @@ class Seen:
     outcomes: Counter = field(default_factory=Counter)
 
 
-@pytest.mark.timeout(300)
 def test_64_clients_that_change_and_call_at_once(shop: Till, per_key: PerKey) -> None:
     seed = int(os.environ.get("TILL_SEED", random.randrange(2**32)))
     print(f"TILL_SEED={seed}")

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 
 from harness.raw_http import burst
 from harness.scripted_upstream import ScriptedUpstream
@@ -42,7 +41,6 @@ def figures(database: Path) -> dict[str, tuple[int, int, int, int]]:
     return found
 
 
-@pytest.mark.timeout(180)
 def test_backup_under_load_and_restore_on_a_new_machine(till: Till, new_till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
     keys = [till.mint(max_activations=3000) for _ in range(4)]
     threads = [threading.Thread(target=lambda key=key: burst(till.url, key.token, 1500, CLIENTS // 4)) for key in keys]
@@ -96,7 +94,6 @@ def test_backup_under_load_and_restore_on_a_new_machine(till: Till, new_till, up
         elsewhere.stop()
 
 
-@pytest.mark.timeout(120)
 def test_restore_over_a_newer_database(till: Till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """Backup, use, kill -9, restore: the witness can't tell, and still no unit is handed out twice."""
     key = till.mint(max_activations=3)
@@ -232,7 +229,6 @@ def test_no_room(till: Till, tmp_path: Path) -> None:
     assert len(till.admin("GET", "/admin/keys").json()["keys"]) == 1
 
 
-@pytest.mark.timeout(300)
 def test_kill_9_at_any_moment(till: Till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """Of a backup and of a restore: there is the old state or the new one, never a half."""
     key = till.mint(max_activations=1000)

@@ -78,7 +78,7 @@ def query_times(till: Till) -> None:
         print(f"{name:>30}: {statistics.median(took):6.0f} ms, at most {max(took):.0f} ms, {len(answer.content)} bytes")
 
 
-@pytest.mark.timeout(2_400 if FULL else 120)
+@pytest.mark.timeout(2_400 if FULL else 300)
 def test_dashboard_scale(filled: Till, browser: Browser) -> None:
     total = filled.admin("GET", "/admin/usage/summary?group_by=project").json()["sums"]
     assert sum(one["calls"] for one in total) == CALLS and len(total) == PROJECTS

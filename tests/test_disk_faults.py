@@ -103,7 +103,6 @@ def test_short_writes_are_finished(bad_disk: BadDisk, upstream: ScriptedUpstream
     assert burst(till.url, key.token, 20, 4).statuses["200"] == 10
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("call", ["write", "sync"])
 def test_killed_between_write_and_sync(call: str, bad_disk: BadDisk, upstream: ScriptedUpstream) -> None:
     """At the Nth write, or at the Nth sync: what was written before it is there, or not; nobody was answered."""
@@ -244,7 +243,6 @@ def damaged(new_till, upstream: ScriptedUpstream, tmp_path: Path) -> Damaged:
     return Damaged(new_till({"openai": upstream.url}), tmp_path)
 
 
-@pytest.mark.timeout(300)
 def test_a_truncated_database(damaged: Damaged, upstream: ScriptedUpstream) -> None:
     till, sent = damaged.till, upstream.count
     size = len(damaged.whole)

@@ -53,7 +53,6 @@ def test_exact_over_a_clean_restart(till: Till, upstream: ScriptedUpstream) -> N
     assert upstream.count == 50
 
 
-@pytest.mark.timeout(300)
 def test_kill_9_in_the_middle(till: Till, upstream: ScriptedUpstream) -> None:
     """Rounds on one data directory: a burst, kill -9 at a random request, a restart, another burst.
 
@@ -95,7 +94,6 @@ def _one_round(till: Till, upstream: ScriptedUpstream, limit: int, fatal: int, s
     assert till.key(key.id)["usedActivations"] == limit, story
 
 
-@pytest.mark.timeout(300)
 def test_a_busy_key_is_exact_to_the_end(till: Till, upstream: ScriptedUpstream) -> None:
     """Most of its calls are granted out of units that were counted out ahead; the figures say nothing of that."""
     limit = 3000
@@ -111,7 +109,6 @@ def test_a_busy_key_is_exact_to_the_end(till: Till, upstream: ScriptedUpstream) 
     assert till.admin("GET", "/admin/holds").json()["holds"] == []
 
 
-@pytest.mark.timeout(300)
 def test_kill_9_of_a_busy_key(till: Till, upstream: ScriptedUpstream) -> None:
     """What a crash burns: at most a hundredth of what is left, and the requests in flight. It is listed."""
     seed = int(os.environ.get("TILL_SEED") or random.SystemRandom().randrange(2**32))

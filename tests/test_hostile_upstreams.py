@@ -109,7 +109,6 @@ def _whole_answers() -> dict[str, tuple[bytes, bytes]]:
 ANSWERS = _whole_answers()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("end", ["end", "reset"])
 @pytest.mark.parametrize("shape", ANSWERS)
 def test_an_answer_that_is_cut_at_every_byte(shape: str, end: str, rig: Rig) -> None:
@@ -334,7 +333,6 @@ ENDLESS = {
 }
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("reads", [True, False], ids=["read on", "not read"])
 @pytest.mark.parametrize(("start", "piece"), ENDLESS.values(), ids=ENDLESS.keys())
 def test_an_answer_without_an_end(start: bytes, piece: bytes, reads: bool, rig: Rig) -> None:
@@ -465,7 +463,6 @@ def test_a_request_that_arrived_on_a_reused_connection_is_never_sent_again(end: 
         _check_nonces(rig, key, 20)
 
 
-@pytest.mark.timeout(180)
 def test_a_connection_that_ends_just_when_it_is_used(rig: Rig) -> None:
     """At any moment, in any way: what arrived is counted, what is given back did not arrive, nothing arrives twice."""
     seed = random.randrange(2**32)

@@ -236,7 +236,6 @@ def seeded() -> tuple[int, random.Random]:
 PLACES = {**UNDER_LOAD, **AT_START, **AT_STOP}
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("place", sorted(PLACES))
 def test_killed_once_at_each_place(place: str, armed: Armed, upstream: ScriptedUpstream) -> None:
     seed, chance = seeded()
@@ -247,7 +246,6 @@ def test_killed_once_at_each_place(place: str, armed: Armed, upstream: ScriptedU
     raise AssertionError(f"{place} is never passed")
 
 
-@pytest.mark.timeout(120)
 def test_killed_in_a_backup(armed: Armed, upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """The command dies, the server does not notice, and there is no half file under the name of the backup."""
     armed.start()

@@ -33,7 +33,6 @@ def offline(till: Till) -> dict:
     return {"environment": {"TILL_URL": "", "TILL_ADMIN_KEY": "", "TILL_DATA": str(till.data)}}
 
 
-@pytest.mark.timeout(120)
 def test_rotation_under_load_loses_no_call(till: Till, upstream: ScriptedUpstream) -> None:
     first = current(till)
     old = till.mint(max_activations=3000)
@@ -266,7 +265,6 @@ def test_an_interrupted_rotation_is_taken_up_by_the_next(till: Till) -> None:
     assert current(till) != first
 
 
-@pytest.mark.timeout(300)
 def test_kill_9_in_a_rotation(till: Till, upstream: ScriptedUpstream) -> None:
     """At any moment, of the server and of the command without a server: the next start works with either state."""
     keys = [till.mint()]

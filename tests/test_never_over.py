@@ -76,7 +76,6 @@ def shop(new_till, metered: MeteredUpstream) -> Till:
     return new_till({name: f"{metered.url},bills-alike" for name in MODELS}, flags=("--log-requests", "off")).start()
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("cap", [None, 2_000])
 @pytest.mark.parametrize("provider", list(MODELS))
@@ -95,7 +94,6 @@ def test_dollars_under_a_crowd(provider: str, cap: int | None, streamed: bool, s
     assert (state["usedTokens"], state["usedActivations"]) == (tally.tokens, tally.requests)
 
 
-@pytest.mark.timeout(180)
 def test_tokens_under_a_crowd(shop: Till, metered: MeteredUpstream) -> None:
     key = shop.mint("openai", max_activations=None, max_tokens=100_000)
     seen = asyncio.run(storm(shop, key.token, [ask("openai"), ask("openai", cap=2_000), ask("openai", streamed=True)]))
@@ -105,7 +103,6 @@ def test_tokens_under_a_crowd(shop: Till, metered: MeteredUpstream) -> None:
     assert shop.key(key.id)["usedTokens"] == metered.tally.tokens
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("metered", [{"latency": 0.02}], indirect=True)
 def test_clients_that_hang_up(shop: Till, metered: MeteredUpstream) -> None:
     """At any byte, or before the first one: the key is charged at least what the upstream bills."""
@@ -145,7 +142,6 @@ def test_clients_that_hang_up(shop: Till, metered: MeteredUpstream) -> None:
     assert sum(int(round(float(record["chargedUsd"]) * 1e9)) for record in records()) >= metered.tally.nanos
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("metered", [{"fault": "cut", "latency": 0.01}, {"fault": "silent", "latency": 0.01}], indirect=True)
 def test_what_is_not_known_is_spent(shop: Till, metered: MeteredUpstream) -> None:
     key = shop.mint("openai", max_activations=None, max_spend_usd=BUDGET)
@@ -160,7 +156,6 @@ def test_what_is_not_known_is_spent(shop: Till, metered: MeteredUpstream) -> Non
     assert metered.tally.nanos <= charged <= BUDGET_NANOS
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("metered", [{"fault": "429", "latency": 0.0}, {"fault": "529", "latency": 0.0}], indirect=True)
 def test_refusals_of_the_upstream_cost_activations_only(shop: Till, metered: MeteredUpstream) -> None:
     key = shop.mint("anthropic", max_activations=20, max_spend_usd="0.01")
@@ -172,7 +167,6 @@ def test_refusals_of_the_upstream_cost_activations_only(shop: Till, metered: Met
     assert (state["usedActivations"], state["usedTokens"], state["usedSpendUsd"]) == (20, 0, "0.00")
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("metered", [{"fault": "lie", "latency": 0.0}], indirect=True)
 def test_a_lying_upstream_stops_the_key(shop: Till, metered: MeteredUpstream) -> None:
     key = shop.mint("openai", max_activations=None, max_spend_usd="0.001")
@@ -188,7 +182,6 @@ def test_a_lying_upstream_stops_the_key(shop: Till, metered: MeteredUpstream) ->
     assert post(other.token).status_code == 200, "other keys go on"
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("metered", [{"fault": "endless", "latency": 0.0}], indirect=True)
 def test_an_endless_stream_is_cut(shop: Till, metered: MeteredUpstream) -> None:
     key = shop.mint("openai", max_activations=None, max_spend_usd=BUDGET)
@@ -199,7 +192,6 @@ def test_an_endless_stream_is_cut(shop: Till, metered: MeteredUpstream) -> None:
     assert shop.key(key.id)["usedSpendUsd"] != "0.00"
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("metered", [{"latency": 0.03}], indirect=True)
 def test_kill_9_never_gives_money_back(shop: Till, metered: MeteredUpstream) -> None:
     key = shop.mint("openai", max_activations=None, max_spend_usd=BUDGET)

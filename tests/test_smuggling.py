@@ -104,7 +104,6 @@ def smuggled(targets: Counter[str]) -> list[str]:
     return [case for case in found if BODY_LINE.search(case.partition("\r\n\r\n")[0])]
 
 
-@pytest.mark.timeout(300)
 def test_till_alone(new_till, mirrored: ScriptedUpstream) -> None:
     till = new_till({"openai": mirrored.url}).start()
     hops = Hops(till, mirrored, till.url)
@@ -117,7 +116,6 @@ def test_till_alone(new_till, mirrored: ScriptedUpstream) -> None:
     assert b"panicked" not in till.all_output()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("buffering", [True, False], ids=["buffered", "streamed"])
 def test_behind_nginx(buffering: bool, new_till, mirrored: ScriptedUpstream, tmp_path: Path) -> None:
     """What nginx passes on as one request is one to till, and no more than that."""
@@ -128,7 +126,7 @@ def test_behind_nginx(buffering: bool, new_till, mirrored: ScriptedUpstream, tmp
         wrong = hops.send_all()
     finally:
         nginx.close()
-    passed_on = Counter(target for target, _, behind in nginx.seen() if behind != "-")
+    passed_on = nginx.passed_on(unanswered=True)
     arrived = hops.at_upstream()
     print(f"{len(corpus())} cases, nginx passed {sum('first' in target for target in passed_on)} on, {sum('first' in target for target in arrived)} arrived, "
           f"{sum('smuggled' in target for target in passed_on)} were two requests to nginx")
@@ -137,7 +135,6 @@ def test_behind_nginx(buffering: bool, new_till, mirrored: ScriptedUpstream, tmp
     assert b"panicked" not in till.all_output()
 
 
-@pytest.mark.timeout(300)
 def test_before_nginx(new_till, mirrored: ScriptedUpstream, tmp_path: Path) -> None:
     """What till passes on is what nginx reads, to the byte of the target, and nginx finds nothing odd in it."""
     nginx = Nginx(tmp_path, mirrored.url)
@@ -152,7 +149,7 @@ def test_before_nginx(new_till, mirrored: ScriptedUpstream, tmp_path: Path) -> N
     print(f"{len(corpus())} cases, {sum('first' in target for target in arrived)} passed")
     assert wrong == []
     assert smuggled(arrived) == [], "\n".join(smuggled(arrived))
-    assert Counter(target for target, _, behind in seen if behind != "-") == arrived
+    assert not nginx.passed_on() - arrived and not arrived - nginx.passed_on(unanswered=True)
     # TRACE is nginx's own business, and what breaks off is not passed on.
     rest = [(target, status) for target, status, behind in seen if behind == "-"]
     assert all(status in ("400", "405", "499") and target.startswith("/v1/first?") for target, status in rest), rest
@@ -174,7 +171,7 @@ class Forgiving:
             try:
                 while self._one(reader, connection):
                     pass
-            except (OSError, ValueError, IndexError):
+            except (OSError, ValueError, IndexError, OverflowError):
                 pass
 
     def _one(self, reader, connection: socket.socket) -> bool:
@@ -197,7 +194,6 @@ class Forgiving:
         return True
 
 
-@pytest.mark.timeout(120)
 def test_the_corpus_can_find_something() -> None:
     """Dozens of its cases are two requests to a server that forgives, and a plain pipeline is two to everybody."""
     server = Forgiving()

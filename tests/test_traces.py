@@ -219,7 +219,6 @@ def test_a_collector_that_does_not_work(fault: str, traced, collector: Collector
     assert time.monotonic() - begin < 10
 
 
-@pytest.mark.timeout(300)
 def test_the_queue_is_bounded(traced, collector: Collector) -> None:
     collector.gate.clear()
     till = traced()

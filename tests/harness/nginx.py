@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,6 +61,10 @@ class Nginx:
         """Target, status and the status that came from behind (`-` if nothing was sent there) of every request."""
         lines = (line.rsplit(" ", 2) for line in self._log.read_text(errors="replace").splitlines())
         return [(target, status, behind) for target, status, behind in lines]
+
+    def passed_on(self, *, unanswered: bool = False) -> Counter[str]:
+        """Targets of what was sent on and answered; with `unanswered` also of what may have been: clients did not wait (499)."""
+        return Counter(target for target, status, behind in self.seen() if behind != "-" or (unanswered and status == "499"))
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
