@@ -53,6 +53,10 @@ for target in "${targets[@]}"; do
     cargo fuzz build --sanitizer none "$target"
     install "$(find "${CARGO_TARGET_DIR:-fuzz/target}" -path "*/release/$target" -type f -print -quit)" target/fuzz-bin/
 done
+# Instances have files, which need no disk.
+TMPDIR="$(mktemp -d -p "$([[ -d /dev/shm ]] && echo /dev/shm || echo "${TMPDIR:-/tmp}")" till-fuzz-XXXXXX)"
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 [[ -f "$runs" ]] || printf 'date\ttarget\tseed\tseconds\texecutions\tedges\texit code\n' >"$runs"
 readonly before="$(wc -l <"$runs")"
 for target in "${targets[@]}"; do

@@ -8,6 +8,9 @@
 //! durable place must be able to do, `sqlite` the one that there is, `start`, `fence` and `witness` what
 //! happens before anything is granted.
 
+#[cfg(test)]
+extern crate self as till_store;
+
 /// Whether a test has switched this bug on (`simulation::plant`); never in a program.
 macro_rules! planted {
     ($bug:ident) => {{
@@ -84,6 +87,8 @@ pub use master_key::{KnownMasterKey, MasterKeyRecord};
 pub use opening::Opening;
 pub use restore::{Restored, restore};
 pub use sqlite::SCHEMA_VERSION;
+#[cfg(any(test, fuzzing))]
+pub use sqlite::fuzzing;
 pub use stats::{ProviderUsage, StoreStats};
 pub use store::{OpenOptions, Store, database, store_is_open};
 pub use terms::KeyTerms;

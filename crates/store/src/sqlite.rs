@@ -17,6 +17,8 @@ mod column;
 pub(crate) mod copy;
 mod entities;
 mod fold;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod journal;
 mod master_keys;
 mod migration;

@@ -10,6 +10,7 @@ mod credentials;
 mod dashboard;
 mod document;
 mod explain;
+mod fuzzing;
 mod harness;
 mod instance;
 mod keys;

@@ -101,7 +101,7 @@ pub(super) fn head(connection: &Connection) -> Result<ChainHead> {
     Ok(anchor.map_or(ChainHead { seq: 0, hash: GENESIS }, |anchor| anchor.head()))
 }
 
-fn log_state(connection: &Connection) -> Result<LogState> {
+pub(super) fn log_state(connection: &Connection) -> Result<LogState> {
     let sql = "SELECT coalesce((SELECT max(seq) FROM audit_checkpoints), 0), anchor, denials_entered FROM audit_marks";
     let mut state = connection.query_row(sql, [], |row| {
         Ok(LogState {
@@ -120,7 +120,7 @@ fn keys(connection: &Connection) -> Result<Vec<AuditPublicKey>> {
     statement.query_map([], |row| row.get(0).map(AuditPublicKey))?.collect()
 }
 
-fn state(connection: &Connection) -> Result<AuditState> {
+pub(super) fn state(connection: &Connection) -> Result<AuditState> {
     Ok(AuditState {
         anchor: one_checkpoint(connection, "WHERE seq = (SELECT anchor FROM audit_marks)", &[])?,
         keys: keys(connection)?,
@@ -183,7 +183,7 @@ pub(super) fn change(connection: &Connection, change: &LogChange) -> Result<()> 
     Ok(())
 }
 
-fn has_what_is_gone(connection: &Connection) -> Result<bool> {
+pub(super) fn has_what_is_gone(connection: &Connection) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM audit WHERE seq <= (SELECT anchor FROM audit_marks)) \
                    OR EXISTS (SELECT 1 FROM audit_checkpoints WHERE seq < (SELECT anchor FROM audit_marks)) \
                    OR EXISTS (SELECT 1 FROM denials WHERE minute <= (SELECT denials_entered FROM audit_marks))";
@@ -191,7 +191,7 @@ fn has_what_is_gone(connection: &Connection) -> Result<bool> {
 }
 
 /// Oldest first, so that what is left has no gap.
-fn delete(connection: &Connection, limit: u32) -> Result<u64> {
+pub(super) fn delete(connection: &Connection, limit: u32) -> Result<u64> {
     let pieces = [
         "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq <= (SELECT anchor FROM audit_marks) \
            ORDER BY seq LIMIT ?1)",
@@ -207,7 +207,7 @@ fn delete(connection: &Connection, limit: u32) -> Result<u64> {
     Ok(deleted as u64)
 }
 
-fn denied_in(connection: &Connection, minute: u64, most: u32) -> Result<DeniedMinute> {
+pub(super) fn denied_in(connection: &Connection, minute: u64, most: u32) -> Result<DeniedMinute> {
     let of_key = "FROM denials WHERE minute = ?1 AND key <> x'' ORDER BY count DESC, key, code LIMIT";
     let mut statement = connection.prepare_cached(&format!("SELECT key, code, count {of_key} ?2"))?;
     let read = |row: &Row<'_>| {
@@ -247,7 +247,7 @@ fn code(row: &Row<'_>, column: usize) -> Result<DenialCode> {
 const LOOKED_AT_MAX: usize = 10_000;
 
 /// Walks along one index, or along the log, and looks at every entry there: so it is known how far it came.
-fn page(connection: &Connection, query: &AuditQuery) -> Result<AuditPage> {
+pub(super) fn page(connection: &Connection, query: &AuditQuery) -> Result<AuditPage> {
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
     let mut and = |to: &mut String, condition: &str, value: Box<dyn ToSql>| {
         values.push(value);

@@ -42,7 +42,8 @@ impl Pending {
         }
         self.months.extend(entry.months);
         for DenialCount { key, code, minute, count } in entry.denials {
-            *self.denials.entry((key, code, minute)).or_insert(0) += count;
+            let sum = self.denials.entry((key, code, minute)).or_insert(0);
+            *sum = sum.saturating_add(count);
         }
         self.time_seen = self.time_seen.max(entry.time_seen);
     }

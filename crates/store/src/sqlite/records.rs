@@ -19,26 +19,27 @@ use crate::usage_record::{Outcome, UsagePage, UsageQuery, UsageRecord};
 /// Gives records their numbers and adds them to the blocks: at least so many, and otherwise as many as fill
 /// blocks, or all of them if that is none. Says how many.
 pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>], least: usize) -> Result<usize> {
-    let sql = "SELECT first_seq, records FROM \
-                 (SELECT first_seq, count, records FROM usage_blocks ORDER BY first_seq DESC LIMIT 1) \
-               WHERE count < ?1 AND length(records) < ?2";
+    let sql = "SELECT first_seq, last_seq, CASE WHEN count < ?1 AND length(records) < ?2 THEN records END \
+               FROM usage_blocks ORDER BY first_seq DESC LIMIT 1";
     let newest =
         connection.prepare_cached(sql)?.query_row(params![block::RECORDS_MAX, block::BYTES_MAX], |row| {
             // One that is damaged stays as it is, to be named to whoever reads it.
-            Ok((row.get(0)?, block::records(row.get_ref(1)?.as_blob()?).unwrap_or_default()))
+            let begun = row.get_ref(2)?.as_blob_or_null()?.map(block::records).and_then(|begun| begun.ok());
+            Ok((row.get(0)?, row.get(1)?, begun.unwrap_or_default()))
         });
-    let newest = newest.optional()?.filter(|(_, begun)| !begun.is_empty());
-    let begun = newest.as_ref().map_or(0, |(_, begun)| begun.len());
-    let full = (begun + records.len()) / block::RECORDS_MAX * block::RECORDS_MAX;
-    let count = match full.saturating_sub(begun).max(least) {
+    let (id, last, begun): (u64, u64, _) = newest.optional()?.unwrap_or_default();
+    let full = (begun.len() + records.len()) / block::RECORDS_MAX * block::RECORDS_MAX;
+    let count = match full.saturating_sub(begun.len()).max(least) {
         0 => records.len(),
         count => count,
     };
     let records = &records[..count];
-    let sql = "UPDATE usage_numbers SET last = last + ?1 RETURNING last";
-    let last: u64 = connection.prepare_cached(sql)?.query_row([records.len()], |row| row.get(0))?;
+    // A count that somebody has put back makes no number stand twice.
+    let used = begun.last().map_or(last, |(seq, _)| last.max(*seq));
+    let sql = "UPDATE usage_numbers SET last = max(last, ?2) + ?1 RETURNING last";
+    let last: u64 = connection.prepare_cached(sql)?.query_row(params![records.len(), used], |row| row.get(0))?;
     let first = last + 1 - records.len() as u64;
-    let (id, begun) = newest.unwrap_or((first, Vec::new()));
+    let id = if begun.is_empty() { first } else { id };
     let begun = begun.iter().map(|(seq, record)| (*seq, record));
     write_blocks(connection, id, begun.chain((first..).zip(records.iter().map(Arc::as_ref))))?;
     block_index::catch_up(connection)?;

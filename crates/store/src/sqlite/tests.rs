@@ -455,6 +455,28 @@ fn a_damaged_block_is_named() {
     assert!(backend.reader().key_fetch(key_id(1), Timestamp(9)).unwrap().is_some());
 }
 
+/// Numbers of records are never used again, also where the count of them is not what it was.
+#[test]
+fn a_count_that_was_put_back_uses_no_number_twice() {
+    for sql in [
+        "UPDATE usage_numbers SET last = 1",
+        "UPDATE usage_numbers SET last = -9",
+        // Of a block that is full there is nothing to go on with.
+        "UPDATE usage_numbers SET last = 1; UPDATE usage_blocks SET count = 512",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let records = left_behind(dir.path());
+        let mut backend = SqliteBackend::open(dir.path()).unwrap();
+        connection(dir.path()).execute_batch(sql).unwrap();
+        let ledger = Ledger::new(1, false);
+        backend.commit(&records_at([u64::MAX; 2]), &ledger).unwrap();
+        backend.commit(&fold(), &ledger).unwrap();
+        let numbers: Vec<u64> = list(&backend, None).into_iter().map(|(seq, _)| seq).collect();
+        let expected: Vec<u64> = (1..=records as u64 + 2).collect();
+        assert!(numbers == expected || numbers.iter().rev().eq(&expected), "{sql}: {numbers:?}");
+    }
+}
+
 #[test]
 fn after_an_error_nothing_is_done_before_the_file_was_opened_again() {
     let dir = tempfile::tempdir().unwrap();
