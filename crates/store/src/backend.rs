@@ -369,12 +369,22 @@ pub(crate) trait Backend: AuditBackend + Send + 'static {
     /// Folds journals into the tables and the main file before a stop. Failing costs time at the next start, no data.
     fn checkpoint(&mut self) -> Result<(), StoreError>;
 
-    /// Makes the disk full, or lets it have room again, where that can be done.
+    /// Makes the disk full, or lets it have room again, where that can be done. It stays so when it is opened again.
     #[cfg(test)]
-    fn set_full(&mut self, _full: bool) {}
+    fn set_room(&mut self, _room: Room) {}
 
     /// Something that reads what is committed, independently of the writer.
     fn reader(&self) -> Box<dyn Reader>;
+}
+
+/// How much of the disk is free.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Plenty,
+    /// What the files have: some writes pass, and one of the next does not.
+    WithinFiles,
+    None,
 }
 
 /// Reads for the admin side, each of one committed state.

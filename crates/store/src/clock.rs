@@ -68,6 +68,9 @@ impl Clock {
     pub(crate) fn now(&self) -> Timestamp {
         let steady = self.source.steady_millis();
         let wall = self.source.wall_millis().saturating_sub(steady);
+        if planted!(ClockSetBack) {
+            return Timestamp(self.source.wall_millis());
+        }
         // One number that only grows: no order with anything else is needed.
         let mut ahead = self.ahead.load(Ordering::Relaxed);
         if wall > ahead {

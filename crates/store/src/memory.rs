@@ -359,7 +359,9 @@ impl Backend for MemoryBackend {
 
 fn write(disk: &mut Disk, batch: &Batch, ledger: &Ledger) {
     if let Some(instance) = &batch.instance {
-        disk.instance = Some(instance.clone());
+        // As in the row: time never goes back there.
+        let seen = disk.instance.as_ref().map_or(instance.time_seen, |old| old.time_seen);
+        disk.instance = Some(Instance { time_seen: instance.time_seen.max(seen), ..instance.clone() });
     }
     for id in &batch.accounts {
         let account = ledger.account(*id).expect("a changed account is loaded").clone();

@@ -12,6 +12,7 @@
 //! `TILL_SIMULATE=1000000 TILL_SEED=7 cargo test --release -p till-store --lib simulation::long` runs as many schedules, on
 //! all processors; see docs/reliability.md.
 
+mod days;
 mod model;
 pub(crate) mod plant;
 mod schedule;
@@ -134,6 +135,7 @@ fn no_promise_is_broken_on_disk() {
     let tally = check(0..QUICK_SQLITE, Medium::Sqlite);
     println!("{QUICK_SQLITE} schedules: {tally:?}");
     assert!(tally.crashes > QUICK_SQLITE / 2 && tally.torn > 0, "{tally:?}");
+    assert!(tally.refused_writes > QUICK_SQLITE / 4, "the disk is hardly ever full: {tally:?}");
 }
 
 /// The long run: see the head of this file. Without the variable it has nothing to do.

@@ -48,6 +48,8 @@ use till_core::scope::Scope;
 use till_core::time::{Month, Timestamp};
 use till_core::token::{ClaimId, MasterKeyId};
 
+#[cfg(test)]
+use crate::backend::Room;
 use crate::backend::{Backend, Batch, Instance, Reader};
 use crate::claim::Claim;
 use crate::entity::{Charged, EntityKind, EntityQuery, EntityRow, Lookup};
@@ -93,6 +95,8 @@ pub(crate) struct SqliteBackend {
     file: File,
     /// What the journal says and the tables do not.
     fold: Fold,
+    #[cfg(test)]
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -141,7 +145,12 @@ impl SqliteBackend {
             Ok((connection, fold))
         });
         match opened {
-            Ok((connection, fold)) => Ok(Self { file: File { path, connection: Some(connection) }, fold }),
+            Ok((connection, fold)) => Ok(Self {
+                file: File { path, connection: Some(connection) },
+                fold,
+                #[cfg(test)]
+                room: Room::Plenty,
+            }),
             Err(refused) => Err(open_error(path, refused)),
         }
     }
@@ -157,6 +166,31 @@ impl SqliteBackend {
             connection.query_row(&format!("PRAGMA max_page_count = {}", pages + room), [], |_| Ok(()))
         });
         bounded.expect("a sound database");
+    }
+
+    /// As much of the disk is free for this connection as was said.
+    #[cfg(test)]
+    fn bound_room(&mut self) {
+        let run = |backend: &Self, sql: &str| {
+            backend.file.run("write", |connection| connection.execute_batch(sql)).expect("a sound database");
+        };
+        // Lifted first: the table needs room.
+        run(self, "PRAGMA max_page_count = 4294967294");
+        for table in ["journal", "audit"] {
+            run(self, &format!("DROP TRIGGER IF EXISTS temp.full_{table}"));
+            if self.room == Room::None {
+                run(self, "CREATE TABLE IF NOT EXISTS filler (bytes BLOB)");
+                // Whatever is free among the pages is used up first.
+                let sql = format!(
+                    "CREATE TEMP TRIGGER full_{table} BEFORE INSERT ON main.{table} \
+                     BEGIN INSERT INTO filler VALUES (zeroblob(16777216)); END"
+                );
+                run(self, &sql);
+            }
+        }
+        if self.room != Room::Plenty {
+            self.forbid_growth(0);
+        }
     }
 
     /// One row of the journal, and what is due of the way to the tables.
@@ -481,6 +515,10 @@ impl Backend for SqliteBackend {
         });
         let (connection, fold) = opened.map_err(|error| failed("open", path, &error))?;
         (self.file.connection, self.fold) = (Some(connection), fold);
+        #[cfg(test)]
+        if self.room != Room::Plenty {
+            self.bound_room();
+        }
         Ok(())
     }
 
@@ -495,15 +533,11 @@ impl Backend for SqliteBackend {
     }
 
     #[cfg(test)]
-    fn set_full(&mut self, full: bool) {
-        if full && self.file.connection.is_some() {
-            return self.forbid_growth(0);
+    fn set_room(&mut self, room: Room) {
+        self.room = room;
+        if self.file.connection.is_some() {
+            self.bound_room();
         }
-        // One that is not open has no bound when it is opened.
-        let lifted = |connection: &Connection| {
-            connection.query_row("PRAGMA max_page_count = 4294967294", [], |_| Ok(()))
-        };
-        let _ = self.file.run("write", lifted);
     }
 
     fn reader(&self) -> Box<dyn Reader> {

@@ -51,7 +51,8 @@ pub(crate) fn start(
     clock: &Clock,
 ) -> Result<Started, OpenError> {
     let found = backend.instance()?;
-    let behind = clock.raise(found.as_ref().map_or(Timestamp(0), |instance| instance.time_seen));
+    let seen = found.as_ref().filter(|_| !planted!(TimeForgotten)).map(|instance| instance.time_seen);
+    let behind = clock.raise(seen.unwrap_or(Timestamp(0)));
     if behind > CLOCK_BEHIND_MAX {
         tracing::warn!(
             seconds = behind.as_secs(),

@@ -78,7 +78,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 const RAISE_EVERY: Duration = Duration::from_secs(300);
 
 /// How often the highest time seen is kept, with what is written anyway.
-const KEEP_TIME_EVERY: Duration = Duration::from_secs(1);
+const KEEP_TIME_EVERY_MILLIS: u64 = 1_000;
 
 /// A successful write so recent answers a probe.
 const PROBE_FRESH: Duration = Duration::from_secs(1);
@@ -162,7 +162,8 @@ pub(crate) struct Writer {
     ends: Ends,
     /// Keys whose change may or may not be on disk: their terms are read again.
     unsure: IdSet<KeyId>,
-    time_kept_at: Option<Instant>,
+    /// The highest time seen that is on disk.
+    time_kept: Timestamp,
     /// When the writer last looked at the escrows.
     tended_at: Instant,
     has_open_escrows: bool,
@@ -217,6 +218,7 @@ impl Writer {
         let loaded_max = bounds.loaded_max;
         let (now, instant) = (shared.clock.now(), shared.clock.instant());
         let Started { backend, witness, instance, ledger, head, log, was_closed: _ } = started;
+        let time_kept = instance.time_seen;
         Self {
             shared,
             backend,
@@ -249,7 +251,7 @@ impl Writer {
             log: Log::new(log, bounds.audit_retention),
             ends: Ends::default(),
             unsure: IdSet::default(),
-            time_kept_at: None,
+            time_kept,
             tended_at: instant,
             has_open_escrows: false,
             escrows_unsure: false,
@@ -468,15 +470,13 @@ impl Writer {
         if self.batch.is_empty() {
             return self.fold_alone();
         }
-        let instant = self.shared.clock.instant();
-        if self.time_kept_at.is_none_or(|at| instant - at >= KEEP_TIME_EVERY) {
+        // By the time that it is, which may jump, and not by what has passed: an answer says how late it is as well.
+        if self.now.0.saturating_sub(self.time_kept.0) >= KEEP_TIME_EVERY_MILLIS && !planted!(TimeNotKept) {
             self.batch.time_seen = Some(self.now);
         }
         let begun = Instant::now();
         self.backend.commit(&self.batch, &self.ledger)?;
-        if self.batch.time_seen.is_some() {
-            self.time_kept_at = Some(instant);
-        }
+        self.time_kept = self.batch.time_seen.unwrap_or(self.time_kept);
         let written = Instant::now();
         let counters = &self.shared.counters;
         counters.committed(self.operations, begun, written);

@@ -574,6 +574,21 @@ async fn told_expired_is_expired_after_a_crash() {
     assert_eq!(code(&store, key).await, DenialCode::KeyExpired);
 }
 
+/// … and so is what was over when anything durable was answered, however shortly before the crash the clock had jumped.
+#[tokio::test]
+async fn how_late_it_was_survives_a_crash() {
+    let place = MemoryPlace::new();
+    let time = FakeTime::at(BEGIN);
+    let store = place.start_at(&time);
+    let other = create_for(&store, 1, activations(9), Lifetime::default()).await;
+    let key = create_for(&store, 2, activations(9), expiring(500_000)).await;
+    time.set_wall(BEGIN + 501_000);
+    store.hold_exactly(other, Units::ONE_ACTIVATION).await.unwrap().settle(Units::ONE_ACTIVATION);
+    let place = place.crash(store);
+    let store = place.start_at(&FakeTime::at(BEGIN + 1));
+    assert_eq!(code(&store, key).await, DenialCode::KeyExpired);
+}
+
 #[tokio::test]
 async fn a_pause_and_its_end_that_fail_together_change_nobody() {
     let place = MemoryPlace::new();
@@ -627,4 +642,25 @@ async fn who_is_over_is_cut_although_the_store_does_not_work() {
         tokio::task::yield_now().await;
     }
     assert_eq!(fetch(&store, key).await.expired_at, at(1_000));
+}
+
+/// The end was written and the write failed: it is on disk, and whoever holds has to hear of it all the same.
+#[tokio::test]
+async fn who_is_over_is_told_after_a_write_that_failed() {
+    for fault in [Fault::Fail, Fault::WriteAndFail, Fault::FailAndNotReopen] {
+        let place = MemoryPlace::new();
+        let time = FakeTime::at(BEGIN);
+        let store = place.start_at(&time);
+        let key = create_for(&store, 1, activations(9), expiring(1_000)).await;
+        let hold = store.hold_exactly(key, Units::ONE_ACTIVATION).await.unwrap();
+        settled(&store).await;
+        place.medium.script([fault]);
+        time.pass(1_000);
+        assert!(store.hold_exactly(key, Units::ONE_ACTIVATION).await.is_err());
+        while !matches!(store.hold_exactly(key, Units::ONE_ACTIVATION).await, Err(HoldRefusal::Denied(_))) {
+            tokio::task::yield_now().await;
+        }
+        let told = ask_and_leave(hold.key_ended().wait());
+        assert_eq!(told.map(|denial| denial.code), Some(DenialCode::KeyExpired), "{fault:?}");
+    }
 }

@@ -5,8 +5,13 @@
 
 use till_core::denial::DenialCode;
 use till_core::limit::{Dimension, Limits, Units};
+use till_core::time::Timestamp;
 
+use super::days::Days;
 use super::schedule::KEYS;
+
+/// So much of the time, in milliseconds, may be forgotten in a crash under a clock that was set back.
+const TIME_LOST_MAX: u64 = 1_000;
 
 /// What something is: one possibility, or several while an answer is outstanding.
 #[derive(Clone, Debug)]
@@ -77,10 +82,14 @@ pub(super) struct Model {
     pub(super) keys: [Key; KEYS],
     /// All keys together.
     pub(super) project: Sums,
+    /// … and in each day, where they have a ceiling per day.
+    pub(super) days: Days,
     pub(super) stopped: Known<bool>,
-    /// How late it was at most, and at least for this process.
+    /// How late it was at most, and what time it is for this process.
     pub(super) latest: u64,
     pub(super) now: u64,
+    /// How late it was when something was last answered that is durable: no crash forgets that.
+    pub(super) kept: u64,
     /// A write may have failed since everything was last at rest.
     pub(super) has_faults: bool,
 }
@@ -126,14 +135,15 @@ impl Sums {
     }
 
     /// Never over: what was sent, with this call, is within the limit.
-    fn check_grant(&self, what: &str) -> Result<(), String> {
+    fn check_grant(&self, what: impl Fn() -> String) -> Result<(), String> {
         let sent = add(self.sent, self.open);
         for dimension in Dimension::ALL {
             let (sent, limit) = (sent.of(dimension), loosest(&self.limits, dimension));
             if sent > limit {
                 return Err(format!(
-                    "OVER: {sent} {} of {what} sent under a limit of {limit}",
-                    dimension.as_str()
+                    "OVER: {sent} {} of {} sent under a limit of {limit}",
+                    dimension.as_str(),
+                    what()
                 ));
             }
         }
@@ -166,6 +176,13 @@ impl Sums {
         (self.loose, self.highest) = (Units::default(), self.limits.0[0]);
     }
 
+    /// Nobody can say any more what became of calls in flight.
+    pub(super) fn stopped(&mut self) {
+        self.sent = add(self.sent, self.open);
+        self.charged = add(self.charged, self.open);
+        self.open = Units::default();
+    }
+
     /// What a crash left, as the next start has it: nothing is lost, and what is burnt is bounded.
     pub(super) fn crashed(&mut self, what: &str, used: Units, asked: Units) -> Result<(), String> {
         self.sent = add(self.sent, self.open);
@@ -196,11 +213,29 @@ impl Sums {
 }
 
 impl Model {
-    /// A call was granted. `open` of the sums has it already.
-    pub(super) fn check_grant(&self, key: usize) -> Result<(), String> {
+    /// The day that it is.
+    pub(super) fn day(&self) -> u64 {
+        Timestamp(self.now).day()
+    }
+
+    /// Something was answered that is durable, and with it how late it was.
+    pub(super) fn keep_time(&mut self) {
+        self.kept = self.kept.max(self.now.saturating_sub(TIME_LOST_MAX));
+    }
+
+    /// Whether the time of a key is over.
+    pub(super) fn is_over(&self, key: usize) -> bool {
         let of = &self.keys[key];
-        of.sums.check_grant(&format!("key {key}"))?;
-        self.project.check_grant("the project")?;
+        of.is_over || of.expires.is_some_and(|end| end <= self.now)
+    }
+
+    /// A call was granted. `open` of the sums has it already.
+    pub(super) fn check_grant(&mut self, key: usize) -> Result<(), String> {
+        let day = self.day();
+        self.days.of(day).check_grant(|| format!("day {day}"))?;
+        let of = &self.keys[key];
+        of.sums.check_grant(|| format!("key {key}"))?;
+        self.project.check_grant(|| "the project".into())?;
         let no = |why: &str| Err(format!("SENT: a call of key {key} was granted, and {why}"));
         if of.revoked.surely(true) {
             return no("it is revoked");
@@ -211,7 +246,7 @@ impl Model {
         if self.stopped.surely(true) {
             return no("everything is stopped");
         }
-        if of.is_over || of.expires.is_some_and(|end| end <= self.now) {
+        if self.is_over(key) {
             return no("its time is over");
         }
         Ok(())
@@ -225,6 +260,7 @@ impl Model {
         code: DenialCode,
         asked: (Units, Units),
     ) -> Result<(), String> {
+        let day = self.day();
         let of = &mut self.keys[key];
         let has_room = |dimension| of.sums.has_room(units, asked.0, dimension);
         let is_right = match code {
@@ -235,7 +271,10 @@ impl Model {
             DenialCode::ActivationsExhausted => !has_room(Dimension::Activations),
             DenialCode::TokensExhausted => !has_room(Dimension::Tokens),
             DenialCode::SpendExhausted => !has_room(Dimension::Spend),
-            DenialCode::ProjectExhausted => !self.project.has_room(units, asked.1, Dimension::Activations),
+            DenialCode::ProjectExhausted => {
+                let has_room = |sums: &Sums| sums.has_room(units, asked.1, Dimension::Activations);
+                !has_room(&self.project) || !has_room(self.days.of(day))
+            }
             DenialCode::BudgetBusy => {
                 let all = [of.sums.open, of.sums.loose, self.project.open, self.project.loose, asked.1];
                 all.into_iter().any(|units| units != Units::default())
@@ -247,8 +286,8 @@ impl Model {
             return Ok(());
         }
         Err(format!(
-            "REFUSED: key {key} by {code:?}, and there is no reason: {:?}, {:?}, asked {asked:?}",
-            self.keys[key].sums, self.project
+            "REFUSED: key {key} by {code:?}, and there is no reason: {:?}, {:?}, {:?}, asked {asked:?}",
+            self.keys[key].sums, self.project, self.days
         ))
     }
 
@@ -272,8 +311,16 @@ impl Model {
         }
     }
 
-    /// The sums that a call of the key counts in.
-    pub(super) fn sums(&mut self, key: usize) -> [&mut Sums; 2] {
-        [&mut self.keys[key].sums, &mut self.project]
+    /// The sums that a call of the key counts in, if it was granted on this day.
+    pub(super) fn sums(&mut self, key: usize, day: u64) -> [&mut Sums; 3] {
+        [&mut self.keys[key].sums, &mut self.project, self.days.of(day)]
+    }
+
+    /// A call of the key left before it had an answer: what it was given comes back.
+    pub(super) fn left(&mut self, key: usize, units: Units) {
+        for sums in [&mut self.keys[key].sums, &mut self.project] {
+            sums.loose = add(sums.loose, units);
+        }
+        self.days.left(units);
     }
 }

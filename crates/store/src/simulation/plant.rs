@@ -21,10 +21,18 @@ pub(crate) enum Plant {
     GrantOfFailedWrite,
     /// A lowered limit leaves what is counted out under the old one.
     LimitMissesEscrow,
+    /// A start does not look how late it was.
+    TimeForgotten,
+    /// How late it is becomes durable by a stop alone.
+    TimeNotKept,
+    /// The clock of the system counts, also when it was set back.
+    ClockSetBack,
+    /// A window of time begins anew when its account is read from disk.
+    WindowForgotten,
 }
 
 impl Plant {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::DoubleSpend,
         Self::LostSettle,
         Self::RefundOnHangUp,
@@ -33,6 +41,10 @@ impl Plant {
         Self::EscrowForgotten,
         Self::GrantOfFailedWrite,
         Self::LimitMissesEscrow,
+        Self::TimeForgotten,
+        Self::TimeNotKept,
+        Self::ClockSetBack,
+        Self::WindowForgotten,
     ];
 }
 

@@ -7,6 +7,10 @@ use crate::conformance::faults::Random;
 /// Keys of a schedule.
 pub(super) const KEYS: usize = 4;
 
+/// Where the clock is set to, in seconds from the beginning, which is a noon: backwards, beyond the end of all keys that
+/// have one, shortly before midnight, and to the next day.
+const CLOCKS: [i64; 5] = [-3_600, 0, 130, 43_170, 90_000];
+
 /// One thing that happens. Whatever number a step has is taken modulo what there is, so that any list of steps means
 /// something, also one that others were left out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +97,10 @@ pub(super) enum End {
 pub(super) struct Schedule {
     pub(super) limits: [Limits; KEYS],
     pub(super) ceiling: Option<u64>,
-    /// When the last key's time is over, in milliseconds after the beginning.
-    pub(super) expires: Option<u64>,
+    /// The ceiling of all keys per day.
+    pub(super) daily: Option<u64>,
+    /// When the time of keys is over, in milliseconds after the beginning.
+    pub(super) expires: [Option<u64>; KEYS],
     /// Accounts in memory.
     pub(super) loaded_max: usize,
     pub(super) steps: Vec<Step>,
@@ -115,8 +121,8 @@ impl Schedule {
                 spend_nanos: Some(50_000 + r.below(900_000)),
             },
         ];
-        let ceiling = (r.below(2) == 0).then(|| ceiling(r));
-        let expires = (r.below(3) == 0).then(|| 1_000 + r.below(120_000));
+        let [ceiling, daily] = [2, 3].map(|of| (r.below(of) == 0).then(|| ceiling(r)));
+        let expires = std::array::from_fn(|_| (r.below(4) == 0).then(|| 1_000 + r.below(120_000)));
         let loaded_max = if r.below(4) == 0 { 4 } else { 1_000 };
         // Every fourth is without faults, and then nothing is lost.
         let is_faulty = r.below(4) > 0;
@@ -130,7 +136,7 @@ impl Schedule {
                 steps.push(Step::Write);
             }
         }
-        Self { limits, ceiling, expires, loaded_max, steps }
+        Self { limits, ceiling, daily, expires, loaded_max, steps }
     }
 }
 
@@ -163,7 +169,7 @@ fn step(r: &mut Random, is_faulty: bool) -> Step {
         71..73 => Step::Pause { key, on: r.below(3) == 0 },
         73 => Step::Stop { on: r.below(3) == 0 },
         74..78 => Step::Pass { millis: [1, 10, 60, 300, 1_100, 60_000][index(r, 6)] },
-        78..80 => Step::SetClock { seconds: [-3_600, 0, 130, 90_000][index(r, 4)] },
+        78..80 => Step::SetClock { seconds: CLOCKS[index(r, 5)] },
         80 | 81 => Step::Restart,
         82..85 => Step::Compare,
         85..90 if is_faulty => Step::Fail { how: index(r, 3), times: 1 + index(r, 3) },

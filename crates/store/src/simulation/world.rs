@@ -15,16 +15,17 @@ use serde_json::Map;
 use tempfile::TempDir;
 use till_core::audit::Actor;
 use till_core::key::KeyId;
-
+use till_core::ledger::AccountId;
 use till_core::lifetime::Lifetime;
 use till_core::limit::{Limits, Units};
-use till_core::policy::{Ceilings, Policy};
+use till_core::policy::{Ceilings, Policy, Window};
 use till_core::time::Timestamp;
 use tokio::runtime::Runtime;
 
-use super::model::{Key, Known, Model, Sums, add};
-
-use super::schedule::{KEYS, Schedule, Step};
+use super::days::Days;
+use super::model::{Key, Known, Model, Sums};
+use super::schedule::{Schedule, Step};
+use crate::backend::Room;
 use crate::clock::{Clock, FakeTime, SteppedTime};
 use crate::command::Action;
 use crate::entity::{EntityChange, EntityKind, Project};
@@ -93,6 +94,8 @@ struct Ask {
 /// A call in flight.
 struct Call {
     key: usize,
+    /// When it was granted.
+    day: u64,
     hold: Hold,
 }
 
@@ -135,6 +138,10 @@ pub(super) struct World {
     model: Model,
     /// Version of the project.
     version: u64,
+    /// The account of its ceiling for ever.
+    ceiling: AccountId,
+    /// Its ceiling per day.
+    daily: Limits,
     tally: Tally,
     /// Waiting for held units takes a timer, which never fires here.
     runtime: Runtime,
@@ -155,9 +162,8 @@ fn activations(limit: Option<u64>) -> Limits {
     Limits { activations: limit, ..Limits::default() }
 }
 
-fn project(version: Option<u64>, limits: Limits) -> Action {
-    let policy =
-        Policy { ceilings: Ceilings { lifetime: limits, ..Ceilings::default() }, ..Policy::default() };
+fn project(version: Option<u64>, lifetime: Limits, day: Limits) -> Action {
+    let policy = Policy { ceilings: Ceilings { lifetime, day, ..Ceilings::default() }, ..Policy::default() };
     Action::EntityPut(Box::new(EntityChange {
         kind: EntityKind::Project,
         id: PROJECT.into(),
@@ -186,15 +192,17 @@ impl World {
             sums: Sums::new(schedule.limits[key]),
             revoked: Known(vec![false]),
             paused: Known(vec![false]),
-            expires: schedule.expires.filter(|_| key == KEYS - 1).map(|after| BEGIN + after),
+            expires: schedule.expires[key].map(|after| BEGIN + after),
             is_over: false,
         };
         let model = Model {
             keys: std::array::from_fn(key),
             project: Sums::new(activations(schedule.ceiling)),
+            days: Days::new(schedule.daily),
             stopped: Known(vec![false]),
             latest: BEGIN,
             now: BEGIN,
+            kept: BEGIN,
             has_faults: false,
         };
         let mut world = Self {
@@ -209,6 +217,8 @@ impl World {
             change: None,
             model,
             version: 1,
+            ceiling: comparing::ceiling_of(Window::Lifetime, 0),
+            daily: activations(schedule.daily),
             tally: Tally::default(),
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
         };
@@ -219,7 +229,7 @@ impl World {
 
     /// Makes the project and its keys.
     fn prepare(&mut self, schedule: &Schedule) {
-        self.administer(project(None, activations(schedule.ceiling)));
+        self.administer(project(None, activations(schedule.ceiling), self.daily));
         for (key, limits) in schedule.limits.iter().enumerate() {
             let expires_at = self.model.keys[key].expires.map(Timestamp);
             let key = NewKey {
@@ -290,10 +300,8 @@ impl World {
                 if !self.asks.is_empty() {
                     let nth = nth % self.asks.len();
                     let left = self.asks.swap_remove(nth);
-                    // What it was given comes back, once the writer has seen that it left.
-                    for sums in self.model.sums(left.key) {
-                        sums.loose = add(sums.loose, left.units);
-                    }
+                    // Once the writer has seen that it left.
+                    self.model.left(left.key, left.units);
                 }
                 Ok(())
             }
@@ -315,7 +323,7 @@ impl World {
             }
             Step::Ceiling { activations: limit } => {
                 self.change_ends()?;
-                let action = project(Some(self.version), activations(limit));
+                let action = project(Some(self.version), activations(limit), self.daily);
                 self.change(What::Ceiling(activations(limit)), action)
             }
             Step::Revoke { key } => self.change(What::Revoked(key), Action::KeyRevoke(vec![key_id(key)])),
@@ -331,7 +339,10 @@ impl World {
                         let how = [Fault::Fail, Fault::WriteAndFail, Fault::FailAndNotReopen][how % 3];
                         medium.script(vec![how; times]);
                     }
-                    Disk::Sqlite => self.process().writer.backend().set_full(true),
+                    Disk::Sqlite => {
+                        let room = if how == 0 { Room::WithinFiles } else { Room::None };
+                        self.process().writer.backend().set_room(room);
+                    }
                 }
                 Ok(())
             }
@@ -359,7 +370,7 @@ impl World {
     fn heal(&mut self) {
         match &self.disk {
             Disk::Memory(medium) => medium.heal(),
-            Disk::Sqlite => self.process().writer.backend().set_full(false),
+            Disk::Sqlite => self.process().writer.backend().set_room(Room::Plenty),
         }
     }
 

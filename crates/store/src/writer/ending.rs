@@ -84,6 +84,11 @@ impl Writer {
         self.recall(key);
         let id = AccountId::Key(key);
         if !self.ledger.expire(id, self.now) {
+            // A write that failed may be on disk all the same: then the end is noted, and nobody was told.
+            let is_noted = self.ledger.account(id).is_some_and(|account| account.expired_at.is_some());
+            if is_noted && self.live.get(&key).is_some_and(|live| live.ended.borrow().is_none()) {
+                self.tell(key, ledger::expired_denial(key));
+            }
             return;
         }
         self.dirty.insert(id);

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use till_core::key::KeyId;
-use till_core::ledger::Ledger;
+use till_core::ledger::{AccountId, HoldId, Ledger};
 use till_core::limit::Units;
 
 use super::Writer;
@@ -34,9 +33,13 @@ impl Writer {
         &self.ledger
     }
 
-    /// What is counted out for the next calls of the key.
-    pub(crate) fn undrawn(&self, key: KeyId) -> Units {
-        self.live.get(&key).map_or(Units::default(), |live| live.terms.escrow.sight().free)
+    /// What is counted out in an account for the next calls.
+    pub(crate) fn undrawn(&self, account: AccountId) -> Units {
+        let is_in = |id: HoldId| {
+            self.ledger.open_hold(id).is_some_and(|hold| hold.accounts.iter().any(|one| one == account))
+        };
+        let escrows = self.shared.escrows.all().into_iter().filter(|(id, _)| is_in(*id));
+        escrows.fold(Units::default(), |sum, (_, escrow)| sum.zip(escrow.sight().free, u64::saturating_add))
     }
 
     /// What is left to do, for a message.

@@ -49,7 +49,7 @@ impl World {
             End::HangUp => drop(call.hold),
             End::Unsent => call.hold.void(),
         }
-        for sums in self.model.sums(call.key) {
+        for sums in self.model.sums(call.key, call.day) {
             sums.open = less(sums.open, held);
             sums.sent = add(sums.sent, used);
             sums.charged = add(sums.charged, used);
@@ -62,7 +62,21 @@ impl World {
     pub(super) fn write(&mut self) -> Result<(), String> {
         self.process().writer.step();
         self.answers()?;
-        self.check_figures()
+        self.check_figures()?;
+        self.check_ends()
+    }
+
+    /// What is in flight ends with the time of its key.
+    fn check_ends(&mut self) -> Result<(), String> {
+        if self.process().writer.is_behind() {
+            return Ok(());
+        }
+        for call in &self.calls {
+            if self.model.is_over(call.key) && call.hold.ended().is_none() {
+                return Err(format!("SENT: a call of key {} goes on, and its time is over", call.key));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn answers(&mut self) -> Result<(), String> {
@@ -116,10 +130,14 @@ impl World {
     pub(super) fn granted(&mut self, key: usize, hold: Hold) -> Result<(), String> {
         self.tally.granted += 1;
         self.tally.drawn += u64::from(hold.is_drawn());
-        for sums in self.model.sums(key) {
+        if !hold.is_drawn() {
+            self.model.keep_time();
+        }
+        let day = self.model.day();
+        for sums in self.model.sums(key, day) {
             sums.open = add(sums.open, hold.units());
         }
-        self.calls.push(Call { key, hold });
+        self.calls.push(Call { key, day, hold });
         self.model.check_grant(key)
     }
 
@@ -138,9 +156,7 @@ impl World {
             HoldRefusal::Unavailable(_) if self.model.has_faults => {
                 self.tally.refused_writes += 1;
                 // It may be on disk, and is voided then.
-                for sums in self.model.sums(key) {
-                    sums.loose = add(sums.loose, units);
-                }
+                self.model.left(key, units);
                 Ok(())
             }
             other => Err(format!("UNAVAILABLE without a fault: {other:?}")),

@@ -56,6 +56,8 @@ impl World {
             }
             What::Ceiling(limits) => {
                 model.project.limits.done(limits);
+                // Of the others some change nothing, and then nothing is written.
+                model.keep_time();
                 self.version += 1;
                 None
             }

@@ -37,23 +37,24 @@ impl World {
 
     /// After each write: units are conserved, and nothing that was sent is missing.
     pub(super) fn check_figures(&mut self) -> Result<(), String> {
-        let Process { writer, .. } = self.process.as_mut().expect("it runs");
+        let Process { writer, .. } = self.process.as_ref().expect("it runs");
         if writer.is_behind() {
             return Ok(());
         }
         let ledger = writer.ledger();
-        let ids = (0..KEYS).map(|key| AccountId::Key(key_id(key)));
-        let ceiling = Window::Lifetime.account(PolicyOwner::Project, PROJECT, Timestamp(self.model.now));
-        for id in ids.clone().chain([ceiling]) {
-            let Some(account) = ledger.account(id) else { continue };
-            let (mut held, mut escrowed) = (Units::default(), Units::default());
-            for (_, hold) in ledger.open_holds().filter(|(_, hold)| hold.accounts.iter().any(|one| one == id))
-            {
-                match hold.kind {
-                    HoldKind::Escrow { .. } => escrowed = add(escrowed, hold.units),
-                    HoldKind::Call => held = add(held, hold.units),
-                }
+        let of_keys = (0..KEYS).map(|key| AccountId::Key(key_id(key)));
+        let loaded = of_keys.chain(self.ceiling_ids()).filter_map(|id| Some((id, ledger.account(id)?)));
+        let loaded: Vec<(AccountId, &Account)> = loaded.collect();
+        let mut open = vec![(Units::default(), Units::default()); loaded.len()];
+        for (_, hold) in ledger.open_holds() {
+            for id in hold.accounts.iter() {
+                let Some(nth) = loaded.iter().position(|(loaded, _)| *loaded == id) else { continue };
+                let (held, escrowed) = &mut open[nth];
+                let sum = if hold.kind == HoldKind::Call { held } else { escrowed };
+                *sum = add(*sum, hold.units);
             }
+        }
+        for ((id, account), (held, escrowed)) in loaded.iter().zip(open) {
             for dimension in Dimension::ALL {
                 let balance = account.balance(dimension);
                 let parts = *balance.parts();
@@ -66,6 +67,7 @@ impl World {
                 }
             }
         }
+        let in_memory: Vec<_> = loaded.iter().map(|(id, account)| (*id, *account.balances())).collect();
         self.model.count_excess(false);
         for (key, of) in self.model.keys.iter().enumerate() {
             let sums = &of.sums;
@@ -76,16 +78,10 @@ impl World {
                 }
             }
         }
-        let in_memory: Vec<(AccountId, Account)> =
-            ids.chain([ceiling]).filter_map(|id| Some((id, ledger.account(id)?.clone()))).collect();
-        for (id, account) in in_memory {
+        for (id, balances) in in_memory {
             let on_disk = self.account(id)?;
-            if account.balances() != on_disk.balances() {
-                return Err(format!(
-                    "DISK: {id} is {:?}, in memory {:?}",
-                    on_disk.balances(),
-                    account.balances()
-                ));
+            if *on_disk.balances() != balances {
+                return Err(format!("DISK: {id} is {:?}, in memory {balances:?}", on_disk.balances()));
             }
         }
         Ok(())
@@ -116,11 +112,10 @@ impl World {
         self.model.has_faults = false;
         self.model.count_excess(true);
         self.read_states()?;
-        let (mut undrawn_of_all, mut all) = (Units::default(), Units::default());
+        let mut all = Units::default();
         for key in 0..KEYS {
-            let used = self.account(AccountId::Key(key_id(key)))?.used();
-            let undrawn = self.process().writer.undrawn(key_id(key));
-            undrawn_of_all = add(undrawn_of_all, undrawn);
+            let id = AccountId::Key(key_id(key));
+            let (used, undrawn) = (self.account(id)?.used(), self.process().writer.undrawn(id));
             let sums = &mut self.model.keys[key].sums;
             sums.rest();
             let expected = add(sums.charged, sums.open);
@@ -133,16 +128,50 @@ impl World {
         }
         self.model.project.rest();
         if self.model.project.limits.0[0] != Limits::default() {
-            let now = Timestamp(self.model.now);
-            let account = self.account(Window::Lifetime.account(PolicyOwner::Project, PROJECT, now))?;
-            if account.used() != add(all, undrawn_of_all) {
+            let id = self.ceiling;
+            let (used, undrawn) = (self.account(id)?.used(), self.process().writer.undrawn(id));
+            if used != add(all, undrawn) {
+                return Err(format!("EXACTLY: the ceiling has {used:?}, its keys {all:?} and {undrawn:?}"));
+            }
+        }
+        self.compare_days()
+    }
+
+    /// The accounts of all keys together.
+    fn ceiling_ids(&self) -> impl Iterator<Item = AccountId> {
+        let days = self.model.days.begun.keys().filter(|_| self.daily != Limits::default());
+        let days = days.map(|day| ceiling_of(Window::Day, *day));
+        std::iter::once(self.ceiling).chain(days)
+    }
+
+    /// Each day has what was granted in it.
+    fn compare_days(&mut self) -> Result<(), String> {
+        self.model.days.rest();
+        for (day, used) in self.used_by_day()? {
+            let undrawn = self.process().writer.undrawn(ceiling_of(Window::Day, day)).activations;
+            let sums = self.model.days.of(day);
+            let expected = sums.charged.activations + sums.open.activations;
+            if used != expected + undrawn {
                 return Err(format!(
-                    "EXACTLY: the ceiling has {:?}, its keys {all:?} and {undrawn_of_all:?}",
-                    account.used()
+                    "EXACTLY: day {day} has {used} activations, of which {undrawn} are not drawn, instead of {expected}"
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Activations that are counted in days, where there is a ceiling per day.
+    pub(super) fn used_by_day(&mut self) -> Result<Vec<(u64, u64)>, String> {
+        if self.daily == Limits::default() {
+            return Ok(Vec::new());
+        }
+        let days: Vec<u64> = self.model.days.begun.keys().copied().collect();
+        let used = |day: u64| {
+            let account = self.process().writer.backend().account(ceiling_of(Window::Day, day));
+            let account = account.map_err(|error| error.to_string())?;
+            Ok((day, account.map_or(0, |account| account.used().activations)))
+        };
+        days.into_iter().map(used).collect()
     }
 
     /// In the end every key that lives can use exactly what is left.
@@ -187,7 +216,14 @@ impl World {
                 false => limits.activations.map(|limit| limit - sums.charged.activations),
             }
         };
+        let today = self.model.days.begun.get(&self.model.day());
+        let today = today.map_or(self.daily.activations, left);
         let (own, shared) = (left(&self.model.keys[key].sums), left(&self.model.project));
-        own.into_iter().chain(shared).min()
+        own.into_iter().chain(shared).chain(today).min()
     }
+}
+
+/// The account of all keys in a window of time.
+pub(super) fn ceiling_of(window: Window, day: u64) -> AccountId {
+    window.account(PolicyOwner::Project, PROJECT, Timestamp::of_day(day))
 }

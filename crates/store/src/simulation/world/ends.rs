@@ -50,15 +50,41 @@ impl World {
             Image::Sqlite(files) => files.write(self.dir.path()),
         }
         self.model.has_faults = false;
-        // Not known any more: how late it was, if the clock was set back.
-        self.model.now = self.time.wall();
+        let today = self.model.day();
         self.start();
+        self.time_after_crash()?;
         self.read_states()?;
+        self.days_after_crash(today, asked.into_iter().fold(Units::default(), add))?;
         for (key, asked) in asked.iter().enumerate() {
             let used = self.account(AccountId::Key(key_id(key)))?.used();
             self.model.keys[key].sums.crashed(&format!("key {key}"), used, *asked)?;
         }
         self.sum_up();
+        Ok(())
+    }
+
+    /// How late it was may be forgotten, if the clock was set back, but not if anything durable was answered then.
+    fn time_after_crash(&mut self) -> Result<(), String> {
+        let (now, model) = (self.store().now().0, &mut self.model);
+        let least = model.kept.max(self.time.wall());
+        if now < least || now > model.latest {
+            return Err(format!("CLOCK: it is {now} after a crash, and was {least} to {}", model.latest));
+        }
+        model.now = now;
+        Ok(())
+    }
+
+    /// `asked` may have been granted on the day of the crash.
+    fn days_after_crash(&mut self, today: u64, asked: Units) -> Result<(), String> {
+        self.model.days.of(today);
+        for (day, used) in self.used_by_day()? {
+            let sums = self.model.days.of(day);
+            // Nothing else is counted per day.
+            let used = Units { activations: used, ..add(sums.charged, sums.open) };
+            let asked = if day == today { asked } else { Units::default() };
+            sums.crashed(&format!("day {day}"), used, asked)?;
+        }
+        self.model.days.rest();
         Ok(())
     }
 
@@ -77,14 +103,20 @@ impl World {
         self.start();
         self.read_states()?;
         for (key, of) in self.model.keys.iter_mut().enumerate() {
-            of.sums.sent = add(of.sums.sent, of.sums.open);
-            of.sums.charged = add(of.sums.charged, of.sums.open);
-            of.sums.open = Units::default();
+            of.sums.stopped();
             let id = AccountId::Key(key_id(key));
             let writer = &mut self.process.as_mut().expect("just started").writer;
             let used = writer.backend().account(id).unwrap().expect("it was made").used();
             if used != of.sums.charged {
                 return Err(format!("RESTARTED: key {key} has {used:?} instead of {:?}", of.sums.charged));
+            }
+        }
+        for (day, used) in self.used_by_day()? {
+            let sums = self.model.days.of(day);
+            sums.stopped();
+            if used != sums.charged.activations {
+                let charged = sums.charged.activations;
+                return Err(format!("RESTARTED: day {day} has {used} activations instead of {charged}"));
             }
         }
         self.sum_up();
