@@ -178,6 +178,19 @@ pub(crate) enum Command {
         after_help = "Examples:\n  till config check --config /etc/till/till.toml\n  till config show"
     )]
     Config(ConfigCommand),
+    /// Say what is wrong with an instance, and what to do
+    ///
+    /// Looks at the settings, the data directory, the keys and the machine. Reads the whole database, whether a server runs on it or not, and changes nothing. Exit code 0 is fine, 1 is that
+    /// something is wrong. Run it as the user that runs till, with the same settings.
+    #[command(
+        after_help = "Examples:\n  till doctor\n  till doctor --data /srv/till --key-dir /srv/till-keys\n  till doctor --config /etc/till/till.toml --output json"
+    )]
+    Doctor {
+        #[command(flatten)]
+        settings: SettingFlags,
+        #[command(flatten)]
+        output: Output,
+    },
     /// What only the owner of the instance needs
     #[command(
         subcommand,

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod confirm;
 mod credentials;
+mod doctor;
 mod entity;
 mod holds;
 mod key_create;
@@ -99,6 +100,7 @@ pub(crate) fn run(cli: Cli, surroundings: &Surroundings) -> anyhow::Result<()> {
         Command::Config(ConfigCommand::Show { settings, output }) => {
             config::show(&settings, output, surroundings)
         }
+        Command::Doctor { settings, output } => doctor::run(&settings, output, surroundings),
         Command::Admin(AdminCommand::ResetOwner { directories, output }) => {
             admin::reset_owner(&directories, output, surroundings)
         }

@@ -34,7 +34,7 @@ use till_proxy::{
 use till_store::{OpenOptions, Opening, Store};
 use tokio::net::TcpListener;
 
-pub(crate) use master_key::{kept as master_keys_kept, open as open_keys};
+pub(crate) use master_key::{check as check_keys, kept as master_keys_kept, open as open_keys};
 pub(crate) use owner::replace as replace_owner_key;
 
 use self::master_key::Keys;

@@ -81,6 +81,7 @@ const COMMANDS: &[&[&str]] = &[
     &["prices", "show"],
     &["prices", "check"],
     &["prices", "update"],
+    &["doctor"],
     &["admin"],
     &["admin", "reset-owner"],
     &["admin", "accept-rollback"],

@@ -31,7 +31,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The database is not one of ours, or is damaged.
-    #[error("{path} is damaged or not till's database ({reason}); put it aside and restore a backup with `till restore`", path = path.display())]
+    #[error("{path} is damaged or not till's database ({reason}); `till doctor` says what is wrong with it, and `till restore` puts a backup in its place", path = path.display())]
     Corrupt {
         /// The database file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum OpenError {
         known: u32,
     },
     /// Anything else the operating system refused.
-    #[error("can't use {path} ({reason}); check the disk and the permissions", path = path.display())]
+    #[error("can't use {path} ({reason}); check the disk and the permissions; `till doctor` says more", path = path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,

@@ -38,6 +38,7 @@ mod denied_records;
 mod entity;
 mod error;
 mod escrow;
+mod examine;
 pub mod failpoint;
 mod fence;
 mod figures;
@@ -76,6 +77,7 @@ pub use entity::{
     AdminToken, Credential, Entity, EntityKind, EntityQuery, Kept, Lookup, Member, Project, Put, Session,
 };
 pub use error::{OpenError, StoreError};
+pub use examine::{Examined, Finding, Grade, examine};
 pub use fence::{COMES_BACK, Fence};
 pub use hold::{Hold, HoldRefusal, KeyEnded};
 pub use key::{

@@ -16,6 +16,7 @@ mod claims;
 mod column;
 pub(crate) mod copy;
 mod entities;
+pub(crate) mod examine;
 mod fold;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

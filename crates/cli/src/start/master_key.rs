@@ -75,6 +75,25 @@ pub(crate) fn kept(key_dir: &Path) -> Vec<MasterKeyId> {
     current.chain(older).map(|master| master.id()).collect()
 }
 
+/// Whether the master keys that there are open the index key of a database, without a start; answers which ones there are.
+///
+/// # Errors
+/// What a start would say.
+pub(crate) fn check(
+    settings: &Settings,
+    given: Given,
+    wrapped: &[u8],
+    instance_id: &[u8; 16],
+) -> anyhow::Result<Vec<MasterKeyId>> {
+    let Given { keys, older } = given;
+    let (_, MasterKeys { current, mut old }) = find(settings, keys, false)?;
+    old.extend(older);
+    old.extend(kept_beside(&settings.key_dir)?);
+    check_alive(current.id(), &retired(&settings.key_dir)?)?;
+    unwrap(wrapped, &current, &old, instance_id)?;
+    Ok([current].iter().chain(&old).map(MasterKey::id).collect())
+}
+
 /// Starts the store, with what mints and opens its scoped keys: the keys that this data directory was made with, or new
 /// ones if it is new. Before the right ones are found nothing is written.
 pub(crate) async fn open(

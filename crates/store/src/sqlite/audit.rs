@@ -41,11 +41,7 @@ impl AuditBackend for SqliteBackend {
     }
 
     fn entry_hash(&mut self, seq: u64) -> Result<Option<AuditHash>, StoreError> {
-        self.file.run("read", |connection| {
-            let sql = "SELECT hash FROM audit WHERE seq = ?1 UNION ALL \
-                       SELECT hash FROM audit_checkpoints WHERE seq = ?1 LIMIT 1";
-            connection.prepare_cached(sql)?.query_row([bounded(seq)], |row| row.get(0)).optional()
-        })
+        self.file.run("read", |connection| entry_hash(connection, seq))
     }
 
     fn entries_after(&mut self, seq: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
@@ -99,6 +95,35 @@ pub(super) fn head(connection: &Connection) -> Result<ChainHead> {
     }
     let anchor = one_checkpoint(connection, "WHERE seq = (SELECT anchor FROM audit_marks)", &[])?;
     Ok(anchor.map_or(ChainHead { seq: 0, hash: GENESIS }, |anchor| anchor.head()))
+}
+
+pub(super) fn entry_hash(connection: &Connection, seq: u64) -> Result<Option<AuditHash>> {
+    let sql = "SELECT hash FROM audit WHERE seq = ?1 UNION ALL \
+               SELECT hash FROM audit_checkpoints WHERE seq = ?1 LIMIT 1";
+    connection.prepare_cached(sql)?.query_row([bounded(seq)], |row| row.get(0)).optional()
+}
+
+/// Follows the log from where it starts to its end; what is wrong with it where an entry does not fit.
+pub(super) fn chain(connection: &Connection) -> Result<std::result::Result<ChainHead, String>> {
+    let anchor = one_checkpoint(connection, "WHERE seq = (SELECT anchor FROM audit_marks)", &[])?;
+    let mut at = anchor.map_or(ChainHead { seq: 0, hash: GENESIS }, |anchor| anchor.head());
+    loop {
+        let query = AuditQuery { after: Some(at.seq), limit: 1_000, ..AuditQuery::default() };
+        let piece = page(connection, &query)?.entries;
+        if piece.is_empty() {
+            let head = head(connection)?;
+            let is_end = at == head;
+            return Ok(if is_end {
+                Ok(head)
+            } else {
+                Err(format!("behind entry {} there are entries out of order", at.seq))
+            });
+        }
+        match at.follow(&piece) {
+            Ok(next) => at = next,
+            Err(broken) => return Ok(Err(broken.to_string())),
+        }
+    }
 }
 
 pub(super) fn log_state(connection: &Connection) -> Result<LogState> {

@@ -93,7 +93,7 @@ pub(crate) fn copy(from: &Path, to: &Path, mut progress: impl FnMut(u64, u64)) -
 pub(crate) fn check(file: &Path) -> std::result::Result<Contents, Unsound> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(immutable(file), flags)?;
+    let connection = Connection::open_with_flags(uri(file, "immutable=1"), flags)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     let found = contents(&connection)?;
@@ -158,8 +158,8 @@ fn contents(connection: &Connection) -> std::result::Result<Contents, Unsound> {
     })
 }
 
-/// The URI of a file that does not change while it is read.
-fn immutable(file: &Path) -> String {
+/// The URI of a file. `immutable=1` is for one that does not change while it is read.
+pub(super) fn uri(file: &Path, options: &str) -> String {
     use std::fmt::Write as _;
     use std::os::unix::ffi::OsStrExt as _;
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.into());
@@ -171,5 +171,5 @@ fn immutable(file: &Path) -> String {
             write!(uri, "%{byte:02X}").expect("a String takes everything");
         }
     }
-    uri + "?immutable=1"
+    uri + "?" + options
 }

@@ -67,6 +67,25 @@ pub(super) fn account(connection: &Connection, id: AccountId) -> Result<Option<A
     connection.prepare_cached(sql)?.query_row(params![bytes, kind], |row| account_from(row, 0)).optional()
 }
 
+/// Each account by itself, so that one that can't be read hides none of the others.
+pub(super) fn every_account(
+    connection: &Connection,
+    mut each: impl FnMut(AccountId, Result<Account>),
+) -> Result<()> {
+    let mut statement =
+        connection.prepare(concat!("SELECT ", account_columns!(), ", id, kind FROM accounts"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = row.get(ACCOUNT_COLUMNS)?;
+        let id = match row.get_ref(ACCOUNT_COLUMNS + 1)?.as_str()? {
+            "key" => AccountId::Key(KeyId(id)),
+            _ => AccountId::Ceiling(id),
+        };
+        each(id, account_from(row, 0));
+    }
+    Ok(())
+}
+
 fn account_from(row: &Row<'_>, first: usize) -> Result<Account> {
     let mut account =
         Account::from_balances([balance(row, first)?, balance(row, first + 6)?, balance(row, first + 12)?]);
@@ -180,6 +199,20 @@ fn key_from(row: &Row<'_>) -> Result<KeyRecord> {
         paused_at: account.paused_at,
         paused_reason: row.get(column(9))?,
     })
+}
+
+/// Each key by itself, with its id if that can be read.
+pub(super) fn every_key(
+    connection: &Connection,
+    now: Timestamp,
+    mut each: impl FnMut(Option<[u8; 16]>, Result<KeyRecord>),
+) -> Result<()> {
+    let mut statement = connection.prepare(KEY_SELECT)?;
+    let mut rows = statement.query([Time(now)])?;
+    while let Some(row) = rows.next()? {
+        each(row.get(ACCOUNT_COLUMNS).ok(), key_from(row));
+    }
+    Ok(())
 }
 
 fn rates(row: &Row<'_>, first: usize) -> Result<Rates> {

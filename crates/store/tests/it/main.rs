@@ -6,6 +6,7 @@
 mod backup;
 mod common;
 mod directory;
+mod examine;
 mod fixture;
 mod fold;
 mod kill;
