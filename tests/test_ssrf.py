@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -60,6 +62,45 @@ def _minter(till: Till) -> str:
 
 DESTINATIONS = ["url", "base_url", "baseUrl", "upstream_url", "upstreamUrl", "provider_url", "providerUrl", "origin", "destination", "host", "endpoint",
                 "upstream_origin", "placement", "webhook", "webhook_url", "callback", "callback_url", "proxy", "upstream_proxy", "icon", "avatar_url"]
+
+
+# What a field that says where to connect to would be called. A new one must not get in unseen: whoever adds it has to filter what it
+# may name (loopback, link-local and private addresses, names that lead there, also when they change) before it is added here.
+LIKE_A_DESTINATION = re.compile(r"ur[il]|host|origin|domain|endpoint|addr|hook|callback|proxy|server|target|base|redirect|region|dest|link|image|avatar|icon|fetch", re.I)
+KNOWN_FIELDS = {
+    "endpoints": "path patterns of a scope", "client_address": "a filter, and what `explain` pretends", "target": "a filter of the audit log",
+    "image_input": "a count of tokens", "hosted_tools": "a count of calls",
+}
+
+
+def _fields(document: dict[str, Any], schema: dict[str, Any], seen: frozenset[str] = frozenset()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field that somebody may send, however deep."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        if name not in seen:
+            yield from _fields(document, document["components"]["schemas"][name], seen | {name})
+        return
+    for part in (*schema.get("allOf", ()), *schema.get("oneOf", ()), *schema.get("anyOf", ()), schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(part, dict):
+            yield from _fields(document, part, seen)
+    for name, field in schema.get("properties", {}).items():
+        yield name, field
+        yield from _fields(document, field, seen)
+
+
+def test_no_field_of_a_request_is_for_a_destination(till: Till) -> None:
+    """By the API's own description, so that a field that is added later is seen."""
+    document = till.admin("GET", "/admin/openapi.json").json()
+    found: dict[str, dict[str, Any]] = {}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            found.update((parameter["name"], parameter.get("schema", {})) for parameter in operation.get("parameters", ()))
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                found.update(_fields(document, content["schema"]))
+    assert len(found) > 80 and "upstream_key" in found, sorted(found)
+    named = {name for name in found if LIKE_A_DESTINATION.search(name)}
+    assert named == set(KNOWN_FIELDS), f"new or gone: {named ^ set(KNOWN_FIELDS)}"
+    assert not {name for name, field in found.items() if field.get("format") in ("uri", "url", "hostname", "ipv4", "ipv6", "iri", "uri-reference")}
 
 
 def test_no_field_of_the_api_takes_a_destination(till: Till, upstream: ScriptedUpstream, inside: Inside) -> None:
