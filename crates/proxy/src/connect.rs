@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::body::RequestBody;
 use crate::http1::{Wire, answer_status};
+use crate::resolve::Resolver;
 use crate::socket::{Socket, Tcp};
 
 /// The body of a forwarded request: the client's own, or one that till holds in memory.
@@ -58,11 +59,15 @@ pub(crate) enum ConnectError {
     Timeout(Duration),
 }
 
+/// The longest answer of a proxy that is asked for a tunnel, in bytes.
+const TUNNEL_ANSWER_MAX: usize = 16 * 1024;
+
 /// Makes connections.
 pub(crate) struct Connector {
     tls: TlsConnector,
     proxies: Matcher,
     timeout: Duration,
+    resolver: Resolver,
     /// Connections that were made and not closed yet.
     pub(crate) open: Arc<Gauge>,
 }
@@ -79,7 +84,13 @@ impl Connector {
         if let Some(no_proxy) = &proxies.no_proxy {
             matcher = matcher.no(no_proxy.clone());
         }
-        Self { tls: TlsConnector::from(tls), proxies: matcher.build(), timeout, open: Arc::default() }
+        Self {
+            tls: TlsConnector::from(tls),
+            proxies: matcher.build(),
+            timeout,
+            resolver: Resolver::default(),
+            open: Arc::default(),
+        }
     }
 
     /// Connects to a provider, within the configured time.
@@ -95,8 +106,8 @@ impl Connector {
     async fn connect_unbounded(&self, base: &BaseUrl) -> Result<Wire, ConnectError> {
         let uri: http::Uri = base.as_str().parse().expect("a base URL is a URI");
         let tcp = match self.proxies.intercept(&uri) {
-            Some(proxy) => tunnel(&proxy, base, self.timeout).await?,
-            None => tcp(base.host(), base.port(), self.timeout).await?,
+            Some(proxy) => self.tunnel(&proxy, base).await?,
+            None => self.tcp(base.host(), base.port()).await?,
         };
         let tcp = Tcp::new(tcp).counted_in(&self.open);
         if base.scheme() != Scheme::Https {
@@ -112,67 +123,68 @@ impl Connector {
             .map_err(|source| ConnectError::Tls { host: host.to_owned(), source })?;
         Ok(Wire::new(Socket::Tls(Box::new(tls.into()))))
     }
-}
 
-/// Tries the addresses one after the other; each gets its share of the time.
-async fn tcp(host: &str, port: u16, time: Duration) -> Result<TcpStream, ConnectError> {
-    let bare = host.trim_matches(['[', ']']);
-    let addresses = tokio::net::lookup_host((bare, port))
-        .await
-        .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
-    let addresses: Vec<_> = addresses.collect();
-    let share = time / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(socket)) => return Ok(socket),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(ConnectError::Tcp { host: host.to_owned(), port, source: last })
-}
-
-/// The longest answer of a proxy that is asked for a tunnel, in bytes.
-const TUNNEL_ANSWER_MAX: usize = 16 * 1024;
-
-/// Asks an HTTP proxy for a tunnel (RFC 9110 section 9.3.6). Plain-text upstreams go through a tunnel too:
-/// then the proxy sees one destination and no request of ours in absolute form.
-async fn tunnel(proxy: &Intercept, base: &BaseUrl, time: Duration) -> Result<TcpStream, ConnectError> {
-    let uri = proxy.uri();
-    let host = uri.host().unwrap_or_default();
-    let name = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-    if uri.scheme_str() != Some("http") {
-        return Err(ConnectError::ProxyScheme { proxy: name });
-    }
-    let broken = |source| ConnectError::ProxyBroken { proxy: name.clone(), source };
-    let mut socket = tcp(host, uri.port_u16().unwrap_or(80), time).await?;
-    let host = base.host();
-    let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
-    let authority =
-        if is_bare_ipv6 { format!("[{host}]:{}", base.port()) } else { format!("{host}:{}", base.port()) };
-    let mut request = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n").into_bytes();
-    if let Some(credentials) = proxy.basic_auth() {
-        write_line(&mut request, "proxy-authorization", credentials.as_bytes());
-    }
-    request.extend_from_slice(b"\r\n");
-    socket.write_all(&request).await.map_err(broken)?;
-    let mut answer = Vec::new();
-    let status = loop {
-        if socket.read_buf(&mut answer).await.map_err(broken)? == 0 || answer.len() > TUNNEL_ANSWER_MAX {
-            return Err(broken(io::ErrorKind::UnexpectedEof.into()));
-        }
-        match answer_status(&answer).map_err(|error| broken(io::Error::other(error)))? {
-            // What follows is said by the other end of the tunnel, which speaks only when it is asked.
-            Some((status, length)) if status.is_success() && length < answer.len() => {
-                return Err(broken(io::Error::other("it sent something that was not asked for")));
+    /// Tries the addresses one after the other; each gets its share of the time.
+    async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        let bare = host.trim_matches(['[', ']']);
+        let addresses = self
+            .resolver
+            .addresses(bare, port)
+            .await
+            .map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
+        let share = self.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in addresses {
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(socket)) => return Ok(socket),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
             }
-            Some((status, _)) => break status,
-            None => {}
         }
-    };
-    if !status.is_success() {
-        return Err(ConnectError::Proxy { proxy: name, answer: status.to_string() });
+        Err(ConnectError::Tcp { host: host.to_owned(), port, source: last })
     }
-    Ok(socket)
+
+    /// Asks an HTTP proxy for a tunnel (RFC 9110 section 9.3.6). Plain-text upstreams go through a tunnel too:
+    /// then the proxy sees one destination and no request of ours in absolute form.
+    async fn tunnel(&self, proxy: &Intercept, base: &BaseUrl) -> Result<TcpStream, ConnectError> {
+        let uri = proxy.uri();
+        let host = uri.host().unwrap_or_default();
+        let name = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        if uri.scheme_str() != Some("http") {
+            return Err(ConnectError::ProxyScheme { proxy: name });
+        }
+        let broken = |source| ConnectError::ProxyBroken { proxy: name.clone(), source };
+        let mut socket = self.tcp(host, uri.port_u16().unwrap_or(80)).await?;
+        let host = base.host();
+        let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
+        let authority = if is_bare_ipv6 {
+            format!("[{host}]:{}", base.port())
+        } else {
+            format!("{host}:{}", base.port())
+        };
+        let mut request = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n").into_bytes();
+        if let Some(credentials) = proxy.basic_auth() {
+            write_line(&mut request, "proxy-authorization", credentials.as_bytes());
+        }
+        request.extend_from_slice(b"\r\n");
+        socket.write_all(&request).await.map_err(broken)?;
+        let mut answer = Vec::new();
+        let status = loop {
+            if socket.read_buf(&mut answer).await.map_err(broken)? == 0 || answer.len() > TUNNEL_ANSWER_MAX {
+                return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+            }
+            match answer_status(&answer).map_err(|error| broken(io::Error::other(error)))? {
+                // What follows is said by the other end of the tunnel, which speaks only when it is asked.
+                Some((status, length)) if status.is_success() && length < answer.len() => {
+                    return Err(broken(io::Error::other("it sent something that was not asked for")));
+                }
+                Some((status, _)) => break status,
+                None => {}
+            }
+        };
+        if !status.is_success() {
+            return Err(ConnectError::Proxy { proxy: name, answer: status.to_string() });
+        }
+        Ok(socket)
+    }
 }

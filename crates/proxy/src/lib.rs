@@ -31,6 +31,7 @@ mod proxy_protocol;
 mod record;
 mod relay;
 mod request;
+mod resolve;
 mod respond;
 mod route;
 mod self_check;
