@@ -189,6 +189,8 @@ def test_a_file_system_that_became_read_only(small_disk: Path, upstream: Scripte
     said = till.refuses_to_start()
     assert "ead-only" in said or "not writable" in said or "can't be written" in said, said
     assert str(till.data) in said, said
+    found = json.loads(till.cli("doctor", "--data", str(till.data), "--output", "json", check=False).stdout)["findings"]
+    assert [finding["about"] for finding in found if finding["grade"] == "wrong"] == ["disk"], found
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     till.start()
     try:
@@ -342,3 +344,78 @@ def test_restore_recovers(damaged: Damaged, upstream: ScriptedUpstream) -> None:
     assert running["ok"] and running["running"] and running["process"] == till.pid, running
     left = 40 - damaged.used[damaged.keys[3].id]
     assert burst(till.url, damaged.keys[3].token, 60, 4).statuses["200"] == left
+
+
+
+@pytest.fixture
+def breaking_disk(tmp_path: Path) -> Iterator[BreakingDisk]:
+    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("only root may mount a file system, and it takes mkfs.ext4 to make one")
+    disk = BreakingDisk(tmp_path)
+    try:
+        disk.mount()
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no file system can be mounted here: {error.stderr}")
+    yield disk
+    disk.unmount()
+
+
+class BreakingDisk:
+    """An ext4 of its own. `mount -o remount,ro` is refused while a file in it is open for writing; what makes a file system read-only
+    under a running program is an error of the disk, and `abort` is that."""
+
+    def __init__(self, directory: Path) -> None:
+        self._image, self.place = directory / "image", directory / "disk"
+        self.place.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(64 << 20)
+        self._run("mkfs.ext4", "-q", "-F", str(self._image))
+
+    @staticmethod
+    def _run(*command: str) -> None:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+
+    def mount(self) -> None:
+        self._run("mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.place))
+
+    def abort(self) -> None:
+        self._run("mount", "-o", "remount,abort", str(self.place))
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self.place)], capture_output=True)
+
+    def repair(self) -> None:
+        self.unmount()
+        # 1: errors were found and mended.
+        assert subprocess.run(["fsck.ext4", "-p", "-f", str(self._image)], capture_output=True).returncode in (0, 1)
+        self.mount()
+
+
+def test_a_file_system_that_becomes_read_only(breaking_disk: BreakingDisk, upstream: ScriptedUpstream) -> None:
+    till = on(breaking_disk.place, upstream).start()
+    try:
+        key, other = till.mint(max_activations=60), till.mint(max_activations=5)
+        assert burst(till.url, key.token, 20, 4).statuses == {"200": 20}
+        breaking_disk.abort()
+        # What was counted out ahead is on disk already; what comes behind it is refused.
+        until(lambda: till.call(key).status_code == 503, "the fault to be noticed")
+        sent = upstream.count
+        for one_key in (key, other):
+            for _ in range(5):
+                answer = till.call(one_key)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable"), answer.text
+        assert till.admin("DELETE", f"/admin/keys/{other.id}").status_code == 503
+        assert upstream.count == sent, "something was sent that is not on disk"
+        until(lambda: till.admin("GET", "/readyz").status_code == 503, "/readyz to say so")
+        till.kill9()
+        breaking_disk.repair()
+        till.start()
+        used = till.key(key.id)["usedActivations"]
+        holds = till.admin("GET", "/admin/holds?limit=1000").json()["holds"]
+        listed = sum(hold["activations"] for hold in holds if hold["keyId"] == key.id)
+        assert sent <= used <= sent + listed, f"{sent} sent, {used} counted, {listed} listed"
+        assert till.key(other.id)["status"] == "active", "a revocation that was refused did not happen"
+        assert burst(till.url, key.token, 80, 8).statuses["200"] == 60 - used
+        assert upstream.count <= 60 and "panicked" not in till.all_output().decode()
+    finally:
+        till.kill9()
