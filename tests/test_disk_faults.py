@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,42 +14,16 @@ import pytest
 
 from harness.raw_http import burst
 from harness.scripted_upstream import ScriptedUpstream
-from harness.till_process import BINARY, Till
+from harness.shims import BadDisk, compiled
+from harness.till_process import Till
 from harness.waiting import until
 
-SHIM = Path(__file__).resolve().parent / "harness" / "disk_faults.c"
 DATABASE = "till.db"
 
 
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("cc") is None:
-        pytest.skip("there is no C compiler (cc) to build the shim with")
-    library = tmp_path_factory.mktemp("shim") / "disk_faults.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM), "-ldl"], check=True)
-    return library
-
-
-class BadDisk:
-    """A server whose writes fail while a test wants that."""
-
-    def __init__(self, till: Till, library: Path) -> None:
-        self.till = till
-        self.switch = till.directory / "fault"
-        till.environment.update(LD_PRELOAD=str(library), FAULT_DIR=str(till.data), FAULT_SWITCH=str(self.switch))
-
-    def begin(self, what: str) -> None:
-        draft = self.switch.with_suffix(".new")
-        draft.write_text(what)
-        draft.rename(self.switch)
-
-    def end(self) -> None:
-        self.switch.unlink(missing_ok=True)
-
-
 @pytest.fixture
-def bad_disk(new_till, upstream: ScriptedUpstream, shim: Path) -> Iterator[BadDisk]:
-    disk = BadDisk(new_till({"openai": upstream.url}), shim)
+def bad_disk(new_till, upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[BadDisk]:
+    disk = BadDisk(new_till({"openai": upstream.url}), compiled("disk_faults", tmp_path))
     disk.till.start()
     yield disk
     disk.end()
@@ -117,7 +90,7 @@ def test_killed_between_write_and_sync(call: str, bad_disk: BadDisk, upstream: S
         key = till.mint(max_activations=60)
         bad_disk.begin(f"kill {call} {chance.randint(1, 12)}")
         burst(till.url, key.token, 100, 8)
-        until(lambda: till._process.poll() is not None, f"the kill; {story}")
+        until(till.is_dead, f"the kill; {story}")
         till.kill9()
         bad_disk.end()
         upstream.quiet()

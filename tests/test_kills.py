@@ -68,9 +68,6 @@ class Armed(Till):
             draft.write_text(place)
             draft.rename(self.failpoint)
 
-    def is_dead(self) -> bool:
-        return self._process is not None and self._process.poll() is not None
-
     def bury(self) -> None:
         """It has ended as by kill -9, and not by a panic."""
         assert self._process is not None
@@ -79,7 +76,7 @@ class Armed(Till):
         assert code == -signal.SIGKILL, f"exit code {code}:\n{self.output()}"
 
     def dies_at_start(self) -> None:
-        self._starts += 1
+        self.starts += 1
         (self.data / "address").unlink(missing_ok=True)
         with self._out().open("wb") as out, self._err().open("wb") as err:
             self._process = subprocess.Popen([*self.command(), "--log-format", "json"], env=self.environment,

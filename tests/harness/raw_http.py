@@ -163,15 +163,24 @@ async def _burst(url: str, request: bytes, requests: int, connections: int) -> B
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    status, headers = _head((await reader.readuntil(b"\r\n\r\n"))[:-4])
+    status, headers = await read_head(reader)
+    return status, await read_body(reader, headers)
+
+
+async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    return _head((await reader.readuntil(b"\r\n\r\n"))[:-4])
+
+
+async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    """The whole body; `IncompleteReadError` if it is cut."""
     if "chunked" not in headers.get("transfer-encoding", ""):
-        return status, await reader.readexactly(int(headers["content-length"]))
+        return await reader.readexactly(int(headers["content-length"]))
     body = b""
-    while size := int((await reader.readline()).split(b";")[0], 16):
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
         body += (await reader.readexactly(size + 2))[:-2]
-    while (await reader.readline()) != b"\r\n":
+    while (await reader.readuntil(b"\r\n")) != b"\r\n":
         pass
-    return status, body
+    return body
 
 
 def _outcome(status: int, body: bytes) -> str:

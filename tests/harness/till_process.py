@@ -56,7 +56,7 @@ class Till:
             self.environment["TILL_ADMIN_KEY"] = ADMIN_KEY
         self.environment.update(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
-        self._starts = 0
+        self.starts = 0
         self._log_seen = 0
 
     # The process.
@@ -68,7 +68,7 @@ class Till:
     def start(self) -> Till:
         """Starts it and waits until it says that it is ready."""
         assert self._process is None, "it runs already"
-        self._starts += 1
+        self.starts += 1
         (self.data / "address").unlink(missing_ok=True)
         flags = () if any(flag.startswith("--log-format") for flag in self.flags) else ("--log-format", "json")
         with self._out().open("wb") as out, self._err().open("wb") as err:
@@ -122,6 +122,10 @@ class Till:
             self._process.wait(10)
             self._process = None
 
+    def is_dead(self) -> bool:
+        """Whether it has ended although nobody here has ended it."""
+        return self._process is not None and self._process.poll() is not None
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -146,10 +150,10 @@ class Till:
     # What it said.
 
     def _out(self) -> Path:
-        return self.directory / f"stdout-{self._starts}.log"
+        return self.directory / f"stdout-{self.starts}.log"
 
     def _err(self) -> Path:
-        return self.directory / f"stderr-{self._starts}.log"
+        return self.directory / f"stderr-{self.starts}.log"
 
     def stdout(self) -> str:
         return self._out().read_text()
