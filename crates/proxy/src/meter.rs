@@ -185,6 +185,14 @@ impl Meter {
         self.settle(false, Instant::now());
     }
 
+    /// Nothing of the answer is passed on, and why: what was held is spent.
+    pub(crate) fn refuse(mut self, denial: &Denial) {
+        if let Some(record) = self.held.hold.record_mut() {
+            record.denial = Some(denial.code);
+        }
+        self.abandon();
+    }
+
     fn settle(self, is_whole: bool, ended: Instant) {
         till_store::failpoint!("settle.begin");
         let Self { held, key, status, reading, started, .. } = self;

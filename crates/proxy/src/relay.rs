@@ -24,7 +24,7 @@ use crate::body::{Answer, AnswerBody, BodyError, fields_of, header_map};
 use crate::decode::{self, Decoded};
 use crate::drain::Drains;
 use crate::forward::{Forwarded, clean_answer};
-use crate::http1::AnswerHead;
+use crate::http1::{AnswerHead, Wire};
 use crate::meter::{Exceeded, Meter, exceeded, is_event_stream};
 use crate::pool::Lease;
 use crate::record::Record;
@@ -105,31 +105,47 @@ pub(crate) async fn open(
     idle: Duration,
 ) -> Result<(AnswerHead, Live), Denial> {
     let Forwarded { mut head, mut lease, held, started, sent } = forwarded;
+    let meter = Meter::begin(held, key, &head, started, sent);
+    let source = match source(&meter, &mut head, &mut lease.wire, idle).await {
+        Ok(source) => source,
+        Err(denial) => {
+            meter.refuse(&denial);
+            return Err(denial);
+        }
+    };
+    if meter.shortens() {
+        head.fields.remove("content-length");
+    }
+    Ok((head, Live { source, lease, meter, watchdog: None }))
+}
+
+/// How the body is read, if any of the answer may be passed on.
+async fn source(
+    meter: &Meter,
+    head: &mut AnswerHead,
+    wire: &mut Wire,
+    idle: Duration,
+) -> Result<Source, Denial> {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Denial::new(
             DenialCode::UpstreamProtocol,
             "The provider switched to another protocol, which was not asked for. The request is counted.",
         ));
     }
-    let meter = Meter::begin(held, key, &head, started, sent);
     if let Some(denial) = meter.ended() {
         // It ended before the provider answered: nothing of the answer is passed on.
         return Err(denial);
     }
-    let has_body = !lease.wire.has_ended();
-    let source = match decode::coding(&head.fields) {
+    let has_body = !wire.has_ended();
+    match decode::coding(&head.fields) {
         Ok(Some(coding)) if has_body => {
             decode::forget_coding(&mut head.fields);
-            let decoded = Box::pin(Decoded::begin(coding, &mut lease.wire, idle));
-            Source::Decoded(decoded.await.map_err(|_| unreadable())?)
+            let decoded = Box::pin(Decoded::begin(coding, wire, idle));
+            Ok(Source::Decoded(decoded.await.map_err(|_| unreadable())?))
         }
-        Err(_) if has_body => return Err(unreadable()),
-        _ => Source::Plain,
-    };
-    if meter.shortens() {
-        head.fields.remove("content-length");
+        Err(_) if has_body => Err(unreadable()),
+        _ => Ok(Source::Plain),
     }
-    Ok((head, Live { source, lease, meter, watchdog: None }))
 }
 
 /// Turns the answer of the provider into the one for the client.

@@ -1,8 +1,9 @@
 //! A key that ends while many streams run under it: once the administrator has the answer nothing moves any more.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use till_core::denial::DenialCode;
 use till_core::key::KeyId;
 use till_core::time::Timestamp;
 use till_store::{KeyChange, LifetimeChange, StoreError};
@@ -170,12 +171,20 @@ async fn an_answer_that_begins_after_the_end_is_not_passed_on() {
         client.send(request(&token, "POST", "/v1/chat/completions", "{}")).await;
         super::rig::becomes(|| upstream.received().len() == 1).await;
         end.come_over(&rig, id).await;
+        // So that it takes milliseconds, of which the record has to tell.
+        tokio::time::sleep(Duration::from_millis(2)).await;
         gate.add_permits(1);
         let answer = soon(client.answer()).await.expect("an answer");
         assert_eq!(answer.status, 403, "{}", answer.text());
         assert!(answer.text().contains(end.code()) && !answer.text().contains("secret"), "{}", answer.text());
         rig.becomes_idle().await;
         assert_eq!(rig.key(id).await.used.activations, 1, "it was sent: it is spent");
+        let record = rig.last_record(id).await;
+        assert_eq!(record.denial.map(DenialCode::as_str), Some(end.code()));
+        assert!(
+            record.latency_ms >= 2 && record.latency_ms >= record.first_byte_ms.unwrap_or_default(),
+            "{record:?}"
+        );
     }
 }
 
