@@ -8,6 +8,7 @@ it the soak takes half a minute.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import threading
@@ -18,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness.process_facts import descriptors, memory
+from harness.process_facts import descriptors
 from harness.shims import BadDisk, SetClock, compiled
 from harness.till_process import Till
 from harness.waiting import until
@@ -63,7 +64,7 @@ class Soak:
         self.callers = Callers(self.till.url, self.provider, self.clock, self.trouble, random.Random(chance.random()), PACE)
         self.administrator = Administrator(self.till, self.callers, self.trouble, random.Random(chance.random()), 0.5 if IS_LONG else 0.15)
         self.books = Books(self.till, self.provider, self.callers, self.clock, self.trouble)
-        self.faults = Faults(self.till, self.disk, self.trouble, random.Random(chance.random()))
+        self.faults = Faults(self.till, self.disk, self.trouble, random.Random(chance.random()), self.administrator.warm)
         self.measures = Measures(self.till)
         self.steps = 0
         self.failures: list[BaseException] = []
@@ -158,9 +159,11 @@ def soak(tmp_path: Path) -> Iterator[Soak]:
 
 @pytest.mark.timeout(SECONDS * 2 + 240)
 def test_soak(soak: Soak) -> None:
+    if IS_LONG:
+        # It does not hang because it takes so long.
+        faulthandler.cancel_dump_traceback_later()
     soak.begin(1.0 if IS_LONG else 0.25)
     story = f"TILL_SEED={soak.seed}"
-    started = memory(soak.till.pid)
 
     soak.part("faultless", SECONDS / FAULTLESS_PARTS, with_faults=False)
     exact = soak.books.compare(f"without faults, {story}", with_faults=False)
@@ -185,19 +188,19 @@ def test_soak(soak: Soak) -> None:
     if IS_LONG:
         flat("database", [sample.database + sample.journal for sample in soak.measures.samples], story)
     soak.restarted(balance, f"with faults, {story}", with_faults=True)
-    print(f"memory: {started // MIB} MiB after the start, {memory(soak.till.pid) // MIB} MiB in the end")
     soak.till.stop()
 
 
 def flat(what: str, values: list[int], story: str) -> None:
     before, after = growth(values)
-    print(f"{what}: median of the second quarter {before / MIB:.1f} MiB, of the last {after / MIB:.1f} MiB, over {len(values)} samples")
-    assert is_flat(before, after), f"{what} grows from {before} to {after}; {story}"
+    series = " ".join(f"{value / MIB:.0f}" for value in values[:: max(1, len(values) // 24)])
+    print(f"{what}: median of the second quarter {before / MIB:.1f} MiB, of the last {after / MIB:.1f} MiB, over {len(values)} samples: {series}")
+    assert is_flat(before, after), f"{what} grows from {before} to {after}: {series}; {story}"
 
 
 def report(soak: Soak, part: str, balance: Balance) -> None:
     callers, samples = soak.callers, soak.measures.samples
-    print(f"{part}: {callers.number} calls so far, {soak.provider.count} arrived; {balance}")
+    print(f"{part}: {sum(callers.seen.values())} calls so far, {soak.provider.count} arrived; {balance}")
     print(f"  answers {dict(sorted(callers.seen.items()))}")
     print(f"  records {dict(soak.books.outcomes)}; keys {dict(callers.kinds)}")
     print(f"  administration {dict(soak.administrator.done)}; faults {dict(soak.faults.made)}; the clock was set forward {soak.steps} times")

@@ -13,7 +13,7 @@ import httpx
 from harness.till_process import Till
 from soak.calls import Callers
 from soak.faults import Trouble
-from soak.keys import PROJECTS, SoakKey, fleeting, key_of, lasting
+from soak.keys import PROJECTS, TIGHT, SoakKey, fleeting, key_of, lasting
 
 # Fleeting keys that are called at the same time; the oldest one goes.
 FLEETING_MAX = 40
@@ -29,6 +29,7 @@ class Administrator:
         self.unexplained: list[str] = []
         self._fleeting: list[SoakKey] = []
         self._stopped = threading.Event()
+        self._minting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def furnish(self, scale: float) -> None:
@@ -38,6 +39,13 @@ class Administrator:
             assert answer.status_code in (200, 201), answer.text
         for kind, body in lasting(scale):
             assert self._mint(kind, body), "there is no fault yet"
+        self.warm()
+
+    def warm(self) -> None:
+        """What a process loads at its first use, it loads: a request that only fits its limit when its tokens are counted by a
+        tokenizer, which takes 40 MiB. Otherwise one would come upon it at some time, and that would look like growth."""
+        if key := self._mint("tight", TIGHT, is_called=False):
+            self.callers.once(key)
 
     def start(self) -> None:
         self._stopped.clear()
@@ -79,13 +87,14 @@ class Administrator:
             self.unexplained.append(f"{method} {path}: {said}; {self.trouble.around(began, time.monotonic())}")
         return None
 
-    def _mint(self, kind: str, body: dict[str, Any]) -> SoakKey | None:
+    def _mint(self, kind: str, body: dict[str, Any], is_called: bool = True) -> SoakKey | None:
         answer = self._ask("POST", "/admin/keys", {"upstream_key": UPSTREAM_KEY, **body})
         if answer is None:
             return None
         key = key_of(answer.json()["key"], kind, body)
-        self.callers.everybody = [*self.callers.everybody, key]
-        self.callers.keys = [*self.callers.keys, key]
+        with self._minting:
+            self.callers.everybody = [*self.callers.everybody, key]
+            self.callers.keys = [*self.callers.keys, key] if is_called else self.callers.keys
         return key
 
     def _mint_one(self) -> None:
@@ -94,7 +103,8 @@ class Administrator:
             self._fleeting.append(key)
         if len(self._fleeting) > FLEETING_MAX:
             gone = self._fleeting.pop(0)
-            self.callers.keys = [key for key in self.callers.keys if key is not gone]
+            with self._minting:
+                self.callers.keys = [key for key in self.callers.keys if key is not gone]
 
     def _some(self) -> SoakKey | None:
         return self.chance.choice(self._fleeting) if self._fleeting else None
@@ -102,7 +112,8 @@ class Administrator:
     def _revoke_one(self) -> None:
         if (key := self._some()) and key.revoked_at is None and self.chance.random() < 0.5:
             key.revoked_at = time.monotonic()
-            self._ask("DELETE", f"/admin/keys/{key.id}")
+            if self._ask("DELETE", f"/admin/keys/{key.id}"):
+                key.revoked = time.monotonic()
 
     def _pause_one(self) -> None:
         key = self.chance.choice(self.callers.keys)

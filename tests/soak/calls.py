@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import threading
@@ -85,7 +86,7 @@ class Callers:
         self.unexplained: list[str] = []
         self.exhausted_projects: set[tuple[str, int]] = set()
         self.with_faults = False
-        self.number = 0
+        self._numbers = itertools.count(1)
         self._running = True
         self._lines: list[Line] = []
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -100,6 +101,10 @@ class Callers:
         self._running = False
         self._thread.join(PATIENCE_SECONDS + 15)
         assert not self._thread.is_alive(), "calls do not end"
+
+    def once(self, key: SoakKey) -> None:
+        """One ordinary call, from whichever thread."""
+        asyncio.run(self._call(key, quick=True, alone=True))
 
     async def _run(self) -> None:
         await asyncio.gather(*[self._caller() for _ in range(CALLERS)])
@@ -131,7 +136,7 @@ class Callers:
                 await self._call(key, quick=True)
         await asyncio.gather(*[one_of_them() for _ in range(BURST_CALLERS)])
 
-    async def _call(self, key: SoakKey, quick: bool = False) -> None:
+    async def _call(self, key: SoakKey, quick: bool = False, alone: bool = False) -> None:
         chance = self.chance
         intent = "ordinary" if quick or chance.random() < 0.94 else chance.choice(["wrong token", "no token", *["out of scope"] * 4 * key.is_scoped])
         fault = chance.choice(FAULTS) if self.with_faults and not quick and intent == "ordinary" and chance.random() < 0.06 else None
@@ -139,17 +144,17 @@ class Callers:
             fault = None  # they keep a caller for seconds
         if key.provider == "plain" and fault == "silent":
             fault = None
-        self.number += 1
+        number = next(self._numbers)
         # Who cares for no figure hangs up on nothing: then till ends the call at once, and nobody knows what it came to.
         hangs_up = key.is_metered and not quick and fault is None and intent == "ordinary" and chance.random() < 0.04
-        call = self.calls[self.number] = Call(self.number, key, intent, fault, hangs_up)
+        call = self.calls[number] = Call(number, key, intent, fault, hangs_up)
         key.recent.append(call)
         line = None
         day = int(self.clock.now() // 86_400)
         try:
-            line = await asyncio.wait_for(self._line(), PATIENCE_SECONDS)
+            line = await asyncio.wait_for(self._new_line() if alone else self._line(), PATIENCE_SECONDS)
             keeps = await asyncio.wait_for(self._exchange(line, call), PATIENCE_SECONDS)
-            if keeps:
+            if keeps and not alone:
                 line.used = time.monotonic()
                 self._lines.append(line)
             else:
@@ -177,6 +182,9 @@ class Callers:
             if time.monotonic() - line.used < IDLE_SECONDS and not line.reader.at_eof() and not line.writer.is_closing():
                 return line
             line.writer.close()
+        return await self._new_line()
+
+    async def _new_line(self) -> Line:
         address = urlsplit(self.url)
         return Line(*await asyncio.open_connection(address.hostname, address.port))
 
@@ -208,12 +216,13 @@ class Callers:
             call.intent = chance.choice(["model", "endpoint", "network"])
             network, model = ("fd01" if call.intent == "network" else network), ("gpt-4o" if call.intent == "model" else model)
         streamed = chance.random() < 0.4
-        cap = chance.choice([None, 50, 300, 2_000]) if key.kind != "small" else chance.choice([50, 300])
-        text = WORDS * (1 if chance.random() < 0.97 or key.kind == "small" else 150)
+        cap = {"small": chance.choice([50, 300]), "tight": 50}.get(key.kind, chance.choice([None, 50, 300, 2_000]))
+        is_long = key.kind == "tight" or key.kind != "small" and chance.random() < 0.03
+        text = WORDS * (150 if is_long else 1)
         method, path, body = "POST", "/v1/chat/completions", b""
         if key.provider == "plain":
             path, body, streamed = "/proxy/plain/things", bytes(chance.choice([10, 10, 1_000, 70_000])), False
-        elif call.intent == "endpoint" or (not key.is_scoped and key.provider == "openai" and chance.random() < 0.05):
+        elif call.intent == "endpoint" or (not key.is_scoped and key.kind != "tight" and key.provider == "openai" and chance.random() < 0.05):
             method, path, streamed = "GET", "/v1/models", False
         elif key.provider == "google":
             path = f"/v1beta/models/{model}:{'streamGenerateContent?alt=sse' if streamed else 'generateContent'}"
@@ -246,7 +255,8 @@ class Callers:
             return next((f"broken: {word}" for word, holds in reasons if holds), None)
         assert status is not None
         if status < 300:
-            return f"{status}" if call.intent == "ordinary" and fault not in ("429", "500", "reset", "hang") else None
+            may_pass = call.intent == "ordinary" and fault not in ("429", "500", "reset", "hang") and not key.had_ended(call.began)
+            return f"{status}" if may_pass else None
         named = f"{status} {code}"
         rules: dict[str, Callable[[], object]] = {
             "403 invalid_key": lambda: call.intent == "wrong token", "401 missing_key": lambda: call.intent == "no token",

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from harness.shims import BadDisk
 from harness.till_process import Till
@@ -47,8 +48,8 @@ class Faults:
 
     KINDS = ("kill", "kill", "killed in a write", "stop", "freeze", "disk", "disk")
 
-    def __init__(self, till: Till, disk: BadDisk, trouble: Trouble, chance: random.Random) -> None:
-        self.till, self.disk, self.trouble, self.chance = till, disk, trouble, chance
+    def __init__(self, till: Till, disk: BadDisk, trouble: Trouble, chance: random.Random, started: Callable[[], None]) -> None:
+        self.till, self.disk, self.trouble, self.chance, self.started = till, disk, trouble, chance, started
         self.made: Counter[str] = Counter()
         self._next: list[str] = []
 
@@ -95,6 +96,7 @@ class Faults:
     def _up(self, what: str) -> None:
         self.till.start()
         self.trouble.end(what)
+        self.started()
 
     def _works(self) -> None:
         """An answer of `/readyz` counts for a second, so something is changed, which has to be written."""

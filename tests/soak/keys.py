@@ -22,6 +22,8 @@ PROJECTS = {
     "by-month": {"ceilings": {"month": {"max_spend_usd": "50"}, "lifetime": {"max_tokens": 10**12}}},
     "for-life": {"ceilings": {"lifetime": {"max_spend_usd": "0.2"}}},
 }
+# Less than a long text has bytes, more than it has tokens.
+TIGHT = {"provider": "openai", "max_tokens": 6_000}
 LIMITED_ABOVE = {"by-month": {"tokens", "nanos"}, "for-life": {"nanos"}}
 SPEND_FOR_LIFE_NANOS = 200_000_000
 ACTIVATIONS_BY_DAY = 60
@@ -44,8 +46,9 @@ class SoakKey:
     expires_at: float | None = None
     # A limit was changed: what it was when something was refused is not known any more.
     was_changed: bool = False
-    # When an administrator began to revoke or pause it, and when a pause was over; by the monotonic clock.
+    # When an administrator began to revoke or pause it, when a revocation was answered and a pause was over; by the monotonic clock.
     revoked_at: float | None = None
+    revoked: float | None = None
     pauses: list[list[float]] = field(default_factory=list)
     # Refusals that only the figures explain: dimensions of which nothing should be left.
     exhausted: set[str] = field(default_factory=set)
@@ -64,8 +67,12 @@ class SoakKey:
     def was_revoked(self, ended: float) -> bool:
         return self.revoked_at is not None and self.revoked_at <= ended
 
+    def had_ended(self, began: float) -> bool:
+        """Whether nothing that began then may pass."""
+        return self.revoked is not None and self.revoked < began
+
     def was_paused(self, began: float, ended: float) -> bool:
-        return any(start <= ended and (len(pause) < 2 or pause[1] >= began) for pause in self.pauses for start in pause[:1])
+        return any(pause[0] <= ended and (len(pause) < 2 or pause[1] >= began) for pause in self.pauses)
 
     def is_expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now
