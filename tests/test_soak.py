@@ -24,8 +24,8 @@ from harness.shims import BadDisk, SetClock, compiled
 from harness.till_process import Till
 from harness.waiting import until
 from soak.administrator import Administrator
-from soak.books import DAY_SECONDS, Balance, Books
-from soak.calls import Callers
+from soak.books import Balance, Books
+from soak.calls import DAY_SECONDS, Callers
 from soak.faults import Faults, Trouble
 from soak.measures import MIB, Measures, growth, is_flat
 from soak.provider import BookedUpstream
@@ -85,7 +85,7 @@ class Soak:
         try:
             while time.monotonic() < ends and not self._is_wrong():
                 if with_faults:
-                    time.sleep(self.chance.uniform(0.5, 8 if IS_LONG else 1.2))
+                    time.sleep(self.chance.uniform(0.2, 8 if IS_LONG else 0.8))
                     self.faults.one()
                 else:
                     time.sleep(0.2)

@@ -21,12 +21,11 @@ import httpx
 
 from harness.shims import SetClock
 from harness.till_process import Till
-from soak.calls import Call, Callers
+from soak.calls import DAY_SECONDS, Call, Callers
 from soak.faults import Trouble
 from soak.keys import ACTIVATIONS_BY_DAY, DIMENSIONS, ROOM, SPEND_FOR_LIFE_NANOS, nanos_of, used_of
 from soak.provider import Arrived, BookedUpstream
 
-DAY_SECONDS = 86_400
 Amounts = list[int]
 
 

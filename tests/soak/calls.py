@@ -26,6 +26,7 @@ BUSY_SHARE, BURST_CALLERS, BURST_CALLS = 0.008, 24, 4
 # A server closes what is idle for longer.
 IDLE_SECONDS = 10
 WORDS = "Tell me a story of a fox, a crow and a piece of cheese. "
+DAY_SECONDS = 86_400
 STATE_CODES = {"key_revoked", "key_expired", "key_paused"}
 EXHAUSTED = {"activations_exhausted": "activations", "tokens_exhausted": "tokens", "spend_exhausted": "nanos"}
 
@@ -48,7 +49,7 @@ def code_of(body: bytes) -> str:
 class Call:
     """One request, from its sending until its record is in the books."""
 
-    __slots__ = ("began", "broken", "code", "ended", "fault", "hangs_up", "intent", "key", "line", "number", "status")
+    __slots__ = ("began", "broken", "code", "ended", "fault", "form", "hangs_up", "intent", "key", "number", "status")
 
     def __init__(self, number: int, key: SoakKey, intent: str, fault: str | None, hangs_up: bool) -> None:
         self.number, self.key, self.intent, self.fault, self.hangs_up = number, key, intent, fault, hangs_up
@@ -57,7 +58,7 @@ class Call:
         self.status: int | None = None
         self.code: str | None = None
         self.broken: str | None = None
-        self.line = "none"
+        self.form = "plain"
 
     def __repr__(self) -> str:
         return (f"call {self.number} of {self.key.kind} {self.key.id} ({self.intent}, fault {self.fault}, hangs up {self.hangs_up}): "
@@ -87,9 +88,9 @@ class Callers:
         self.exhausted_projects: set[tuple[str, int]] = set()
         self.with_faults = False
         self._numbers = itertools.count(1)
-        self._running = True
+        self._running = False
         self._lines: list[Line] = []
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         self._running = True
@@ -98,6 +99,7 @@ class Callers:
 
     def stop(self) -> None:
         """Returns when every call has ended, and closes the connections."""
+        assert self._thread is not None
         self._running = False
         self._thread.join(PATIENCE_SECONDS + 15)
         assert not self._thread.is_alive(), "calls do not end"
@@ -150,7 +152,7 @@ class Callers:
         call = self.calls[number] = Call(number, key, intent, fault, hangs_up)
         key.recent.append(call)
         line = None
-        day = int(self.clock.now() // 86_400)
+        day = int(self.clock.now() // DAY_SECONDS)
         try:
             line = await asyncio.wait_for(self._new_line() if alone else self._line(), PATIENCE_SECONDS)
             keeps = await asyncio.wait_for(self._exchange(line, call), PATIENCE_SECONDS)
@@ -165,7 +167,7 @@ class Callers:
                 line.writer.close()
         call.ended = time.monotonic()
         word = self._explain(call, line.opened if line else call.began, day)
-        self.kinds[f"{key.kind}{' stream' if call.line == 'stream' else ''}"] += 1
+        self.kinds[f"{key.kind}{' stream' if call.form == 'stream' else ''}"] += 1
         if word is None:
             self.seen["UNEXPLAINED"] += 1
             self.unexplained.append(f"{call}; {self.trouble.around(call.began, call.ended)}")
@@ -232,7 +234,7 @@ class Callers:
             path = "/v1/messages" if key.provider == "anthropic" else path
             asked = {"model": model, "messages": [{"role": "user", "content": text}], "stream": streamed}
             body = json.dumps(asked | ({"max_tokens": cap or 1_000} if cap or key.provider == "anthropic" else {})).encode()
-        call.line = "stream" if streamed else "plain"
+        call.form = "stream" if streamed else "plain"
         # The address is the number once more: it stands in the record of the call.
         head = [f"{method} {path} HTTP/1.1", "host: till", f"x-forwarded-for: {network}::{call.number >> 16:x}:{call.number & 0xffff:x}",
                 f"{NUMBER}: {call.number}", "content-type: application/json"]
@@ -271,14 +273,15 @@ class Callers:
             "503 ledger_unavailable": lambda: self.trouble.meets(("disk", "kill", "stop"), call.began, call.ended),
             "503 shutting_down": lambda: self.trouble.meets(("stop",), call.began, call.ended),
             "504 upstream_timeout": lambda: fault in ("hang", "stall"),
-            "502 upstream_unreachable": lambda: fault in ("reset", "cut") or self.trouble.meets(("rest",), call.began - 1, call.ended),
+            "502 upstream_unreachable": lambda: fault in ("reset", "cut"),
             "502 upstream_protocol": lambda: fault in ("reset", "cut", "stall"),
         }
         if status == fault_status(fault):
             return f"{status} of the upstream"
-        if call.intent == "ordinary" and named.removeprefix("403 ") in EXHAUSTED:
-            key.exhausted.add(EXHAUSTED[named.removeprefix("403 ")])
-            return named if EXHAUSTED[named.removeprefix("403 ")] in key.limits else None
-        if named == "403 project_exhausted" and key.project:
-            self.exhausted_projects |= {(key.project, day), (key.project, int(now // 86_400))} if day == int(now // 86_400) else set()
+        if call.intent == "ordinary" and code in EXHAUSTED:
+            # Whether nothing is left is seen at rest; so is what a project has used on a day, if it is known which day that was.
+            key.exhausted.add(EXHAUSTED[code])
+            return named if EXHAUSTED[code] in key.limits else None
+        if code == "project_exhausted" and key.project and day == int(now // DAY_SECONDS):
+            self.exhausted_projects.add((key.project, day))
         return named if named in rules and rules[named]() else None

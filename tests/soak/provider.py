@@ -12,7 +12,7 @@ import socket
 import struct
 from contextvars import ContextVar
 
-from harness.metered_upstream import PRICES, MeteredUpstream, Tally
+from harness.metered_upstream import PRICES, MeteredUpstream
 
 NUMBER, FAULT = "x-soak-call", "x-soak-fault"
 # What can be asked for. `hang` and `stall` wait for till to give up, before the answer and in it.
