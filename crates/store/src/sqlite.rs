@@ -146,13 +146,17 @@ impl SqliteBackend {
             Ok((connection, fold))
         });
         match opened {
-            Ok((connection, fold)) => Ok(Self {
-                file: File { path, connection: Some(connection) },
-                fold,
-                #[cfg(test)]
-                room: Room::Plenty,
-            }),
+            Ok((connection, fold)) => Ok(Self::of(File { path, connection: Some(connection) }, fold)),
             Err(refused) => Err(open_error(path, refused)),
+        }
+    }
+
+    fn of(file: File, fold: Fold) -> Self {
+        Self {
+            file,
+            fold,
+            #[cfg(test)]
+            room: Room::Plenty,
         }
     }
 

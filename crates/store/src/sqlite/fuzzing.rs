@@ -233,7 +233,7 @@ impl Database {
             return;
         };
         let file = File { path: self.directory.join("till.db"), connection: Some(connection) };
-        let backend = Box::new(SqliteBackend { file, fold });
+        let backend = Box::new(SqliteBackend::of(file, fold));
         let witness = self.directory.join("witness");
         // As if everything had been moved: what is there is fenced, and looked at.
         let _ = std::fs::remove_file(&witness);
