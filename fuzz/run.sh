@@ -3,6 +3,7 @@
 #
 #   fuzz/run.sh                        600 seconds each
 #   SECONDS_EACH=60 JOBS=1 SEED=7 fuzz/run.sh usage_reader chunk_filter
+#   BUILT=1 fuzz/run.sh token      with the programs of the last run
 #
 # Works on a stable toolchain. Each run becomes a line of fuzz/runs.tsv, whose sums are written to fuzz/results.md. What a
 # run adds to the corpus stays in target/fuzz-corpus, so that the next one goes on from there; a crash is left in
@@ -15,9 +16,21 @@ readonly runs=fuzz/runs.tsv results=fuzz/results.md
 targets=("$@")
 ((${#targets[@]})) || mapfile -t targets < <(cd fuzz/fuzz_targets && ls -- *.rs | sed 's/\.rs$//')
 
+# Once, and aside, so that the sources may change while they run. Without a sanitizer: there is no unsafe code of ours for
+# it to watch, and without it several times as many inputs are tried.
+build() {
+    cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+    mkdir -p target/fuzz-bin
+    local target
+    for target in "${targets[@]}"; do
+        cargo fuzz build --sanitizer none "$target"
+        install "$(find "${CARGO_TARGET_DIR:-fuzz/target}" -path "*/release/$target" -type f -print -quit)" target/fuzz-bin/
+    done
+}
+
 # One target; its line of the table goes to the standard output.
 run() {
-    local target="$1" found="target/fuzz-corpus/$1" log="target/fuzz-$1.log" status=0
+    local target="$1" found="target/fuzz-corpus/$1" log="target/fuzz-$1.log" status=0 began=$SECONDS
     local seed="${SEED:-$((RANDOM * 32768 + RANDOM + 1))}"
     mkdir -p "$found" "fuzz/artifacts/$target"
     # The first folder takes what is new, the second is only read.
@@ -28,7 +41,7 @@ run() {
     covered="$(grep -o 'cov: [0-9]*' "$log" | tail -1 | cut -d' ' -f2 || true)"
     ((status == 0)) || tail -40 "$log" >&2
     printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' \
-        "$(date -u +%F)" "$target" "$seed" "$seconds" "${executions:-0}" "${covered:-0}" "$status"
+        "$(date -u +%F)" "$target" "$seed" $((SECONDS - began)) "${executions:-0}" "${covered:-0}" "$status"
 }
 
 # The sums of all runs, a row per target.
@@ -45,14 +58,7 @@ sums() {
         }' "$runs" | sort
 }
 
-cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
-# Once, and aside, so that the sources may change while they run. Without a sanitizer: there is no unsafe code of ours for
-# it to watch, and without it several times as many inputs are tried.
-mkdir -p target/fuzz-bin
-for target in "${targets[@]}"; do
-    cargo fuzz build --sanitizer none "$target"
-    install "$(find "${CARGO_TARGET_DIR:-fuzz/target}" -path "*/release/$target" -type f -print -quit)" target/fuzz-bin/
-done
+if [[ -z "${BUILT:-}" ]]; then build; fi
 # Instances have files, which need no disk.
 TMPDIR="$(mktemp -d -p "$([[ -d /dev/shm ]] && echo /dev/shm || echo "${TMPDIR:-/tmp}")" till-fuzz-XXXXXX)"
 export TMPDIR

@@ -108,8 +108,11 @@ fn operations() -> &'static [Operation] {
         for (path, item) in document["paths"].as_object().expect("paths") {
             for (method, operation) in item.as_object().expect("operations") {
                 let Some(id) = operation["operationId"].as_str() else { continue };
-                let id = OPERATIONS.into_iter().find(|known| *known == id).unwrap_or_else(|| panic!("{id} is not known"));
-                let mut names = BTreeSet::new();
+                let id = OPERATIONS
+                    .into_iter()
+                    .find(|known| *known == id)
+                    .unwrap_or_else(|| panic!("{id} is not known"));
+                let mut names = BTreeSet::from(["authorization".to_owned()]);
                 for parameter in operation["parameters"].as_array().into_iter().flatten() {
                     names.insert(parameter["name"].as_str().expect("a name").to_owned());
                 }
@@ -237,7 +240,8 @@ fn written(world: &World, text: &[u8]) -> Vec<u8> {
 }
 
 fn check_answer(world: &World, operation: &Operation, body: &[u8], answer: &Answer) {
-    let shown = || format!("{} {} answered {}: {}", operation.id, body.escape_ascii(), answer.status, answer.text);
+    let shown =
+        || format!("{} {} answered {}: {}", operation.id, body.escape_ascii(), answer.status, answer.text);
     assert!(operation.statuses.contains(answer.status.as_str()), "not in the document: {}", shown());
     let is_refused = answer.status.as_u16() >= 400;
     let headers = format!("{:?}", answer.headers);
@@ -261,7 +265,8 @@ fn check_refusal(operation: &Operation, body: &[u8], answer: &Answer, shown: &dy
     assert!(!code.is_empty() && !message.is_empty() && message.len() < 4_000, "{}", shown());
     if answer.status == 503 {
         // What there is no more of, or what is stopped, in a test.
-        let is_expected = matches!(operation.id, "readyz" | "master_key_rotate") || code == "too_many_listeners";
+        let is_expected =
+            matches!(operation.id, "readyz" | "master_key_rotate") || code == "too_many_listeners";
         assert!(is_expected, "{}", shown());
         return;
     }
@@ -269,13 +274,19 @@ fn check_refusal(operation: &Operation, body: &[u8], answer: &Answer, shown: &dy
     assert_eq!((&refused["detail"], &refused["status"]), (&json!(message), &json!(answer.status.as_u16())));
     if !matches!(
         code,
-        "missing_field" | "invalid_field" | "duplicate_field" | "unknown_field" | "unsupported_field" | "invalid_query"
+        "missing_field"
+            | "invalid_field"
+            | "duplicate_field"
+            | "unknown_field"
+            | "unsupported_field"
+            | "invalid_query"
     ) {
         return;
     }
     let Some(name) = message.split('`').nth(1) else {
-        // Of a name that does not look like one, of a query as a whole, of a place in the body.
-        let is_said = ["not repeated here", "query", "line "].iter().any(|part| message.contains(part));
+        // Of a name that does not look like one, of a query or a body as a whole, of a place in it, of the key that is changed.
+        let is_said = ["not repeated here", "query", "line ", "object", "limit", "revoked"];
+        let is_said = is_said.iter().any(|part| message.contains(part));
         assert!(is_said, "names nothing: {}", shown());
         return;
     };

@@ -77,10 +77,12 @@ fn is_within(policy: &Value, key: &Value, now: Timestamp) -> bool {
         (Some(_), None) => false,
     };
     let bounds_spending = !limits["maxTokens"].is_null() || !limits["maxSpendUsd"].is_null();
-    let is_listed = |list: &Value, one: &str| list.as_array().is_none_or(|all| all.iter().any(|name| name == one));
+    let is_listed =
+        |list: &Value, one: &str| list.as_array().is_none_or(|all| all.iter().any(|name| name == one));
     let asks_within = |model: &Value| {
         let model = model.as_str().expect("a text");
-        let allowed = policy["models"].as_array().expect("asked below").iter().map(|one| one.as_str().expect("a text"));
+        let allowed =
+            policy["models"].as_array().expect("asked below").iter().map(|one| one.as_str().expect("a text"));
         allowed.into_iter().any(|one| one == model || !model.contains('*') && matches(one, model))
     };
     let models = match (&policy["models"], &key["scope"]["models"]) {

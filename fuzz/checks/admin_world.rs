@@ -44,7 +44,8 @@ impl World {
         let stored = json!({"name": "stored", "provider": "openai", "upstream_key": CANARY, "policy": {"key_limits": {"max_activations": 60}}});
         made(&instance, "credentials", &stored).await;
         let member = made(&instance, "members", &json!({"login": "ada", "role": "admin"})).await;
-        let admin = made(&instance, "tokens", &json!({"name": "admin", "role": "admin", "project": RULED})).await;
+        let admin =
+            made(&instance, "tokens", &json!({"name": "admin", "role": "admin", "project": RULED})).await;
         let minting = json!({"name": "minter", "role": "minter", "policy": {"key_limits": {"max_activations": 50}, "models": ["gpt-4o*", "gpt-5"]}});
         let minter = made(&instance, "tokens", &minting).await;
         let token = made(&instance, "tokens", &json!({"name": "other", "role": "viewer"})).await;
@@ -64,7 +65,12 @@ impl World {
             scoped_key: text(&key["key"]["scopedKey"]),
             member: text(&member["member"]["id"]),
             token: text(&token["token"]["id"]),
-            claim: claim.rsplit('/').next().and_then(|rest| rest.split('#').next()).expect("an id").to_owned(),
+            claim: claim
+                .rsplit('/')
+                .next()
+                .and_then(|rest| rest.split('#').next())
+                .expect("an id")
+                .to_owned(),
             changes: 0,
             passwords: 0,
             instance,
@@ -73,7 +79,9 @@ impl World {
 
     /// The path of an operation with an id in it: one that there is, if it is empty. `None` for what another route has.
     pub fn path(&self, operation: &Operation, id: &str) -> Option<String> {
-        let Some((before, rest)) = operation.path.split_once('{') else { return Some(operation.path.clone()) };
+        let Some((before, rest)) = operation.path.split_once('{') else {
+            return Some(operation.path.clone());
+        };
         let after = rest.split_once('}').expect("it is closed").1;
         let known = match before {
             "/admin/keys/" => &self.key,
@@ -87,14 +95,16 @@ impl World {
             _ => "1",
         };
         let id = if id.is_empty() { known } else { id };
-        let is_other = id.contains(['/', '#']) || ["revoke", "find", "export", "checkpoints", "claim.js", "claim.css"].contains(&id);
+        let is_other = id.contains(['/', '#'])
+            || ["revoke", "find", "export", "checkpoints", "claim.js", "claim.css"].contains(&id);
         (!is_other && id != "." && id != "..").then(|| format!("{before}{id}{after}"))
     }
 
     /// Whether a password of this body would be worked on, after enough of that.
     pub fn is_too_slow(&mut self, operation: &str, body: &[u8]) -> bool {
-        let has_password = matches!(operation, "member_create" | "member_update" | "login" | "password_change")
-            && body.windows(8).any(|part| part == b"password");
+        let has_password =
+            matches!(operation, "member_create" | "member_update" | "login" | "password_change")
+                && body.windows(8).any(|part| part == b"password");
         self.passwords += u32::from(has_password);
         has_password && self.passwords > PASSWORDS_MAX
     }

@@ -61,7 +61,8 @@ fn check_rows(changes: &[u8], starts: bool) {
         for error in &errors {
             assert!(error.len() < 1_000 && !error.contains("panicked"), "{error}");
             // What is damaged is called by its number.
-            let is_named = !error.contains(" is damaged: ") || error.bytes().any(|byte| byte.is_ascii_digit());
+            let is_named =
+                !error.contains(" is damaged: ") || error.bytes().any(|byte| byte.is_ascii_digit());
             assert!(is_named, "{error}");
         }
     });
@@ -108,7 +109,8 @@ fn cell(kind: u8, value: &[u8], before: &Cell) -> Cell {
         (6, Cell::Integer(before)) => Cell::Integer(before.wrapping_add(number())),
         (7 | 8, Cell::Text(before)) => Cell::Text(spliced(before, value, kind == 8)),
         (7 | 8, Cell::Blob(before)) => {
-            let has_checksum = before.split_last_chunk::<4>().filter(|(content, _)| sealed(content) == *before);
+            let has_checksum =
+                before.split_last_chunk::<4>().filter(|(content, _)| sealed(content) == *before);
             match has_checksum {
                 Some((content, _)) => Cell::Blob(sealed(&spliced(content, value, kind == 8))),
                 None => Cell::Blob(spliced(before, value, kind == 8)),

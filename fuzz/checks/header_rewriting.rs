@@ -123,9 +123,11 @@ fn is_credential(name: &str, value: &[u8], token: &str) -> bool {
     match name {
         "x-api-key" | "x-goog-api-key" | "api-key" => text.starts_with("till_"),
         "authorization" => {
-            let rest = text.split_once(' ').map_or(&*text, |(_, rest)| rest.trim());
+            let (scheme, rest) = text.split_once([' ', '\t']).unwrap_or(("", &text));
+            let rest = rest.trim();
             let decoded = STANDARD.decode(rest).unwrap_or_default();
-            rest == token || String::from_utf8_lossy(&decoded).contains(token)
+            let is_basic = scheme.eq_ignore_ascii_case("basic");
+            rest == token || is_basic && String::from_utf8_lossy(&decoded).contains(token)
         }
         _ => false,
     }
@@ -154,7 +156,8 @@ fn check_forwarded(client: &[u8], head: &[u8], placement: &Placement, host: &str
         "{}",
         shown()
     );
-    assert!(!target.contains("key=till_"), "{}", shown());
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    assert!(query.split('&').all(|part| !part.starts_with("key=till_")), "{}", shown());
     // What says where the request goes and where it ends.
     assert_eq!(values("host"), [host.as_bytes()], "{}", shown());
     assert!(values("transfer-encoding").is_empty() && values("content-length").len() <= 1, "{}", shown());

@@ -265,7 +265,8 @@ pub(crate) async fn logout(
 }
 
 fn not_signed_in() -> ApiError {
-    ApiError::new(ErrorCode::InvalidField, "this request came with an admin token; nobody is signed in by it")
+    let message = "`Authorization` has an admin token, by which nobody is signed in: send the cookie of a session without it";
+    ApiError::new(ErrorCode::InvalidField, message)
 }
 
 /// Change one's password

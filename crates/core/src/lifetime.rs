@@ -45,7 +45,7 @@ pub enum LifetimeError {
     #[error("`idle_expiry_seconds` must be a whole number from 1 to {IDLE_EXPIRY_SECONDS_MAX}")]
     IdleOutOfBounds,
     /// A year that can't be written.
-    #[error("a time must not be after the year 9999")]
+    #[error("`expires_at`, `not_before` and `activate_by` must not be after the year 9999")]
     TooFar,
 }
 

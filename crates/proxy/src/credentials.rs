@@ -117,18 +117,16 @@ fn in_field<'a>(name: &[u8], value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     }
 }
 
-/// `Bearer KEY`, `token KEY` (GitHub), `Basic …` with the key as user name or password (Stripe, git), or the
-/// bare key.
+/// `Bearer KEY`, `token KEY` (GitHub) and the like, `Basic …` with the key as user name or password (Stripe, git), or
+/// the bare key.
 fn in_authorization(value: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let Some(space) = value.iter().position(|byte| *byte == b' ') else {
+    let Some(space) = value.iter().position(|byte| b" \t".contains(byte)) else {
         return ours(value).map(Cow::Borrowed);
     };
     let (scheme, rest) = (&value[..space], value[space..].trim_ascii_start());
-    if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"token") {
-        return ours(rest).map(Cow::Borrowed);
-    }
     if !scheme.eq_ignore_ascii_case(b"basic") {
-        return None;
+        // Whatever it is called: behind a word that nobody knows it would go upstream.
+        return ours(rest).map(Cow::Borrowed);
     }
     let decoded = STANDARD.decode(rest).ok()?;
     decoded.splitn(2, |byte| *byte == b':').find_map(ours).map(|token| Cow::Owned(token.to_vec()))
@@ -186,7 +184,9 @@ mod tests {
 
     #[test]
     fn every_place_is_found_and_emptied() {
-        let places: [(&str, &str); 9] = [
+        let places: [(&str, &str); 11] = [
+            ("authorization", "ApiKey till_sk_a"),
+            ("authorization", "Bearer\ttill_sk_a"),
             ("authorization", "Bearer till_sk_a"),
             ("authorization", "bearer  till_sk_a"),
             ("authorization", "token till_sk_a"),
@@ -261,6 +261,7 @@ mod tests {
     fn no_key_of_ours_goes_upstream() {
         for (name, value) in [
             ("authorization", "Bearer till_admin_x"),
+            ("authorization", "ApiKey till_admin_x"),
             ("x-api-key", "till_admin_x"),
             ("x-goog-api-key", "till_master_x"),
             ("api-key", "till_admin_x"),

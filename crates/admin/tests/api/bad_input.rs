@@ -86,6 +86,7 @@ async fn fields_break_rules() {
         (json!({"metadata": {"note": format!("for {CANARY}.")}}), "invalid_field", "upstream key"),
         (json!({"metadata": {"a": [{CANARY: 1}]}}), "invalid_field", "upstream key"),
         (json!({"name": CANARY}), "invalid_field", "upstream key"),
+        (json!({"expires_at": "9999-12-31T23:59:59-01:00"}), "invalid_field", "`expires_at`"),
         (json!({"name": 5}), "invalid_field", "`name` must be a string"),
         (json!({"name": "a\u{7}"}), "invalid_field", "control"),
         (json!({"name": "é".repeat(257)}), "invalid_field", "at most 256 characters"),

@@ -90,7 +90,8 @@ async fn somebody_who_is_signed_in_is_somebody() {
     send(&instance, "GET", "/admin/self", &[("cookie", &cookie)], &Value::Null)
         .await
         .assert_error(401, "unauthorized");
-    instance.call("POST", "/admin/logout", "").await.assert_error(400, "invalid_field");
+    let message = instance.call("POST", "/admin/logout", "").await.assert_error(400, "invalid_field");
+    assert!(message.contains("`Authorization`"), "{message}");
 }
 
 #[tokio::test]

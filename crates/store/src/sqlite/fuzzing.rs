@@ -23,8 +23,8 @@ use super::fold::Fold;
 use super::journal::{AccountImage, Entry, HoldImage};
 use super::migration::{Refused, migrate};
 use super::{
-    File, SqliteBackend, audit, block_index, claims, entities, master_keys, read, records, sums, transaction,
-    usage, write,
+    File, STATEMENTS_MAX, SqliteBackend, audit, block_index, claims, entities, master_keys, read, records,
+    sums, transaction, usage, write,
 };
 use crate::audit_log::AuditQuery;
 use crate::clock::Clock;
@@ -33,7 +33,9 @@ use crate::entity::{
 };
 use crate::key::{KeyQuery, KeySort};
 use crate::start::start;
-use crate::usage_record::{DenialQuery, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord};
+use crate::usage_record::{
+    DenialQuery, Outcome, TokenCounts, UsageFilter, UsageGroup, UsageQuery, UsageRecord,
+};
 use crate::usage_totals::top;
 
 /// What is read out of bytes of one layout.
@@ -192,6 +194,7 @@ impl Database {
             Err(Refused::Sqlite(error)) => panic!("{error}"),
             Err(_) => panic!("it is one of ours"),
         }
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         connection.execute_batch(UNGUARD).expect("the schema can be changed");
         connection.execute_batch(MORE).expect("they fit the schema");
         let empty = sealed(&Entry::default().to_bytes()[..Entry::default().to_bytes().len() - 4]);
@@ -203,14 +206,29 @@ impl Database {
         Self { connection, tables, directory: directory.to_owned() }
     }
 
-    /// Puts other rows there, starts till if that is wanted, and has it read everything and write something. The errors
-    /// that it says.
+    /// Puts other rows there, and has till start with them, or read everything and write something. The errors that it says.
     pub fn with(&self, rows: &[(usize, Vec<Cell>)], starts: bool) -> Vec<String> {
-        let mut connection = Connection::open_in_memory().expect("memory");
-        let backup = Backup::new(&self.connection, &mut connection).expect("two databases");
-        backup.step(-1).expect("memory");
-        drop(backup);
-        connection.pragma_update(None, "ignore_check_constraints", true).expect("it is known");
+        let mut errors = Vec::new();
+        if starts {
+            let mut connection = Connection::open_in_memory().expect("memory");
+            let backup = Backup::new(&self.connection, &mut connection).expect("two databases");
+            backup.step(-1).expect("memory");
+            drop(backup);
+            connection.pragma_update(None, "ignore_check_constraints", true).expect("it is known");
+            self.put(&connection, rows);
+            self.start(connection, &mut errors);
+        } else {
+            // Taken back at the end, which is quicker than another copy.
+            self.connection.execute_batch("BEGIN").expect("none is open");
+            self.put(&self.connection, rows);
+            look(&self.connection, &mut errors);
+            act(&self.connection, &mut errors);
+            self.connection.execute_batch("ROLLBACK").expect("it is open");
+        }
+        errors
+    }
+
+    fn put(&self, connection: &Connection, rows: &[(usize, Vec<Cell>)]) {
         for (table, row) in rows {
             let Table { name, columns, .. } = &self.tables[*table];
             let places = vec!["?"; columns.len()].join(", ");
@@ -218,14 +236,6 @@ impl Database {
             // What no table takes stands in none.
             let _ = connection.execute(&sql, params_from_iter(row));
         }
-        let mut errors = Vec::new();
-        if starts {
-            self.start(connection, &mut errors);
-        } else {
-            look(&connection, &mut errors);
-            act(&connection, &mut errors);
-        }
-        errors
     }
 
     fn start(&self, connection: Connection, errors: &mut Vec<String>) {
@@ -248,12 +258,15 @@ impl Database {
 }
 
 fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
-    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
-    let names: Vec<String> = connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let sql =
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+    let names: Vec<String> =
+        connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let table = |name: String| {
         let mut statement = connection.prepare(&format!("SELECT * FROM {name}"))?;
         let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
-        let row = |row: &rusqlite::Row<'_>| (0..columns.len()).map(|n| row.get_ref(n).map(Cell::of)).collect();
+        let row =
+            |row: &rusqlite::Row<'_>| (0..columns.len()).map(|n| row.get_ref(n).map(Cell::of)).collect();
         let rows = statement.query_map([], row)?.collect::<rusqlite::Result<Vec<Vec<Cell>>>>()?;
         Ok(Table { rows, name, columns })
     };
@@ -262,7 +275,9 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
 
 /// Keeps what an error says.
 fn noted<T>(errors: &mut Vec<String>, result: rusqlite::Result<T>) -> Option<T> {
-    result.inspect_err(|error| errors.push(super::failed("read", Path::new("till.db"), error).to_string())).ok()
+    result
+        .inspect_err(|error| errors.push(super::failed("read", Path::new("till.db"), error).to_string()))
+        .ok()
 }
 
 /// Reads everything there is.
@@ -307,7 +322,8 @@ fn look(connection: &Connection, errors: &mut Vec<String>) {
         );
         account(connection, AccountId::Key(key), errors);
     }
-    for (sort, ascending) in [(KeySort::Created, false), (KeySort::LastUsed, true), (KeySort::Expires, false)] {
+    for (sort, ascending) in [(KeySort::Created, false), (KeySort::LastUsed, true), (KeySort::Expires, false)]
+    {
         let query = KeyQuery { sort, ascending, limit: Some(3), ..KeyQuery::default() };
         reads!(read::key_list(connection, &query, NOW));
     }
@@ -345,7 +361,9 @@ fn sums_and_records(connection: &Connection, errors: &mut Vec<String>) {
         noted(errors, records::list(connection, &query));
     }
     let all = UsageGroup { day: true, key: true, project: true, provider: true, model: true, endpoint: true };
-    for group in [all, UsageGroup { day: false, ..all }, UsageGroup { key: false, ..all }, UsageGroup::default()] {
+    for group in
+        [all, UsageGroup { day: false, ..all }, UsageGroup { key: false, ..all }, UsageGroup::default()]
+    {
         noted(errors, sums::sum(connection, group, &UsageFilter::default()));
     }
     let sum = |group, filter: &UsageFilter| sums::sum(connection, group, filter);

@@ -37,7 +37,8 @@ pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>], leas
     // A count that somebody has put back makes no number stand twice.
     let used = begun.last().map_or(last, |(seq, _)| last.max(*seq));
     let sql = "UPDATE usage_numbers SET last = max(last, ?2) + ?1 RETURNING last";
-    let last: u64 = connection.prepare_cached(sql)?.query_row(params![records.len(), used], |row| row.get(0))?;
+    let last: u64 =
+        connection.prepare_cached(sql)?.query_row(params![records.len(), used], |row| row.get(0))?;
     let first = last + 1 - records.len() as u64;
     let id = if begun.is_empty() { first } else { id };
     let begun = begun.iter().map(|(seq, record)| (*seq, record));
