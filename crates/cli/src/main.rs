@@ -11,6 +11,7 @@ mod inventory;
 mod local_file;
 mod logging;
 mod master_keys;
+mod memory_lock;
 mod otlp;
 mod output;
 mod prices;

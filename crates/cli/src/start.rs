@@ -46,7 +46,7 @@ use crate::otlp::{self, Exporter, Resource};
 use crate::prices;
 use crate::settings::{SettingFlags, Settings, Written};
 use crate::tls::{self, Roots};
-use crate::{client, local_file, logging};
+use crate::{client, local_file, logging, memory_lock};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -55,6 +55,7 @@ pub(crate) fn run(flags: &SettingFlags, surroundings: &Surroundings) -> anyhow::
     let written = Written::gather(flags, surroundings);
     let (settings, inputs) = inputs::read(&written, surroundings)?;
     logging::start(&settings, surroundings.stderr_is_terminal);
+    memory_lock::lock();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = settings.worker_threads {
         runtime.worker_threads(threads);

@@ -33,6 +33,8 @@ const SHARDS: usize = 16;
 /// A token that opened.
 pub(crate) struct VerifiedKey {
     pub(crate) id: KeyId,
+    /// [`number_of`] its token.
+    number: u64,
     destination: Arc<Destination>,
     /// The stored upstream key that the token names, if it does.
     named: Option<Arc<CredentialKey>>,
@@ -137,6 +139,16 @@ impl Authenticator {
         Ok(Authenticated(key))
     }
 
+    /// Forgets a key that will never be served again, and its real key with it if nobody else has that. It is opened anew
+    /// whenever its token comes again, as one that was never seen.
+    pub(crate) fn forget_ended(&self, key: &Authenticated, denial: DenialCode) {
+        if let DenialCode::KeyRevoked | DenialCode::KeyExpired = denial {
+            let number = key.0.number;
+            let shard = &self.opened[usize::from(number.to_le_bytes()[0]) % SHARDS];
+            shard.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        }
+    }
+
     fn open(&self, token: &[u8]) -> Result<VerifiedKey, Unauthenticated> {
         // What is no text is no token either.
         let token = std::str::from_utf8(token).unwrap_or_default();
@@ -166,7 +178,7 @@ impl Authenticator {
         })?;
         let base = destination(provider, &upstream, named.as_deref()).map_err(known)?;
         let destination = self.destinations.find(upstream, provider, &base, &self.pool);
-        Ok(VerifiedKey { id, destination, named })
+        Ok(VerifiedKey { id, number: number_of(token.as_bytes()), destination, named })
     }
 
     /// The upstream with the key that has its name now, which is sent in the way that was sealed with it.

@@ -265,6 +265,9 @@ fn write_target(head: &mut Vec<u8>, key: &VerifiedKey, facts: &Facts) -> Result<
     Err(Denial::new(DenialCode::MalformedRequest, "This path and query are no request target."))
 }
 
+/// What is written behind the real key at most: the hop's own headers and the framing of the body.
+const AFTER_KEY_MAX: usize = 128;
+
 /// The client's headers but for those of the hop between client and till, and the real key.
 fn write_fields(head: &mut Vec<u8>, client: &Head, key: Option<&KeyLine>, is_websocket: bool) {
     client.fields.write_some(head, |name| {
@@ -272,6 +275,8 @@ fn write_fields(head: &mut Vec<u8>, client: &Head, key: Option<&KeyLine>, is_web
     });
     write_line(head, "accept-encoding", "identity");
     if let Some(key) = key {
+        // Room for what follows as well: memory that grows would leave a copy of the key behind.
+        head.reserve(key.line.len() + AFTER_KEY_MAX);
         // The one place, besides the query, where the real key leaves till.
         head.extend_from_slice(key.line.reveal());
     }
@@ -319,17 +324,28 @@ impl KeyLine {
     pub(crate) fn of(upstream: &Upstream) -> Option<Self> {
         let key = upstream.key.reveal_str().expect("upstream keys are visible ASCII");
         let (name, value) = match &upstream.placement {
-            Placement::Header { name, template } => (name.as_str(), template.replacen("{key}", key, 1)),
+            Placement::Header { name, template } => {
+                let (before, after) = template.split_once("{key}").unwrap_or((template, ""));
+                (name.as_str(), joined(&[before, key, after]))
+            }
             Placement::Basic => {
-                let colon = if key.contains(':') { "" } else { ":" };
-                ("authorization", format!("Basic {}", STANDARD.encode(format!("{key}{colon}"))))
+                let plain = joined(&[key, if key.contains(':') { "" } else { ":" }]);
+                let encoded = Secret::new(STANDARD.encode(plain.reveal()));
+                ("authorization", joined(&["Basic ", encoded.reveal_str().expect("Base64 is ASCII")]))
             }
             Placement::Query { .. } => return None,
         };
-        let mut line = Vec::new();
-        write_line(&mut line, name, value);
+        let mut line = Vec::with_capacity(name.len() + value.len() + ": \r\n".len());
+        write_line(&mut line, name, value.reveal());
         Some(Self { name: name.to_owned(), line: Secret::new(line) })
     }
+}
+
+/// One text of these, with room for all of them from the start: one that grows leaves copies behind, which nobody wipes.
+fn joined(parts: &[&str]) -> Secret {
+    let mut text = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| text.extend_from_slice(part.as_bytes()));
+    Secret::new(text)
 }
 
 /// The query with the real key, for providers that want it there; `None` for the others.

@@ -172,11 +172,13 @@ async fn pass(
         known_provider(till, provider)?;
         let (key, query) = authenticated(till, &mut head, &mut dialect, &mut record)?;
         let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
-        let terms = terms(till, &key, record.client).await?;
+        let forget = |denial: &Denial| till.authenticator.forget_ended(&key, denial.code);
+        let terms = terms(till, &key, record.client).await.inspect_err(forget)?;
         let scope = terms.scope().map(|scope| &**scope);
         let facts = facts(&key, &head, provider, path, query, scope).inspect_err(count)?;
         let body = Body::Stream(body);
-        let admitted = pin!(admit(till, &key, &head, &facts, body, terms, &mut record)).await?;
+        let admitted =
+            pin!(admit(till, &key, &head, &facts, body, terms, &mut record)).await.inspect_err(forget)?;
         Ok((key, facts, admitted))
     })
     .await;

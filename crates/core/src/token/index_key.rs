@@ -9,6 +9,7 @@ use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 use zeroize::Zeroizing;
 
 use super::{MasterKey, MasterKeyId};
+use crate::secret::Secret;
 
 const VERSION: u8 = 1;
 const PREAMBLE_LEN: usize = 5;
@@ -16,16 +17,16 @@ const WRAPPED_LEN: usize = PREAMBLE_LEN + 32 + 16;
 
 /// 32 random bytes. Like a [`Secret`](crate::secret::Secret) it can't be printed.
 #[derive(Clone)]
-pub struct IndexKey(Zeroizing<[u8; 32]>);
+pub struct IndexKey(Secret);
 
 impl IndexKey {
     /// Takes 32 random bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Secret::new(*Zeroizing::new(bytes)))
     }
 
     pub(super) fn reveal(&self) -> &[u8] {
-        &*self.0
+        self.0.reveal()
     }
 }
 
@@ -88,7 +89,10 @@ pub fn unwrap_index_key(
         .decrypt(&Nonce::default(), Payload { msg: sealed, aad: preamble })
         .map(Zeroizing::new)
         .map_err(|_| WrapError::Damaged)?;
-    bytes.as_slice().try_into().map(IndexKey::from_bytes).map_err(|_| WrapError::Damaged)
+    if bytes.len() != 32 {
+        return Err(WrapError::Damaged);
+    }
+    Ok(IndexKey(Secret::new(bytes.as_slice())))
 }
 
 /// The master key that an index key was wrapped by; `None` when it says none.

@@ -24,7 +24,9 @@ const KEY_LEN: usize = 32;
 /// ```
 #[derive(Clone)]
 pub struct MasterKey {
-    bytes: Zeroizing<[u8; KEY_LEN]>,
+    /// [`KEY_LEN`] bytes, which stay where they are when this is moved: an array would be copied, and what is left behind is
+    /// wiped by nobody.
+    bytes: Secret,
     id: MasterKeyId,
 }
 
@@ -75,8 +77,12 @@ pub enum MasterKeyError {
 impl MasterKey {
     /// Takes 32 random bytes.
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
-        let bytes = Zeroizing::new(bytes);
-        let id = MasterKeyId(*derive(&bytes, &[b"till/v1/master-key-id"]));
+        Self::of(Secret::new(*Zeroizing::new(bytes)))
+    }
+
+    /// `bytes` are [`KEY_LEN`].
+    fn of(bytes: Secret) -> Self {
+        let id = MasterKeyId(*derive(bytes.reveal(), &[b"till/v1/master-key-id"]));
         Self { bytes, id }
     }
 
@@ -88,19 +94,21 @@ impl MasterKey {
     pub fn parse(text: &str) -> Result<Self, MasterKeyError> {
         let text = text.trim_ascii();
         if let Some(bytes) = from_hex(text) {
-            return Ok(Self::from_bytes(*bytes));
+            return Ok(Self::of(bytes));
         }
         let bytes = checked_text::read(MASTER_KEY_PREFIX, text).map_err(|error| match error {
             TextError::Checksum => MasterKeyError::Checksum,
             TextError::Prefix | TextError::Digits => MasterKeyError::NotAMasterKey,
         })?;
-        let bytes = bytes.as_slice().try_into().map_err(|_| MasterKeyError::NotAMasterKey)?;
-        Ok(Self::from_bytes(bytes))
+        if bytes.len() != KEY_LEN {
+            return Err(MasterKeyError::NotAMasterKey);
+        }
+        Ok(Self::of(Secret::new(bytes.as_slice())))
     }
 
     /// The form for a file: `till_master_`, 44 base62 digits, `_`, and a checksum of 6. No line break.
     pub fn to_text(&self) -> Secret {
-        checked_text::write(MASTER_KEY_PREFIX, &*self.bytes)
+        checked_text::write(MASTER_KEY_PREFIX, self.bytes.reveal())
     }
 
     /// Its public name.
@@ -111,11 +119,11 @@ impl MasterKey {
     /// HKDF-SHA-256 without salt. `info` starts with a purpose `till/v1/…`; no purpose is the start of
     /// another one, so that two purposes never derive the same key.
     pub(super) fn derive<const N: usize>(&self, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
-        derive(&self.bytes, info)
+        derive(self.bytes.reveal(), info)
     }
 }
 
-fn derive<const N: usize>(key: &[u8; KEY_LEN], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+fn derive<const N: usize>(key: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
     let mut derived = Zeroizing::new([0; N]);
     Hkdf::<Sha256>::new(None, key)
         .expand_multi_info(info, &mut *derived)
@@ -123,16 +131,16 @@ fn derive<const N: usize>(key: &[u8; KEY_LEN], info: &[&[u8]]) -> Zeroizing<[u8;
     derived
 }
 
-fn from_hex(text: &str) -> Option<Zeroizing<[u8; KEY_LEN]>> {
-    let mut bytes = Zeroizing::new([0; KEY_LEN]);
+fn from_hex(text: &str) -> Option<Secret> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_LEN));
     if text.len() != 2 * KEY_LEN || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+    for digits in text.as_bytes().chunks(2) {
         let digits = std::str::from_utf8(digits).expect("all are ASCII");
-        *byte = u8::from_str_radix(digits, 16).expect("both are hexadecimal digits");
+        bytes.push(u8::from_str_radix(digits, 16).expect("both are hexadecimal digits"));
     }
-    Some(bytes)
+    Some(Secret::new(std::mem::take(&mut *bytes)))
 }
 
 #[cfg(test)]
@@ -141,8 +149,8 @@ mod tests {
 
     /// Without the secret, which has no `Debug`.
     fn check(text: &str, expected: Result<[u8; 32], MasterKeyError>) {
-        let parsed = MasterKey::parse(text).map(|key| *key.bytes);
-        assert_eq!(parsed, expected, "{text:?}");
+        let parsed = MasterKey::parse(text).map(|key| key.bytes.reveal().to_vec());
+        assert_eq!(parsed, expected.map(|bytes| bytes.to_vec()), "{text:?}");
     }
 
     #[test]

@@ -20,6 +20,9 @@ const FILL_MAX: usize = 32 * 1024;
 /// more than what comes in one read, which stays in one piece whatever is put in front of it.
 const PIECE_MAX: usize = 2 * FILL_MAX;
 
+/// What stands around a piece of a body, at most, but for trailers.
+const FRAMING_MAX: usize = 32;
+
 /// Memory that is kept for the next message.
 const KEPT_MAX: usize = 4 * 1024;
 
@@ -33,6 +36,8 @@ pub(super) struct Output {
     is_begun: bool,
     /// TLS may have kept some of that back.
     is_flushed: bool,
+    /// So many bytes at the beginning are wiped when they are let go of: the head of a request has the real key in it.
+    secret: usize,
 }
 
 impl Default for Output {
@@ -41,9 +46,38 @@ impl Default for Output {
     }
 }
 
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
 impl Output {
+    /// All of these bytes are wiped in the end, and leave no copy behind.
     pub(super) fn of(bytes: Vec<u8>) -> Self {
-        Self { bytes, written: 0, is_begun: false, is_flushed: true }
+        let secret = bytes.len();
+        Self { bytes, written: 0, is_begun: false, is_flushed: true, secret }
+    }
+
+    fn wipe(&mut self) {
+        let secret = std::mem::take(&mut self.secret).min(self.bytes.len());
+        if secret > 0 {
+            self.bytes[..secret].fill(0);
+            // What nobody reads before it is freed would not have to be written.
+            std::hint::black_box(&self.bytes);
+        }
+    }
+
+    /// Sees to it that so many bytes more leave no copy behind of what is there: memory that grows may move.
+    fn make_room(&mut self, more: usize) {
+        if self.secret == 0 || self.bytes.capacity() - self.bytes.len() >= more {
+            return;
+        }
+        let mut grown = Vec::with_capacity(self.bytes.len() + more);
+        grown.extend_from_slice(&self.bytes);
+        let secret = self.secret;
+        self.wipe();
+        (self.bytes, self.secret) = (grown, secret);
     }
 
     /// Whether more may be made ready.
@@ -74,6 +108,7 @@ impl Output {
             (self.is_begun, self.is_flushed) = (true, false);
         }
         self.written = 0;
+        self.wipe();
         self.bytes.clear();
         if self.bytes.capacity() > KEPT_MAX {
             self.bytes = Vec::new();
@@ -179,6 +214,7 @@ impl Outgoing {
         if data.len() > PIECE_MAX {
             self.rest = data.split_off(FILL_MAX);
         }
+        out.make_room(data.len() + FRAMING_MAX);
         match self.form {
             Form::Chunked => write_chunk(&mut out.bytes, &data),
             Form::Length(_) | Form::UntilClose => out.bytes.extend_from_slice(&data),
@@ -192,6 +228,7 @@ impl Outgoing {
             return Err("the body is shorter than was said".into());
         }
         if self.form == Form::Chunked {
+            out.make_room(FRAMING_MAX);
             write_last_chunk(&mut out.bytes, trailers);
         }
         self.state = State::Ended;

@@ -44,7 +44,7 @@ pub(crate) enum WireError {
 /// A request as it goes out.
 pub(crate) struct Outbound {
     /// Ready to be written: the head, perhaps with the beginning of the body behind it.
-    ready: Vec<u8>,
+    ready: Output,
     /// What is not in there yet.
     body: Option<OutboundBody>,
     outgoing: Outgoing,
@@ -57,13 +57,13 @@ impl Outbound {
     /// is chunked. `is_head` says that the answer has no body.
     pub(crate) fn new(head: Vec<u8>, body: OutboundBody, length: Option<u64>, is_head: bool) -> Self {
         let outgoing = Outgoing::new(length.map_or(Form::Chunked, Form::Length));
-        Self { ready: head, body: Some(body), outgoing, is_head }
+        Self { ready: Output::of(head), body: Some(body), outgoing, is_head }
     }
 
     /// The head as it would be written, for the fuzz target.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn into_head(self) -> Vec<u8> {
-        self.ready
+    pub(crate) fn into_head(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.ready.bytes)
     }
 }
 
@@ -215,7 +215,7 @@ impl Wire {
         self.receiving.is_head = is_head;
         self.receiving.interim = 0;
         self.sending = Sending {
-            out: Output::of(ready),
+            out: ready,
             body,
             outgoing,
             sent_before: self.sent().unwrap_or_default(),
@@ -236,7 +236,7 @@ impl Wire {
         is_whole.then(|| {
             let sending = std::mem::replace(&mut self.sending, Sending::nothing());
             let Sending { out, body, outgoing, .. } = sending;
-            Outbound { ready: out.bytes, body, outgoing, is_head: self.receiving.is_head }
+            Outbound { ready: out, body, outgoing, is_head: self.receiving.is_head }
         })
     }
 
