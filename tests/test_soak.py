@@ -64,7 +64,8 @@ class Soak:
         self.callers = Callers(self.till.url, self.provider, self.clock, self.trouble, random.Random(chance.random()), PACE)
         self.administrator = Administrator(self.till, self.callers, self.trouble, random.Random(chance.random()), 0.5 if IS_LONG else 0.15)
         self.books = Books(self.till, self.provider, self.callers, self.clock, self.trouble)
-        self.faults = Faults(self.till, self.disk, self.trouble, random.Random(chance.random()), self.administrator.warm)
+        self.faults = Faults(self.till, self.disk, self.trouble, random.Random(chance.random()),
+                             started=self.administrator.warm if IS_LONG else lambda: None)
         self.measures = Measures(self.till)
         self.steps = 0
         self.failures: list[BaseException] = []
@@ -179,13 +180,11 @@ def test_soak(soak: Soak) -> None:
     balance = soak.books.compare(f"with faults, {story}", with_faults=True)
     report(soak, "with faults", balance)
     assert balance.ledger == [sum(parts) for parts in zip(balance.billed, balance.unknown, balance.arrived, balance.burnt)]
-    assert soak.faults.made.total() >= SECONDS // 30, soak.faults.made
+    assert soak.faults.made.total() >= SECONDS // 30 + 1, soak.faults.made
     assert balance.escrows or not IS_LONG, "no key was ever busy when till was killed"
     soak.rest()
-    lives = soak.measures.at_equal_age("faulty")
-    if len(lives) >= 8:
-        flat("memory of one life after the other", [sample.memory for sample in lives], story)
     if IS_LONG:
+        flat("memory of one life after the other", [sample.memory for sample in soak.measures.at_equal_age("faulty")], story)
         flat("database", [sample.database + sample.journal for sample in soak.measures.samples], story)
     soak.restarted(balance, f"with faults, {story}", with_faults=True)
     soak.till.stop()
