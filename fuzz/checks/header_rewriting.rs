@@ -121,7 +121,9 @@ const STAYS: [&str; 2] = ["forwarded", "x-forwarded-for"];
 fn is_credential(name: &str, value: &[u8], token: &str) -> bool {
     let text = String::from_utf8_lossy(value).into_owned();
     match name {
-        "x-api-key" | "x-goog-api-key" | "api-key" => text.starts_with("till_"),
+        "x-api-key" | "x-goog-api-key" | "api-key" => {
+            ["till_sk_", "till_admin_", "till_master_"].iter().any(|prefix| text.starts_with(prefix))
+        }
         "authorization" => {
             let (scheme, rest) = text.split_once([' ', '\t']).unwrap_or(("", &text));
             let rest = rest.trim();
