@@ -16,7 +16,7 @@ use till_core::policy::PolicyOwner;
 use till_core::time::{Month, Timestamp};
 use till_core::token::{ClaimId, MasterKeyId};
 
-use super::block::{self, BlockWriter, RECORDS_MAX};
+use super::block::{self, BlockWriter};
 use super::bytes::seal;
 use super::column::Time;
 use super::fold::Fold;
@@ -464,7 +464,7 @@ fn new_entry() -> Entry {
     let id = HoldId { incarnation: 1, number: 99 };
     Entry {
         holds: vec![(id, HoldImage { hold, is_new: true })],
-        records: vec![Arc::new(record); RECORDS_MAX / 128],
+        records: vec![Arc::new(record)],
         time_seen: Some(NOW),
         ..Entry::default()
     }
