@@ -84,7 +84,6 @@ impl Bench {
             assert_eq!(self.rig.used(id).await, index as u64 + 1);
         }
         self.explains(provider, &scope, twin, None);
-        println!("{} hostile requests", hostile.len());
         hostile.len()
     }
 
