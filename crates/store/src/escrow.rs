@@ -70,6 +70,8 @@ struct State {
 pub(crate) struct DrawTerms {
     /// Below this the writer is asked for more.
     pub(crate) low: Units,
+    /// No more than this is kept for the next calls, also of what comes back.
+    pub(crate) most: Units,
     /// What is free beside the escrow.
     pub(crate) outside: Limits,
     /// From then on the writer has to be asked whether the key may be used.
@@ -155,7 +157,8 @@ impl Escrow {
         Some(Hold::new(Arc::clone(shared), grant, Some(Arc::clone(self)), ended, expires_at, now))
     }
 
-    /// Keeps the end of a call for the writer, with its time if it is known. What it did not use may be drawn again, as long as anything may.
+    /// Keeps the end of a call for the writer, with its time if it is known. What it did not use may be drawn again, as long as
+    /// anything may, and as far as no more than was meant to lies ahead then: a crash would burn it.
     pub(crate) fn settle(
         &self,
         shared: &Shared,
@@ -170,8 +173,9 @@ impl Escrow {
         state.out = state.out.checked_sub(drawn).expect("every draw is counted");
         let mut part = drawn;
         let is_broken = state.terms.as_ref().is_some_and(|terms| terms.is_broken(drawn, used));
-        if state.terms.is_some() {
-            let back = drawn.zip(used, u64::saturating_sub);
+        if let Some(most) = state.terms.as_ref().map(|terms| terms.most) {
+            let room = most.zip(state.free, u64::saturating_sub);
+            let back = drawn.zip(used, u64::saturating_sub).zip(room, u64::min);
             part = drawn.checked_sub(back).expect("a part of it");
             state.free = state.free.checked_add(back).expect("a part of what the hold covers");
         }

@@ -283,6 +283,25 @@ async fn a_crash_burns_a_hundredth_of_what_is_left_and_no_more() {
     }
 }
 
+/// Also when much comes back that calls in flight have drawn: it lies ahead no more than what was counted out.
+#[tokio::test]
+async fn a_crash_burns_no_more_when_much_came_back() {
+    let place = MemoryPlace::new();
+    let store = place.start();
+    let key = create(&store, 1, Limits { tokens: Some(10_000), ..Limits::default() }).await;
+    let mut holds = Vec::new();
+    for _ in 0..400 {
+        holds.push(store.hold_exactly(key, Units { tokens: 10, ..ONE }).await.unwrap());
+    }
+    assert!(holds.iter().filter(|hold| hold.is_drawn()).count() > 100);
+    holds.into_iter().for_each(|hold| hold.settle(ONE));
+    fetch(&store, key).await;
+    settled(&store).await;
+    let place = place.crash(store);
+    let used = fetch(&place.start(), key).await.used.tokens;
+    assert!(used <= 100, "{used} of 10,000 tokens were burnt, and all of them had come back");
+}
+
 /// However many keys are busy below it.
 #[tokio::test]
 async fn a_crash_burns_a_hundredth_of_a_ceiling_and_no_more() {

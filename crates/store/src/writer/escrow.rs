@@ -98,7 +98,7 @@ pub(super) struct Extension {
     key: KeyId,
     escrow: Arc<Escrow>,
     more: Units,
-    low: Units,
+    wanted: Units,
 }
 
 impl Live {
@@ -186,8 +186,7 @@ impl Writer {
             self.ends.await_end(at, key);
         }
         crate::failpoint!("escrow.count_out");
-        let low = wanted.zip(wanted, |units, _| units / 2);
-        self.extending.push(Extension { key, escrow, more, low });
+        self.extending.push(Extension { key, escrow, more, wanted });
         true
     }
 
@@ -217,7 +216,7 @@ impl Writer {
 
     /// The batch is durable: what was counted out in it may be drawn.
     pub(super) fn open_escrows(&mut self) {
-        for Extension { key, escrow, more, low } in std::mem::take(&mut self.extending) {
+        for Extension { key, escrow, more, wanted } in std::mem::take(&mut self.extending) {
             crate::failpoint!("escrow.open");
             let id = AccountId::Key(key);
             let (Some(live), Some(account)) = (self.live.get(&key), self.ledger.account(id)) else {
@@ -232,7 +231,8 @@ impl Writer {
                 .hold()
                 .and_then(|hold| self.ledger.remaining(&self.ledger.open_hold(hold)?.accounts))
                 .unwrap_or_else(|| account.remaining());
-            escrow.open(more, DrawTerms { low, outside, until, expires_at, ended });
+            let low = wanted.zip(wanted, |units, _| units / 2);
+            escrow.open(more, DrawTerms { low, most: wanted, outside, until, expires_at, ended });
         }
         if self.shared.escrows.len() == 0 {
             return;
