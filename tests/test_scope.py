@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.raw_http import RawAnswer, one
 from harness.scripted_upstream import ScriptedUpstream
 from harness.till_process import UPSTREAM_KEY, Till
 
@@ -59,6 +60,46 @@ def test_command_line_to_agent(till: Till, upstream: ScriptedUpstream, tmp_path:
     till.restart()
     assert till.key(key)["scope"] == shown
     assert ask(till, token, body={**BODY, "model": "gpt-4o"}).json()["error"]["code"] == "model_denied"
+
+
+# One endpoint that is allowed, and what looks like it: longer, shorter, spelled otherwise, beside it, with what a table of versions
+# puts in front or takes away.
+AROUND = [
+    "/v1/chat/completions/", "/v1/chat/completions/x", "/v1/chat/completions-x", "/v1/chat/completionsx", "/v1/chat/completions.json",
+    "/v1/chat", "/v1/chat/", "/v1/chat/Completions", "/V1/chat/completions", "/v1/chat/completion", "/v1/responses",
+    "/v1/chat/completions%2Fx", "/v1/chat%2Fcompletions", "/v1/chat/%63ompletions", "/v1/chat/completions%20", "/v1/chat/completions%00",
+    "/v1//chat/completions", "/v1/./chat/completions", "/v1/chat/../chat/completions", "/v1/chat/completions/..", "/v1/chat/completions;x",
+    "/v1/chat/completions/../../embeddings", "/v1/chat/completions%3F/x", "/v1/chat/completions%23",
+    "/chat/completions/x", "/proxy/openai/v1/chat/completions/x", "/proxy/openai/chat/completionsx", "/proxy/anthropic/v1/chat/completions",
+]
+
+
+def test_what_looks_like_the_endpoint_of_a_key(till: Till, upstream: ScriptedUpstream) -> None:
+    """What is compared is the path that is sent, all of it."""
+    _, token = mint(till, "--allow-endpoint", f"POST {CHAT}")
+    start = f"host: t\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n"
+    body = json.dumps(BODY)
+
+    def answer(method: str, path: str) -> RawAnswer:
+        return one(till.url, f"{method} {path} HTTP/1.1\r\n{start}content-length: {len(body)}\r\n\r\n{body}".encode())
+
+    for path in AROUND:
+        refused = answer("POST", path)
+        assert refused.status in (400, 403, 404), (path, refused)
+        assert any(code in refused.body for code in (b"endpoint_denied", b"malformed_request", b"unknown_provider")), (path, refused)
+    for method in ("PUT", "DELETE", "PATCH", "post", "POSTX"):
+        assert answer(method, CHAT).status in (400, 403, 405, 501), method
+    assert upstream.count == 0
+    # The same endpoint as clients write it whose base URL has the version, has it twice, or has not.
+    ways = [CHAT, f"{CHAT}?stream=1", "/chat/completions", "/v1/v1/chat/completions", "/v1/v1/v1/chat/completions", "/proxy/openai/v1/chat/completions"]
+    for path in ways:
+        assert answer("POST", path).status == 200, path
+        assert upstream.last().target.split("?")[0] == CHAT, path
+    assert upstream.count == len(ways)
+    # A key for the path as it comes is no key for the one that is sent.
+    _, raw = mint(till, "--allow-endpoint", "POST /chat/completions")
+    assert ask(till, raw, "/chat/completions").json()["error"]["code"] == "endpoint_denied"
+    assert upstream.count == len(ways)
 
 
 def test_providers_show(till: Till) -> None:
