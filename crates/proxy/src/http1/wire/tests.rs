@@ -120,6 +120,8 @@ async fn interim_answers_come_to_an_end() {
     }
     wire.begin(request("", Some(0)));
     provider.write_all(&INTERIM.repeat(101)).await.expect("open");
+    // Whoever would wait for more fails for another reason, and does not wait for ever.
+    provider.shutdown().await.expect("open");
     let answer = poll_fn(|cx| wire.poll_answer(cx)).await;
     assert!(matches!(answer, Err(WireError::NotHttp(_))), "{answer:?}");
 }
