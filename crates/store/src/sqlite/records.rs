@@ -34,9 +34,10 @@ pub(super) fn append(connection: &Connection, records: &[Arc<UsageRecord>], leas
         count => count,
     };
     let records = &records[..count];
-    // A count that somebody has put back makes no number stand twice.
+    // A count that somebody has put back makes no number stand twice, nor one that is text or bytes, which SQLite holds for
+    // more than any number, and for nothing in a sum.
     let used = begun.last().map_or(last, |(seq, _)| last.max(*seq));
-    let sql = "UPDATE usage_numbers SET last = max(last, ?2) + ?1 RETURNING last";
+    let sql = "UPDATE usage_numbers SET last = max(CAST(last AS INTEGER), ?2) + ?1 RETURNING last";
     let last: u64 =
         connection.prepare_cached(sql)?.query_row(params![records.len(), used], |row| row.get(0))?;
     let first = last + 1 - records.len() as u64;

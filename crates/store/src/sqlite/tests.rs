@@ -463,6 +463,11 @@ fn a_count_that_was_put_back_uses_no_number_twice() {
         "UPDATE usage_numbers SET last = -9",
         // Of a block that is full there is nothing to go on with.
         "UPDATE usage_numbers SET last = 1; UPDATE usage_blocks SET count = 512",
+        // No number at all, which the schema allows nobody, but the disk does not know that.
+        "PRAGMA writable_schema = ON; \
+         UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')') WHERE name = 'usage_numbers'; \
+         PRAGMA writable_schema = RESET; \
+         UPDATE usage_numbers SET last = x'03'",
     ] {
         let dir = tempfile::tempdir().unwrap();
         let records = left_behind(dir.path());
