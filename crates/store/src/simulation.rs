@@ -138,6 +138,14 @@ fn no_promise_is_broken_on_disk() {
     assert!(tally.refused_writes > QUICK_SQLITE / 4, "the disk is hardly ever full: {tally:?}");
 }
 
+/// Long runs found bugs with these.
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    for seed in [3_038_512, 3_093_273] {
+        check(seed..seed + 1, Medium::Memory);
+    }
+}
+
 /// The long run: see the head of this file. Without the variable it has nothing to do.
 #[test]
 fn long() {

@@ -22,7 +22,7 @@ impl Writer {
         };
         // A call that was granted out of an escrow counts when it ends.
         let (at, counted) = if closing.part.is_some() { (self.now, 0) } else { (at, 1) };
-        if self.ensure_month(Month::of(at)).is_err() {
+        if self.waits_for_others(&closing) || self.ensure_month(Month::of(at)).is_err() {
             self.retry.push(closing);
             return;
         }
@@ -42,8 +42,17 @@ impl Writer {
         }
     }
 
+    /// Whether parts of the same escrow have to be settled before this one: they could not be, or a write that had them failed.
+    fn waits_for_others(&self, closing: &Closing) -> bool {
+        closing.part.is_some() && self.retry.iter().any(|earlier| earlier.id == closing.id)
+    }
+
     /// Ends calls that were granted out of one escrow, in this order: all at once where that comes to the same.
     pub(super) fn close_parts(&mut self, id: HoldId, mut closings: Vec<Closing>) {
+        if closings.first().is_some_and(|first| self.waits_for_others(first)) {
+            self.retry.append(&mut closings);
+            return;
+        }
         closings.iter_mut().for_each(Closing::read);
         if !self.settle_parts(id, &closings) {
             for closing in closings {

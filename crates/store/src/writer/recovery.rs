@@ -31,7 +31,8 @@ impl Writer {
         if planted!(LostSettle) {
             self.closings.clear();
         }
-        self.retry.append(&mut self.closings);
+        // Those that wait for them come behind them.
+        self.retry.splice(0..0, self.closings.drain(..));
         self.retry_due = Some(Instant::now() + RETRY_WAIT);
         self.shared.denials.put_back(&mut self.batch.denials);
         self.shared.denied_records.put_back(&mut self.denied);
