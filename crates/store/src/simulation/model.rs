@@ -65,6 +65,8 @@ pub(super) struct Sums {
     /// More was used or held than a limit allows, by a provider that did not keep to its bound or because the limit was
     /// lowered: an account may stay stopped then until its limit is changed, also when something comes back.
     pub(super) is_broken: bool,
+    /// So it is below the limit that was asked for last.
+    pub(super) will_be_broken: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -131,6 +133,7 @@ impl Sums {
             highest: limits,
             open: none,
             is_broken: false,
+            will_be_broken: false,
         }
     }
 
@@ -168,7 +171,15 @@ impl Sums {
         let all =
             [self.charged, self.open, self.excess, self.loose, asked].into_iter().fold(Units::default(), add);
         let is_below = |dimension: Dimension| all.of(dimension) > strictest(&self.limits, dimension);
-        self.is_broken = Dimension::ALL.into_iter().any(is_below);
+        self.will_be_broken = Dimension::ALL.into_iter().any(is_below);
+        // The limit that was broken stays until the other one is known to be there.
+        self.is_broken |= self.will_be_broken;
+    }
+
+    /// … and was set.
+    pub(super) fn limit_done(&mut self, limits: Limits) {
+        self.limits.done(limits);
+        self.is_broken = self.will_be_broken;
     }
 
     /// Everything is at rest and known.
@@ -303,7 +314,9 @@ impl Model {
             let excess =
                 Units { activations: 0, tokens: of(Dimension::Tokens), spend_nanos: of(Dimension::Spend) };
             for sums in [&mut key.sums, &mut self.project] {
-                sums.is_broken |= excess != Units::default();
+                let is_broken = excess != Units::default();
+                sums.is_broken |= is_broken;
+                sums.will_be_broken |= is_broken;
                 sums.excess = less(sums.excess, excess);
                 sums.sent = add(sums.sent, excess);
                 sums.charged = add(sums.charged, excess);

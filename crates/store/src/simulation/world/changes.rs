@@ -51,11 +51,11 @@ impl World {
         let model = &mut self.model;
         let ends = match what {
             What::Limits(key, limits) => {
-                model.keys[key].sums.limits.done(limits);
+                model.keys[key].sums.limit_done(limits);
                 None
             }
             What::Ceiling(limits) => {
-                model.project.limits.done(limits);
+                model.project.limit_done(limits);
                 // Of the others some change nothing, and then nothing is written.
                 model.keep_time();
                 self.version += 1;
