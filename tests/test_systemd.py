@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -76,21 +77,21 @@ def _allowed(filters: list[str]) -> set[str]:
     return allowed
 
 
-def _for_nobody(till: Till, tmp_path: Path) -> None:
+def _for_nobody(till: Till) -> None:
     """Somebody else may use its data directory, and get there."""
     till.data.mkdir()
     os.chown(till.data, NOBODY, NOBODY)
     for above in (till.directory, *till.directory.parents):
-        if above.is_relative_to(tmp_path.parent.parent):
+        if above.stat().st_uid == os.geteuid() and above != Path(tempfile.gettempdir()) and above.is_relative_to(tempfile.gettempdir()):
             above.chmod(0o755)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("strace"), reason="needs root and strace")
-def test_it_asks_for_no_system_call_that_is_filtered(new_till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+def test_it_asks_for_no_system_call_that_is_filtered(new_till, upstream: ScriptedUpstream) -> None:
     """systemd does not run here, so its filter can't be put on; what till asks for is compared with it. As root SQLite would ask for
     more than it does in the service: it gives its files to the owner of the database."""
     till = new_till({"openai": upstream.url})
-    _for_nobody(till, tmp_path)
+    _for_nobody(till)
     trace = till.directory / "trace"
     plain = till.command
     till.command = lambda: ["strace", "-u", "nobody", "-f", "-qq", "-e", "signal=none", "-o", str(trace), *plain()]
@@ -126,10 +127,10 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv") or not shutil.which("unshare"), reason="needs root, setpriv and unshare")
-def test_it_runs_with_what_can_be_taken_away_without_systemd(new_till, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+def test_it_runs_with_what_can_be_taken_away_without_systemd(new_till, upstream: ScriptedUpstream) -> None:
     """Another user, no capability, no new privilege, no memory that is written and executed, nothing that can be written but its directory."""
     till = new_till({"openai": upstream.url})
-    _for_nobody(till, tmp_path)
+    _for_nobody(till)
     plain = till.command
     mounts = 'mount --make-rprivate / && mount --bind "$0" "$0" && mount -o remount,ro,bind / && exec "$@"'
     till.command = lambda: ["unshare", "--mount", "--ipc", "--uts", "sh", "-c", mounts, str(till.data), "setpriv", "--no-new-privs",
