@@ -141,7 +141,7 @@ fn no_promise_is_broken_on_disk() {
 /// Long runs found bugs with these.
 #[test]
 fn what_failed_once_does_not_fail_again() {
-    for seed in [3_038_512, 3_093_273, 4_043_234] {
+    for seed in [3_038_512, 3_093_273, 4_043_234, 4_100_808] {
         check(seed..seed + 1, Medium::Memory);
     }
 }

@@ -362,9 +362,11 @@ impl Writer {
             Err(error) => self.fail(&error),
         }
         self.witness_log();
-        if !self.stale {
-            self.delete_what_is_old();
+        if self.stale {
+            // Nothing is written before it was read again what is on disk.
+            return;
         }
+        self.delete_what_is_old();
         if self.used_since_raise && self.shared.clock.instant() - self.raised_at >= RAISE_EVERY {
             self.raise(false)
                 .unwrap_or_else(|error| tracing::error!(%error, "the witness could not be written"));
