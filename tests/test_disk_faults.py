@@ -16,7 +16,7 @@ import pytest
 from harness.raw_http import burst
 from harness.scripted_upstream import ScriptedUpstream
 from harness.shims import BadDisk, compiled
-from harness.till_process import Till
+from harness.till_process import Key, Till
 from harness.waiting import until
 
 DATABASE = "till.db"
@@ -28,6 +28,15 @@ def bad_disk(new_till, upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[B
     disk.till.start()
     yield disk
     disk.end()
+
+
+def refuses_everything(till: Till, keys: list[Key], revoked: Key) -> None:
+    """Calls of these keys, and the revocation of one."""
+    for key in keys:
+        for _ in range(5):
+            answer = till.call(key)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable"), answer.text
+    assert till.admin("DELETE", f"/admin/keys/{revoked.id}").status_code == 503
 
 
 def works_again(till: Till, key) -> None:
@@ -47,10 +56,7 @@ def test_what_can_not_be_written_is_not_sent(error: str, call: str, bad_disk: Ba
         # The first writes may pass; from then on nothing is sent.
         until(lambda: till.call(key).status_code == 503, "the fault to be noticed")
         sent = upstream.count
-        for _ in range(5):
-            answer = till.call(key)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable"), answer.text
-        assert till.admin("DELETE", f"/admin/keys/{other.id}").status_code == 503
+        refuses_everything(till, [key], other)
         assert upstream.count == sent, "something was sent that is not on disk"
         # An answer of `/readyz` counts for a second.
         until(lambda: till.admin("GET", "/readyz").status_code == 503, "/readyz to say so")
@@ -320,7 +326,6 @@ def test_restore_recovers(damaged: Damaged, upstream: ScriptedUpstream) -> None:
     assert burst(till.url, damaged.keys[3].token, 60, 4).statuses["200"] == left
 
 
-
 @pytest.fixture
 def breaking_disk(tmp_path: Path) -> Iterator[BreakingDisk]:
     if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
@@ -374,11 +379,7 @@ def test_a_file_system_that_becomes_read_only(breaking_disk: BreakingDisk, upstr
         # What was counted out ahead is on disk already; what comes behind it is refused.
         until(lambda: till.call(key).status_code == 503, "the fault to be noticed")
         sent = upstream.count
-        for one_key in (key, other):
-            for _ in range(5):
-                answer = till.call(one_key)
-                assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable"), answer.text
-        assert till.admin("DELETE", f"/admin/keys/{other.id}").status_code == 503
+        refuses_everything(till, [key, other], other)
         assert upstream.count == sent, "something was sent that is not on disk"
         until(lambda: till.admin("GET", "/readyz").status_code == 503, "/readyz to say so")
         till.kill9()

@@ -119,7 +119,7 @@ impl Authenticator {
         // Before anything is opened: what was retired while it was being opened is opened again.
         let epoch = self.keys.epoch();
         let number = number_of(token);
-        let shard = &self.opened[usize::from(number.to_le_bytes()[0]) % SHARDS];
+        let shard = self.shard(number);
         if let Some(known) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&number)
             && known.token.reveal() == token
             && known.epoch == epoch
@@ -127,7 +127,7 @@ impl Authenticator {
         {
             return Ok(Authenticated(Arc::clone(&known.key)));
         }
-        let key = Arc::new(self.open(token)?);
+        let key = Arc::new(self.open(token, number)?);
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if shard.len() >= TOKENS_MAX / SHARDS {
             // Any one will do: a token that comes again is opened again, in microseconds.
@@ -144,12 +144,15 @@ impl Authenticator {
     pub(crate) fn forget_ended(&self, key: &Authenticated, denial: DenialCode) {
         if let DenialCode::KeyRevoked | DenialCode::KeyExpired = denial {
             let number = key.0.number;
-            let shard = &self.opened[usize::from(number.to_le_bytes()[0]) % SHARDS];
-            shard.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+            self.shard(number).lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         }
     }
 
-    fn open(&self, token: &[u8]) -> Result<VerifiedKey, Unauthenticated> {
+    fn shard(&self, number: u64) -> &Mutex<IdMap<u64, Opened>> {
+        &self.opened[usize::from(number.to_le_bytes()[0]) % SHARDS]
+    }
+
+    fn open(&self, token: &[u8], number: u64) -> Result<VerifiedKey, Unauthenticated> {
         // What is no text is no token either.
         let token = std::str::from_utf8(token).unwrap_or_default();
         let opened = self.keys.open(token).map_err(|error| {
@@ -178,7 +181,7 @@ impl Authenticator {
         })?;
         let base = destination(provider, &upstream, named.as_deref()).map_err(known)?;
         let destination = self.destinations.find(upstream, provider, &base, &self.pool);
-        Ok(VerifiedKey { id, number: number_of(token.as_bytes()), destination, named })
+        Ok(VerifiedKey { id, number, destination, named })
     }
 
     /// The upstream with the key that has its name now, which is sent in the way that was sealed with it.

@@ -48,32 +48,37 @@ pub(crate) fn find(
     } else if mark.is_end && !may_have_grown && head.seq > known.seq {
         format!("what stands behind entry {} was not there at the last stop", known.seq)
     } else {
-        match follow(backend, known, head) {
-            None => return Ok(None),
-            Some(reason) => reason,
+        // What can't be read is not what was written; a disk that does not work is found by the next write.
+        let after = |seq| {
+            let read = backend.entries_after(seq, PIECE);
+            read.map_err(|error| format!("behind entry {seq} it can't be read: {error}"))
+        };
+        match follow(known, head, after) {
+            Ok(None) => return Ok(None),
+            Ok(Some(reason)) | Err(reason) => reason,
         }
     };
     Ok(Some(LogBreak { known: Some(known), reason }))
 }
 
-/// What is wrong behind an entry that is right.
-fn follow(backend: &mut dyn Backend, known: ChainHead, head: ChainHead) -> Option<String> {
-    let mut at = known;
+/// What is wrong behind an entry that is right, up to the head. `after` gives the entries behind a number, in pieces.
+pub(crate) fn follow<E>(
+    mut at: ChainHead,
+    head: ChainHead,
+    mut after: impl FnMut(u64) -> Result<Vec<AuditEntry>, E>,
+) -> Result<Option<String>, E> {
     loop {
-        // What can't be read is not what was written; a disk that does not work is found by the next write.
-        let piece = match backend.entries_after(at.seq, PIECE) {
-            Ok(piece) => piece,
-            Err(error) => return Some(format!("behind entry {} it can't be read: {error}", at.seq)),
-        };
+        let piece = after(at.seq)?;
         if piece.is_empty() {
-            break;
+            return Ok(
+                (at != head).then(|| format!("behind entry {} there are entries out of order", at.seq))
+            );
         }
         at = match at.follow(&piece) {
             Ok(at) => at,
-            Err(broken) => return Some(broken.to_string()),
+            Err(broken) => return Ok(Some(broken.to_string())),
         };
     }
-    (at != head).then(|| format!("behind entry {} there are entries out of order", at.seq))
 }
 
 impl LogBreak {

@@ -260,7 +260,8 @@ fn set_aside(file: &Path, kept: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A file beside a database, of the same name with something behind it.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

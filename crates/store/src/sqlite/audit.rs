@@ -20,6 +20,7 @@ use crate::audit_log::{
 };
 use crate::backend::DenialCount;
 use crate::error::StoreError;
+use crate::log_break::follow;
 
 impl AuditBackend for SqliteBackend {
     fn log_state(&mut self) -> Result<LogState, StoreError> {
@@ -106,24 +107,13 @@ pub(super) fn entry_hash(connection: &Connection, seq: u64) -> Result<Option<Aud
 /// Follows the log from where it starts to its end; what is wrong with it where an entry does not fit.
 pub(super) fn chain(connection: &Connection) -> Result<std::result::Result<ChainHead, String>> {
     let anchor = one_checkpoint(connection, "WHERE seq = (SELECT anchor FROM audit_marks)", &[])?;
-    let mut at = anchor.map_or(ChainHead { seq: 0, hash: GENESIS }, |anchor| anchor.head());
-    loop {
-        let query = AuditQuery { after: Some(at.seq), limit: 1_000, ..AuditQuery::default() };
-        let piece = page(connection, &query)?.entries;
-        if piece.is_empty() {
-            let head = head(connection)?;
-            let is_end = at == head;
-            return Ok(if is_end {
-                Ok(head)
-            } else {
-                Err(format!("behind entry {} there are entries out of order", at.seq))
-            });
-        }
-        match at.follow(&piece) {
-            Ok(next) => at = next,
-            Err(broken) => return Ok(Err(broken.to_string())),
-        }
-    }
+    let start = anchor.map_or(ChainHead { seq: 0, hash: GENESIS }, |anchor| anchor.head());
+    let head = head(connection)?;
+    let after = |seq| {
+        let query = AuditQuery { after: Some(seq), limit: 1_000, ..AuditQuery::default() };
+        page(connection, &query).map(|page| page.entries)
+    };
+    Ok(follow(start, head, after)?.map_or(Ok(head), Err))
 }
 
 pub(super) fn log_state(connection: &Connection) -> Result<LogState> {

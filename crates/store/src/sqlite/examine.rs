@@ -22,6 +22,7 @@ use super::{BUSY_WAIT, audit, master_keys, open_error, read};
 use crate::backend::Instance;
 use crate::examine::{Finding, RESTORE, START_ONCE, at_most};
 use crate::master_key::MasterKeyRecord;
+use crate::restore::beside;
 use crate::witness::LogMark;
 
 const ABOUT: &str = "database";
@@ -368,10 +369,4 @@ fn backups(connection: &Connection, now: Timestamp, found: &mut Vec<Finding>) ->
         }
     });
     Ok(())
-}
-
-fn beside(file: &Path, suffix: &str) -> std::path::PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

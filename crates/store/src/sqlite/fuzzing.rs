@@ -197,8 +197,9 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         connection.execute_batch(UNGUARD).expect("the schema can be changed");
         connection.execute_batch(MORE).expect("they fit the schema");
-        let empty = sealed(&Entry::default().to_bytes()[..Entry::default().to_bytes().len() - 4]);
-        connection.execute("UPDATE journal SET entry = ?1", [empty]).expect("it is there");
+        connection
+            .execute("UPDATE journal SET entry = ?1", [Entry::default().to_bytes()])
+            .expect("it is there");
         let mut list = vec![1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1];
         seal(&mut list);
         connection.execute("UPDATE usage_block_keys SET entries = ?1", [list]).expect("it is there");
