@@ -59,6 +59,7 @@ pub fn all() -> Vec<HotPath> {
     vec![
         token_open(),
         token_known(),
+        head(),
         path(),
         endpoint_rules(),
         bound(),
@@ -103,6 +104,28 @@ fn token_known() -> HotPath {
     HotPath::new("token-known", "the hash under which an opened key is remembered", move || {
         token_fingerprint(black_box(&text))
     })
+}
+
+/// As an official SDK sends them, with a token in the place of the key.
+const LINES: &str = "Host: 127.0.0.1:7000\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\
+    Accept: application/json\r\nContent-Type: application/json\r\nUser-Agent: OpenAI/Python 2.8.1\r\n\
+    X-Stainless-Lang: python\r\nX-Stainless-Package-Version: 2.8.1\r\nX-Stainless-OS: Linux\r\n\
+    X-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.12.3\r\n\
+    Authorization: Bearer {token}\r\nX-Stainless-Async: false\r\nx-stainless-retry-count: 0\r\n\
+    x-stainless-read-timeout: 600\r\nContent-Length: 234\r\n\r\n";
+
+fn head() -> HotPath {
+    let lines = LINES.replace("{token}", &token().1);
+    HotPath::new(
+        "head",
+        "read the header lines of a request, and look for one that is not there",
+        move || {
+            let (fields, length) =
+                Fields::parse(black_box(lines.as_bytes()), 100).ok().flatten().expect("lines");
+            assert!(!fields.contains("origin"));
+            (fields, length)
+        },
+    )
 }
 
 fn openai() -> Provider {

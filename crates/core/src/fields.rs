@@ -3,6 +3,7 @@
 //! They are kept as they came, one after the other in one piece of memory: a proxy looks at a few of them, leaves out a few
 //! more and passes the rest on. A map would be dearer to fill than all of that.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
@@ -14,6 +15,39 @@ pub struct Fields {
     /// Lines as they are written, those of fields that were taken out included.
     text: Vec<u8>,
     places: Vec<Place>,
+    /// [`mark`]s of all names, those of fields that were taken out included: most names that somebody asks for are not there.
+    marks: u64,
+}
+
+/// The memory of fields.
+type Memory = (Vec<u8>, Vec<Place>);
+
+thread_local! {
+    /// Memory of fields that are gone, for those that are read next: every message would ask for it anew.
+    static SPARE: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
+}
+
+/// So much of it is kept by a thread, each of so many bytes and fields at most.
+const SPARE_MAX: usize = 8;
+const SPARE_BYTES_MAX: usize = 4 * 1024;
+const SPARE_FIELDS_MAX: usize = 64;
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        let (mut text, mut places) = (std::mem::take(&mut self.text), std::mem::take(&mut self.places));
+        let fits = |memory: usize, most| (1..=most).contains(&memory);
+        if fits(text.capacity(), SPARE_BYTES_MAX) && fits(places.capacity(), SPARE_FIELDS_MAX) {
+            text.clear();
+            places.clear();
+            // A thread that ends has none any more.
+            let _ = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
+                if spare.len() < SPARE_MAX {
+                    spare.push((text, places));
+                }
+            });
+        }
+    }
 }
 
 /// Where a field is in the text: its line, and in it the name and the value.
@@ -71,36 +105,30 @@ impl Fields {
     /// # Errors
     /// The first rule that a line breaks.
     pub fn parse(bytes: &[u8], max: usize) -> Result<Option<(Self, usize)>, FieldError> {
-        let mut places = Vec::with_capacity(EXPECTED + ROOM.1);
-        let mut start = 0;
-        let ended = loop {
-            let Some(length) = memchr::memchr2(b'\r', b'\n', &bytes[start..]) else { break None };
-            let end = start + length + 2;
-            match &bytes[end - 2..] {
-                [b'\r', b'\n', ..] => {}
-                [b'\r'] => break None,
-                [b'\r', ..] => return Err(FieldError::Value),
-                _ => return Err(FieldError::LineEnd),
-            }
-            if length == 0 {
-                break Some(end);
+        let (mut text, mut places) = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        places.reserve(EXPECTED + ROOM.1);
+        let (mut start, mut seen, mut marks) = (0, 0, 0);
+        let end = loop {
+            let Some(line_end) = line_end(bytes, start)? else { return Ok(None) };
+            let end = line_end + 2;
+            if line_end == start {
+                break end;
             }
             if places.len() >= max {
                 return Err(FieldError::TooMany);
             }
-            places.push(read_line(&bytes[start..end - 2], start, end)?);
+            let (place, kinds) = read_line(&bytes[start..line_end], start, end)?;
+            marks |= mark(place.name(bytes));
+            places.push(place);
+            seen |= kinds;
             start = end;
         };
-        // All values at once, so that many bytes are compared at once; names are looked at one by one.
-        let lines = &bytes[..start];
-        if lines.iter().fold(false, |found, byte| found | is_control(*byte)) {
-            return Err(FieldError::Value);
+        text.reserve(start + ROOM.0);
+        text.extend_from_slice(&bytes[..start]);
+        if seen & UPPER != 0 {
+            places.iter().for_each(|place| lower(&mut text[place.start..place.colon]));
         }
-        let Some(end) = ended else { return Ok(None) };
-        let mut text = Vec::with_capacity(start + ROOM.0);
-        text.extend_from_slice(lines);
-        places.iter().for_each(|place: &Place| lower(&mut text[place.start..place.colon]));
-        Ok(Some((Self { text, places }, end)))
+        Ok(Some((Self { text, places, marks }, end)))
     }
 
     /// Adds a field after all others. The name is put in lower case, white space around the value left out.
@@ -111,7 +139,8 @@ impl Fields {
         let value = &value[trimmed(value)];
         let start = self.text.len();
         write_line(&mut self.text, name, value);
-        self.text[start..start + name.len()].make_ascii_lowercase();
+        lower(&mut self.text[start..start + name.len()]);
+        self.marks |= mark(name);
         let colon = start + name.len();
         self.places.push(Place {
             start,
@@ -130,7 +159,9 @@ impl Fields {
 
     /// Takes out all fields of that name.
     pub fn remove(&mut self, name: &str) {
-        self.retain(|other, _| other != name.as_bytes());
+        if self.may_have(name) {
+            self.retain(|other, _| other != name.as_bytes());
+        }
     }
 
     /// Takes out what this says no to.
@@ -141,7 +172,7 @@ impl Fields {
 
     /// The first value of that name, which is in lower case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(other, _)| *other == name.as_bytes()).map(|(_, value)| value)
+        self.get_all(name).next()
     }
 
     /// The first value of that name, if it is text: see [`text`].
@@ -150,8 +181,15 @@ impl Fields {
     }
 
     /// All values of that name, which is in lower case.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.iter().filter(move |(other, _)| *other == name.as_bytes()).map(|(_, value)| value)
+    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let places = if self.may_have(name) { &self.places[..] } else { &[] };
+        let found = places.iter().filter(move |place| place.name(&self.text) == name.as_bytes());
+        found.map(|place| place.value(&self.text))
+    }
+
+    /// Whether one of that name may be there.
+    fn may_have(&self, name: &str) -> bool {
+        self.marks & mark(name.as_bytes()) != 0
     }
 
     /// Whether there is one of that name, which is in lower case.
@@ -251,14 +289,52 @@ impl Place {
     }
 }
 
-/// Whether a value may not have this byte, RFC 9110 section 5.5. The ends of lines are not meant.
-fn is_control(byte: u8) -> bool {
-    (byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n')) | (byte == 0x7f)
+/// One bit of 64 for a name, in whichever letter case.
+fn mark(name: &[u8]) -> u64 {
+    let [first, .., last] = name else { return 1 };
+    1 << ((name.len() + 5 * usize::from(first & 0x1f) + usize::from(last & 0x1f)) % 64)
+}
+
+/// A word of eight bytes that are all one.
+const EACH: u64 = u64::MAX / 0xff;
+
+/// Where a line ends that begins at `start`: at CR LF, RFC 9112 section 2.2. `None` if that has not come yet.
+fn line_end(bytes: &[u8], start: usize) -> Result<Option<usize>, FieldError> {
+    let mut from = start;
+    loop {
+        let Some(length) = control(&bytes[from..]) else { return Ok(None) };
+        let at = from + length;
+        match &bytes[at..] {
+            [b'\r', b'\n', ..] => return Ok(Some(at)),
+            [b'\r'] => return Ok(None),
+            [b'\n', ..] => return Err(FieldError::LineEnd),
+            [b'\t', ..] => from = at + 1,
+            // RFC 9110 section 5.5.
+            _ => return Err(FieldError::Value),
+        }
+    }
+}
+
+/// Where the first control character is. Eight bytes are looked at at a time: heads are short, and what stands in them is
+/// looked at once.
+fn control(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // The highest bit of each byte says whether it is a control character. Above the first one it may be wrong.
+        let word = u64::from_le_bytes(*word);
+        let delete = word ^ (EACH * 0x7f);
+        let found = (word.wrapping_sub(EACH * 0x20) & !word) | (delete.wrapping_sub(EACH) & !delete);
+        let found = found & (EACH * 0x80);
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let seen = bytes.len() - rest.len();
+    rest.iter().position(u8::is_ascii_control).map(|at| seen + at)
 }
 
 /// Puts a name in lower case, eight bytes at a time.
 fn lower(name: &mut [u8]) {
-    const EACH: u64 = u64::MAX / 0xff;
     let (chunks, rest) = name.as_chunks_mut::<8>();
     for chunk in chunks {
         // The highest bit of each byte says whether it is at least `A`, and whether it is beyond `Z`: they are ASCII.
@@ -270,10 +346,20 @@ fn lower(name: &mut [u8]) {
     rest.make_ascii_lowercase();
 }
 
-/// Finds name and value of a line without its end, which is from `start` to `end` in the text with it.
-fn read_line(line: &[u8], start: usize, end: usize) -> Result<Place, FieldError> {
-    let colon = line.iter().position(|byte| !TOKEN[usize::from(*byte)]).ok_or(FieldError::NoColon)?;
-    match line[colon] {
+/// Finds name and value of a line without its end, which is from `start` to `end` in the text with it. The number says what
+/// is in the name: see [`KINDS`].
+fn read_line(line: &[u8], start: usize, end: usize) -> Result<(Place, u8), FieldError> {
+    let (mut colon, mut kinds) = (0, 0);
+    let end_of_name = loop {
+        let byte = *line.get(colon).ok_or(FieldError::NoColon)?;
+        let kind = KINDS[usize::from(byte)];
+        if kind == 0 {
+            break byte;
+        }
+        kinds |= kind;
+        colon += 1;
+    };
+    match end_of_name {
         b':' if colon > 0 => {}
         b' ' | b'\t' if colon == 0 => return Err(FieldError::Folded),
         _ if memchr::memchr(b':', line).is_none() => return Err(FieldError::NoColon),
@@ -281,29 +367,33 @@ fn read_line(line: &[u8], start: usize, end: usize) -> Result<Place, FieldError>
     }
     let Range { start: from, end: to } = trimmed(&line[colon + 1..]);
     let (colon, value) = (start + colon, start + colon + 1);
-    Ok(Place { start, colon, value: value + from, value_end: value + to, end })
+    Ok((Place { start, colon, value: value + from, value_end: value + to, end }, kinds))
 }
 
-/// `tchar` of RFC 9110 section 5.6.2.
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+/// What of a byte can be in a name: `tchar` of RFC 9110 section 5.6.2, and whether that is a capital letter; 0 for others.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric();
+        if byte.is_ascii_alphanumeric() {
+            kinds[byte as usize] = if byte.is_ascii_uppercase() { TOKEN | UPPER } else { TOKEN };
+        }
         byte += 1;
     }
     let others = b"!#$%&'*+-.^_`|~";
     let mut at = 0;
     while at < others.len() {
-        table[others[at] as usize] = true;
+        kinds[others[at] as usize] = TOKEN;
         at += 1;
     }
-    table
+    kinds
 };
+const TOKEN: u8 = 1;
+const UPPER: u8 = 2;
 
 /// Whether this is a token, RFC 9110 section 5.6.2.
 pub fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)])
+    !text.is_empty() && text.iter().all(|byte| KINDS[usize::from(*byte)] != 0)
 }
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
@@ -405,6 +495,39 @@ mod tests {
         fields.for_each_value(|value| value.fill(b'*'));
         fields.retain(|name, _| name != b"accept");
         assert_eq!(written(&fields), "x-many: *\r\n");
+    }
+
+    #[test]
+    fn control_characters_are_found_wherever_they_stand() {
+        for control in (0..0x20).chain([0x7f]) {
+            for at in 0..40 {
+                let mut line = b"a: 0123456789abcdefghijklmnopqrst\xe9\xff\x80uvwx\r\n\r\n".to_vec();
+                line.insert(at, control);
+                let read = Fields::parse(&line, 1);
+                // A tab may stand in a value; what ends a line or stands in the name is another error.
+                let is_good = control == b'\t' && at >= 2;
+                assert_eq!(read.is_ok(), is_good, "{control:#x} at {at}");
+                if at >= 2 && !matches!(control, b'\t' | b'\n') {
+                    assert_eq!(read, Err(FieldError::Value), "{control:#x} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn memory_that_is_used_again_has_nothing_of_before() {
+        let long = b"x-many: 1\r\nauthorization: secret\r\nx-more: 2\r\n\r\n";
+        let short = b"a: b\r\n\r\n";
+        for _ in 0..20 {
+            let (before, _) = Fields::parse(long, 3).expect("fields").expect("an empty line");
+            assert_eq!((before.len(), before.get("authorization")), (3, Some(&b"secret"[..])));
+            drop(before);
+            // What breaks off has had it, too.
+            assert_eq!(Fields::parse(b"authorization: x\r\nb\r\n", 3).err(), Some(FieldError::NoColon));
+            let (fields, _) = Fields::parse(short, 3).expect("fields").expect("an empty line");
+            assert_eq!((written(&fields).as_str(), fields.len()), ("a: b\r\n", 1));
+            assert!(!fields.contains("authorization") && !fields.contains("x-many"));
+        }
     }
 
     #[test]
