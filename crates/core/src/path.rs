@@ -263,8 +263,9 @@ type Seen = u8;
 const FORBIDDEN: Seen = 1;
 const PERCENT: Seen = 2;
 const DOT: Seen = 4;
+const SLASH: Seen = 8;
 /// Slashes that follow each other.
-const TWO_SLASHES: Seen = 8;
+const TWO_SLASHES: Seen = SLASH << 1;
 
 /// What each byte is. Most paths have nothing of it.
 const SEEN: [Seen; 256] = {
@@ -274,6 +275,7 @@ const SEEN: [Seen; 256] = {
         table[byte as usize] = match byte {
             b'%' => PERCENT,
             b'.' => DOT,
+            b'/' => SLASH,
             byte if forbidden(byte).is_some() => FORBIDDEN,
             _ => 0,
         };
@@ -285,14 +287,11 @@ const SEEN: [Seen; 256] = {
 };
 
 fn seen_in(path: &[u8]) -> Seen {
-    let mut seen = 0;
-    let mut before = 0;
+    let (mut seen, mut before) = (0, 0);
     for byte in path {
-        seen |= SEEN[usize::from(*byte)];
-        if *byte == b'/' && before == b'/' {
-            seen |= TWO_SLASHES;
-        }
-        before = *byte;
+        let here = SEEN[usize::from(*byte)];
+        seen |= here | (here & before & SLASH) << 1;
+        before = here;
     }
     seen
 }

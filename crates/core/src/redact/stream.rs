@@ -48,6 +48,9 @@ impl RedactStream {
     /// Ends the text and returns what was held back, masked if it is the larger part of the key.
     pub fn finish(&mut self) -> Bytes {
         let text = std::mem::take(&mut self.held);
+        if text.is_empty() {
+            return text;
+        }
         let findings = self.redactor.search(&text, true);
         self.pass_on(text, findings)
     }
