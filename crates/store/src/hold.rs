@@ -90,8 +90,14 @@ impl Hold {
     /// What to write into the usage records when the hold ends, however it ends. Its time becomes that of the grant, so that
     /// sums over a day have what the ledger counts in that day.
     pub fn record(&mut self, record: UsageRecord) {
-        let record = UsageRecord { at: self.granted_at, ..record };
-        self.record = Some(self.shared.spare_records.place(record));
+        self.record_made(|_| record);
+    }
+
+    /// The same for a record that is yet to be made. `make` gets memory for the id, with nothing in it.
+    pub fn record_made(&mut self, make: impl FnOnce(String) -> UsageRecord) {
+        let at = self.granted_at;
+        let record = self.shared.spare_records.place(|id| UsageRecord { at, ..make(id) });
+        self.record = Some(record);
     }
 
     /// The record, to be filled in.

@@ -14,12 +14,17 @@ pub(crate) const SPARE_MAX: usize = 4_096;
 pub(crate) struct SpareRecords(Mutex<Vec<Arc<UsageRecord>>>);
 
 impl SpareRecords {
-    /// Puts a record in the place of one that nobody else has, or in a new one.
-    pub(crate) fn place(&self, record: UsageRecord) -> Arc<UsageRecord> {
+    /// Puts a record in the place of one that nobody else has, or in a new one. `make` gets the memory of an id, with nothing
+    /// in it.
+    pub(crate) fn place(&self, make: impl FnOnce(String) -> UsageRecord) -> Arc<UsageRecord> {
         let mut spare = self.lock().pop();
         match spare.as_mut().and_then(Arc::get_mut) {
-            Some(place) => *place = record,
-            None => spare = Some(Arc::new(record)),
+            Some(place) => {
+                let mut id = std::mem::take(&mut place.request_id);
+                id.clear();
+                *place = make(id);
+            }
+            None => spare = Some(Arc::new(make(String::new()))),
         }
         spare.expect("it was there, or was just made")
     }
@@ -55,15 +60,22 @@ mod tests {
         usage::record(KeyId([1; 16]), &n.to_string())
     }
 
+    fn place(spare: &SpareRecords, n: u32) -> Arc<UsageRecord> {
+        spare.place(|mut request_id| {
+            request_id.push_str(&n.to_string());
+            UsageRecord { request_id, ..record(n) }
+        })
+    }
+
     #[test]
     fn a_record_takes_the_place_of_one_that_nobody_has() {
         let spare = SpareRecords::default();
-        let (free, kept) = (spare.place(record(1)), spare.place(record(2)));
-        let place = Arc::as_ptr(&free);
+        let (free, kept) = (place(&spare, 1), place(&spare, 2));
+        let address = Arc::as_ptr(&free);
         spare.put(&mut vec![free, Arc::clone(&kept)]);
-        let (third, fourth) = (spare.place(record(3)), spare.place(record(4)));
+        let (third, fourth) = (place(&spare, 3), place(&spare, 4));
         assert_eq!((&*kept, &*third, &*fourth), (&record(2), &record(3), &record(4)));
-        assert_eq!(Arc::as_ptr(&fourth), place);
+        assert_eq!(Arc::as_ptr(&fourth), address);
         spare.put(&mut (0..5_000).map(|n| Arc::new(record(n))).collect());
         assert_eq!(spare.lock().len(), SPARE_MAX);
     }
