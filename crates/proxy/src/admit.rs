@@ -9,7 +9,7 @@ use till_core::demand::Demand;
 use till_core::denial::{Denial, DenialCode};
 use till_core::limit::Limits;
 use till_providers::scope::check_network;
-use till_store::{Hold, HoldRefusal, KeyTerms, StoreError};
+use till_store::{Hold, HoldRefusal, KeyTerms, StoreError, UsageRecord};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Inner;
@@ -195,10 +195,9 @@ pub(crate) async fn admit(
             }
             Err(refusal) => return Err(denial(refusal)),
         };
-        let mut usage = record.usage(key.key().id);
         // Until the answer says more, what is held is the cost.
-        usage.price_version = (hold.units().spend_nanos > 0).then(|| Arc::clone(till.prices.version()));
-        hold.record(usage);
+        let price_version = (hold.units().spend_nanos > 0).then(|| Arc::clone(till.prices.version()));
+        hold.record_made(|id| UsageRecord { price_version, ..record.usage(key.key().id, id) });
         let (rewritten, clamped) = plan.rewrite(&bytes, hold.steps());
         let length = rewritten.as_ref().map(Bytes::len);
         let (body, room) = body.into_outbound(rewritten);

@@ -14,6 +14,10 @@ use till_core::token::{ADMIN_TOKEN_PREFIX, MASTER_KEY_PREFIX, SCOPED_KEY_PREFIX}
 
 use crate::head::items;
 
+/// Headers that a key may be alone in, or behind a scheme in the first one.
+const HEADERS: [&str; 4] = [AUTHORIZATION, "x-api-key", "x-goog-api-key", "api-key"];
+const AUTHORIZATION: &str = "authorization";
+
 /// Protocols that are offered for a WebSocket.
 const PROTOCOLS: &str = "sec-websocket-protocol";
 
@@ -31,8 +35,17 @@ const OURS: [&str; 3] = [SCOPED_KEY_PREFIX, ADMIN_TOKEN_PREFIX, MASTER_KEY_PREFI
 pub(crate) struct Found<'a> {
     /// `None` when there is none anywhere.
     pub(crate) token: Option<Cow<'a, [u8]>>,
+    pub(crate) places: Places,
     differs: bool,
     has_admin_key: bool,
+}
+
+/// Which headers a key was found in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// For each of [`HEADERS`].
+    headers: [bool; HEADERS.len()],
+    protocols: bool,
 }
 
 /// Finds the scoped key in headers and query.
@@ -42,11 +55,15 @@ pub(crate) struct Found<'a> {
 /// admin key or master key of till.
 pub(crate) fn find<'a>(fields: &'a Fields, query: Option<&'a str>) -> Result<Found<'a>, Denial> {
     let mut found = Found::default();
-    for (name, value) in fields.iter() {
-        in_field(name, value).into_iter().for_each(|token| found.add(token));
-        if name == PROTOCOLS.as_bytes() {
-            items(value).filter_map(in_protocol).for_each(|token| found.add(token.into()));
+    for (place, name) in HEADERS.iter().enumerate() {
+        for token in fields.get_all(name).filter_map(|value| in_header(name, value)) {
+            found.places.headers[place] = true;
+            found.add(token);
         }
+    }
+    for token in fields.get_all(PROTOCOLS).flat_map(items).filter_map(in_protocol) {
+        found.places.protocols = true;
+        found.add(token.into());
     }
     parameters_of(query).filter_map(in_parameter).for_each(|token| found.add(token.into()));
     if found.has_admin_key {
@@ -65,14 +82,16 @@ pub(crate) fn find<'a>(fields: &'a Fields, query: Option<&'a str>) -> Result<Fou
     Ok(found)
 }
 
-/// Takes it out, wherever it stands.
-pub(crate) fn strip(fields: &mut Fields) {
-    fields.retain(|name, value| in_field(name, value).is_none());
-    let all = || fields.get_all(PROTOCOLS).flat_map(items);
-    if all().all(|item| in_protocol(item).is_none()) {
+/// Takes it out of the headers, wherever it was found.
+pub(crate) fn strip(fields: &mut Fields, places: Places) {
+    for (header, _) in HEADERS.iter().zip(places.headers).filter(|(_, has_one)| *has_one) {
+        fields.retain(|name, value| name != header.as_bytes() || in_header(header, value).is_none());
+    }
+    if !places.protocols {
         return;
     }
-    let kept: Vec<&[u8]> = all().filter(|item| in_protocol(item).is_none()).collect();
+    let all = fields.get_all(PROTOCOLS).flat_map(items);
+    let kept: Vec<&[u8]> = all.filter(|item| in_protocol(item).is_none()).collect();
     let kept = kept.join(&b", "[..]);
     fields.remove(PROTOCOLS);
     if !kept.is_empty() {
@@ -109,18 +128,14 @@ fn ours(text: &[u8]) -> Option<&[u8]> {
     OURS.iter().any(|prefix| text.starts_with(prefix.as_bytes())).then_some(text)
 }
 
-fn in_field<'a>(name: &[u8], value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-    match name {
-        b"authorization" => in_authorization(value),
-        b"x-api-key" | b"x-goog-api-key" | b"api-key" => ours(value).map(Cow::Borrowed),
-        _ => None,
-    }
+fn in_header<'a>(name: &str, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    if name == AUTHORIZATION { in_authorization(value) } else { ours(value).map(Cow::Borrowed) }
 }
 
 /// `Bearer KEY`, `token KEY` (GitHub) and the like, `Basic …` with the key as user name or password (Stripe, git), or
 /// the bare key.
 fn in_authorization(value: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let Some(space) = value.iter().position(|byte| b" \t".contains(byte)) else {
+    let Some(space) = value.iter().position(|byte| matches!(byte, b' ' | b'\t')) else {
         return ours(value).map(Cow::Borrowed);
     };
     let (scheme, rest) = (&value[..space], value[space..].trim_ascii_start());
@@ -153,7 +168,7 @@ mod tests {
     use till_core::denial::Denial;
     use till_core::fields::Fields;
 
-    use super::{find, strip, stripped};
+    use super::{Found, find, strip, stripped};
 
     /// What was taken out of a request.
     #[derive(Debug, PartialEq, Eq)]
@@ -163,8 +178,9 @@ mod tests {
     }
 
     fn take(fields: &mut Fields, query: Option<&str>) -> Result<Taken, Denial> {
-        let token = find(fields, query)?.token.map(|token| token.into_owned());
-        strip(fields);
+        let Found { token, places, .. } = find(fields, query)?;
+        let token = token.map(|token| token.into_owned());
+        strip(fields, places);
         Ok(Taken { token, query: stripped(query) })
     }
 

@@ -28,8 +28,6 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(crate) struct Drains {
     till: Arc<Inner>,
     key: Arc<VerifiedKey>,
-    /// The request is served for as long as its answer is read.
-    _in_flight: Arc<TaskTrackerToken>,
     /// Between two pieces of an answer.
     idle: Duration,
 }
@@ -59,7 +57,8 @@ impl Drop for Awaited {
         let Some(forwarding) = self.forwarding.take() else { return };
         if let Ok(runtime) = Handle::try_current() {
             let drains = self.drains.clone();
-            runtime.spawn(self.drains.till.connections.track_future(drains.read_from(forwarding)));
+            let in_flight = drains.in_flight();
+            runtime.spawn(self.drains.till.connections.track_future(drains.read_from(forwarding, in_flight)));
         }
     }
 }
@@ -73,9 +72,13 @@ enum End {
 }
 
 impl Drains {
-    pub(crate) fn new(till: &Arc<Inner>, key: &Arc<VerifiedKey>, in_flight: &Arc<TaskTrackerToken>) -> Self {
-        let idle = till.timeouts.idle;
-        Self { till: Arc::clone(till), key: Arc::clone(key), _in_flight: Arc::clone(in_flight), idle }
+    pub(crate) fn new(till: &Arc<Inner>, key: &Arc<VerifiedKey>) -> Self {
+        Self { till: Arc::clone(till), key: Arc::clone(key), idle: till.timeouts.idle }
+    }
+
+    /// The request is served for as long as its answer is read.
+    fn in_flight(&self) -> TaskTrackerToken {
+        self.till.requests.token()
     }
 
     /// Reads on in a task of its own if that is needed; otherwise the answer ends here.
@@ -83,7 +86,8 @@ impl Drains {
         let needed = live.needs_the_end();
         match Handle::try_current() {
             Ok(runtime) if needed => {
-                runtime.spawn(self.till.connections.track_future(self.clone().read_on(live)));
+                let reading = self.clone().read_on(live, self.in_flight());
+                runtime.spawn(self.till.connections.track_future(reading));
             }
             _ => live.abandon(),
         }
@@ -101,7 +105,7 @@ impl Drains {
     }
 
     /// Reads an answer from before its head on, for nobody.
-    async fn read_from(self, forwarding: Forwarding) {
+    async fn read_from(self, forwarding: Forwarding, in_flight: TaskTrackerToken) {
         let mut stage = self.till.stage.clone();
         let opened = async { open(forwarding.await?, &self.key, self.idle).await };
         let opened = tokio::select! {
@@ -110,14 +114,14 @@ impl Drains {
             () = reached(&mut stage, Stage::Cutting) => return,
         };
         match opened {
-            Ok((_, live)) if live.needs_the_end() => self.read_on(live).await,
+            Ok((_, live)) if live.needs_the_end() => self.read_on(live, in_flight).await,
             Ok((_, live)) => live.abandon(),
             // What was held is spent with what was dropped.
             Err(_) => {}
         }
     }
 
-    async fn read_on(self, mut live: Live) {
+    async fn read_on(self, mut live: Live, _in_flight: TaskTrackerToken) {
         let mut key_ended = live.unwatch();
         let mut stage = self.till.stage.clone();
         let end = tokio::select! {

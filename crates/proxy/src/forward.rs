@@ -273,7 +273,7 @@ fn write_fields(head: &mut Vec<u8>, client: &Head, key: Option<&KeyLine>, is_web
     client.fields.write_some(head, |name| {
         !is_not_forwarded(name) && key.is_none_or(|key| key.name.as_bytes() != name)
     });
-    write_line(head, "accept-encoding", "identity");
+    head.extend_from_slice(b"accept-encoding: identity\r\n");
     if let Some(key) = key {
         // Room for what follows as well: memory that grows would leave a copy of the key behind.
         head.reserve(key.line.len() + AFTER_KEY_MAX);

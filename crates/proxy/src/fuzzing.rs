@@ -85,7 +85,8 @@ impl Account {
             let Route::Data { provider, path } = route(head.target.path()).ok()? else { return None };
             let found = credentials::find(&head.fields, head.target.query()).ok()?;
             let key = self.authenticator.authenticate(found.token.as_deref()).ok()?;
-            credentials::strip(&mut head.fields);
+            let places = found.places;
+            credentials::strip(&mut head.fields, places);
             let query = credentials::stripped(head.target.query());
             let facts = facts(&key, &head, provider.as_deref(), &path, query, None).ok()?;
             let no_body = Either::Right(Full::new(Bytes::new()));

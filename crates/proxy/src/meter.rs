@@ -42,7 +42,8 @@ pub(crate) struct Meter {
     key: Arc<VerifiedKey>,
     status: StatusCode,
     reading: Progress,
-    filter: Option<UsageChunkFilter>,
+    /// In a box, as few have one.
+    filter: Option<Box<UsageChunkFilter>>,
     /// Where a provider that keeps to the cap must have stopped.
     output_max: Option<OutputMax>,
     started: Instant,
@@ -93,7 +94,7 @@ impl Meter {
             Progress::Reads(Box::new(UsageReader::new(measure.format, &answer.fields)))
         };
         let is_stream = matches!(&reading, Progress::Reads(reader) if reader.is_event_stream());
-        let filter = (measure.strips_usage_chunk && is_stream).then(UsageChunkFilter::new);
+        let filter = (measure.strips_usage_chunk && is_stream).then(|| Box::new(UsageChunkFilter::new()));
         let output_max = measure.outputs.filter(|_| measure.is_metered).map(|outputs| {
             let tokens = outputs.saturating_mul(hold.steps());
             OutputMax { tokens, text_bytes: tokens.saturating_mul(BYTES_PER_TOKEN_MAX) }
@@ -172,7 +173,7 @@ impl Meter {
 
     /// What was held back, once the answer has come to its end.
     pub(crate) fn rest(&mut self) -> Bytes {
-        self.filter.as_mut().map_or_else(Bytes::new, UsageChunkFilter::finish)
+        self.filter.as_mut().map_or_else(Bytes::new, |filter| filter.finish())
     }
 
     /// The answer is complete, since `ended`: settles at what was used.
@@ -304,7 +305,8 @@ fn is_json(answer: &Fields) -> bool {
 }
 
 fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    // In letters that are not those of the prefix it is looked at once more, which is seldom.
+    text.get(..prefix.len()).is_some_and(|start| start == prefix || start.eq_ignore_ascii_case(prefix))
 }
 
 fn cost(measure: &Measure, provider: &Provider, reading: &mut Reading) -> Cost {

@@ -52,8 +52,8 @@ macro_rules! log_request {
 pub(crate) struct Record {
     /// The connection that it came in on. Nothing that all connections share is counted up and down per request.
     connection: Arc<Client>,
-    /// It is served, by whichever tasks, until the last clone of this is dropped.
-    pub(crate) in_flight: Arc<TaskTrackerToken>,
+    /// It is served for as long as this is there.
+    _in_flight: TaskTrackerToken,
     pub(crate) started: Instant,
     /// The same as time of day.
     pub(crate) at: Timestamp,
@@ -91,8 +91,6 @@ impl Record {
         trace: Option<Arc<Trace>>,
     ) -> Box<Self> {
         let till = &connection.till;
-        // Somebody may have put a key into the path: nothing to keep.
-        let path = key_in_path(path).unwrap_or(path);
         let method = if known_method(&method).is_none() && method.as_str().contains(SCOPED_KEY_PREFIX) {
             Method::from_bytes(b"_OTHER").expect("a token")
         } else {
@@ -101,7 +99,7 @@ impl Record {
         let is_kept = till.log_requests || trace.is_some();
         let at = (till.clock)();
         Box::new(Self {
-            in_flight: Arc::new(till.requests.token()),
+            _in_flight: till.requests.token(),
             connection,
             started,
             at,
@@ -109,8 +107,7 @@ impl Record {
             trace,
             client,
             method,
-            // HTTP/2 lets more through than a terminal should see.
-            path: if is_kept { path.escape_default().to_string() } else { String::new() },
+            path: if is_kept { kept_path(path) } else { String::new() },
             key: None,
             opened: None,
             endpoint: None,
@@ -167,11 +164,13 @@ impl Record {
         self.endpoint = facts.place.endpoint().map(|row| row.name);
     }
 
-    /// The beginning of a usage record: whoever knows more fills it in, and the hold says when it was granted.
-    pub(crate) fn usage(&self, key: KeyId) -> UsageRecord {
+    /// The beginning of a usage record, with memory for the id: whoever knows more fills it in, and the hold says when it was
+    /// granted.
+    pub(crate) fn usage(&self, key: KeyId, mut request_id: String) -> UsageRecord {
+        request_id.push_str(self.request_id.as_str());
         UsageRecord {
             at: self.at,
-            request_id: self.request_id.to_string(),
+            request_id,
             key,
             provider: self
                 .opened
@@ -200,7 +199,7 @@ impl Record {
             outcome: Outcome::Denied,
             denial: Some(denial.code),
             latency_ms: millis(self.started),
-            ..self.usage(key)
+            ..self.usage(key, String::new())
         }
     }
 
@@ -276,6 +275,12 @@ impl Drop for Record {
             log_request!(debug, self);
         }
     }
+}
+
+/// A path for log and traces.
+fn kept_path(path: &str) -> String {
+    // Somebody may have put a key into the path: nothing to keep. HTTP/2 lets more through than a terminal should see.
+    key_in_path(path).unwrap_or(path).escape_default().to_string()
 }
 
 /// What stands for a path that has one of our keys in it, in any spelling that is read as one.

@@ -60,7 +60,8 @@ pub(crate) struct Live {
 
 enum Source {
     Plain,
-    Decoded(Decoded),
+    /// In a box: it is large and seldom, and an answer is moved several times.
+    Decoded(Box<Decoded>),
 }
 
 /// Why a body ends with an error, so that the client does not take it for complete.
@@ -141,7 +142,7 @@ async fn source(
         Ok(Some(coding)) if has_body => {
             decode::forget_coding(&mut head.fields);
             let decoded = Box::pin(Decoded::begin(coding, wire, idle));
-            Ok(Source::Decoded(decoded.await.map_err(|_| unreadable())?))
+            Ok(Source::Decoded(Box::new(decoded.await.map_err(|_| unreadable())?)))
         }
         Err(_) if has_body => Err(unreadable()),
         _ => Ok(Source::Plain),
@@ -457,6 +458,6 @@ impl Drop for Relay {
         }
         let Some(live) = self.live.take() else { return };
         self.record.abandoned();
-        Drains::new(self.record.till(), live.meter.key(), &self.record.in_flight).take_over(live);
+        Drains::new(self.record.till(), live.meter.key()).take_over(live);
     }
 }

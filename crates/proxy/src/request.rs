@@ -244,7 +244,7 @@ async fn send(
         let key = key.key();
         return pin!(forward(&till.pool, key, request, admission, first_byte, started)).await;
     }
-    let drains = Drains::new(till, key.key(), &record.in_flight);
+    let drains = Drains::new(till, key.key());
     let (till, key) = (Arc::clone(till), Arc::clone(key.key()));
     let forwarding = Box::pin(async move {
         let _room = room;
@@ -271,7 +271,8 @@ fn authenticated(
         }
         refused.denial
     })?;
-    credentials::strip(&mut head.fields);
+    let places = found.places;
+    credentials::strip(&mut head.fields, places);
     record.key = Some(key.key().id);
     record.opened = Some(Arc::clone(key.key()));
     record.redact_path(&key.key().redactor);

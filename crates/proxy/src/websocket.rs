@@ -243,7 +243,7 @@ impl Session {
             Some(hold) => Ok(hold),
             None => {
                 let mut hold = take_hold(&self.till, &self.key, self.record.client).await?;
-                hold.record(self.record.usage(self.key.key().id));
+                hold.record_made(|request_id| self.record.usage(self.key.key().id, request_id));
                 Ok(hold)
             }
         }

@@ -278,9 +278,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrontDoor<S> {
         self.awaits_continue = false;
     }
 
-    /// Its answer is written: the client may think about its next request.
-    pub(super) fn answered(&mut self) {
-        self.waiting_since = Instant::now();
+    /// Its answer was written at `now`: the client may think about its next request.
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.waiting_since = now;
     }
 
     /// Reads and forgets what a client still sends that is not served any more. Ready at its end, or when it is too much.

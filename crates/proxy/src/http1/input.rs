@@ -44,6 +44,9 @@ impl Input {
         look: impl FnOnce(&mut Self, &[u8]) -> Result<Option<T>, E>,
     ) -> Result<Option<T>, E> {
         if self.unread.is_empty() {
+            if read.is_empty() {
+                return Ok(None);
+            }
             // Looked at where it was read.
             let found = look(self, read)?;
             if found.is_none() {

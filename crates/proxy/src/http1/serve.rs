@@ -6,14 +6,16 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode, Version};
 use http_body::Body as _;
 use till_core::fields;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use super::front::{FrontDoor, Request, Shared};
+use super::head::digits;
 use super::output::{Form, Outgoing, Output};
 use crate::Stage;
 use crate::body::{Answer, AnswerBody, BodyError, RequestBody, UpgradedClient};
@@ -65,14 +67,15 @@ pub(crate) async fn serve(
             }
         };
         let is_stopping = stage.has_changed().unwrap_or(true);
-        let mut writing = Writing::begin(answer, how, is_stopping, &door, std::mem::take(&mut out));
+        let begun = Instant::now();
+        let mut writing = Writing::begin(answer, how, is_stopping, begun, &door, std::mem::take(&mut out));
         if let Err(error) = poll_fn(|cx| writing.poll(cx, &door)).await {
             if writing.outgoing.is_until_close() {
                 door.lock().break_off();
             }
             return Err(error);
         }
-        let Writing { is_kept, upgrade, .. } = writing;
+        let Writing { is_kept, upgrade, has_waited, .. } = writing;
         out = writing.out;
         if let Some(upgrade) = upgrade {
             // Whoever waits for it is gone if this fails.
@@ -82,7 +85,8 @@ pub(crate) async fn serve(
         if !is_kept {
             return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?);
         }
-        door.lock().answered();
+        // Most answers are written at once: then one look at the clock is enough.
+        door.lock().answered(if has_waited { Instant::now() } else { begun });
     }
 }
 
@@ -101,17 +105,26 @@ struct Writing {
     outgoing: Outgoing,
     is_kept: bool,
     upgrade: Option<oneshot::Sender<UpgradedClient>>,
+    /// It could not be written at once.
+    has_waited: bool,
     /// It ends after what is in `out`, and not as it should.
     failure: Option<BodyError>,
 }
 
 impl Writing {
     /// Its head is ready, in `out`.
-    fn begin(answer: Answer, how: How, is_stopping: bool, door: &Shared<Socket>, mut output: Output) -> Self {
+    fn begin(
+        answer: Answer,
+        how: How,
+        is_stopping: bool,
+        now: Instant,
+        door: &Shared<Socket>,
+        mut output: Output,
+    ) -> Self {
         let Answer { status, fields, body, upgrade } = answer;
         let How { version, is_head, is_kept } = how;
         let has_body = !is_head && !status.is_informational() && !matches!(status.as_u16(), 204 | 304);
-        let told = fields.get_text("content-length").and_then(|length| length.parse().ok());
+        let told = fields.get("content-length").and_then(digits);
         let known = told.or_else(|| body.size_hint().exact());
         let form = match known {
             _ if !has_body => Form::None,
@@ -129,7 +142,7 @@ impl Writing {
         write_status(out, status);
         fields.write_to(out);
         if !fields.contains("date") {
-            write_date(out);
+            write_date(out, now);
         }
         match form {
             Form::Length(length) if told.is_none() => {
@@ -150,11 +163,18 @@ impl Writing {
             fields::write_line(out, "connection", "keep-alive");
         }
         out.extend_from_slice(b"\r\n");
-        Self { out: output, body, outgoing: Outgoing::new(form), is_kept, upgrade, failure: None }
+        let outgoing = Outgoing::new(form);
+        Self { out: output, body, outgoing, is_kept, upgrade, has_waited: false, failure: None }
     }
 
     /// Ready when all is written.
     fn poll(&mut self, cx: &mut Context<'_>, door: &Shared<Socket>) -> Poll<Result<(), BodyError>> {
+        let written = self.poll_written(cx, door);
+        self.has_waited |= written.is_pending();
+        written
+    }
+
+    fn poll_written(&mut self, cx: &mut Context<'_>, door: &Shared<Socket>) -> Poll<Result<(), BodyError>> {
         loop {
             if self.failure.is_none() {
                 self.failure = self.outgoing.fill(cx, &mut self.body, &mut self.out).err();
@@ -177,18 +197,19 @@ impl Writing {
 }
 
 /// When the answer was made, RFC 9110 section 6.6.1.
-fn write_date(out: &mut Vec<u8>) {
+fn write_date(out: &mut Vec<u8>, now: Instant) {
     thread_local! {
-        /// It is the same text for a whole second.
-        static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        /// It is the same line for a whole second, up to this moment.
+        static WRITTEN: RefCell<(Option<Instant>, String)> = const { RefCell::new((None, String::new())) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    WRITTEN.with_borrow_mut(|(written, text)| {
-        if *written != second || text.is_empty() {
-            (*written, *text) = (second, httpdate::fmt_http_date(now));
+    WRITTEN.with_borrow_mut(|(until, line)| {
+        if until.is_none_or(|until| until <= now) {
+            let date = SystemTime::now();
+            let passed = date.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+            let left = Duration::from_secs(1) - Duration::from_nanos(passed.into());
+            (*until, *line) = (Some(now + left), format!("date: {}\r\n", httpdate::fmt_http_date(date)));
         }
-        fields::write_line(out, "date", text);
+        out.extend_from_slice(line.as_bytes());
     });
 }
 

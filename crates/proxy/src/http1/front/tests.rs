@@ -349,7 +349,7 @@ fn a_client_that_leaves_is_noticed_and_what_it_sends_is_kept() {
         // However long it takes: the client waits for us.
         let gone = tokio::time::timeout(600 * SECOND, poll_fn(|cx| door.poll_gone(cx))).await;
         assert!(gone.is_err(), "it is still there");
-        door.answered();
+        door.answered(tokio::time::Instant::now());
         assert!(matches!(poll_fn(|cx| door.poll_request(cx)).await, Ok(Some(Ok(_)))));
         drop(client);
         poll_fn(|cx| door.poll_gone(cx)).await;
