@@ -56,24 +56,44 @@ pub(crate) fn after_blanks(mut bytes: &[u8]) -> &[u8] {
     &bytes[run(bytes, &IS_BLANK)..]
 }
 
-/// Where the first quote or backslash is. Most are within a few bytes, where `memchr2` takes longer.
+/// The length of a string that ends within these bytes and is what it says as it stands: no escapes are in it, and no control
+/// characters, which must be escaped. They begin behind its first quote.
+#[inline]
+pub(crate) fn plain_string(bytes: &[u8]) -> Option<usize> {
+    first::<true>(bytes).filter(|end| bytes.get(*end) == Some(&b'"'))
+}
+
+/// Where the first quote or backslash is.
 #[inline]
 pub(crate) fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+    first::<false>(bytes)
+}
+
+/// Where the first quote or backslash is, or, where those are asked for, control character. Most are within a few bytes, where
+/// `memchr2` takes longer.
+#[inline]
+fn first<const OR_CONTROL: bool>(bytes: &[u8]) -> Option<usize> {
     const NEAR: usize = 4;
     const ONES: u64 = 0x0101_0101_0101_0101;
-    // The lowest bit that is set is in the lowest byte that is zero.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
     let (words, _) = bytes.as_chunks::<8>();
     let near = &words[..words.len().min(NEAR)];
     for (index, word) in near.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
+        let [quotes, escapes] = [b'"', b'\\'].map(|byte| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES));
+        let controls = if OR_CONTROL { word.wrapping_sub(ONES * u64::from(b' ')) } else { 0 };
+        // Beginning with the lowest byte, the first below zero is one of them, unless it was not ASCII before.
+        let found = (quotes | escapes | controls) & !word & (ONES << 7);
         if found != 0 {
             return Some(index * 8 + found.trailing_zeros() as usize / 8);
         }
     }
     let seen = near.len() * 8;
-    memchr2(b'"', b'\\', &bytes[seen..]).map(|at| seen + at)
+    let rest = &bytes[seen..];
+    let at = memchr2(b'"', b'\\', rest)?;
+    if OR_CONTROL && rest[..at].iter().copied().fold(u8::MAX, u8::min) < b' ' {
+        return rest.iter().position(|byte| *byte < b' ').map(|at| seen + at);
+    }
+    Some(seen + at)
 }
 
 pub(crate) type Kind = [bool; 256];

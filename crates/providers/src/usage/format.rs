@@ -10,6 +10,7 @@ use super::scanner::{Field, Node, Step, Tree};
 use super::tally::Mark;
 
 pub(super) use self::state::State;
+pub(super) use self::value::Document;
 
 /// Which members of an answer are looked at.
 pub(super) fn tree(format: AnswerFormat) -> Tree {
@@ -90,6 +91,14 @@ pub(super) fn tree(format: AnswerFormat) -> Tree {
             (Node::Root, b"amazon-bedrock-invocationMetrics") => Step::Keep(Field::Metrics),
             _ => NOTHING,
         },
+    }
+}
+
+/// The same for a chunk that stands in another one of Bedrock's: no chunk is in it.
+fn inner_tree(node: Node, name: &[u8]) -> Step {
+    match tree(AnswerFormat::BedrockInvoke)(node, name) {
+        Step::Keep(Field::Wrapped) => NOTHING,
+        step => step,
     }
 }
 

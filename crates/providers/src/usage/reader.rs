@@ -112,7 +112,7 @@ impl UsageReader {
         }
         let Self { scanner, state, framing, .. } = self;
         match framing {
-            Framing::Plain => scanner.push(bytes, &mut |found| state.document(found)),
+            Framing::Plain => scanner.push(bytes, &mut |said| state.document(said)),
             Framing::Events(events) => events.push(bytes, &mut |piece| take(scanner, state, piece)),
             Framing::Frames(frames) => frames.push(bytes, &mut |piece| take(scanner, state, piece)),
         }
@@ -139,7 +139,7 @@ impl UsageReader {
 
 fn take(scanner: &mut Scanner, state: &mut State, piece: Piece<'_>) {
     match piece {
-        Piece::Data(data) => scanner.push(data, &mut |found| state.document(found)),
+        Piece::Data(data) => scanner.push(data, &mut |said| state.document(said)),
         Piece::End => scanner.reset(),
         Piece::Done => {
             scanner.reset();

@@ -4,8 +4,7 @@
 //! looks like usage (in a tool's arguments, in metadata) is not taken for it. Names are compared decoded. What is
 //! found is kept as raw JSON, up to a bound, and read when its document ends.
 
-use std::ops::Range;
-
+use super::format::Document;
 use super::shape::Shape;
 use super::tally::{Mark, Tally};
 use super::whole::Whole;
@@ -111,73 +110,92 @@ fn is_text_name(name: &[u8]) -> bool {
 }
 
 /// What one document said.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Found {
-    /// The wanted values one behind the other, as raw JSON.
-    raw: Vec<u8>,
-    /// Where each of them is: of each field the last one, as readers of JSON take it.
-    places: Vec<(Field, Range<usize>)>,
-    pub tally: Tally,
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    /// Where the places are.
+    text: &'a [u8],
+    /// The wanted values: of each field the last one, as readers of JSON take it.
+    places: &'a [Place],
+    /// The usage, where it was read already.
+    pub usage: Option<&'a Document<'a>>,
+    pub tally: &'a Tally,
     /// The document is one of an array, and others may follow.
     pub in_array: bool,
 }
 
-impl Found {
+/// A value and where it begins and ends in some text.
+pub(super) type Place = (Field, usize, usize);
+
+impl<'a> Said<'a> {
+    /// What stands at some places of a text.
+    pub(super) fn new(
+        text: &'a [u8],
+        places: &'a [Place],
+        usage: Option<&'a Document<'a>>,
+        tally: &'a Tally,
+    ) -> Self {
+        Self { text, places, usage, tally, in_array: false }
+    }
+
     /// A value as raw JSON.
-    pub(super) fn raw(&self, wanted: Field) -> Option<&[u8]> {
+    pub(super) fn raw(&self, wanted: Field) -> Option<&'a [u8]> {
         self.iter().find(|(field, _)| *field == wanted).map(|(_, raw)| raw)
     }
 
     /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Field, &[u8])> {
-        self.places.iter().map(|(field, place)| (*field, &self.raw[place.clone()]))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Field, &'a [u8])> + use<'a> {
+        let text = self.text;
+        self.places.iter().map(move |(field, start, end)| (*field, &text[*start..*end]))
     }
+}
 
-    /// Forgets a value.
-    pub(super) fn forget(&mut self, unwanted: Field) {
-        self.places.retain(|(field, _)| *field != unwanted);
+/// What one document said, kept.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    /// The wanted values one behind the other, as raw JSON.
+    raw: Vec<u8>,
+    places: Vec<Place>,
+    tally: Tally,
+}
+
+impl Found {
+    pub(super) fn said(&self) -> Said<'_> {
+        Said::new(&self.raw, &self.places, None, &self.tally)
     }
 
     /// Keeps a value.
-    pub(super) fn keep(&mut self, field: Field, raw: &[u8]) {
-        if self.places.is_empty() {
-            // What most documents have.
-            self.raw.reserve(RAW_USUAL);
-            self.places.reserve(PLACES_USUAL);
-        }
-        if let Some((_, place)) = self.places.iter_mut().find(|(known, _)| *known == field) {
+    fn keep(&mut self, field: Field, raw: &[u8]) {
+        if let Some((_, start, end)) = self.places.iter_mut().find(|(known, ..)| *known == field) {
             // The room of the value before is for this one, so that any number of them takes no more.
-            let (start, length) = (place.start, raw.len());
-            let before = std::mem::replace(place, start..start + length);
+            let before = *start..std::mem::replace(end, *start + raw.len());
             self.raw.splice(before.clone(), raw.iter().copied());
-            for (_, place) in self.places.iter_mut().filter(|(_, place)| place.start >= before.end) {
-                *place = place.start + length - before.len()..place.end + length - before.len();
+            for (_, start, end) in self.places.iter_mut().filter(|(_, start, _)| *start >= before.end) {
+                *start = *start + raw.len() - before.len();
+                *end = *end + raw.len() - before.len();
             }
         } else {
+            if self.places.is_empty() {
+                // What most documents have.
+                self.raw.reserve(RAW_USUAL);
+                self.places.reserve(PLACES_USUAL);
+            }
             let start = self.raw.len();
             self.raw.extend_from_slice(raw);
-            self.places.push((field, start..self.raw.len()));
+            self.places.push((field, start, self.raw.len()));
         }
     }
 
-    /// Up to where it goes, for [`Found::truncate`].
-    fn length(&self) -> (usize, usize, Tally) {
-        (self.raw.len(), self.places.len(), self.tally)
-    }
-
-    /// Forgets what was found since then, if no value took the place of another.
-    fn truncate(&mut self, (raw, places, tally): (usize, usize, Tally)) {
-        self.raw.truncate(raw);
-        self.places.truncate(places);
-        self.tally = tally;
+    /// Keeps all that was said, too.
+    pub(super) fn keep_all(&mut self, said: Said<'_>) {
+        said.iter().for_each(|(field, raw)| self.keep(field, raw));
+        self.tally.add(said.tally);
     }
 
     /// Begins anew.
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.raw.clear();
         self.places.clear();
         self.tally = Tally::default();
-        self.in_array = false;
     }
 }
 
@@ -280,7 +298,7 @@ impl Scanner {
     }
 
     /// Reads on. Calls `end` with what was wanted whenever an object at the root, or in an array at the root, ends.
-    pub(super) fn push(&mut self, mut bytes: &[u8], end: &mut impl FnMut(&mut Found)) {
+    pub(super) fn push(&mut self, mut bytes: &[u8], end: &mut impl FnMut(Said<'_>)) {
         self.cuts = 0;
         while !bytes.is_empty() && !self.is_lost {
             if self.string.is_some() {
@@ -395,7 +413,7 @@ impl Scanner {
     }
 
     /// One thing that counts: a name, the beginning of another string, a bracket, a run of blanks or of another value.
-    fn push_token<'b>(&mut self, bytes: &'b [u8], end: &mut impl FnMut(&mut Found)) -> &'b [u8] {
+    fn push_token<'b>(&mut self, bytes: &'b [u8], end: &mut impl FnMut(Said<'_>)) -> &'b [u8] {
         let (token, rest) = bytes.split_at(1);
         match token[0] {
             b'"' => {
@@ -462,53 +480,52 @@ impl Scanner {
         rest
     }
 
-    /// Takes a document of a stream that comes whole, without reading it if it is of the same shape as those before.
-    fn push_document<'b>(&mut self, bytes: &'b [u8], end: &mut impl FnMut(&mut Found)) -> Option<&'b [u8]> {
+    /// Takes a document that comes whole, as nearly all do, without keeping anything of it. One of a stream is not even read if
+    /// it is of the same shape as those before.
+    fn push_document<'b>(&mut self, bytes: &'b [u8], end: &mut impl FnMut(Said<'_>)) -> Option<&'b [u8]> {
         let inside = bytes.strip_prefix(b"{").filter(|_| !self.in_scalar && self.capture.is_none())?;
-        let shape = self.shape.as_deref_mut()?;
-        if let Some((rest, text_bytes)) = shape.strip(bytes) {
-            self.text_bytes += text_bytes;
-            end(&mut shape.found);
-            return Some(rest);
-        }
-        if !shape.learns() {
-            self.shape = None;
+        let mut whole = Whole::new(self.tree, inside);
+        if let Some(shape) = self.shape.as_deref_mut() {
+            if let Some((rest, text_bytes)) = shape.strip(bytes) {
+                self.text_bytes += text_bytes;
+                end(shape.found.said());
+                return Some(rest);
+            }
+            if !shape.learns() {
+                self.shape = None;
+                return None;
+            }
+            whole.holes = Some(std::mem::take(&mut shape.holes));
+        } else if !bytes.trim_ascii_end().ends_with(b"}") {
+            // It is cut: more of it comes.
             return None;
         }
-        let mut whole = Whole {
-            tree: self.tree,
-            found: &mut self.found,
-            text_bytes: self.text_bytes,
-            holes: Some(&mut shape.holes),
-        };
-        let Some(rest) = whole.members(inside, Node::Root, DEPTH_MAX - 1) else {
-            self.found.clear();
-            return None;
-        };
-        self.text_bytes = whole.text_bytes;
-        shape.learn(&bytes[..bytes.len() - rest.len()], rest.len(), &self.found);
-        end(&mut self.found);
-        self.found.clear();
+        whole.reads_usage = true;
+        let rest = whole.members(inside, Node::Root, DEPTH_MAX - 1)?;
+        self.text_bytes += whole.text_bytes;
+        end(whole.said());
+        if let Some(shape) = self.shape.as_deref_mut() {
+            shape.holes = whole.holes.take().unwrap_or_default();
+            shape.learn(&bytes[..bytes.len() - rest.len()], rest.len(), whole.said());
+        }
         Some(rest)
     }
 
     /// Takes members of the innermost object that come whole, and its end. Nearly always that is all there is. What is cut is
     /// read piece by piece, and so is everything that is unusual: both ways come to the same.
-    fn push_members<'b>(&mut self, mut bytes: &'b [u8], end: &mut impl FnMut(&mut Found)) -> &'b [u8] {
+    fn push_members<'b>(&mut self, mut bytes: &'b [u8], end: &mut impl FnMut(Said<'_>)) -> &'b [u8] {
         let node = self.node();
         if node == Node::Nothing || !self.expects_name() || self.in_scalar || self.capture.is_some() {
             return bytes;
         }
         while self.cuts < CUTS_MAX {
-            let before = self.found.length();
-            let mut whole =
-                Whole { tree: self.tree, found: &mut self.found, text_bytes: self.text_bytes, holes: None };
+            let mut whole = Whole::new(self.tree, bytes);
             let Some(rest) = whole.member(bytes, node, DEPTH_MAX - self.levels.len()) else {
-                self.found.truncate(before);
                 self.cuts += 1;
                 break;
             };
-            self.text_bytes = whole.text_bytes;
+            self.text_bytes += whole.text_bytes;
+            self.found.keep_all(whole.said());
             let Some(rest) = rest.strip_prefix(b",") else {
                 self.end_level(end);
                 return &rest[1..];
@@ -520,12 +537,11 @@ impl Scanner {
     }
 
     /// The innermost object or array has ended.
-    fn end_level(&mut self, end: &mut impl FnMut(&mut Found)) {
+    fn end_level(&mut self, end: &mut impl FnMut(Said<'_>)) {
         let Some(level) = self.levels.pop() else { return };
         self.end_value();
         if level.is_object && self.levels.iter().all(|outer| !outer.is_object && outer.node == Node::Root) {
-            self.found.in_array = !self.levels.is_empty();
-            end(&mut self.found);
+            end(Said { in_array: !self.levels.is_empty(), ..self.found.said() });
             self.found.clear();
         }
     }

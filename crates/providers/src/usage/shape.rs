@@ -3,7 +3,7 @@
 //! What a document of the same shape says is known without reading it. Nearly all chunks of a stream differ in nothing but
 //! the text that they bring, and comparing is much less work than reading.
 
-use super::scanner::Found;
+use super::scanner::{Found, Said};
 use super::whole::Hole;
 use crate::json::span::{IS_SCALAR, run, string};
 
@@ -35,11 +35,12 @@ impl Shape {
     }
 
     /// Remembers a document, whose holes are known. Behind them stood so many other bytes.
-    pub(super) fn learn(&mut self, document: &[u8], behind: usize, found: &Found) {
+    pub(super) fn learn(&mut self, document: &[u8], behind: usize, said: Said<'_>) {
         if document.len() <= LENGTH_MAX {
             self.document.extend_from_slice(document);
             self.holes.iter_mut().for_each(|hole| hole.before_end -= behind);
-            self.found.clone_from(found);
+            self.found.clear();
+            self.found.keep_all(said);
         }
     }
 

@@ -4,19 +4,31 @@
 //! [`Scanner`](super::scanner::Scanner) makes of it piece by piece; where it is not sure it gives up, and the scanner reads
 //! the object in its way.
 
-use super::scanner::{CAPTURE_MAX, Found, MARK_MAX, Node, Step, Tree, step};
+use super::format::Document;
+use super::scanner::{CAPTURE_MAX, Field, MARK_MAX, Node, Place, Said, Step, Tree, step};
+use super::tally::Tally;
 use crate::json::span::{IS_SCALAR, after_blanks, nest, run, string, whole_string};
 
+/// The most values that are wanted of an object: of more it is not sure.
+const PLACES_MAX: usize = 4;
+
 /// Each function takes one thing from the beginning of some bytes and gives what stands behind it.
-pub(super) struct Whole<'f> {
-    pub tree: Tree,
-    /// What was wanted.
-    pub found: &'f mut Found,
+pub(super) struct Whole<'b> {
+    tree: Tree,
+    /// All there is.
+    text: &'b [u8],
+    /// Where what was wanted is, so many of them.
+    places: [Place; PLACES_MAX],
+    found: usize,
+    tally: Tally,
+    /// The usage is read where it stands, and this is what it says.
+    pub reads_usage: bool,
+    usage: Option<Document<'b>>,
     /// Bytes of generated text.
     pub text_bytes: u64,
     /// Strings, numbers and words of which nothing is kept, for a document whose shape is learned: see
     /// [`Shape`](super::shape::Shape).
-    pub holes: Option<&'f mut Vec<Hole>>,
+    pub holes: Option<Vec<Hole>>,
 }
 
 /// A value of which nothing is kept.
@@ -28,10 +40,31 @@ pub(super) struct Hole {
     pub is_text: bool,
 }
 
-impl Whole<'_> {
+impl<'b> Whole<'b> {
+    /// For something in a text.
+    #[inline]
+    pub(super) fn new(tree: Tree, text: &'b [u8]) -> Self {
+        Self {
+            tree,
+            text,
+            places: [(Field::Usage, 0, 0); PLACES_MAX],
+            found: 0,
+            tally: Tally::default(),
+            reads_usage: false,
+            usage: None,
+            text_bytes: 0,
+            holes: None,
+        }
+    }
+
+    /// What was wanted.
+    pub(super) fn said(&self) -> Said<'_> {
+        Said::new(self.text, &self.places[..self.found], self.usage.as_ref(), &self.tally)
+    }
+
     /// A member of an object. A comma or the last bracket of the object stands behind it. Its value is nested so deep at most.
     #[inline]
-    pub(super) fn member<'b>(&mut self, bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
+    pub(super) fn member(&mut self, bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
         let quoted = after_blanks(bytes).strip_prefix(b"\"")?;
         let (name, rest) = quoted.split_at(whole_string(quoted)?);
         let rest = after_blanks(&rest[1..]).strip_prefix(b":")?;
@@ -40,7 +73,7 @@ impl Whole<'_> {
     }
 
     /// The members of an object and its last bracket.
-    pub(super) fn members<'b>(&mut self, mut bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
+    pub(super) fn members(&mut self, mut bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
         if let Some(rest) = after_blanks(bytes).strip_prefix(b"}") {
             return Some(rest);
         }
@@ -54,7 +87,7 @@ impl Whole<'_> {
     }
 
     /// The items of an array and its last bracket.
-    fn items<'b>(&mut self, bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
+    fn items(&mut self, bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
         let mut bytes = after_blanks(bytes);
         if let Some(rest) = bytes.strip_prefix(b"]") {
             return Some(rest);
@@ -69,7 +102,7 @@ impl Whole<'_> {
         }
     }
 
-    fn value<'b>(&mut self, bytes: &'b [u8], step: Step, depth: usize) -> Option<&'b [u8]> {
+    fn value(&mut self, bytes: &'b [u8], step: Step, depth: usize) -> Option<&'b [u8]> {
         let length = match (*bytes.first()?, step) {
             (b'"', _) => {
                 let (length, escapes) = string(&bytes[1..])?;
@@ -78,6 +111,11 @@ impl Whole<'_> {
                     self.text_bytes += (length - escapes) as u64;
                 }
                 length + 2
+            }
+            (b'{', Step::Keep(Field::Usage)) if self.reads_usage => {
+                let (usage, rest) = Document::read(bytes)?;
+                self.usage = Some(usage);
+                bytes.len() - rest.len()
             }
             (b'{' | b'[', Step::Into(Node::Nothing) | Step::Keep(_)) => nest(bytes, depth)?,
             (b'{', Step::Into(node)) => return self.members(&bytes[1..], node, depth.checked_sub(1)?),
@@ -94,10 +132,16 @@ impl Whole<'_> {
                     holes.push(Hole { before_end: bytes.len(), length, is_text: node == Node::Text });
                 }
             }
-            Step::Keep(field) if length <= CAPTURE_MAX && self.found.raw(field).is_none() => {
-                self.found.keep(field, value)
+            Step::Keep(field) if length <= CAPTURE_MAX => {
+                let (known, free) = self.places.split_at_mut(self.found);
+                if known.iter().any(|(known, ..)| *known == field) {
+                    return None;
+                }
+                let start = self.text.len() - bytes.len();
+                *free.first_mut()? = (field, start, start + length);
+                self.found += 1;
             }
-            Step::Count(mark) if length <= MARK_MAX => self.found.tally.count(mark, value),
+            Step::Count(mark) if length <= MARK_MAX => self.tally.count(mark, value),
             Step::Keep(_) | Step::Count(_) => return None,
         }
         Some(rest)

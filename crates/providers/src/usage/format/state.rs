@@ -10,11 +10,11 @@ use super::counts::{
     ANTHROPIC_NAMES, Unreadable, anthropic, anthropic_others, bedrock, billed, chat, gemini, responses,
 };
 use super::money::{COST_NAMES, stated_cost};
-use super::tree;
+use super::inner_tree;
 use super::value::{self, Document, Object, Value};
 use crate::price::PriceContext;
 use crate::usage::reader::{AnswerFormat, Charge, Reading};
-use crate::usage::scanner::{Field, Found, Scanner};
+use crate::usage::scanner::{Field, Said, Scanner};
 use crate::usage::tally::Tally;
 use crate::usage::{Unit, Usage};
 
@@ -111,22 +111,25 @@ impl State {
     }
 
     /// One whole document.
-    pub(in crate::usage) fn document(&mut self, found: &Found) {
-        let kind = text(found, Field::Type);
+    pub(in crate::usage) fn document(&mut self, said: Said<'_>) {
+        let kind = text(said, Field::Type);
         let kind = kind.as_deref();
         self.is_last = false;
-        self.in_array = found.in_array;
-        self.is_bare = found.tally == Tally::default();
-        self.tally.add(&found.tally);
-        replace(&mut self.model, found, Field::Model);
-        replace(&mut self.tier, found, Field::Tier);
-        for (field, raw) in found.iter() {
+        self.in_array = said.in_array;
+        self.is_bare = *said.tally == Tally::default();
+        self.tally.add(said.tally);
+        replace(&mut self.model, said, Field::Model);
+        replace(&mut self.tier, said, Field::Tier);
+        for (field, raw) in said.iter() {
             match field {
                 // The same figures in a place of Groq's own.
-                Field::VendorUsage if found.raw(Field::Usage).is_some() || self.usage_is_known() => {}
-                Field::Usage | Field::VendorUsage => self.read_usage(raw, kind, found),
+                Field::VendorUsage if said.raw(Field::Usage).is_some() || self.usage_is_known() => {}
+                Field::Usage | Field::VendorUsage => {
+                    let read = said.usage.filter(|_| field == Field::Usage);
+                    self.read_usage(raw, read, kind, said);
+                }
                 Field::Billed => self.read_billed(raw),
-                Field::InputCount => self.read_input_count(raw, &found.tally),
+                Field::InputCount => self.read_input_count(raw, said.tally),
                 Field::Queries => self.read_queries(raw),
                 Field::Metrics => self.read_metrics(raw),
                 Field::Wrapped => self.read_wrapped(raw),
@@ -135,9 +138,7 @@ impl State {
         }
         match (self.format, kind) {
             (AnswerFormat::Anthropic, Some("message_stop")) => self.is_done = !self.has_begun_only,
-            (AnswerFormat::OpenAiResponses, Some("response.output_item.done")) => {
-                self.steps.add(&found.tally)
-            }
+            (AnswerFormat::OpenAiResponses, Some("response.output_item.done")) => self.steps.add(said.tally),
             _ => {}
         }
     }
@@ -154,13 +155,22 @@ impl State {
         }
     }
 
-    fn read_usage(&mut self, raw: &[u8], kind: Option<&str>, found: &Found) {
+    /// Reads a usage, which may have been read already.
+    fn read_usage(&mut self, raw: &[u8], read: Option<&Document<'_>>, kind: Option<&str>, said: Said<'_>) {
         if raw == b"null" {
             return;
         }
-        let Some(usage) = Document::parse(raw) else {
-            self.usage = Err(Unreadable);
-            return;
+        let parsed;
+        let usage = match read {
+            Some(usage) => usage,
+            None => {
+                parsed = Document::parse(raw);
+                let Some(usage) = &parsed else {
+                    self.usage = Err(Unreadable);
+                    return;
+                };
+                usage
+            }
         };
         let usage = usage.object();
         if usage.is_empty() {
@@ -177,12 +187,12 @@ impl State {
             AnswerFormat::OpenAiResponses => {
                 self.reported_picos = stated_cost(usage.pick(COST_NAMES)).or(self.reported_picos);
                 self.is_final = !self.is_stream || kind.is_some_and(is_last_event);
-                self.steps_at_figures = found.tally;
+                self.steps_at_figures = *said.tally;
                 self.set(responses(usage));
             }
             AnswerFormat::Anthropic => {
                 self.merge(usage);
-                self.is_final = !self.is_stream || text(found, Field::StopReason).is_some();
+                self.is_final = !self.is_stream || text(said, Field::StopReason).is_some();
                 self.has_begun_only = kind == Some("message_start");
                 self.set_anthropic();
             }
@@ -345,12 +355,7 @@ impl State {
         use base64::Engine as _;
         let Ok(encoded) = serde_json::from_slice::<String>(raw) else { return };
         let Ok(inner) = base64::engine::general_purpose::STANDARD.decode(encoded) else { return };
-        let mut scanner = Scanner::new(tree(self.format), false);
-        scanner.push(&inner, &mut |found| {
-            // No chunk is in a chunk.
-            found.forget(Field::Wrapped);
-            self.document(found);
-        });
+        Scanner::new(inner_tree, false).push(&inner, &mut |said| self.document(said));
     }
 
     /// The counts of a request that is not streamed. One that can't be read leaves nothing that is known for sure.
@@ -448,18 +453,18 @@ fn tier_word(tier: &str) -> String {
 }
 
 /// A string of a document.
-fn text(found: &Found, wanted: Field) -> Option<Cow<'_, str>> {
-    value::text(found.raw(wanted)?)
+fn text(said: Said<'_>, wanted: Field) -> Option<Cow<'_, str>> {
+    value::text(said.raw(wanted)?)
 }
 
 /// Takes over what is new: every chunk of a stream says the same.
-fn replace(known: &mut Option<Box<str>>, found: &Found, wanted: Field) {
-    let Some(raw) = found.raw(wanted) else { return };
-    let said = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\""));
-    if said.is_some() && said == known.as_deref().map(str::as_bytes) && !raw.contains(&b'\\') {
+fn replace(known: &mut Option<Box<str>>, said: Said<'_>, wanted: Field) {
+    let Some(raw) = said.raw(wanted) else { return };
+    let inside = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\""));
+    if known.is_some() && inside == known.as_deref().map(str::as_bytes) && !raw.contains(&b'\\') {
         return;
     }
-    if let Some(said) = text(found, wanted) {
-        *known = Some(said.into());
+    if let Some(text) = value::text(raw) {
+        *known = Some(text.into());
     }
 }

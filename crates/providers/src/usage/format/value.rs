@@ -5,11 +5,11 @@ use std::borrow::Cow;
 
 use serde_json::Number;
 
-use crate::json::span::{IS_SCALAR, after_blanks, run, string};
+use crate::json::span::{self, IS_SCALAR, after_blanks, plain_string, run};
 
 /// A JSON object with all that is in it, one behind the other: each value is followed by those inside of it.
 #[derive(Debug)]
-pub(super) struct Document<'a>(Vec<Item<'a>>);
+pub(in crate::usage) struct Document<'a>(Vec<Item<'a>>);
 
 #[derive(Debug)]
 struct Item<'a> {
@@ -40,14 +40,16 @@ const ITEMS_USUAL: usize = 16;
 impl<'a> Document<'a> {
     /// Reads a whole text; `None` if it is no object.
     pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
-        if !text.is_ascii() {
-            std::str::from_utf8(text).ok()?;
-        }
-        let has_controls = text.iter().fold(false, |any, byte| any | (*byte < b' '));
-        let mut reader = Reader { items: Vec::with_capacity(ITEMS_USUAL), has_controls };
-        let inside = after_blanks(text).strip_prefix(b"{")?;
-        let rest = reader.list(inside, b'}', DEPTH_MAX)?;
-        after_blanks(rest).is_empty().then_some(Self(reader.items))
+        let (document, rest) = Self::read(after_blanks(text))?;
+        after_blanks(rest).is_empty().then_some(document)
+    }
+
+    /// Reads the object with which a text begins, and gives what stands behind it; `None` if it is none.
+    pub(in crate::usage) fn read(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let mut reader = Reader { items: Vec::with_capacity(ITEMS_USUAL) };
+        let rest = reader.list(text.strip_prefix(b"{")?, b'}', DEPTH_MAX)?;
+        let object = &text[..text.len() - rest.len()];
+        (object.is_ascii() || std::str::from_utf8(object).is_ok()).then_some((Self(reader.items), rest))
     }
 
     pub(super) fn object(&self) -> Object<'_> {
@@ -137,8 +139,6 @@ impl<'d> Value<'d> {
 /// Reads a text from its beginning on: each function gives what stands behind what it has read.
 struct Reader<'a> {
     items: Vec<Item<'a>>,
-    /// There are control characters, which may stand between values but not in a string.
-    has_controls: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -152,7 +152,8 @@ impl<'a> Reader<'a> {
         loop {
             let mut name = Cow::Borrowed(&b""[..]);
             if end == b'}' {
-                (name, text) = self.name(text)?;
+                (name, text) = string(text)?;
+                text = after_blanks(after_blanks(text).strip_prefix(b":")?);
             }
             text = after_blanks(self.value(name, text, depth)?);
             let (separator, rest) = text.split_first()?;
@@ -164,46 +165,52 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn name(&self, text: &'a [u8]) -> Option<(Cow<'a, [u8]>, &'a [u8])> {
-        let (quoted, escapes) = self.string(text)?;
-        let rest = after_blanks(&text[quoted.len()..]).strip_prefix(b":")?;
-        let name = match escapes {
-            0 => Cow::Borrowed(&quoted[1..quoted.len() - 1]),
-            _ => Cow::Owned(serde_json::from_slice::<String>(quoted).ok()?.into_bytes()),
-        };
-        Some((name, after_blanks(rest)))
-    }
-
     fn value(&mut self, name: Cow<'a, [u8]>, text: &'a [u8], depth: usize) -> Option<&'a [u8]> {
         let place = self.items.len();
         self.items.push(Item { name, raw: b"", below: 0 });
         let rest = match *text.first()? {
             b'{' => self.list(&text[1..], b'}', depth)?,
             b'[' => self.list(&text[1..], b']', depth)?,
-            b'"' => &text[self.string(text)?.0.len()..],
-            _ => {
-                let (word, rest) = text.split_at(run(text, &IS_SCALAR));
-                let is_plain = matches!(word, b"null" | b"true" | b"false") || digits(word).is_some();
-                if !is_plain || is_padded(word) {
-                    serde_json::from_slice::<Number>(word).ok()?;
-                }
-                rest
-            }
+            b'"' => string(text)?.1,
+            _ => &text[scalar(text)?..],
         };
         let below = self.items.len() - place - 1;
         let item = &mut self.items[place];
         (item.raw, item.below) = (&text[..text.len() - rest.len()], below);
         Some(rest)
     }
+}
 
-    /// A string with its quotes, and how many escapes are in it.
-    fn string(&self, text: &'a [u8]) -> Option<(&'a [u8], usize)> {
-        let (length, escapes) = string(text.strip_prefix(b"\"")?)?;
-        let quoted = &text[..length + 2];
-        let is_good = (escapes == 0 || serde_json::from_slice::<String>(quoted).is_ok())
-            && !(self.has_controls && quoted.iter().any(|byte| *byte < b' '));
-        is_good.then_some((quoted, escapes))
+/// The string with which a text begins, decoded, and what stands behind it.
+#[inline]
+fn string(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    let inside = text.strip_prefix(b"\"")?;
+    let Some(length) = plain_string(inside) else { return escaped_string(text) };
+    Some((Cow::Borrowed(&inside[..length]), &inside[length + 1..]))
+}
+
+#[cold]
+fn escaped_string(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    let (quoted, rest) = text.split_at(span::string(&text[1..])?.0 + 2);
+    let decoded = serde_json::from_slice::<String>(quoted).ok()?;
+    Some((Cow::Owned(decoded.into_bytes()), rest))
+}
+
+/// The length of the number or word with which a text begins.
+#[inline]
+fn scalar(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let is_whole = !matches!(text[digits], b'.' | b'e' | b'E');
+    // So many are in range, and none begins with a zero that does not count.
+    if is_whole && (digits == 1 || (2..20).contains(&digits) && text[0] != b'0') {
+        return Some(digits);
     }
+    if let Some(word) = [&b"null"[..], b"true", b"false"].into_iter().find(|word| text.starts_with(word)) {
+        return Some(word.len());
+    }
+    let length = run(text, &IS_SCALAR);
+    serde_json::from_slice::<Number>(&text[..length]).ok()?;
+    Some(length)
 }
 
 /// The number that digits are, if it is in range.
@@ -218,20 +225,11 @@ fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether a number begins with a zero that does not count.
-fn is_padded(number: &[u8]) -> bool {
-    number.len() > 1 && number[0] == b'0'
-}
-
 /// Reads a whole text that is a string; `None` if it is something else.
 pub(super) fn text(text: &[u8]) -> Option<Cow<'_, str>> {
-    let inside = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
-    let is_plain = |text: &&[u8]| {
-        text.iter().fold(true, |plain, byte| plain & (*byte >= b' ') & (*byte != b'"') & (*byte != b'\\'))
-    };
-    match inside.filter(is_plain) {
-        Some(inside) => std::str::from_utf8(inside).ok().map(Cow::Borrowed),
-        None => serde_json::from_slice(text).ok().map(Cow::Owned),
+    match string(text) {
+        Some((Cow::Borrowed(inside), b"")) => std::str::from_utf8(inside).ok().map(Cow::Borrowed),
+        _ => serde_json::from_slice(text).ok().map(Cow::Owned),
     }
 }
 
