@@ -73,21 +73,38 @@ pub(crate) fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
 /// `memchr2` takes longer.
 #[inline]
 fn first<const OR_CONTROL: bool>(bytes: &[u8]) -> Option<usize> {
-    const NEAR: usize = 4;
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let (words, _) = bytes.as_chunks::<8>();
-    let near = &words[..words.len().min(NEAR)];
-    for (index, word) in near.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let [quotes, escapes] = [b'"', b'\\'].map(|byte| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES));
-        let controls = if OR_CONTROL { word.wrapping_sub(ONES * u64::from(b' ')) } else { 0 };
-        // Beginning with the lowest byte, the first below zero is one of them, unless it was not ASCII before.
-        let found = (quotes | escapes | controls) & !word & (ONES << 7);
-        if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+    const NEAR: usize = 32;
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..).and_then(|bytes| bytes.first_chunk()) {
+        if let Some(found) = first_of_word::<OR_CONTROL>(word) {
+            return Some(at + found);
+        }
+        at += 8;
+        if at == NEAR {
+            return far::<OR_CONTROL>(bytes, at);
         }
     }
-    let seen = near.len() * 8;
+    // What is left is the end of the last word, and nothing was found in the rest of that.
+    match bytes.last_chunk() {
+        Some(word) => first_of_word::<OR_CONTROL>(word).map(|found| bytes.len() - 8 + found),
+        None => bytes.iter().position(|byte| matches!(byte, b'"' | b'\\') || OR_CONTROL && *byte < b' '),
+    }
+}
+
+#[inline]
+fn first_of_word<const OR_CONTROL: bool>(word: &[u8; 8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(*word);
+    let [quotes, escapes] = [b'"', b'\\'].map(|byte| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES));
+    let controls = if OR_CONTROL { word.wrapping_sub(ONES * u64::from(b' ')) } else { 0 };
+    // The lowest byte that went below zero is one of them, unless it was not ASCII before.
+    let found = (quotes | escapes | controls) & !word & (ONES << 7);
+    (found != 0).then_some(found.trailing_zeros() as usize / 8)
+}
+
+/// The same where so many bytes were looked at. Not a part of every place that looks at names.
+#[inline(never)]
+fn far<const OR_CONTROL: bool>(bytes: &[u8], seen: usize) -> Option<usize> {
     let rest = &bytes[seen..];
     let at = memchr2(b'"', b'\\', rest)?;
     if OR_CONTROL && rest[..at].iter().copied().fold(u8::MAX, u8::min) < b' ' {
@@ -125,4 +142,40 @@ const fn kind(bytes: &[u8], is: bool) -> Kind {
 #[inline]
 pub(crate) fn run(bytes: &[u8], kind: &Kind) -> usize {
     bytes.iter().position(|byte| !kind[usize::from(*byte)]).unwrap_or(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{plain_string, quote_or_escape};
+
+    #[test]
+    fn strings_end_where_their_bytes_say() {
+        for length in 0..80 {
+            let mut text = vec![b'x'; length];
+            assert_eq!((quote_or_escape(&text), plain_string(&text)), (None, None), "{length}");
+            for at in 0..length {
+                // Beside what looks like one of them in one bit or by a borrow.
+                for (neighbour, byte) in [0x7f, b'#', b'!', b'[', b']', b' ', 0xa2, 0xdc, 0x80, 0x9f, 0xff]
+                    .into_iter()
+                    .flat_map(|neighbour| [b'"', b'\\', 0, 0x1f, b' ', 0x7f, 0x80, 0xa2].map(|byte| (neighbour, byte)))
+                {
+                    text.fill(neighbour);
+                    text[at] = byte;
+                    let is_end = matches!(byte, b'"' | b'\\');
+                    assert_eq!(quote_or_escape(&text), is_end.then_some(at), "{length} {at} {neighbour} {byte}");
+                    let plain = (byte == b'"').then_some(at);
+                    assert_eq!(plain_string(&text), plain, "{length} {at} {neighbour} {byte}");
+                }
+                text.fill(b'x');
+                text[at] = b'"';
+                for before in 0..at {
+                    for byte in [0, 0x1f, b'\\'] {
+                        text[before] = byte;
+                        assert_eq!(plain_string(&text), None, "{length} {before} {at}");
+                        text[before] = b'x';
+                    }
+                }
+            }
+        }
+    }
 }

@@ -376,11 +376,11 @@ impl State {
         });
     }
 
-    pub(in crate::usage) fn finish(self) -> Reading {
+    pub(in crate::usage) fn finish(&mut self) -> Reading {
+        let reported_picos = self.reported_picos;
+        let nothing = Reading { charges: Vec::new(), is_complete: false, reported_picos };
         let is_complete = self.is_complete();
-        let nothing =
-            Reading { charges: Vec::new(), is_complete: false, reported_picos: self.reported_picos };
-        let Ok(mut usage) = self.usage else { return nothing };
+        let Ok(usage) = &mut self.usage else { return nothing };
         if usage.is_empty() {
             return nothing;
         }
@@ -397,18 +397,19 @@ impl State {
             }
         }
         let mut context = PriceContext::default();
-        if let Some(tier) = self.tier {
-            context.set("service_tier", tier);
+        for (name, said) in [
+            ("service_tier", &mut self.tier),
+            ("speed", &mut self.speed),
+            ("inference_geo", &mut self.geo),
+        ] {
+            if let Some(said) = said.take() {
+                context.set(name, said);
+            }
         }
-        if let Some(speed) = self.speed {
-            context.set("speed", speed);
-        }
-        if let Some(geo) = self.geo {
-            context.set("inference_geo", geo);
-        }
-        let mut charges = vec![Charge { model: self.model.map(Into::into), usage, context }];
-        charges.extend(self.others);
-        Reading { charges, is_complete, reported_picos: self.reported_picos }
+        let model = self.model.take().map(Into::into);
+        let mut charges = vec![Charge { model, usage: std::mem::take(usage), context }];
+        charges.append(&mut self.others);
+        Reading { charges, is_complete, reported_picos }
     }
 
     /// Whether nothing can follow that changes the figures.

@@ -152,8 +152,13 @@ impl<'a> Reader<'a> {
         loop {
             let mut name = Cow::Borrowed(&b""[..]);
             if end == b'}' {
-                (name, text) = string(text)?;
-                text = after_blanks(after_blanks(text).strip_prefix(b":")?);
+                let (length, is_escaped) = string(text)?;
+                let (quoted, rest) = text.split_at(length);
+                name = match is_escaped {
+                    false => Cow::Borrowed(&quoted[1..length - 1]),
+                    true => Cow::Owned(decoded(quoted)?.into_bytes()),
+                };
+                text = after_blanks(after_blanks(rest).strip_prefix(b":")?);
             }
             text = after_blanks(self.value(name, text, depth)?);
             let (separator, rest) = text.split_first()?;
@@ -171,7 +176,7 @@ impl<'a> Reader<'a> {
         let rest = match *text.first()? {
             b'{' => self.list(&text[1..], b'}', depth)?,
             b'[' => self.list(&text[1..], b']', depth)?,
-            b'"' => string(text)?.1,
+            b'"' => &text[string(text)?.0..],
             _ => &text[scalar(text)?..],
         };
         let below = self.items.len() - place - 1;
@@ -181,19 +186,23 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The string with which a text begins, decoded, and what stands behind it.
+/// The length of the string with which a text begins, its quotes included, and whether there are escapes in it.
 #[inline]
-fn string(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+fn string(text: &[u8]) -> Option<(usize, bool)> {
     let inside = text.strip_prefix(b"\"")?;
-    let Some(length) = plain_string(inside) else { return escaped_string(text) };
-    Some((Cow::Borrowed(&inside[..length]), &inside[length + 1..]))
+    match plain_string(inside) {
+        Some(length) => Some((length + 2, false)),
+        None => {
+            let length = span::string(inside)?.0 + 2;
+            decoded(&text[..length]).map(|_| (length, true))
+        }
+    }
 }
 
+/// A string with escapes in it.
 #[cold]
-fn escaped_string(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
-    let (quoted, rest) = text.split_at(span::string(&text[1..])?.0 + 2);
-    let decoded = serde_json::from_slice::<String>(quoted).ok()?;
-    Some((Cow::Owned(decoded.into_bytes()), rest))
+fn decoded(quoted: &[u8]) -> Option<String> {
+    serde_json::from_slice(quoted).ok()
 }
 
 /// The length of the number or word with which a text begins.
@@ -227,8 +236,10 @@ fn digits(text: &[u8]) -> Option<u64> {
 
 /// Reads a whole text that is a string; `None` if it is something else.
 pub(super) fn text(text: &[u8]) -> Option<Cow<'_, str>> {
-    match string(text) {
-        Some((Cow::Borrowed(inside), b"")) => std::str::from_utf8(inside).ok().map(Cow::Borrowed),
+    match string(text)? {
+        (length, false) if length == text.len() => {
+            std::str::from_utf8(&text[1..length - 1]).ok().map(Cow::Borrowed)
+        }
         _ => serde_json::from_slice(text).ok().map(Cow::Owned),
     }
 }
