@@ -45,12 +45,16 @@ impl Node<'_> {
     }
 }
 
-/// Whether [`parse`] can read a text, where nothing of it is needed.
+/// The text itself, if [`parse`] can read it.
 ///
 /// # Errors
 /// Those of [`parse`].
-pub(crate) fn check(text: &[u8]) -> Result<(), serde_json::Error> {
-    if clear::is_clear(text) { Ok(()) } else { parse(text).map(|_| ()) }
+pub(crate) fn check(text: &[u8]) -> Result<&str, serde_json::Error> {
+    if let Some(text) = clear::clear(text) {
+        return Ok(text);
+    }
+    parse(text)?;
+    std::str::from_utf8(text).map_err(serde_json::Error::custom)
 }
 
 /// Reads a whole text.

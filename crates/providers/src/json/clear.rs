@@ -1,28 +1,31 @@
 //! A quick look that nearly all JSON passes.
 
-use super::span::{IS_SCALAR, after_blanks, quote_or_escape, run, whole_string};
+use super::span::{IS_SCALAR, after_blanks, plain_string, quote_or_escape, run};
 
 /// The most members of an object that are compared one by one.
 const MEMBERS_MAX: usize = 32;
 
+/// Room for the names of most texts.
+const NAMES_USUAL: usize = 16;
+
 /// The deepest nesting that is followed.
 const DEPTH_MAX: usize = 64;
 
-/// Whether a text is for sure one JSON value in which no object has a name twice. Of what is unusual it is not sure:
+/// The text, if it is for sure one JSON value in which no object has a name twice. Of what is unusual it is not sure:
 /// escaped names and characters, exponents, objects with many members.
-pub(super) fn is_clear(text: &[u8]) -> bool {
-    let has_controls = text.iter().fold(false, |any, byte| any | (*byte < b' '));
-    let mut look = Look { names: Vec::new(), has_controls };
-    let rest = look.value(after_blanks(text), DEPTH_MAX);
-    rest.is_some_and(|rest| after_blanks(rest).is_empty()) && std::str::from_utf8(text).is_ok()
+pub(super) fn clear(text: &[u8]) -> Option<&str> {
+    let mut look = Look { names: Vec::with_capacity(NAMES_USUAL) };
+    let rest = look.value(after_blanks(text), DEPTH_MAX)?;
+    if !after_blanks(rest).is_empty() {
+        return None;
+    }
+    std::str::from_utf8(text).ok()
 }
 
 /// Each function takes one thing from the beginning of a text and gives what stands behind it.
 struct Look<'a> {
     /// Those of all objects that have not ended.
     names: Vec<&'a [u8]>,
-    /// There are control characters, which may stand between values but not in a string.
-    has_controls: bool,
 }
 
 impl<'a> Look<'a> {
@@ -38,7 +41,7 @@ impl<'a> Look<'a> {
                 rest
             }
             b'[' => self.list(&text[1..], b']', depth, Self::value),
-            b'"' => self.string(&text[1..]),
+            b'"' => string(&text[1..]),
             _ => {
                 let (word, rest) = text.split_at(run(text, &IS_SCALAR));
                 (matches!(word, b"true" | b"false" | b"null") || is_plain_number(word)).then_some(rest)
@@ -73,31 +76,32 @@ impl<'a> Look<'a> {
     /// A name and its colon, in an object whose other names stand in the list from `begin` on.
     fn name(&mut self, text: &'a [u8], begin: usize) -> Option<&'a [u8]> {
         let quoted = text.strip_prefix(b"\"")?;
-        let (name, rest) = quoted.split_at(whole_string(quoted)?);
+        let (name, rest) = quoted.split_at(plain_string(quoted)?);
         let others = &self.names[begin..];
-        if others.len() == MEMBERS_MAX || others.contains(&name) || self.is_bad(name) {
+        if others.len() == MEMBERS_MAX || others.contains(&name) {
             return None;
         }
         self.names.push(name);
         after_blanks(&rest[1..]).strip_prefix(b":").map(after_blanks)
     }
+}
 
-    /// The inside of a string and its last quote.
-    fn string(&self, text: &'a [u8]) -> Option<&'a [u8]> {
-        let mut at = 0;
-        loop {
-            at += quote_or_escape(&text[at..])?;
-            match (text[at], text.get(at + 1)) {
-                (b'"', _) => return (!self.is_bad(&text[..at])).then_some(&text[at + 1..]),
-                (_, Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')) => at += 2,
-                _ => return None,
-            }
+/// The inside of a string and its last quote.
+fn string(text: &[u8]) -> Option<&[u8]> {
+    if let Some(length) = plain_string(text) {
+        return Some(&text[length + 1..]);
+    }
+    let mut at = 0;
+    loop {
+        at += quote_or_escape(&text[at..])?;
+        match (text[at], text.get(at + 1)) {
+            (b'"', _) => break,
+            (_, Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')) => at += 2,
+            _ => return None,
         }
     }
-
-    fn is_bad(&self, string: &[u8]) -> bool {
-        self.has_controls && string.iter().any(|byte| *byte < b' ')
-    }
+    let has_controls = text[..at].iter().copied().fold(u8::MAX, u8::min) < b' ';
+    (!has_controls).then_some(&text[at + 1..])
 }
 
 /// Whether it is a number without an exponent, and short enough to be in range.
@@ -119,8 +123,12 @@ fn is_plain_number(text: &[u8]) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::is_clear;
+    use super::clear;
     use crate::json::parse;
+
+    fn is_clear(text: &[u8]) -> bool {
+        clear(text).is_some()
+    }
 
     #[test]
     fn usual_bodies_are_clear() {

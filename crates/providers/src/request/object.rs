@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use super::Refused;
 use crate::json;
-use crate::json::span::{IS_BETWEEN, IS_BLANK, IS_FLAT, IS_SCALAR, Kind, quote_or_escape, run};
+use crate::json::span::{IS_BETWEEN, IS_BLANK, IS_SCALAR, Kind, nest, quote_or_escape, run, string};
 
 /// An object in a body.
 #[derive(Clone, Debug)]
 pub(crate) struct Object<'a> {
+    raw: &'a str,
     members: Vec<(Cow<'a, str>, Value<'a>)>,
     /// Offset of its closing brace.
     end: usize,
@@ -20,6 +21,8 @@ pub(crate) struct Object<'a> {
 pub(crate) struct Value<'a> {
     raw: &'a str,
     start: usize,
+    /// It is known to be a text without escapes.
+    is_plain: bool,
 }
 
 /// Room for the members of most objects.
@@ -39,9 +42,8 @@ impl<'a> Object<'a> {
                 "The body of this request must be JSON that can be read in one way only: {error}."
             ))
         };
-        json::check(body).map_err(|error| malformed(&error))?;
-        let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
-        Value { raw: text, start: 0 }.as_object().ok_or_else(|| malformed(&"it is no object"))
+        let text = json::check(body).map_err(|error| malformed(&error))?;
+        Value::new(text, 0).as_object().ok_or_else(|| malformed(&"it is no object"))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Value<'a>> {
@@ -64,9 +66,18 @@ impl<'a> Object<'a> {
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
+
+    /// Whether it or an object below may have a member of this name: a quick look.
+    pub(crate) fn may_mention(&self, name: &str) -> bool {
+        may_mention(self.raw, name)
+    }
 }
 
 impl<'a> Value<'a> {
+    fn new(raw: &'a str, start: usize) -> Self {
+        Self { raw, start, is_plain: false }
+    }
+
     /// Where it stands in the body.
     pub(crate) fn range(&self) -> Range<usize> {
         self.start..self.start + self.raw.len()
@@ -94,7 +105,7 @@ impl<'a> Value<'a> {
 
     pub(crate) fn as_str(&self) -> Option<Cow<'a, str>> {
         let inside = self.raw.strip_prefix('"')?.strip_suffix('"')?;
-        if inside.contains('\\') {
+        if !self.is_plain && inside.contains('\\') {
             return serde_json::from_str(self.raw).ok().map(Cow::Owned);
         }
         Some(Cow::Borrowed(inside))
@@ -105,26 +116,27 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn as_object(&self) -> Option<Object<'a>> {
-        if !self.raw.trim_start().starts_with('{') {
+        if !self.raw.starts_with('{') && !self.raw.trim_start().starts_with('{') {
             return None;
         }
         let mut members = Vec::with_capacity(MEMBERS_USUAL);
-        for (name, value) in Parts::of(*self) {
-            members.push((name?.as_str()?, value));
+        let mut parts = Parts::of(*self);
+        while let Some(name) = parts.next() {
+            members.push((name.as_str()?, parts.next()?));
         }
         let end = self.start + self.raw.trim_end().len() - 1;
-        Some(Object { members, end })
+        Some(Object { raw: self.raw, members, end })
     }
 
     pub(crate) fn as_array(&self) -> Option<Vec<Self>> {
-        if !self.raw.starts_with('[') {
-            return None;
-        }
-        Some(Parts::of(*self).map(|(_, value)| value).collect())
+        self.raw.starts_with('[').then(|| Parts::of(*self).collect())
     }
 
     /// The bytes of all text below, names included, decoded, and of numbers and words that stand outside of strings.
     pub(crate) fn text_bytes(&self) -> u64 {
+        if self.is_plain {
+            return self.raw.len() as u64 - 2;
+        }
         let mut bytes = 0_u64;
         let mut rest = self.raw.as_bytes();
         let mut inside = false;
@@ -153,8 +165,7 @@ impl<'a> Value<'a> {
     /// Whether an object below has a member of this name, however it is written, for whose text, if its value is one,
     /// something holds.
     pub(crate) fn any_member(&self, name: &str, mut holds: impl FnMut(Option<Cow<'a, str>>) -> bool) -> bool {
-        // Only escapes can hide a name from a look at the bytes.
-        if !self.raw.contains(name) && !self.raw.contains('\\') {
+        if !may_mention(self.raw, name) {
             return false;
         }
         let mut named = false;
@@ -171,7 +182,7 @@ impl<'a> Value<'a> {
 
     fn token(&self, raw: &'a str) -> Self {
         let offset = raw.as_ptr() as usize - self.raw.as_ptr() as usize;
-        Self { raw, start: self.start + offset }
+        Self::new(raw, self.start + offset)
     }
 
     /// The bytes that its most generous rendering takes: every member and item on a line of its own, indented by four
@@ -214,43 +225,47 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What stands in an object, with its names, or in an array.
+/// The same for any JSON text. Names are of letters, digits and underscores.
+fn may_mention(text: &str, name: &str) -> bool {
+    // Only escapes by number can hide it.
+    [name, "\\u"].iter().any(|part| memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some())
+}
+
+/// What stands in an object, each name before its value, or in an array.
 struct Parts<'a> {
     whole: Value<'a>,
-    tokens: Tokens<'a>,
+    at: usize,
 }
 
 impl<'a> Parts<'a> {
     fn of(whole: Value<'a>) -> Self {
-        let mut tokens = Tokens::of(whole.raw);
-        // The bracket with which it begins.
-        tokens.next();
-        Self { whole, tokens }
+        // Behind the bracket.
+        let at = run(whole.raw.as_bytes(), &IS_BLANK) + 1;
+        Self { whole, at }
     }
 }
 
 impl<'a> Iterator for Parts<'a> {
-    type Item = (Option<Value<'a>>, Value<'a>);
+    type Item = Value<'a>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut name = None;
-        loop {
-            let token = self.tokens.next()?;
-            let value = match token {
-                Token::Close => return None,
-                Token::Name(text) => {
-                    name = Some(self.whole.token(text));
-                    continue;
-                }
-                Token::Text(text) | Token::Word(text) => text,
-                Token::Open { .. } => {
-                    let start = self.tokens.at - 1;
-                    self.tokens.skip_open();
-                    &self.whole.raw[start..self.tokens.at]
-                }
-            };
-            return Some((name, self.whole.token(value)));
-        }
+    fn next(&mut self) -> Option<Value<'a>> {
+        let rest = self.whole.raw.as_bytes().get(self.at..)?;
+        let rest = &rest[run(rest, &IS_BETWEEN)..];
+        let mut is_plain = false;
+        let length = match rest.first()? {
+            b'}' | b']' => return None,
+            b'{' | b'[' => nest(rest, usize::MAX)?,
+            b'"' => {
+                let (length, escapes) = string(&rest[1..])?;
+                is_plain = escapes == 0;
+                length + 2
+            }
+            _ => run(rest, &IS_SCALAR).max(1),
+        };
+        let start = self.whole.raw.len() - rest.len();
+        self.at = start + length;
+        let raw = self.whole.raw.get(start..self.at)?;
+        Some(Value { raw, start: self.whole.start + start, is_plain })
     }
 }
 
@@ -290,24 +305,6 @@ impl<'a> Tokens<'a> {
             at += 2;
         }
         bytes.len()
-    }
-
-    /// Goes on behind the end of what was opened last.
-    fn skip_open(&mut self) {
-        let mut depth = 1;
-        while depth > 0 {
-            self.skip(&IS_FLAT);
-            match self.raw.as_bytes().get(self.at) {
-                Some(b'"') => {
-                    self.at = self.end_of_text(self.at);
-                    continue;
-                }
-                Some(b'{' | b'[') => depth += 1,
-                Some(_) => depth -= 1,
-                None => return,
-            }
-            self.at += 1;
-        }
     }
 
     fn skip(&mut self, what: &Kind) {
@@ -356,7 +353,7 @@ fn embedded_bytes(text: &str, depth: usize) -> Option<u64> {
     if !text.starts_with(['{', '[']) || json::check(text.as_bytes()).is_err() {
         return Some(0);
     }
-    Value { raw: text, start: 0 }.rendered(depth + 1)
+    Value::new(text, 0).rendered(depth + 1)
 }
 
 /// The bytes of a text in quotes with everything that can be escaped as `\uXXXX`.
@@ -411,9 +408,9 @@ mod tests {
             (r#"{"a":"ttl","b":"\"ttl\":1"}"#, false),
             ("[]", false),
         ] {
-            assert_eq!(Value { raw, start: 0 }.mentions("ttl"), expected, "{raw}");
+            assert_eq!(Value::new(raw, 0).mentions("ttl"), expected, "{raw}");
         }
-        let long = |raw| Value { raw, start: 0 }.any_member("ttl", |ttl| ttl.as_deref() != Some("5m"));
+        let long = |raw| Value::new(raw, 0).any_member("ttl", |ttl| ttl.as_deref() != Some("5m"));
         assert!(long(r#"[{"ttl":"5m"},{"ttl":"1h"}]"#) && long(r#"{"ttl":5}"#));
         assert!(!long(r#"[{"ttl":"5m"},{"ttl":"\u0035m"}]"#));
     }
@@ -429,7 +426,7 @@ mod tests {
             (r#"["é",["é"]]"#, 4),
             ("12", 2),
         ] {
-            assert_eq!(Value { raw, start: 0 }.text_bytes(), bytes, "{raw}");
+            assert_eq!(Value::new(raw, 0).text_bytes(), bytes, "{raw}");
         }
     }
 
@@ -438,7 +435,7 @@ mod tests {
         let schema =
             r#"{"type":"object","properties":{"é/":{"type":"string","enum":["a","b"]}},"required":[]}"#;
         let value: serde_json::Value = serde_json::from_str(schema).expect("JSON");
-        let bound = Value { raw: schema, start: 0 }.rendered_bytes().expect("not deep");
+        let bound = Value::new(schema, 0).rendered_bytes().expect("not deep");
         let pretty = serde_json::to_string_pretty(&value).expect("JSON").replace('é', "\\u00e9");
         assert!(bound >= pretty.len() as u64, "{bound} {}", pretty.len());
         // As the recursion that it is defined by: a line for each member and item, and one where it ends.
@@ -453,15 +450,15 @@ mod tests {
             ),
             (r#" { "a" : [ ] , "b" : null } "#, 6 + 2 + (6 + 3 + 3 + 10 + 2) + (6 + 3 + 3 + 4)),
         ] {
-            assert_eq!(Value { raw, start: 0 }.rendered_bytes(), Some(expected), "{raw}");
+            assert_eq!(Value::new(raw, 0).rendered_bytes(), Some(expected), "{raw}");
         }
         // Arguments of a call are JSON in a text.
         let text = r#""{\"a\":[1,2,3]}""#;
         let inner = r#"{"a":[1,2,3]}"#;
-        let bytes = |raw| Value { raw, start: 0 }.rendered_bytes().expect("not deep");
+        let bytes = |raw| Value::new(raw, 0).rendered_bytes().expect("not deep");
         assert!(bytes(text) >= bytes(inner), "{} {}", bytes(text), bytes(inner));
         assert!(bytes(r#""[no JSON""#) < 16);
         let deep = "[".repeat(70) + &"]".repeat(70);
-        assert_eq!(Value { raw: &deep, start: 0 }.rendered_bytes(), None);
+        assert_eq!(Value::new(&deep, 0).rendered_bytes(), None);
     }
 }

@@ -107,9 +107,9 @@ pub(super) fn chat(
     if dialect.is_agent(&model) {
         reader.input.runs_there(&format!("model {model:?}"));
     }
-    let mut is_cached_longer = false;
+    let (mut is_cached_longer, may_be_cached) = (false, body.may_mention("cache_control"));
     for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {
-        is_cached_longer |= name == "cache_control" || value.mentions("cache_control");
+        is_cached_longer |= may_be_cached && (name == "cache_control" || value.mentions("cache_control"));
         match name {
             "messages" => messages(&value, &mut reader)?,
             "tools" => tools(&value, question.provider, reader.input)?,
