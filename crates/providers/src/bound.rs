@@ -95,10 +95,8 @@ pub fn demand(
 /// What everything but the capped output, and a token of that output, can cost, whenever within a day it is billed.
 fn dearest(facts: &RequestFacts, price: &ModelPrice, at: Timestamp) -> Result<(u128, u64), Unit> {
     let mut most = (0, 0);
-    let contexts: Vec<_> = std::iter::once(&facts.context).chain(&facts.other_contexts).collect();
-    for (at, context) in
-        price.moments(at).into_iter().flat_map(|at| contexts.iter().map(move |one| (at, one)))
-    {
+    let contexts = || std::iter::once(&facts.context).chain(&facts.other_contexts);
+    for (at, context) in price.moments(at).flat_map(|at| contexts().map(move |context| (at, context))) {
         let rates = price.rates(context, at);
         most.0 = most.0.max(fixed_picos(facts, &rates)?);
         if let Some(output) = &facts.output {

@@ -9,6 +9,7 @@ pub(crate) mod span;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
@@ -55,6 +56,11 @@ pub(crate) fn check(text: &[u8]) -> Result<&str, serde_json::Error> {
     }
     parse(text)?;
     std::str::from_utf8(text).map_err(serde_json::Error::custom)
+}
+
+/// Where the names and values of an object are, if it is one that [`check`] takes at first sight.
+pub(crate) fn members(text: &str) -> Option<Vec<(Range<usize>, Range<usize>)>> {
+    clear::members(text)
 }
 
 /// Reads a whole text.

@@ -11,7 +11,6 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -20,8 +19,9 @@ use till_core::time::Timestamp;
 
 pub use overrides::{AskedPrices, PriceFile, PriceMistake, PriceRow};
 pub use rates::Rates;
+use rates::Figures;
 
-use crate::usage::{Unit, Usage};
+use crate::usage::{Unit, Units, Usage};
 use data::Constraint;
 use matching::Clause;
 use seen::Seen;
@@ -323,17 +323,25 @@ impl ModelPrice {
     pub fn rates(&self, context: &PriceContext, at: Timestamp) -> Rates<'_> {
         let active = self.prices.iter().rev().find(|period| period.constraint.holds(at));
         let plain = active.or(self.prices.first()).map_or(&[][..], |period| &period.figures[..]);
-        let mut figures = Cow::Borrowed(plain);
+        let mut figures = Figures::Plain(plain);
         if !context.is_empty() && self.variants.iter().any(|variant| variant.applies(context, at)) {
             let variants = self.variants.iter().filter(|variant| variant.applies(context, at));
-            let mut mixed: Vec<(Unit, Figure)> = Vec::with_capacity(plain.len());
-            for (unit, figure) in variants.flat_map(|variant| &variant.period.figures).chain(plain) {
-                if mixed.iter().all(|(known, _)| known != unit) {
-                    mixed.push((*unit, figure.clone()));
+            let mut mixed: Vec<_> = plain.iter().collect();
+            let mut replaced = Units::default();
+            for figure in variants.flat_map(|variant| &variant.period.figures) {
+                if replaced.has(figure.0) {
+                    continue;
+                }
+                replaced.add(figure.0);
+                match mixed.iter_mut().find(|(known, _)| *known == figure.0) {
+                    Some(known) => *known = figure,
+                    None => mixed.push(figure),
                 }
             }
-            parts_first(&mut mixed);
-            figures = Cow::Owned(mixed);
+            if mixed.len() > plain.len() {
+                mixed.sort_by_key(parts_first);
+            }
+            figures = Figures::Mixed(mixed);
         }
         // "a 1.1x multiplier on all token pricing categories" for being served in the United States alone:
         // <https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing>.
@@ -370,11 +378,10 @@ impl ModelPrice {
 
     /// This moment, and those within a day from it at which other prices begin to hold: what is asked now may be billed
     /// then.
-    pub fn moments(&self, at: Timestamp) -> Vec<Timestamp> {
+    pub fn moments(&self, at: Timestamp) -> impl Iterator<Item = Timestamp> {
         let variants = self.variants.iter().map(|variant| &variant.period);
-        let mut moments = vec![at];
-        moments.extend(self.prices.iter().chain(variants).flat_map(|period| period.constraint.changes(at)));
-        moments
+        let periods = self.prices.iter().chain(variants);
+        std::iter::once(at).chain(periods.flat_map(move |period| period.constraint.changes(at)))
     }
 
     /// The values of one name for which there are prices of their own, such as the service tiers.
@@ -386,14 +393,14 @@ impl ModelPrice {
 
 impl Period {
     fn new(constraint: Constraint, mut figures: Vec<(Unit, Figure)>) -> Self {
-        parts_first(&mut figures);
+        figures.sort_by_key(|figure| parts_first(&figure));
         Self { constraint, figures }
     }
 }
 
-/// Puts the prices of parts before those of what contains them.
-fn parts_first(figures: &mut [(Unit, Figure)]) {
-    figures.sort_by_key(|(unit, _)| std::cmp::Reverse(unit.depth()));
+/// By this the prices of parts come before those of what contains them.
+fn parts_first((unit, _): &&(Unit, Figure)) -> std::cmp::Reverse<usize> {
+    std::cmp::Reverse(unit.depth())
 }
 
 impl Variant {

@@ -166,11 +166,11 @@ pub struct Edit {
 /// # Errors
 /// See [`Refused`].
 pub fn facts(question: &Question<'_>, prices: &PriceTable) -> Result<RequestFacts, Refused> {
-    let facts = scan(question, prices)?;
-    match &facts.unbounded {
-        Some(refusal) => Err(refusal.clone()),
-        None => Ok(facts),
+    let facts = scan(question, prices);
+    if let Ok(RequestFacts { unbounded: Some(refusal), .. }) = &facts {
+        return Err(refusal.clone());
     }
+    facts
 }
 
 /// The same for whom it is enough that the request is understood, also where nothing bounds what it costs.

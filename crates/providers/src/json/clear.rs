@@ -1,5 +1,7 @@
 //! A quick look that nearly all JSON passes.
 
+use std::ops::Range;
+
 use super::span::{IS_SCALAR, after_blanks, plain_string, quote_or_escape, run};
 
 /// The most members of an object that are compared one by one.
@@ -20,6 +22,23 @@ pub(super) fn clear(text: &[u8]) -> Option<&str> {
         return None;
     }
     std::str::from_utf8(text).ok()
+}
+
+/// The members of a text that is for sure one object, and clear: where each name and each value begins and ends.
+pub(super) fn members(text: &str) -> Option<Vec<(Range<usize>, Range<usize>)>> {
+    let bytes = text.as_bytes();
+    let mut look = Look { names: Vec::with_capacity(NAMES_USUAL) };
+    let mut members = Vec::with_capacity(NAMES_USUAL);
+    let inside = after_blanks(bytes).strip_prefix(b"{")?;
+    let rest = look.list(inside, b'}', DEPTH_MAX, |look, member, depth| {
+        let value = look.name(member, 0)?;
+        let rest = look.value(value, depth)?;
+        // Behind its first quote.
+        let name = bytes.len() - member.len() + 1;
+        members.push((name..name + look.names.last()?.len(), bytes.len() - value.len()..bytes.len() - rest.len()));
+        Some(rest)
+    })?;
+    after_blanks(rest).is_empty().then_some(members)
 }
 
 /// Each function takes one thing from the beginning of a text and gives what stands behind it.
@@ -55,7 +74,7 @@ impl<'a> Look<'a> {
         text: &'a [u8],
         end: u8,
         depth: usize,
-        item: impl Fn(&mut Self, &'a [u8], usize) -> Option<&'a [u8]>,
+        mut item: impl FnMut(&mut Self, &'a [u8], usize) -> Option<&'a [u8]>,
     ) -> Option<&'a [u8]> {
         let depth = depth.checked_sub(1)?;
         let mut text = after_blanks(text);
@@ -123,7 +142,7 @@ fn is_plain_number(text: &[u8]) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::clear;
+    use super::{clear, members};
     use crate::json::parse;
 
     fn is_clear(text: &[u8]) -> bool {
@@ -192,6 +211,14 @@ mod tests {
                 [b"{\"a\":\"", &junk[..], b"\"}"].concat(),
             ] {
                 prop_assert!(!is_clear(&text) || parse(&text).is_ok(), "{}", String::from_utf8_lossy(&text));
+                let Ok(text) = std::str::from_utf8(&text) else { continue };
+                let members = members(text);
+                prop_assert_eq!(members.is_some(), text.trim_ascii_start().starts_with('{') && is_clear(text.as_bytes()));
+                let expected = serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap_or_default();
+                let members = members.unwrap_or_default().into_iter().map(|(name, value)| {
+                    (text[name].to_owned(), serde_json::from_str(&text[value]).expect("a value"))
+                });
+                prop_assert!(!is_clear(text.as_bytes()) || members.collect::<serde_json::Map<_, _>>() == expected);
             }
         }
     }

@@ -1,22 +1,38 @@
 //! Prices in force, and sums with them.
 
-use std::borrow::Cow;
-
 use super::{Figure, units_per_figure};
 use crate::usage::{Unit, Units, Usage};
 
 /// The prices of one model for one kind of request at one moment.
 #[derive(Clone, Debug)]
 pub struct Rates<'a> {
-    /// Parts before what contains them.
-    figures: Cow<'a, [(Unit, Figure)]>,
+    figures: Figures<'a>,
     audio_millis_min: u64,
     /// Tokens cost so many tenths of what the figures say.
     token_tenths: u64,
 }
 
+/// Prices of units, parts before what contains them.
+#[derive(Clone, Debug)]
+pub(super) enum Figures<'a> {
+    Plain(&'a [(Unit, Figure)]),
+    /// Of several lists.
+    Mixed(Vec<&'a (Unit, Figure)>),
+}
+
+impl<'a> Figures<'a> {
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = (Unit, &'a Figure)> {
+        let (plain, mixed) = match self {
+            Self::Plain(plain) => (*plain, &[][..]),
+            Self::Mixed(mixed) => (&[][..], &mixed[..]),
+        };
+        plain.iter().chain(mixed.iter().copied()).map(|(unit, figure)| (*unit, figure))
+    }
+}
+
 impl<'a> Rates<'a> {
-    pub(super) fn new(figures: Cow<'a, [(Unit, Figure)]>, audio_millis_min: u64, token_tenths: u64) -> Self {
+    pub(super) fn new(figures: Figures<'a>, audio_millis_min: u64, token_tenths: u64) -> Self {
         Self { figures, audio_millis_min, token_tenths }
     }
 
@@ -31,12 +47,12 @@ impl<'a> Rates<'a> {
 
     /// The price of a unit, if it has one of its own.
     pub fn figure(&self, unit: Unit) -> Option<&Figure> {
-        self.figures.iter().find(|(known, _)| *known == unit).map(|(_, figure)| figure)
+        self.iter().find(|(known, _)| *known == unit).map(|(_, figure)| figure)
     }
 
     /// Every price, parts before what contains them.
     pub fn iter(&self) -> impl Iterator<Item = (Unit, &Figure)> {
-        self.figures.iter().map(|(unit, figure)| (*unit, figure))
+        self.figures.iter()
     }
 
     /// What a usage costs, in pico-dollars; exactly, but that a fraction of the whole sum is rounded up.
@@ -49,10 +65,10 @@ impl<'a> Rates<'a> {
         let mut rests = [0_u64; Unit::COUNT];
         let (mut picos, mut per_hour) = (0_u128, 0_u128);
         let mut paid = Units::default();
-        for (unit, figure) in self.figures.iter() {
-            let count = match *unit {
+        for (unit, figure) in self.iter() {
+            let count = match unit {
                 Unit::Requests => 1,
-                Unit::AudioMillis | Unit::InputAudioMillis => self.audio_millis(*unit, usage),
+                Unit::AudioMillis | Unit::InputAudioMillis => self.audio_millis(unit, usage),
                 unit => usage.count(unit),
             };
             if count == 0 {
@@ -60,10 +76,10 @@ impl<'a> Rates<'a> {
             }
             let parts = paid.and(unit.parts()).iter();
             let rest = parts.map(|part| rests[part as usize]).fold(count, u64::saturating_sub);
-            rests[*unit as usize] = rest;
-            paid.add(*unit);
-            let amount = u128::from(self.with_surcharge(*unit, figure.at(input_tokens))) * u128::from(rest);
-            let sum = if units_per_figure(*unit) == 1 { &mut picos } else { &mut per_hour };
+            rests[unit as usize] = rest;
+            paid.add(unit);
+            let amount = u128::from(self.with_surcharge(unit, figure.at(input_tokens))) * u128::from(rest);
+            let sum = if units_per_figure(unit) == 1 { &mut picos } else { &mut per_hour };
             *sum = sum.saturating_add(amount);
         }
         if per_hour == 0 {
@@ -86,8 +102,8 @@ impl<'a> Rates<'a> {
     /// The dearest price, in pico-dollars per unit, of the units that are asked for, for a request with at most so many tokens
     /// of input; `None` if none of them has a price.
     pub fn dearest(&self, input_tokens_max: u64, asked: impl Fn(Unit) -> bool) -> Option<u64> {
-        let asked = self.figures.iter().filter(|(unit, _)| asked(*unit));
+        let asked = self.iter().filter(|(unit, _)| asked(*unit));
         let each = |unit: Unit, figure: &Figure| self.with_surcharge(unit, figure.dearest(input_tokens_max));
-        asked.map(|(unit, figure)| each(*unit, figure).div_ceil(units_per_figure(*unit))).max()
+        asked.map(|(unit, figure)| each(unit, figure).div_ceil(units_per_figure(unit))).max()
     }
 }

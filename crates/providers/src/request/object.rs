@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::memmem::Finder;
+
 use super::Refused;
 use crate::json;
 use crate::json::span::{IS_BETWEEN, IS_BLANK, IS_SCALAR, Kind, nest, quote_or_escape, run, string};
@@ -42,6 +44,15 @@ impl<'a> Object<'a> {
                 "The body of this request must be JSON that can be read in one way only: {error}."
             ))
         };
+        if let Ok(text) = std::str::from_utf8(body)
+            && let Some(places) = json::members(text)
+        {
+            let member = |(name, value): (Range<usize>, Range<usize>)| {
+                (Cow::Borrowed(&text[name]), Value::new(&text[value.clone()], value.start))
+            };
+            let members = places.into_iter().map(member).collect();
+            return Ok(Self { raw: text, members, end: text.trim_ascii_end().len() - 1 });
+        }
         let text = json::check(body).map_err(|error| malformed(&error))?;
         Value::new(text, 0).as_object().ok_or_else(|| malformed(&"it is no object"))
     }
@@ -67,8 +78,8 @@ impl<'a> Object<'a> {
         self.members.is_empty()
     }
 
-    /// Whether it or an object below may have a member of this name: a quick look.
-    pub(crate) fn may_mention(&self, name: &str) -> bool {
+    /// Whether it or an object below may have a member that is the name of this finder: a quick look.
+    pub(crate) fn may_mention(&self, name: &Finder<'_>) -> bool {
         may_mention(self.raw, name)
     }
 }
@@ -119,17 +130,27 @@ impl<'a> Value<'a> {
         if !self.raw.starts_with('{') && !self.raw.trim_start().starts_with('{') {
             return None;
         }
-        let mut members = Vec::with_capacity(MEMBERS_USUAL);
-        let mut parts = Parts::of(*self);
-        while let Some(name) = parts.next() {
-            members.push((name.as_str()?, parts.next()?));
-        }
-        let end = self.start + self.raw.trim_end().len() - 1;
-        Some(Object { raw: self.raw, members, end })
+        Parts::of(*self).object()
     }
 
     pub(crate) fn as_array(&self) -> Option<Vec<Self>> {
         self.raw.starts_with('[').then(|| Parts::of(*self).collect())
+    }
+
+    /// What is in an array, each if it is an object.
+    pub(crate) fn as_objects(&self) -> Option<impl Iterator<Item = Option<Object<'a>>> + use<'a>> {
+        let mut parts = self.raw.starts_with('[').then(|| Parts::of(*self))?;
+        Some(std::iter::from_fn(move || {
+            parts.pass(&IS_BETWEEN);
+            match parts.rest().first()? {
+                b']' => None,
+                b'{' => {
+                    parts.at += 1;
+                    Some(parts.object())
+                }
+                _ => parts.next().map(|_| None),
+            }
+        }))
     }
 
     /// The bytes of all text below, names included, decoded, and of numbers and words that stand outside of strings.
@@ -165,7 +186,7 @@ impl<'a> Value<'a> {
     /// Whether an object below has a member of this name, however it is written, for whose text, if its value is one,
     /// something holds.
     pub(crate) fn any_member(&self, name: &str, mut holds: impl FnMut(Option<Cow<'a, str>>) -> bool) -> bool {
-        if !may_mention(self.raw, name) {
+        if !may_mention(self.raw, &Finder::new(name)) {
             return false;
         }
         let mut named = false;
@@ -226,14 +247,17 @@ impl<'a> Value<'a> {
 }
 
 /// The same for any JSON text. Names are of letters, digits and underscores.
-fn may_mention(text: &str, name: &str) -> bool {
+fn may_mention(text: &str, name: &Finder<'_>) -> bool {
+    let text = text.as_bytes();
     // Only escapes by number can hide it.
-    [name, "\\u"].iter().any(|part| memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some())
+    let has_numbers = || memchr::memmem::find(text, b"\\u").is_some();
+    name.find(text).is_some() || (memchr::memchr(b'\\', text).is_some() && has_numbers())
 }
 
 /// What stands in an object, each name before its value, or in an array.
 struct Parts<'a> {
     whole: Value<'a>,
+    /// Where the next one is, or what stands before it.
     at: usize,
 }
 
@@ -243,14 +267,35 @@ impl<'a> Parts<'a> {
         let at = run(whole.raw.as_bytes(), &IS_BLANK) + 1;
         Self { whole, at }
     }
+
+    fn rest(&self) -> &'a [u8] {
+        self.whole.raw.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    fn pass(&mut self, what: &Kind) {
+        self.at += run(self.rest(), what);
+    }
+
+    /// The object in which it is, to its end.
+    fn object(&mut self) -> Option<Object<'a>> {
+        let start = self.at - 1;
+        let mut members = Vec::with_capacity(MEMBERS_USUAL);
+        while let Some(name) = self.next() {
+            members.push((name.as_str()?, self.next()?));
+        }
+        // Behind its closing brace.
+        self.at += 1;
+        let raw = self.whole.raw.get(start..self.at)?;
+        Some(Object { raw, members, end: self.whole.start + self.at - 1 })
+    }
 }
 
 impl<'a> Iterator for Parts<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
-        let rest = self.whole.raw.as_bytes().get(self.at..)?;
-        let rest = &rest[run(rest, &IS_BETWEEN)..];
+        self.pass(&IS_BETWEEN);
+        let rest = self.rest();
         let mut is_plain = false;
         let length = match rest.first()? {
             b'}' | b']' => return None,
@@ -262,8 +307,8 @@ impl<'a> Iterator for Parts<'a> {
             }
             _ => run(rest, &IS_SCALAR).max(1),
         };
-        let start = self.whole.raw.len() - rest.len();
-        self.at = start + length;
+        let start = self.at;
+        self.at += length;
         let raw = self.whole.raw.get(start..self.at)?;
         Some(Value { raw, start: self.whole.start + start, is_plain })
     }

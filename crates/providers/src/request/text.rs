@@ -11,6 +11,8 @@
 //!
 //! The constants are at least twice what recorded traffic used (`tests/recorded_requests.rs`).
 
+use std::fmt::Display;
+
 use super::object::Value;
 use super::{RUNS_THERE, Refused, RequestFacts, unbounded};
 use crate::usage::Unit;
@@ -135,9 +137,9 @@ impl InputBound {
     ///
     /// # Errors
     /// It is nested too deeply to be bounded.
-    pub(super) fn json(&mut self, value: &Value<'_>, name: &str) -> Result<(), Refused> {
+    pub(super) fn json(&mut self, value: &Value<'_>, name: impl Display) -> Result<(), Refused> {
         let bytes = value.rendered_bytes().ok_or_else(|| {
-            unbounded(name, "is nested too deeply for its tokens to be bounded. Flatten it.")
+            unbounded(&name.to_string(), "is nested too deeply for its tokens to be bounded. Flatten it.")
         })?;
         self.bytes(bytes);
         Ok(())

@@ -1,5 +1,9 @@
 //! Chat completions, and the completions before them.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::super::endpoint::Endpoint;
 use super::super::object::{Object, Value};
 use super::super::text::{InputBound, Medium, with_room};
@@ -93,6 +97,9 @@ const MESSAGE: [&str; 15] = [
     "index",
 ];
 
+/// Finds the name of what asks for a cache.
+static CACHE_CONTROL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("cache_control"));
+
 /// Reads a chat request.
 pub(super) fn chat(
     row: &'static Endpoint,
@@ -107,7 +114,7 @@ pub(super) fn chat(
     if dialect.is_agent(&model) {
         reader.input.runs_there(&format!("model {model:?}"));
     }
-    let (mut is_cached_longer, may_be_cached) = (false, body.may_mention("cache_control"));
+    let (mut is_cached_longer, may_be_cached) = (false, body.may_mention(&CACHE_CONTROL));
     for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {
         is_cached_longer |= may_be_cached && (name == "cache_control" || value.mentions("cache_control"));
         match name {
@@ -192,24 +199,22 @@ pub(super) fn service_tier(
 }
 
 fn messages(value: &Value<'_>, reader: &mut Reader<'_>) -> Result<(), Refused> {
-    let items =
-        value.as_array().ok_or_else(|| Refused::Malformed("\"messages\" must be an array.".to_owned()))?;
-    for (index, message) in items.iter().enumerate() {
-        let mut place = format!("messages[{index}]");
+    let messages =
+        value.as_objects().ok_or_else(|| Refused::Malformed("\"messages\" must be an array.".to_owned()))?;
+    for (index, message) in messages.enumerate() {
         let message =
-            message.as_object().ok_or_else(|| Refused::Malformed(format!("{place} must be an object.")))?;
+            message.ok_or_else(|| Refused::Malformed(format!("messages[{index}] must be an object.")))?;
         reader.input.message();
-        let length = place.len();
         for (name, value) in message.iter().filter(|(_, value)| !value.is_null()) {
-            place.truncate(length);
-            place.extend([".", name]);
+            // Nearly always nobody reads it.
+            let place = format_args!("messages[{index}].{name}");
             reader.input.bytes(name.len() as u64);
             match name {
-                "content" => reader.content(&value, &place)?,
+                "content" => reader.content(&value, place)?,
                 // What the model said before, by its name.
-                "audio" => reader.input.unseen(&place, Medium::Audio),
-                name if MESSAGE.contains(&name) => reader.any(&value, &place)?,
-                _ => return Err(unbounded(&place, UNKNOWN)),
+                "audio" => reader.input.unseen(&place.to_string(), Medium::Audio),
+                name if MESSAGE.contains(&name) => reader.any(&value, place)?,
+                _ => return Err(unbounded(&place.to_string(), UNKNOWN)),
             }
         }
     }

@@ -312,14 +312,12 @@ impl Dialect {
     /// Whether the name stands for other models, or for something that chooses one.
     pub(super) fn hides_model(&self, model: &str) -> bool {
         const HIDING: [&str; 5] = ["openrouter/", "@preset", "model-router", "compound", "sonar-pro-search"];
-        let model = model.to_ascii_lowercase();
-        self.agents.iter().any(|part| HIDING.contains(part) && model.contains(part))
+        self.agents.iter().any(|part| HIDING.contains(part) && has_part(model, part))
     }
 
     /// Whether the model runs tools or searches on its own.
     pub(super) fn is_agent(&self, model: &str) -> bool {
-        let model = model.to_ascii_lowercase();
-        self.agents.iter().any(|part| model.contains(part))
+        self.agents.iter().any(|part| has_part(model, part))
     }
 
     /// Whether a member of a request changes nothing about its cost here.
@@ -367,6 +365,13 @@ impl Dialect {
         }
         Ok(output)
     }
+}
+
+/// Whether a name has a part in it, in any letter case. The part is in lower case.
+fn has_part(name: &str, part: &str) -> bool {
+    let (name, part) = (name.as_bytes(), part.as_bytes());
+    name.windows(part.len())
+        .any(|window| window[0].to_ascii_lowercase() == part[0] && window.eq_ignore_ascii_case(part))
 }
 
 /// A text in an object.

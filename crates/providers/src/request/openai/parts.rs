@@ -1,6 +1,7 @@
 //! What messages and items are made of: text, calls, images, and input whose size only the provider knows.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use super::super::object::{Object, Value};
 use super::super::text::{InputBound, Medium};
@@ -64,7 +65,7 @@ const CARRIERS: [&str; 9] = [
 
 impl Reader<'_> {
     /// Adds a value whose own text the model reads; JSON that is no text is rendered in a way that nobody knows.
-    pub(super) fn any(&mut self, value: &Value<'_>, name: &str) -> Result<(), Refused> {
+    pub(super) fn any(&mut self, value: &Value<'_>, name: impl Display) -> Result<(), Refused> {
         if value.is_str() {
             self.input.text(value);
             return Ok(());
@@ -87,7 +88,7 @@ impl Reader<'_> {
     }
 
     /// Adds the content of a message or of a result: a text, or an array of parts.
-    pub(super) fn content(&mut self, value: &Value<'_>, place: &str) -> Result<(), Refused> {
+    pub(super) fn content(&mut self, value: &Value<'_>, place: impl Display) -> Result<(), Refused> {
         if value.is_str() {
             self.input.text(value);
             return Ok(());
