@@ -212,13 +212,6 @@ impl PriceTable {
 
     /// What a model of a provider costs. The name is compared in any letter case.
     pub fn find(&self, provider: &str, model: &str) -> Option<&ModelPrice> {
-        let lower;
-        let model = if model.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase()) {
-            lower = model.to_ascii_lowercase();
-            &lower
-        } else {
-            model
-        };
         self.provider(provider)?.find(model)
     }
 
@@ -250,16 +243,24 @@ impl PriceTable {
 
 impl ProviderPrices {
     fn find(&self, model: &str) -> Option<&ModelPrice> {
+        // Names in the table are in lower case.
         let place = match self.exact.get(model) {
             Some(place) => Some(*place),
-            None => self.seen.place(model, || {
-                self.search(model).or_else(|| {
-                    let dashed = matching::with_dashed_dates(model)?;
-                    self.exact.get(&dashed).copied().or_else(|| self.search(&dashed))
-                })
-            }),
+            None => self.find_in_lower_case(&model.to_ascii_lowercase()),
         };
         self.models.get(place?)
+    }
+
+    fn find_in_lower_case(&self, model: &str) -> Option<usize> {
+        if let Some(place) = self.exact.get(model) {
+            return Some(*place);
+        }
+        self.seen.place(model, || {
+            self.search(model).or_else(|| {
+                let dashed = matching::with_dashed_dates(model)?;
+                self.exact.get(&dashed).copied().or_else(|| self.search(&dashed))
+            })
+        })
     }
 
     /// Looks at every clause.

@@ -344,25 +344,24 @@ fn most(one: Units, other: Units) -> Units {
 
 /// The counts that a usage record has.
 fn counts(charges: &[Charge]) -> TokenCounts {
-    let sum = |units: &[Unit]| {
-        let counts = charges.iter().flat_map(|charge| units.iter().map(|unit| charge.usage.count(*unit)));
-        counts.fold(0, u64::saturating_add)
-    };
-    TokenCounts {
-        input: sum(&[Unit::InputTokens]),
-        cache_read: sum(&[Unit::CacheReadTokens]),
-        cache_write: sum(&[Unit::CacheWriteTokens]),
-        output: sum(&[Unit::OutputTokens]),
-        reasoning: sum(&[Unit::OutputReasoningTokens]),
-        audio_input: sum(&[Unit::InputAudioTokens]),
-        audio_output: sum(&[Unit::OutputAudioTokens]),
-        image_input: sum(&[Unit::InputImageTokens]),
-        image_output: sum(&[Unit::OutputImageTokens]),
-        tool_calls: sum(&[
-            Unit::WebSearches,
-            Unit::SocialSearches,
-            Unit::StorageSearches,
-            Unit::CodeExecutions,
-        ]),
+    let mut counts = TokenCounts::default();
+    for Charge { usage, .. } in charges {
+        for (sum, unit) in [
+            (&mut counts.input, Unit::InputTokens),
+            (&mut counts.cache_read, Unit::CacheReadTokens),
+            (&mut counts.cache_write, Unit::CacheWriteTokens),
+            (&mut counts.output, Unit::OutputTokens),
+            (&mut counts.reasoning, Unit::OutputReasoningTokens),
+            (&mut counts.audio_input, Unit::InputAudioTokens),
+            (&mut counts.audio_output, Unit::OutputAudioTokens),
+            (&mut counts.image_input, Unit::InputImageTokens),
+            (&mut counts.image_output, Unit::OutputImageTokens),
+        ] {
+            *sum = sum.saturating_add(usage.count(unit));
+        }
+        for unit in [Unit::WebSearches, Unit::SocialSearches, Unit::StorageSearches, Unit::CodeExecutions] {
+            counts.tool_calls = counts.tool_calls.saturating_add(usage.count(unit));
+        }
     }
+    counts
 }

@@ -43,6 +43,17 @@ pub(crate) fn nest(bytes: &[u8], depth_max: usize) -> Option<usize> {
     }
 }
 
+/// The length of the value with which these bytes begin, if it ends within them and is nested so deep at most, and whether it
+/// is a string without escapes. Nothing of it is checked.
+#[inline]
+pub(crate) fn value(bytes: &[u8], depth_max: usize) -> Option<(usize, bool)> {
+    match bytes.first()? {
+        b'"' => string(&bytes[1..]).map(|(length, escapes)| (length + 2, escapes == 0)),
+        b'{' | b'[' => nest(bytes, depth_max).map(|length| (length, false)),
+        _ => Some(run(bytes, &IS_SCALAR)).filter(|length| *length > 0).map(|length| (length, false)),
+    }
+}
+
 /// What stands behind the blanks with which a text begins, if any.
 #[inline]
 pub(crate) fn after_blanks(mut bytes: &[u8]) -> &[u8] {

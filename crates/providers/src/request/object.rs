@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 
 use super::Refused;
 use crate::json;
-use crate::json::span::{IS_BETWEEN, IS_BLANK, IS_SCALAR, Kind, nest, quote_or_escape, run, string};
+use crate::json::span::{self, IS_BETWEEN, IS_BLANK, IS_SCALAR, Kind, quote_or_escape, run};
 
 /// An object in a body.
 #[derive(Clone, Debug)]
@@ -296,17 +296,10 @@ impl<'a> Iterator for Parts<'a> {
     fn next(&mut self) -> Option<Value<'a>> {
         self.pass(&IS_BETWEEN);
         let rest = self.rest();
-        let mut is_plain = false;
-        let length = match rest.first()? {
-            b'}' | b']' => return None,
-            b'{' | b'[' => nest(rest, usize::MAX)?,
-            b'"' => {
-                let (length, escapes) = string(&rest[1..])?;
-                is_plain = escapes == 0;
-                length + 2
-            }
-            _ => run(rest, &IS_SCALAR).max(1),
-        };
+        if matches!(rest.first()?, b'}' | b']') {
+            return None;
+        }
+        let (length, is_plain) = span::value(rest, usize::MAX)?;
         let start = self.at;
         self.at += length;
         let raw = self.whole.raw.get(start..self.at)?;

@@ -262,6 +262,7 @@ impl Wanted {
 
 impl Scanner {
     /// For one document or several, or for a stream of them.
+    #[inline]
     pub(super) fn new(tree: Tree, is_stream: bool) -> Self {
         Self {
             tree,

@@ -7,7 +7,7 @@
 use super::format::Document;
 use super::scanner::{CAPTURE_MAX, Field, MARK_MAX, Node, Place, Said, Step, Tree, step};
 use super::tally::Tally;
-use crate::json::span::{IS_SCALAR, after_blanks, nest, run, string, whole_string};
+use crate::json::span::{self, IS_SCALAR, after_blanks, nest, run, string, whole_string};
 
 /// The most values that are wanted of an object: of more it is not sure.
 const PLACES_MAX: usize = 4;
@@ -102,7 +102,15 @@ impl<'b> Whole<'b> {
         }
     }
 
+    #[inline]
     fn value(&mut self, bytes: &'b [u8], step: Step, depth: usize) -> Option<&'b [u8]> {
+        if step == Step::Into(Node::Nothing) && self.holes.is_none() {
+            return span::value(bytes, depth).map(|(length, _)| &bytes[length..]);
+        }
+        self.value_of_interest(bytes, step, depth)
+    }
+
+    fn value_of_interest(&mut self, bytes: &'b [u8], step: Step, depth: usize) -> Option<&'b [u8]> {
         let length = match (*bytes.first()?, step) {
             (b'"', _) => {
                 let (length, escapes) = string(&bytes[1..])?;

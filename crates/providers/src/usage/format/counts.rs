@@ -26,8 +26,16 @@ pub(super) const ANTHROPIC_NAMES: [&str; 11] = [
 ];
 
 /// A count; absent and null are none.
+#[inline]
 fn counted(value: Option<Value<'_>>) -> Result<Option<u64>, Unreadable> {
-    value.filter(|value| !value.is_null()).map(count).transpose()
+    match value {
+        None => Ok(None),
+        Some(value) => match value.as_digits() {
+            None if value.is_null() => Ok(None),
+            None => count(value).map(Some),
+            digits => Ok(digits),
+        },
+    }
 }
 
 fn count(value: Value<'_>) -> Result<u64, Unreadable> {

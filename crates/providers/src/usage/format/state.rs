@@ -64,6 +64,7 @@ pub(in crate::usage) struct State {
 }
 
 impl State {
+    #[inline]
     pub(in crate::usage) fn new(format: AnswerFormat, headers: &Fields, is_stream: bool) -> Self {
         let mut state = Self {
             format,

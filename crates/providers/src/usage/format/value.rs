@@ -153,12 +153,11 @@ impl<'a> Reader<'a> {
             let mut name = Cow::Borrowed(&b""[..]);
             if end == b'}' {
                 let (length, is_escaped) = string(text)?;
-                let (quoted, rest) = text.split_at(length);
                 name = match is_escaped {
-                    false => Cow::Borrowed(&quoted[1..length - 1]),
-                    true => Cow::Owned(decoded(quoted)?.into_bytes()),
+                    false => Cow::Borrowed(&text[1..length - 1]),
+                    true => Cow::Owned(decoded(&text[..length])?.into_bytes()),
                 };
-                text = after_blanks(after_blanks(rest).strip_prefix(b":")?);
+                text = after_blanks(after_blanks(&text[length..]).strip_prefix(b":")?);
             }
             text = after_blanks(self.value(name, text, depth)?);
             let (separator, rest) = text.split_first()?;
@@ -170,6 +169,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn value(&mut self, name: Cow<'a, [u8]>, text: &'a [u8], depth: usize) -> Option<&'a [u8]> {
         let place = self.items.len();
         self.items.push(Item { name, raw: b"", below: 0 });
