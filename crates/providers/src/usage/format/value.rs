@@ -192,11 +192,14 @@ fn string(text: &[u8]) -> Option<(usize, bool)> {
     let inside = text.strip_prefix(b"\"")?;
     match plain_string(inside) {
         Some(length) => Some((length + 2, false)),
-        None => {
-            let length = span::string(inside)?.0 + 2;
-            decoded(&text[..length]).map(|_| (length, true))
-        }
+        None => escaped_string(text).map(|length| (length, true)),
     }
+}
+
+#[cold]
+fn escaped_string(text: &[u8]) -> Option<usize> {
+    let length = span::string(&text[1..])?.0 + 2;
+    decoded(&text[..length]).map(|_| length)
 }
 
 /// A string with escapes in it.
