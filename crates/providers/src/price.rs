@@ -18,8 +18,8 @@ use till_core::id_map::IdMap;
 use till_core::time::Timestamp;
 
 pub use overrides::{AskedPrices, PriceFile, PriceMistake, PriceRow};
-pub use rates::Rates;
 use rates::Figures;
+pub use rates::Rates;
 
 use crate::usage::{Unit, Units, Usage};
 use data::Constraint;

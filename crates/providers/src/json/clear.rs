@@ -35,7 +35,10 @@ pub(super) fn members(text: &str) -> Option<Vec<(Range<usize>, Range<usize>)>> {
         let rest = look.value(value, depth)?;
         // Behind its first quote.
         let name = bytes.len() - member.len() + 1;
-        members.push((name..name + look.names.last()?.len(), bytes.len() - value.len()..bytes.len() - rest.len()));
+        members.push((
+            name..name + look.names.last()?.len(),
+            bytes.len() - value.len()..bytes.len() - rest.len(),
+        ));
         Some(rest)
     })?;
     after_blanks(rest).is_empty().then_some(members)

@@ -168,12 +168,18 @@ mod tests {
                 // Beside what looks like one of them in one bit or by a borrow.
                 for (neighbour, byte) in [0x7f, b'#', b'!', b'[', b']', b' ', 0xa2, 0xdc, 0x80, 0x9f, 0xff]
                     .into_iter()
-                    .flat_map(|neighbour| [b'"', b'\\', 0, 0x1f, b' ', 0x7f, 0x80, 0xa2].map(|byte| (neighbour, byte)))
+                    .flat_map(|neighbour| {
+                        [b'"', b'\\', 0, 0x1f, b' ', 0x7f, 0x80, 0xa2].map(|byte| (neighbour, byte))
+                    })
                 {
                     text.fill(neighbour);
                     text[at] = byte;
                     let is_end = matches!(byte, b'"' | b'\\');
-                    assert_eq!(quote_or_escape(&text), is_end.then_some(at), "{length} {at} {neighbour} {byte}");
+                    assert_eq!(
+                        quote_or_escape(&text),
+                        is_end.then_some(at),
+                        "{length} {at} {neighbour} {byte}"
+                    );
                     let plain = (byte == b'"').then_some(at);
                     assert_eq!(plain_string(&text), plain, "{length} {at} {neighbour} {byte}");
                 }

@@ -547,7 +547,7 @@ fn embed_one(members: &Members<'_>, place: &str, model: &str) -> Result<InputBou
     let mut input = InputBound::new(FACTOR);
     for name in ["title", "embedContentConfig"] {
         if let Some(value) = members.given(name) {
-            input.json(&value, &format!("{place}{name}"))?;
+            input.json(&value, format_args!("{place}{name}"))?;
         }
     }
     if let Some(value) = members.given("content") {

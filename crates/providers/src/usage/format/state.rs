@@ -9,8 +9,8 @@ use till_core::fields::{self, Fields};
 use super::counts::{
     ANTHROPIC_NAMES, Unreadable, anthropic, anthropic_others, bedrock, billed, chat, gemini, responses,
 };
-use super::money::{COST_NAMES, stated_cost};
 use super::inner_tree;
+use super::money::{COST_NAMES, stated_cost};
 use super::value::{self, Document, Object, Value};
 use crate::price::PriceContext;
 use crate::usage::reader::{AnswerFormat, Charge, Reading};
@@ -398,11 +398,9 @@ impl State {
             }
         }
         let mut context = PriceContext::default();
-        for (name, said) in [
-            ("service_tier", &mut self.tier),
-            ("speed", &mut self.speed),
-            ("inference_geo", &mut self.geo),
-        ] {
+        for (name, said) in
+            [("service_tier", &mut self.tier), ("speed", &mut self.speed), ("inference_geo", &mut self.geo)]
+        {
             if let Some(said) = said.take() {
                 context.set(name, said);
             }
