@@ -58,9 +58,9 @@ pub(crate) fn check(text: &[u8]) -> Result<&str, serde_json::Error> {
     std::str::from_utf8(text).map_err(serde_json::Error::custom)
 }
 
-/// Where the names and values of an object are, if it is one that [`check`] takes at first sight.
-pub(crate) fn members(text: &str) -> Option<Vec<(Range<usize>, Range<usize>)>> {
-    clear::members(text)
+/// Whether a text is an object, and one that [`check`] takes at first sight. Tells where its names and values are.
+pub(crate) fn members(text: &str, member: impl FnMut(Range<usize>, Range<usize>)) -> bool {
+    clear::members(text, member)
 }
 
 /// Reads a whole text.

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 
 use super::Refused;
 use crate::json;
-use crate::json::span::{self, IS_BETWEEN, IS_BLANK, IS_SCALAR, Kind, quote_or_escape, run};
+use crate::json::span::{self, IS_BETWEEN, IS_BLANK, IS_SCALAR, Kind, after_blanks, quote_or_escape, run};
 
 /// An object in a body.
 #[derive(Clone, Debug)]
@@ -44,14 +44,14 @@ impl<'a> Object<'a> {
                 "The body of this request must be JSON that can be read in one way only: {error}."
             ))
         };
-        if let Ok(text) = std::str::from_utf8(body)
-            && let Some(places) = json::members(text)
-        {
-            let member = |(name, value): (Range<usize>, Range<usize>)| {
-                (Cow::Borrowed(&text[name]), Value::new(&text[value.clone()], value.start))
-            };
-            let members = places.into_iter().map(member).collect();
-            return Ok(Self { raw: text, members, end: text.trim_ascii_end().len() - 1 });
+        if let Ok(raw) = std::str::from_utf8(body) {
+            let mut members = Vec::with_capacity(MEMBERS_USUAL);
+            let is_object = json::members(raw, |name, value| {
+                members.push((Cow::Borrowed(&raw[name]), Value::new(&raw[value.clone()], value.start)));
+            });
+            if is_object {
+                return Ok(Self { raw, members, end: raw.trim_ascii_end().len() - 1 });
+            }
         }
         let text = json::check(body).map_err(|error| malformed(&error))?;
         Value::new(text, 0).as_object().ok_or_else(|| malformed(&"it is no object"))
@@ -141,7 +141,7 @@ impl<'a> Value<'a> {
     pub(crate) fn as_objects(&self) -> Option<impl Iterator<Item = Option<Object<'a>>> + use<'a>> {
         let mut parts = self.raw.starts_with('[').then(|| Parts::of(*self))?;
         Some(std::iter::from_fn(move || {
-            parts.pass(&IS_BETWEEN);
+            parts.pass_between();
             match parts.rest().first()? {
                 b']' => None,
                 b'{' => {
@@ -272,8 +272,13 @@ impl<'a> Parts<'a> {
         self.whole.raw.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    fn pass(&mut self, what: &Kind) {
-        self.at += run(self.rest(), what);
+    /// Goes on to the next one, or to the end.
+    fn pass_between(&mut self) {
+        let mut rest = after_blanks(self.rest());
+        if let [b',' | b':', behind @ ..] = rest {
+            rest = after_blanks(behind);
+        }
+        self.at = self.whole.raw.len() - rest.len();
     }
 
     /// The object in which it is, to its end.
@@ -294,7 +299,7 @@ impl<'a> Iterator for Parts<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
-        self.pass(&IS_BETWEEN);
+        self.pass_between();
         let rest = self.rest();
         if matches!(rest.first()?, b'}' | b']') {
             return None;
