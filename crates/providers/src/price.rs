@@ -33,9 +33,15 @@ pub struct PriceContext {
     values: Vec<(&'static str, String)>,
 }
 
+/// Room for the values of most requests.
+const VALUES_USUAL: usize = 2;
+
 impl PriceContext {
     /// Sets a value, in place of one of the same name.
     pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        if self.values.is_empty() {
+            self.values = Vec::with_capacity(VALUES_USUAL);
+        }
         self.values.retain(|(known, _)| *known != name);
         self.values.push((name, value.into()));
     }

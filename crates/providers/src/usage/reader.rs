@@ -9,6 +9,7 @@ use super::Usage;
 use super::format::{self, State};
 use super::framing::{Events, Frames, Framing, Piece};
 use super::scanner::Scanner;
+use super::whole;
 use crate::price::PriceContext;
 
 /// How an answer tells what was used.
@@ -77,7 +78,8 @@ pub struct Progress {
 pub struct UsageReader {
     format: AnswerFormat,
     framing: Framing,
-    scanner: Scanner,
+    /// For what does not come as a whole document. Nearly all answers that are no streams do.
+    scanner: Option<Box<Scanner>>,
     state: State,
 }
 
@@ -96,8 +98,7 @@ impl UsageReader {
             Framing::Plain
         };
         let is_stream = !matches!(framing, Framing::Plain);
-        let scanner = Scanner::new(format::tree(format), is_stream);
-        Self { format, framing, scanner, state: State::new(format, headers, is_stream) }
+        Self { format, framing, scanner: None, state: State::new(format, headers, is_stream) }
     }
 
     /// Whether the answer is a stream of server-sent events.
@@ -110,7 +111,18 @@ impl UsageReader {
         if self.format == AnswerFormat::Silent {
             return;
         }
-        let Self { scanner, state, framing, .. } = self;
+        let Self { format, scanner, state, framing } = self;
+        let (tree, is_stream) = (format::tree(*format), !matches!(framing, Framing::Plain));
+        let mut bytes = bytes;
+        if scanner.is_none() && !is_stream {
+            while let Some(rest) = whole::document(tree, bytes, |said| state.document(said)) {
+                bytes = rest;
+            }
+            if bytes.is_empty() {
+                return;
+            }
+        }
+        let scanner = scanner.get_or_insert_with(|| Box::new(Scanner::new(tree, is_stream)));
         match framing {
             Framing::Plain => scanner.push(bytes, &mut |said| state.document(said)),
             Framing::Events(events) => events.push(bytes, &mut |piece| take(scanner, state, piece)),
@@ -124,13 +136,16 @@ impl UsageReader {
             // An answer in one piece is not made while it is read: there is nothing to stop.
             return Progress::default();
         }
-        Progress { output_tokens: self.state.output_tokens(), text_bytes: self.scanner.text_bytes() }
+        Progress {
+            output_tokens: self.state.output_tokens(),
+            text_bytes: self.scanner.as_ref().map_or(0, |scanner| scanner.text_bytes()),
+        }
     }
 
     /// The end of the answer.
     pub fn finish(mut self) -> Reading {
         let Self { scanner, state, framing, .. } = &mut self;
-        if let Framing::Events(events) = framing {
+        if let (Framing::Events(events), Some(scanner)) = (framing, scanner) {
             events.finish(&mut |piece| take(scanner, state, piece));
         }
         self.state.finish()

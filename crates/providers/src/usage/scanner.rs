@@ -24,7 +24,7 @@ pub(super) const MARK_MAX: usize = 64;
 const NAME_MAX: usize = 256;
 
 /// The deepest nesting that is followed. Deeper documents are not read.
-const DEPTH_MAX: usize = 256;
+pub(super) const DEPTH_MAX: usize = 256;
 
 /// How many times some bytes are looked at for members that come whole, and may then be cut after all.
 const CUTS_MAX: usize = 8;
@@ -481,34 +481,27 @@ impl Scanner {
         rest
     }
 
-    /// Takes a document that comes whole, as nearly all do, without keeping anything of it. One of a stream is not even read if
-    /// it is of the same shape as those before.
+    /// Takes a document of a stream that comes whole, as nearly all do, without keeping anything of it, and without reading it
+    /// if it is of the same shape as those before.
     fn push_document<'b>(&mut self, bytes: &'b [u8], end: &mut impl FnMut(Said<'_>)) -> Option<&'b [u8]> {
         let inside = bytes.strip_prefix(b"{").filter(|_| !self.in_scalar && self.capture.is_none())?;
-        let mut whole = Whole::new(self.tree, inside);
-        if let Some(shape) = self.shape.as_deref_mut() {
-            if let Some((rest, text_bytes)) = shape.strip(bytes) {
-                self.text_bytes += text_bytes;
-                end(shape.found.said());
-                return Some(rest);
-            }
-            if !shape.learns() {
-                self.shape = None;
-                return None;
-            }
-            whole.holes = Some(std::mem::take(&mut shape.holes));
-        } else if !bytes.trim_ascii_end().ends_with(b"}") {
-            // It is cut: more of it comes.
+        let shape = self.shape.as_deref_mut()?;
+        if let Some((rest, text_bytes)) = shape.strip(bytes) {
+            self.text_bytes += text_bytes;
+            end(shape.found.said());
+            return Some(rest);
+        }
+        if !shape.learns() {
+            self.shape = None;
             return None;
         }
-        whole.reads_usage = true;
-        let rest = whole.members(inside, Node::Root, DEPTH_MAX - 1)?;
+        let mut whole = Whole::new(self.tree, inside);
+        whole.holes = Some(std::mem::take(&mut shape.holes));
+        let rest = whole.document(inside)?;
         self.text_bytes += whole.text_bytes;
         end(whole.said());
-        if let Some(shape) = self.shape.as_deref_mut() {
-            shape.holes = whole.holes.take().unwrap_or_default();
-            shape.learn(&bytes[..bytes.len() - rest.len()], rest.len(), whole.said());
-        }
+        shape.holes = whole.holes.take().unwrap_or_default();
+        shape.learn(&bytes[..bytes.len() - rest.len()], rest.len(), whole.said());
         Some(rest)
     }
 

@@ -5,7 +5,7 @@
 //! the object in its way.
 
 use super::format::Document;
-use super::scanner::{CAPTURE_MAX, Field, MARK_MAX, Node, Place, Said, Step, Tree, step};
+use super::scanner::{CAPTURE_MAX, DEPTH_MAX, Field, MARK_MAX, Node, Place, Said, Step, Tree, step};
 use super::tally::Tally;
 use crate::json::span::{self, IS_SCALAR, after_blanks, nest, run, string, whole_string};
 
@@ -22,13 +22,26 @@ pub(super) struct Whole<'b> {
     found: usize,
     tally: Tally,
     /// The usage is read where it stands, and this is what it says.
-    pub reads_usage: bool,
+    reads_usage: bool,
     usage: Option<Document<'b>>,
     /// Bytes of generated text.
     pub text_bytes: u64,
     /// Strings, numbers and words of which nothing is kept, for a document whose shape is learned: see
     /// [`Shape`](super::shape::Shape).
     pub holes: Option<Vec<Hole>>,
+}
+
+/// Takes a document from the beginning of some bytes and gives what stands behind it.
+pub(super) fn document(tree: Tree, bytes: &[u8], end: impl FnOnce(Said<'_>)) -> Option<&[u8]> {
+    let inside = after_blanks(bytes).strip_prefix(b"{")?;
+    if !inside.trim_ascii_end().ends_with(b"}") {
+        // More of it comes.
+        return None;
+    }
+    let mut whole = Whole::new(tree, inside);
+    let rest = whole.document(inside)?;
+    end(whole.said());
+    Some(rest)
 }
 
 /// A value of which nothing is kept.
@@ -62,6 +75,12 @@ impl<'b> Whole<'b> {
         Said::new(self.text, &self.places[..self.found], self.usage.as_ref(), &self.tally)
     }
 
+    /// The members of a document and its last bracket.
+    pub(super) fn document(&mut self, inside: &'b [u8]) -> Option<&'b [u8]> {
+        self.reads_usage = true;
+        self.members(inside, Node::Root, DEPTH_MAX - 1)
+    }
+
     /// A member of an object. A comma or the last bracket of the object stands behind it. Its value is nested so deep at most.
     #[inline]
     pub(super) fn member(&mut self, bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
@@ -73,7 +92,7 @@ impl<'b> Whole<'b> {
     }
 
     /// The members of an object and its last bracket.
-    pub(super) fn members(&mut self, mut bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
+    fn members(&mut self, mut bytes: &'b [u8], node: Node, depth: usize) -> Option<&'b [u8]> {
         if let Some(rest) = after_blanks(bytes).strip_prefix(b"}") {
             return Some(rest);
         }
