@@ -460,6 +460,46 @@ fn names_may_be_escaped_and_the_last_usage_counts() {
 }
 
 #[test]
+fn whole_and_in_pieces_an_answer_says_the_same() {
+    const GOOD: &str = r#""usage":{"prompt_tokens":3,"completion_tokens":4,"a":[{"b":"\u00e9\n"}]}"#;
+    let deep = format!("\"usage\":{{\"prompt_tokens\":3,\"a\":{}{}}}", "[".repeat(130), "]".repeat(130));
+    let long = format!("\"usage\":{{\"prompt_tokens\":3,\"a\":\"{}\"}}", "x".repeat(70_000));
+    for members in [
+        GOOD,
+        // Of a name that stands twice the last value counts, and no other is read.
+        r#""model":"a","usage":{"prompt_tokens":-1},"model":"b","usage":{"prompt_tokens":3}"#,
+        r#""usage":{"prompt_tokens":3},"usage":null,"service_tier":"flex","service_tier":null"#,
+        r#""x_groq":{"usage":{"prompt_tokens":5}},"model":"m","service_tier":"x","usage":{"prompt_tokens":3}"#,
+        r#""usage":{"prompt_tokens":3},"x_groq":{"usage":{"prompt_tokens":"}"}},"choices":[{"index":0}]"#,
+        r#""usage":{"prompt_tokens":3,}"#,
+        r#""usage":{"prompt_tokens":3]"#,
+        r#""usage":{"prompt_tokens":03}"#,
+        r#""usage":{"prompt_tokens":3,"a":"\x"}"#,
+        "\"usage\":{\"prompt_tokens\":3,\"a\":\"\t\"}",
+        r#""usage":{},"usage" : { } , "model":null"#,
+        r#""usage":[3],"model":["}"]"#,
+        &deep,
+        &long,
+    ] {
+        for answer in [
+            format!("{{{members}}}"),
+            format!(" {{{members}}} \n"),
+            format!("{{{members}}}\n{{{GOOD}}}"),
+            format!("{{{GOOD}}}{{{members}}} {{"),
+            format!("{{{members}}}]"),
+            format!("[{{{members}}}]"),
+        ] {
+            let expected = read(OpenAiChat, JSON, answer.as_bytes().chunks(1));
+            assert_eq!(whole(OpenAiChat, JSON, &answer), expected, "{:.300}", answer);
+            // A first document that is whole, and a rest of any length.
+            let (first, rest) = answer.split_at(answer.len().saturating_sub(5));
+            let pieces = [first.as_bytes(), rest.as_bytes()];
+            assert_eq!(read(OpenAiChat, JSON, pieces), expected, "{:.300}", answer);
+        }
+    }
+}
+
+#[test]
 fn events_are_read_as_their_standard_says() {
     let stream = include_str!("fixtures/usage/chat.sse");
     let expected = whole(OpenAiChat, SSE, stream);
