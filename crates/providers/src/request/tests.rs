@@ -407,6 +407,18 @@ fn what_is_kept_in_a_cache_is_known() {
     }
     let point = r#"{"system":[{"text":"x"},{"cachePoint":{"type":"default"}}]}"#;
     assert_eq!(passes("bedrock", CONVERSE, point).cache_write, CacheWrite::OneHour);
+    // Some that copy OpenAI's chat write caches on their own, and for longer only if they are told to.
+    for (more, expected) in [
+        ("", CacheWrite::FiveMinutes),
+        (r#","user":"a\n\"cache_control\"""#, CacheWrite::FiveMinutes),
+        (r#","cache_control":null"#, CacheWrite::FiveMinutes),
+        (r#","cache_control":{"type":"ephemeral"}"#, CacheWrite::OneHour),
+        (r#","cache\u005fcontrol":{"type":"ephemeral"}"#, CacheWrite::OneHour),
+        (r#","metadata":{"a":[{"cache_control":1}]}"#, CacheWrite::OneHour),
+        (r#","metadata":{"a":"\n","\u0063ache_control":1}"#, CacheWrite::OneHour),
+    ] {
+        assert_eq!(passes("openrouter", CHAT, &chat(more)).cache_write, expected, "{more}");
+    }
 }
 
 /// A name that is written with escapes is the same name.
