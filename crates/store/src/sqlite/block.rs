@@ -15,7 +15,10 @@ use till_core::key::KeyId;
 use till_core::limit::Units;
 use till_core::time::Timestamp;
 
-use super::bytes::{Bytes, Damaged, put_bytes, put_len, put_optional, put_step, put_text, put_u64, seal};
+use super::bytes::{
+    Bytes, Damaged, Put as _, Short, U64_MAX, put_bytes, put_len, put_optional, put_step, put_text, put_u64,
+    seal,
+};
 use crate::usage_record::{Outcome, TokenCounts, UsageQuery, UsageRecord};
 use crate::usage_totals::{self, TotalKey};
 
@@ -32,8 +35,15 @@ pub(super) const BYTES_MAX: usize = 64 << 10;
 /// the first byte.
 const AMOUNTS: usize = TokenCounts::KINDS + 3;
 
+/// Bytes of an id that is written as pairs of hexadecimal digits.
+const PACKED_MAX: usize = 16;
+
+/// Bytes of a record whose id is written so: five numbers, the id with two, its amounts and three more.
+const RECORD_MAX: usize = (5 + 2 + AMOUNTS + 3) * U64_MAX + PACKED_MAX;
+
 /// What many records have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Eq, Hash)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "they are equal when all that is hashed is")]
 struct Kind<'a> {
     provider: &'a str,
     method: &'a str,
@@ -44,6 +54,33 @@ struct Kind<'a> {
     outcome: Outcome,
     denial: Option<DenialCode>,
     streamed: bool,
+}
+
+/// As it would be derived, but that names which are the same text in memory, as most are, are not read.
+impl PartialEq for Kind<'_> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        (self.status, self.outcome, self.denial, self.streamed)
+            == (other.status, other.outcome, other.denial, other.streamed)
+            && is_same(self.provider, other.provider)
+            && is_same(self.method, other.method)
+            && is_same(self.endpoint, other.endpoint)
+            && is_same_or_none(self.model, other.model)
+            && is_same_or_none(self.price_version, other.price_version)
+    }
+}
+
+#[inline]
+fn is_same(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other) || one == other
+}
+
+#[inline]
+fn is_same_or_none(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => is_same(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 impl<'a> Kind<'a> {
@@ -104,28 +141,45 @@ pub(super) fn denial_of(word: &str) -> Option<DenialCode> {
     DenialCode::ALL.into_iter().find(|code| code.as_str() == word)
 }
 
+/// So many values are looked through faster than they are hashed.
+const FEW: usize = 8;
+
 /// Values that are named by the number of their first occurrence.
 #[derive(Debug)]
 struct Numbers<T, S = RandomState> {
     order: Vec<T>,
     numbers: HashMap<T, usize, S>,
     last: usize,
+    /// So many may come.
+    room: usize,
 }
 
 impl<T: Copy + Eq + Hash, S: BuildHasher + Default> Numbers<T, S> {
-    fn new() -> Self {
-        Self { order: Vec::new(), numbers: HashMap::default(), last: 0 }
+    fn with_room(room: usize) -> Self {
+        Self { order: Vec::new(), numbers: HashMap::default(), last: 0, room }
     }
 
     fn number(&mut self, value: T) -> usize {
         // Often the same one as before.
         if self.order.get(self.last) != Some(&value) {
-            self.last = *self.numbers.entry(value).or_insert(self.order.len());
+            self.last = self.find(value);
             if self.last == self.order.len() {
                 self.order.push(value);
             }
         }
         self.last
+    }
+
+    /// Its number, which is the next one if it is new. As long as there are few they are not worth a map.
+    fn find(&mut self, value: T) -> usize {
+        if self.order.len() < FEW {
+            return self.order.iter().position(|known| *known == value).unwrap_or(self.order.len());
+        }
+        if self.numbers.is_empty() {
+            self.numbers.reserve(self.room);
+            self.numbers.extend(self.order.iter().copied().zip(0..));
+        }
+        *self.numbers.entry(value).or_insert(self.order.len())
     }
 }
 
@@ -150,12 +204,10 @@ impl<'a> BlockWriter<'a> {
     /// With room for so many records, of a key each.
     pub(super) fn with_room(records: usize) -> Self {
         let records = records.min(RECORDS_MAX);
-        let mut keys = Numbers::new();
-        keys.numbers.reserve(records);
         Self {
-            keys,
-            kinds: Numbers::new(),
-            clients: Numbers::new(),
+            keys: Numbers::with_room(records),
+            kinds: Numbers::with_room(0),
+            clients: Numbers::with_room(0),
             records: Vec::with_capacity(records * 48),
             names: 0,
             count: 0,
@@ -169,7 +221,7 @@ impl<'a> BlockWriter<'a> {
 
     /// Adds a record whose number is higher than those before.
     pub(super) fn push(&mut self, seq: u64, record: &'a UsageRecord) {
-        let to = &mut self.records;
+        let to = &mut Short::<RECORD_MAX>::new();
         put_u64(to, seq.checked_sub(self.last_seq).expect("numbers of records grow"));
         put_step(to, self.last_at, record.at.0);
         put_len(to, self.keys.number(record.key));
@@ -179,20 +231,27 @@ impl<'a> BlockWriter<'a> {
             self.names += Kind::of(record).names().map(str::len).sum::<usize>();
         }
         put_len(to, record.client.map_or(0, |client| self.clients.number(client) + 1));
-        put_request_id(to, self.last_request_id, &record.request_id);
+        let (before, request_id) = (self.last_request_id.as_bytes(), record.request_id.as_bytes());
+        let common = common(before, request_id);
+        if !put_packed_id(to, common, request_id) {
+            put_len(to, common);
+            put_len(to, (request_id.len() - common) << 1);
+            to.move_to(&mut self.records);
+            self.records.extend_from_slice(&request_id[common..]);
+        }
         let amounts = amounts(record);
-        let mut bits = u64::from(record.first_byte_ms.is_some()) << AMOUNTS;
+        let mut bits = 0_u64;
         for (index, amount) in amounts.iter().enumerate() {
             bits |= u64::from(*amount > 0) << index;
         }
-        put_u64(to, bits);
-        for amount in amounts {
-            if amount > 0 {
-                put_u64(to, amount);
-            }
+        put_u64(to, bits | u64::from(record.first_byte_ms.is_some()) << AMOUNTS);
+        while bits > 0 {
+            put_u64(to, amounts[bits.trailing_zeros() as usize]);
+            bits &= bits - 1;
         }
         put_u64(to, record.latency_ms);
         record.first_byte_ms.into_iter().for_each(|ms| put_u64(to, ms));
+        to.move_to(&mut self.records);
         if self.count == 0 {
             self.first_seq = seq;
         }
@@ -253,25 +312,27 @@ fn amounts(record: &UsageRecord) -> [u64; AMOUNTS] {
     amounts
 }
 
-/// What differs from the id before; pairs of hexadecimal digits take a byte.
-fn put_request_id(to: &mut Vec<u8>, before: &str, request_id: &str) {
-    let (before, id) = (before.as_bytes(), request_id.as_bytes());
-    let common = common(before, id);
+/// What differs from the id before, a pair of hexadecimal digits as a byte; `false`, and nothing, where that can't be. The
+/// other way is its bytes as they are.
+#[inline]
+fn put_packed_id<const N: usize>(to: &mut Short<N>, common: usize, id: &[u8]) -> bool {
     // A digit more of it makes pairs.
     let even = if (id.len() - common).is_multiple_of(2) { common } else { common.saturating_sub(1) };
     let (pairs, rest) = id[even..].as_chunks::<2>();
-    if rest.is_empty() && pairs.iter().flatten().all(|byte| digit(*byte).is_some()) {
-        put_len(to, even);
-        put_len(to, pairs.len() << 1 | 1);
-        let value = |byte: u8| digit(byte).expect("asked above");
-        for [high, low] in pairs {
-            to.push(value(*high) << 4 | value(*low));
-        }
-    } else {
-        put_len(to, common);
-        put_len(to, (id.len() - common) << 1);
-        to.extend_from_slice(&id[common..]);
+    if !rest.is_empty() || pairs.len() > PACKED_MAX {
+        return false;
     }
+    let begin = to.len();
+    put_len(to, even);
+    put_len(to, pairs.len() << 1 | 1);
+    for [high, low] in pairs {
+        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
+            to.truncate(begin);
+            return false;
+        };
+        to.put(high << 4 | low);
+    }
+    true
 }
 
 /// How many bytes at the beginning are the same.
@@ -475,7 +536,7 @@ pub(super) mod tests {
     use till_core::limit::Units;
     use till_core::time::Timestamp;
 
-    use super::{BlockReader, BlockWriter, RECORDS_MAX, records};
+    use super::{BlockReader, BlockWriter, PACKED_MAX, RECORDS_MAX, records};
     use crate::conformance::waiting::Random;
     use crate::sqlite::bytes::{Damaged, seal, with_flipped_bits};
     use crate::usage_record::{Outcome, TokenCounts, UsageRecord};
@@ -500,7 +561,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::sqlite) fn key(random: &mut Random) -> KeyId {
-        KeyId([random.below(4).to_le_bytes()[0]; 16])
+        KeyId([random.below(12).to_le_bytes()[0]; 16])
     }
 
     pub(in crate::sqlite) fn record(random: &mut Random) -> UsageRecord {
@@ -559,6 +620,24 @@ pub(super) mod tests {
             assert_eq!(records(&block(&expected)).unwrap(), expected, "seed {seed}");
         }
         assert_eq!(records(&BlockWriter::with_room(0).into_bytes()), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_largest_record_has_room() {
+        let record = UsageRecord {
+            at: Timestamp(1 << 63),
+            request_id: "f".repeat(2 * PACKED_MAX),
+            tokens: TokenCounts::from_array([u64::MAX; TokenCounts::KINDS]),
+            charged: Units { activations: u64::MAX, tokens: u64::MAX, spend_nanos: u64::MAX },
+            latency_ms: u64::MAX,
+            first_byte_ms: Some(u64::MAX),
+            ..record(&mut Random(1))
+        };
+        let longer = UsageRecord { request_id: "f".repeat(2 * PACKED_MAX + 2), ..record.clone() };
+        for record in [record, longer] {
+            let expected = [(u64::MAX, record)];
+            assert_eq!(records(&block(&expected)).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -17,38 +17,98 @@ pub(super) enum Damaged {
 /// Bytes of the checksum.
 const CHECKSUM: usize = 4;
 
+/// Where bytes go, one at a time.
+pub(super) trait Put {
+    fn put(&mut self, byte: u8);
+}
+
+impl Put for Vec<u8> {
+    #[inline]
+    fn put(&mut self, byte: u8) {
+        self.push(byte);
+    }
+}
+
+/// A few bytes on their way to memory that may have to grow, which is then asked once and not for each of them. Whoever
+/// puts more than it holds has a fault in the program.
+pub(super) struct Short<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Short<N> {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { bytes: [0; N], length: 0 }
+    }
+
+    /// How many bytes are in it.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Forgets those after the first `length`.
+    #[inline]
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    /// Moves what is in it to the end of `to`.
+    #[inline]
+    pub(super) fn move_to(&mut self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.bytes[..self.length]);
+        self.length = 0;
+    }
+}
+
+impl<const N: usize> Put for Short<N> {
+    #[inline]
+    fn put(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+}
+
+/// The most bytes that [`put_u64`] and [`put_optional`] take, and [`put_u128`].
+pub(super) const U64_MAX: usize = 10;
+pub(super) const U128_MAX: usize = 19;
+
 #[inline]
-pub(super) fn put_u64(to: &mut Vec<u8>, mut number: u64) {
+pub(super) fn put_u64(to: &mut impl Put, mut number: u64) {
     while number >= 0x80 {
-        to.push(number.to_le_bytes()[0] | 0x80);
+        to.put(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
     }
-    to.push(number.to_le_bytes()[0]);
+    to.put(number.to_le_bytes()[0]);
 }
 
-pub(super) fn put_u128(to: &mut Vec<u8>, mut number: u128) {
+pub(super) fn put_u128(to: &mut impl Put, mut number: u128) {
     while number >= 0x80 {
-        to.push(number.to_le_bytes()[0] | 0x80);
+        to.put(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
     }
-    to.push(number.to_le_bytes()[0]);
+    to.put(number.to_le_bytes()[0]);
 }
 
-pub(super) fn put_len(to: &mut Vec<u8>, length: usize) {
+#[inline]
+pub(super) fn put_len(to: &mut impl Put, length: usize) {
     put_u64(to, length as u64);
 }
 
 /// Nothing, or a number below 2⁶⁴−1; the highest one is kept as well, in more bytes.
-pub(super) fn put_optional(to: &mut Vec<u8>, number: Option<u64>) {
+#[inline]
+pub(super) fn put_optional(to: &mut impl Put, number: Option<u64>) {
     match number {
-        None => to.push(0),
+        None => to.put(0),
         Some(u64::MAX) => put_u128(to, 1 << 64),
         Some(number) => put_u64(to, number + 1),
     }
 }
 
 /// The way from one number to another: short when they are close, in either direction.
-pub(super) fn put_step(to: &mut Vec<u8>, from: u64, number: u64) {
+#[inline]
+pub(super) fn put_step(to: &mut impl Put, from: u64, number: u64) {
     let step = number.wrapping_sub(from).cast_signed();
     put_u64(to, ((step << 1) ^ (step >> 63)).cast_unsigned());
 }

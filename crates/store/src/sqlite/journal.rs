@@ -18,7 +18,8 @@ use till_core::time::{Month, Timestamp};
 
 use super::block::{self, BlockWriter, denial_of};
 use super::bytes::{
-    Bytes, Damaged, put_bytes, put_len, put_optional, put_step, put_text, put_u64, put_u128, seal,
+    Bytes, Damaged, Short, U64_MAX, U128_MAX, put_bytes, put_len, put_optional, put_step, put_text, put_u64,
+    put_u128, seal,
 };
 use super::column::{account_parts, chain_bytes, chain_from_bytes};
 use crate::backend::{Batch, DenialCount};
@@ -40,6 +41,9 @@ pub(super) struct AccountImage {
 
 /// States that no clock has a say in, in the order of their numbers.
 const STATUSES: [KeyStatus; 3] = [KeyStatus::Active, KeyStatus::Exhausted, KeyStatus::Revoked];
+
+/// Bytes of the figures of an account, at most.
+const IMAGE_MAX: usize = 18 * U128_MAX + 5 * U64_MAX;
 
 impl AccountImage {
     pub(super) fn of(account: &Account, is_in_use: bool) -> Self {
@@ -67,23 +71,21 @@ impl AccountImage {
         Ok(account)
     }
 
-    fn put(&self, to: &mut Vec<u8>) {
-        let (mut bits, mut bit) = (0, 1);
-        for parts in &self.balances {
-            for figure in figures(parts) {
-                bits |= if figure > 0 { bit } else { 0 };
-                bit <<= 1;
-            }
+    fn put(&self, to: &mut Short<IMAGE_MAX>) {
+        let figures = self.balances.each_ref().map(figures);
+        let figures = figures.as_flattened();
+        let mut bits = 0_u64;
+        for (index, figure) in figures.iter().enumerate() {
+            bits |= u64::from(*figure > 0) << index;
         }
         put_u64(to, bits);
-        for parts in &self.balances {
-            for figure in figures(parts) {
-                match u64::try_from(figure) {
-                    Ok(0) => {}
-                    Ok(figure) => put_u64(to, figure),
-                    Err(_) => put_u128(to, figure),
-                }
+        while bits > 0 {
+            let figure = figures[bits.trailing_zeros() as usize];
+            match u64::try_from(figure) {
+                Ok(figure) => put_u64(to, figure),
+                Err(_) => put_u128(to, figure),
             }
+            bits &= bits - 1;
         }
         let status = STATUSES.iter().position(|status| *status == self.status);
         put_len(to, status.expect("the other states depend on a clock"));
@@ -132,10 +134,17 @@ pub(super) struct AccountImages {
 }
 
 impl AccountImages {
+    /// With room for so many, of which few are larger.
+    fn with_room(accounts: usize) -> Self {
+        Self { bytes: Vec::with_capacity(accounts * 64), places: Vec::with_capacity(accounts) }
+    }
+
     fn push(&mut self, id: AccountId, image: &AccountImage) {
         self.places.push((id, self.bytes.len()));
         put_account_id(&mut self.bytes, &id);
-        image.put(&mut self.bytes);
+        let mut short = Short::new();
+        image.put(&mut short);
+        short.move_to(&mut self.bytes);
     }
 
     fn put(&self, to: &mut Vec<u8>) {
@@ -204,7 +213,7 @@ pub(super) struct HoldImage {
 impl Entry {
     /// What the batch says of the things that an entry is about.
     pub(super) fn of(batch: &Batch, ledger: &Ledger) -> Self {
-        let mut accounts = AccountImages::default();
+        let mut accounts = AccountImages::with_room(batch.accounts.len());
         for id in &batch.accounts {
             // An account that was written to is loaded until the batch is committed.
             let account = ledger.account(*id).expect("a changed account is loaded");
