@@ -25,7 +25,7 @@ use crate::spare_records::SPARE_MAX;
 use crate::usage_record::UsageRecord;
 
 /// How long something may stay in the journal before its way to the tables begins.
-const FOLD_EVERY: Duration = Duration::from_secs(4);
+const FOLD_EVERY: Duration = Duration::from_secs(8);
 
 /// It begins earlier after so many bytes of entries.
 const BYTES_MAX: usize = 16 << 20;
