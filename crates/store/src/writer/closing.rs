@@ -121,7 +121,8 @@ impl Writer {
 
     /// Nobody has to be told of the end of a key that has no hold any more.
     pub(super) fn forget_end(&mut self, account: AccountId) {
-        if let Some(key) = key_of(account)
+        if !self.ends.is_empty()
+            && let Some(key) = key_of(account)
             && let Some(at) = self.live.get(&key).and_then(|live| live.expires_at)
             && !self.ledger.is_pinned(account)
         {

@@ -36,6 +36,11 @@ impl Ends {
         self.awaited.insert((at, key));
     }
 
+    /// Whether no end of a key is awaited.
+    pub(super) fn is_empty(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
     /// When to look again.
     pub(super) fn due(&self, now: Timestamp) -> Option<Instant> {
         self.awaited.first().map(|(at, _)| look_again(*at, now))
