@@ -561,7 +561,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::sqlite) fn key(random: &mut Random) -> KeyId {
-        KeyId([random.below(12).to_le_bytes()[0]; 16])
+        KeyId([random.below(4).to_le_bytes()[0]; 16])
     }
 
     pub(in crate::sqlite) fn record(random: &mut Random) -> UsageRecord {
@@ -602,7 +602,9 @@ pub(super) mod tests {
         let count = random.index(40) + 1;
         let numbered = |_| {
             seq += 1 + number(&mut random) % (1 << 40);
-            (seq, record(&mut random))
+            // Of more keys than are looked through.
+            let key = KeyId([random.below(12).to_le_bytes()[0]; 16]);
+            (seq, UsageRecord { key, ..record(&mut random) })
         };
         (0..count).map(numbered).collect()
     }
