@@ -43,7 +43,6 @@ const RECORD_MAX: usize = (5 + 2 + AMOUNTS + 3) * U64_MAX + PACKED_MAX;
 
 /// What many records have in common.
 #[derive(Clone, Copy, Debug, Eq, Hash)]
-#[expect(clippy::derived_hash_with_manual_eq, reason = "they are equal when all that is hashed is")]
 struct Kind<'a> {
     provider: &'a str,
     method: &'a str,
