@@ -205,6 +205,8 @@ async fn pass(
             return Err(Refusal { denial, dialect, record });
         }
     };
+    // Its memory is for the next request, and this one may wait for long.
+    drop(head);
     let forwarded = pin!(send(till, &key, request, admission, room, &record)).await;
     let forwarded = match forwarded {
         Ok(forwarded) => forwarded,
