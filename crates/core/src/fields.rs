@@ -37,6 +37,8 @@ impl Drop for Fields {
         let (mut text, mut places) = (std::mem::take(&mut self.text), std::mem::take(&mut self.places));
         let fits = |memory: usize, most| (1..=most).contains(&memory);
         if fits(text.capacity(), SPARE_BYTES_MAX) && fits(places.capacity(), SPARE_FIELDS_MAX) {
+            // There may be keys in it, and nobody knows when it is used again.
+            text.fill(0);
             text.clear();
             places.clear();
             // A thread that ends has none any more.
@@ -86,7 +88,7 @@ impl FieldError {
             Self::Folded => "a header is folded over several lines, which is obsolete",
             Self::NoColon => "a header line has no colon",
             Self::Name => "a header name has a space or another forbidden character",
-            Self::Value => "a header value has a control character",
+            Self::Value => "a header has a control character",
             Self::TooMany => "there are more header lines than are accepted",
         }
     }
@@ -105,9 +107,11 @@ impl Fields {
     /// # Errors
     /// The first rule that a line breaks.
     pub fn parse(bytes: &[u8], max: usize) -> Result<Option<(Self, usize)>, FieldError> {
-        let (mut text, mut places) = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let (text, places) = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let mut fields = Self { text, places, marks: 0 };
+        let Self { text, places, marks } = &mut fields;
         places.reserve(EXPECTED + ROOM.1);
-        let (mut start, mut seen, mut marks) = (0, 0, 0);
+        let (mut start, mut seen) = (0, 0);
         let end = loop {
             let Some(line_end) = line_end(bytes, start)? else { return Ok(None) };
             let end = line_end + 2;
@@ -118,7 +122,7 @@ impl Fields {
                 return Err(FieldError::TooMany);
             }
             let (place, kinds) = read_line(&bytes[start..line_end], start, end)?;
-            marks |= mark(place.name(bytes));
+            *marks |= mark(place.name(bytes));
             places.push(place);
             seen |= kinds;
             start = end;
@@ -128,7 +132,7 @@ impl Fields {
         if seen & UPPER != 0 {
             places.iter().for_each(|place| lower(&mut text[place.start..place.colon]));
         }
-        Ok(Some((Self { text, places, marks }, end)))
+        Ok(Some((fields, end)))
     }
 
     /// Adds a field after all others. The name is put in lower case, white space around the value left out.

@@ -58,7 +58,8 @@ pub(crate) fn check(text: &[u8]) -> Result<&str, serde_json::Error> {
     std::str::from_utf8(text).map_err(serde_json::Error::custom)
 }
 
-/// Whether a text is an object, and one that [`check`] takes at first sight. Tells where its names and values are.
+/// Whether a text is an object, and one that [`check`] takes at first sight. Tells where its names and values are; that
+/// counts only if it is one.
 pub(crate) fn members(text: &str, member: impl FnMut(Range<usize>, Range<usize>)) -> bool {
     clear::members(text, member)
 }

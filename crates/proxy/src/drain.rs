@@ -58,7 +58,7 @@ impl Drop for Awaited {
         if let Ok(runtime) = Handle::try_current() {
             let drains = self.drains.clone();
             let in_flight = drains.in_flight();
-            runtime.spawn(self.drains.till.connections.track_future(drains.read_from(forwarding, in_flight)));
+            runtime.spawn(self.drains.till.connections.track_future(drains.read_from(in_flight, forwarding)));
         }
     }
 }
@@ -86,7 +86,7 @@ impl Drains {
         let needed = live.needs_the_end();
         match Handle::try_current() {
             Ok(runtime) if needed => {
-                let reading = self.clone().read_on(live, self.in_flight());
+                let reading = self.clone().read_on(self.in_flight(), live);
                 runtime.spawn(self.till.connections.track_future(reading));
             }
             _ => live.abandon(),
@@ -105,7 +105,7 @@ impl Drains {
     }
 
     /// Reads an answer from before its head on, for nobody.
-    async fn read_from(self, forwarding: Forwarding, in_flight: TaskTrackerToken) {
+    async fn read_from(self, in_flight: TaskTrackerToken, forwarding: Forwarding) {
         let mut stage = self.till.stage.clone();
         let opened = async { open(forwarding.await?, &self.key, self.idle).await };
         let opened = tokio::select! {
@@ -114,14 +114,14 @@ impl Drains {
             () = reached(&mut stage, Stage::Cutting) => return,
         };
         match opened {
-            Ok((_, live)) if live.needs_the_end() => self.read_on(live, in_flight).await,
+            Ok((_, live)) if live.needs_the_end() => self.read_on(in_flight, live).await,
             Ok((_, live)) => live.abandon(),
             // What was held is spent with what was dropped.
             Err(_) => {}
         }
     }
 
-    async fn read_on(self, mut live: Live, _in_flight: TaskTrackerToken) {
+    async fn read_on(self, _in_flight: TaskTrackerToken, mut live: Live) {
         let mut key_ended = live.unwatch();
         let mut stage = self.till.stage.clone();
         let end = tokio::select! {

@@ -24,7 +24,8 @@ pub(super) fn clear(text: &[u8]) -> Option<&str> {
     std::str::from_utf8(text).ok()
 }
 
-/// Whether a text is for sure one object, and clear. Tells where the name and the value of each of its members begin and end.
+/// Whether a text is for sure one object, and clear. Tells where the name and the value of each of its members begin and end;
+/// that counts only if it is one.
 pub(super) fn members(text: &str, mut member: impl FnMut(Range<usize>, Range<usize>)) -> bool {
     let bytes = text.as_bytes();
     let mut look = Look { names: Vec::with_capacity(NAMES_USUAL) };

@@ -246,7 +246,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The same for any JSON text. Names are of letters, digits and underscores.
+/// Whether a JSON text may have a name in it, also one that is written with escapes. Names are of letters, digits and
+/// underscores.
 fn may_mention(text: &str, name: &Finder<'_>) -> bool {
     let text = text.as_bytes();
     // Only escapes by number can hide it.

@@ -115,9 +115,7 @@ impl UsageReader {
         let (tree, is_stream) = (format::tree(*format), !matches!(framing, Framing::Plain));
         let mut bytes = bytes;
         if scanner.is_none() && !is_stream {
-            while let Some(rest) = whole::document(tree, bytes, |said| state.document(said)) {
-                bytes = rest;
-            }
+            bytes = whole::documents(tree, bytes, |said| state.document(said));
             if bytes.is_empty() {
                 return;
             }

@@ -31,13 +31,19 @@ pub(super) struct Whole<'b> {
     pub holes: Option<Vec<Hole>>,
 }
 
-/// Takes a document from the beginning of some bytes and gives what stands behind it.
-pub(super) fn document(tree: Tree, bytes: &[u8], end: impl FnOnce(Said<'_>)) -> Option<&[u8]> {
-    let inside = after_blanks(bytes).strip_prefix(b"{")?;
-    if !inside.trim_ascii_end().ends_with(b"}") {
-        // More of it comes.
-        return None;
+/// Takes the documents at the beginning of some bytes that come whole, and gives what stands behind them.
+pub(super) fn documents(tree: Tree, mut bytes: &[u8], mut end: impl FnMut(Said<'_>)) -> &[u8] {
+    // Otherwise more comes of the last one, which nearly always is the only one.
+    if bytes.trim_ascii_end().ends_with(b"}") {
+        while let Some(rest) = document(tree, bytes, &mut end) {
+            bytes = rest;
+        }
     }
+    bytes
+}
+
+fn document(tree: Tree, bytes: &[u8], end: impl FnOnce(Said<'_>)) -> Option<&[u8]> {
+    let inside = after_blanks(bytes).strip_prefix(b"{")?;
     let mut whole = Whole::new(tree, inside);
     let rest = whole.document(inside)?;
     end(whole.said());
@@ -140,9 +146,11 @@ impl<'b> Whole<'b> {
                 length + 2
             }
             (b'{', Step::Keep(Field::Usage)) if self.reads_usage => {
-                let (usage, rest) = Document::read(bytes)?;
+                // One that is too long to be kept is not read to its end.
+                let near = &bytes[..bytes.len().min(CAPTURE_MAX + 1)];
+                let (usage, rest) = Document::read(near)?;
                 self.usage = Some(usage);
-                bytes.len() - rest.len()
+                near.len() - rest.len()
             }
             (b'{' | b'[', Step::Into(Node::Nothing) | Step::Keep(_)) => nest(bytes, depth)?,
             (b'{', Step::Into(node)) => return self.members(&bytes[1..], node, depth.checked_sub(1)?),

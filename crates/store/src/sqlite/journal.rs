@@ -42,8 +42,12 @@ pub(super) struct AccountImage {
 /// States that no clock has a say in, in the order of their numbers.
 const STATUSES: [KeyStatus; 3] = [KeyStatus::Active, KeyStatus::Exhausted, KeyStatus::Revoked];
 
-/// Bytes of the figures of an account, at most.
-const IMAGE_MAX: usize = 18 * U128_MAX + 5 * U64_MAX;
+/// Of each dimension, and of all three.
+const FIGURES: usize = 6;
+const ALL_FIGURES: usize = 3 * FIGURES;
+
+/// Bytes of the figures of an account, at most: which of them there are, they, the status and three times.
+const IMAGE_MAX: usize = U64_MAX + ALL_FIGURES * U128_MAX + 4 * U64_MAX;
 
 impl AccountImage {
     pub(super) fn of(account: &Account, is_in_use: bool) -> Self {
@@ -95,8 +99,8 @@ impl AccountImage {
 
     fn take(from: &mut Bytes<'_>) -> std::result::Result<Self, Damaged> {
         let bits = from.u64()?;
-        let mut figures = [[0; 6]; 3];
-        if bits >> 18 != 0 {
+        let mut figures = [[0; FIGURES]; 3];
+        if bits >> ALL_FIGURES != 0 {
             return Err(Damaged::Content);
         }
         for (index, figure) in figures.as_flattened_mut().iter_mut().enumerate() {
@@ -113,12 +117,12 @@ impl AccountImage {
 }
 
 /// A limit is one more than it is, so that there may be none.
-fn figures(parts: &BalanceParts) -> [u128; 6] {
+fn figures(parts: &BalanceParts) -> [u128; FIGURES] {
     let limit = parts.limit.map_or(0, |limit| u128::from(limit) + 1);
     [limit, parts.held, parts.spent, parts.escrowed, parts.burnt, parts.overrun]
 }
 
-fn parts(figures: [u128; 6]) -> std::result::Result<BalanceParts, Damaged> {
+fn parts(figures: [u128; FIGURES]) -> std::result::Result<BalanceParts, Damaged> {
     let [limit, held, spent, escrowed, burnt, overrun] = figures;
     let limit = limit.checked_sub(1).map(u64::try_from).transpose().map_err(|_| Damaged::Content)?;
     let parts = BalanceParts { limit, held, spent, escrowed, burnt, overrun };
@@ -425,11 +429,35 @@ mod tests {
     use till_core::limit::Units;
     use till_core::time::{Month, Timestamp};
 
-    use super::{AccountImage, AccountImages, Entry, HoldImage, STATUSES};
+    use super::{ALL_FIGURES, AccountImage, AccountImages, Entry, HoldImage, STATUSES};
     use crate::backend::DenialCount;
     use crate::conformance::waiting::Random;
     use crate::sqlite::block::tests::{key, number, record};
-    use crate::sqlite::bytes::{Damaged, seal, with_flipped_bits};
+    use crate::sqlite::bytes::{Damaged, Short, seal, with_flipped_bits};
+
+    #[test]
+    fn the_largest_figures_have_room() {
+        let most = u128::MAX;
+        let parts = BalanceParts {
+            limit: Some(u64::MAX),
+            held: most,
+            spent: most,
+            escrowed: most,
+            burnt: most,
+            overrun: most,
+        };
+        let latest = Some(Timestamp(u64::MAX - 1));
+        let image = AccountImage {
+            balances: [parts; 3],
+            status: STATUSES[STATUSES.len() - 1],
+            revoked_at: latest,
+            last_used_at: latest,
+            ends_at: latest,
+        };
+        let mut bytes = Short::new();
+        image.put(&mut bytes);
+        assert!(bytes.len() > ALL_FIGURES * 16);
+    }
 
     fn parts(random: &mut Random) -> BalanceParts {
         let mut amount = |bits: u32| u128::from(number(random)) << bits;

@@ -179,7 +179,7 @@ pub(super) fn service_tier(
     if tier == "auto" && has_priority {
         let mut dearer = facts.context.clone();
         dearer.set("service_tier", "priority");
-        facts.other_contexts = vec![dearer];
+        facts.other_contexts.push(dearer);
     }
     if body.given("service_tier").is_none() {
         return Ok(());
