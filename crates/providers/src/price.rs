@@ -249,18 +249,20 @@ impl PriceTable {
 
 impl ProviderPrices {
     fn find(&self, model: &str) -> Option<&ModelPrice> {
-        // Names in the table are in lower case.
+        // Names in the table are in lower case, and so are most that are looked for.
         let place = match self.exact.get(model) {
             Some(place) => Some(*place),
-            None => self.find_in_lower_case(&model.to_ascii_lowercase()),
+            None if model.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                let model = &*model.to_ascii_lowercase();
+                self.exact.get(model).copied().or_else(|| self.remembered(model))
+            }
+            None => self.remembered(model),
         };
         self.models.get(place?)
     }
 
-    fn find_in_lower_case(&self, model: &str) -> Option<usize> {
-        if let Some(place) = self.exact.get(model) {
-            return Some(*place);
-        }
+    /// The place of a name that no model has exactly.
+    fn remembered(&self, model: &str) -> Option<usize> {
         self.seen.place(model, || {
             self.search(model).or_else(|| {
                 let dashed = matching::with_dashed_dates(model)?;
