@@ -100,6 +100,19 @@ def test_server_restart(till: Till, visiting: Visiting) -> None:
 # Keys.
 
 
+def test_a_name_that_one_part_of_a_page_knows_is_known_to_all(till: Till, visiting: Visiting) -> None:
+    key = till.mint(name="used")
+    till.call(key)
+    visit = visiting(till, path="/usage")
+    visit.hold_back(asking="top=1000")
+    visit.press(name="Key", within="section[aria-label='Over time']")
+    visit.see(text="used", within="figure.chart")
+    # The rows of the table come when the chart has long asked what the key is called.
+    visit.let_go()
+    visit.see(text="used", within=".table-body")
+    assert [request for request in visit.asked() if "/admin/keys/" in request] == [f"GET /admin/keys/{key.id}"], "asked for once"
+
+
 def test_mint_use_exhaust_edit(till: Till, upstream: ScriptedUpstream, visiting: Visiting) -> None:
     watcher = visiting(till)
     watcher.connection(is_="Live")

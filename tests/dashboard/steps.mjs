@@ -61,6 +61,18 @@ export const press = async (visit, { name, within = "body" }) => page(visit).loc
 export const fill = (visit, { label, value, within = "body" }) => page(visit).locator(within).getByLabel(label, { exact: true }).fill(value);
 export const keyboard = (visit, { key }) => page(visit).keyboard.press(key);
 
+/** Keeps answers to requests with this in their address from the page, until they are let go. */
+export async function holdBack(visit, { asking }) {
+  let open;
+  const opened = new Promise((resolve) => (open = resolve));
+  visit.letGo = open;
+  await visit.context.route((url) => url.href.includes(asking), async (route) => {
+    await opened;
+    await route.continue();
+  });
+}
+export const letGo = (visit) => visit.letGo();
+
 /** A mark that is gone once the page is loaded anew. */
 export const mark = (visit) => page(visit).evaluate(() => void (globalThis.tillMark = true));
 export const isMarked = (visit) => page(visit).evaluate(() => globalThis.tillMark === true);

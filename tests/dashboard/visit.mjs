@@ -41,6 +41,7 @@ export class Visit {
     this.elsewhere = [];
     this.dialogs = [];
     this.requests = [];
+    this.letGo = null;
   }
 
   async #watch() {

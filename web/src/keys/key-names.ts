@@ -1,31 +1,35 @@
-// Names of keys that are known by their ids only. Each is asked for once per visit.
+// Names of keys that are known by their ids only. Each is asked for once per visit, and every part of a page sees it.
 
-import { useEffect, useState } from "preact/hooks";
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { call, path } from "../api/client";
 import type { Key } from "../api/types";
 import { called } from "./name";
 
-const known = new Map<string, string>();
+/** How many are asked for at once; a view has fewer rows. */
+const ASKED_MAX = 60;
 
+const known = signal<ReadonlyMap<string, string>>(new Map());
+/** Those whose answer is on its way, or here. */
+const asked = new Set<string>();
+
+async function ask(id: string): Promise<void> {
+  asked.add(id);
+  try {
+    const { key } = await call<{ key: Key }>("GET", path`/admin/keys/${id}`);
+    known.value = new Map(known.peek()).set(id, called(key));
+  } catch {
+    // The id says enough.
+    asked.delete(id);
+  }
+}
+
+/** What the keys with these ids are called, as far as it is known by now. */
 export function useKeyNames(ids: readonly string[]): ReadonlyMap<string, string> {
   const wanted = [...new Set(ids)].sort().join(" ");
-  const [names, setNames] = useState<ReadonlyMap<string, string>>(new Map(known));
   useEffect(() => {
-    const missing = wanted.split(" ").filter((id) => id !== "" && !known.has(id));
-    if (missing.length === 0) return undefined;
-    const abort = new AbortController();
-    const ask = async (id: string): Promise<void> => {
-      try {
-        const { key } = await call<{ key: Key }>("GET", path`/admin/keys/${id}`, { signal: abort.signal });
-        known.set(id, called(key));
-      } catch {
-        // The id says enough.
-      }
-    };
-    void Promise.all(missing.slice(0, 60).map(ask)).then(() => {
-      if (!abort.signal.aborted) setNames(new Map(known));
-    });
-    return () => abort.abort();
+    const missing = wanted.split(" ").filter((id) => id !== "" && !asked.has(id));
+    for (const id of missing.slice(0, ASKED_MAX)) void ask(id);
   }, [wanted]);
-  return names;
+  return known.value;
 }
