@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Inner;
 use crate::authenticate::Authenticated;
+use crate::body::RequestBody;
 use crate::bounds::{Clamped, Measure, Plan};
 use crate::connect::OutboundBody;
 use crate::facts::Facts;
@@ -115,11 +116,114 @@ pub(crate) async fn terms(
     client: Option<IpAddr>,
 ) -> Result<Arc<KeyTerms>, Denial> {
     let terms = till.store.key_terms(key.key().id).await.map_err(denial)?;
+    within_network(till, key, terms, client)
+}
+
+/// The same for a key whose terms are in memory, as they nearly always are; `None` for any other.
+pub(crate) fn terms_at_once(
+    till: &Inner,
+    key: &Authenticated,
+    client: Option<IpAddr>,
+) -> Option<Result<Arc<KeyTerms>, Denial>> {
+    let terms = till.store.key_terms_at_once(key.key().id)?;
+    Some(within_network(till, key, terms, client))
+}
+
+fn within_network(
+    till: &Inner,
+    key: &Authenticated,
+    terms: Arc<KeyTerms>,
+    client: Option<IpAddr>,
+) -> Result<Arc<KeyTerms>, Denial> {
     if let Some(scope) = terms.scope() {
         let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
         check_network(scope, client).inspect_err(count)?;
     }
     Ok(terms)
+}
+
+/// A request that was not admitted yet, with what is known for it.
+pub(crate) struct Early {
+    body: Body,
+    /// Those of its key, once they are known.
+    pub(crate) terms: Option<Arc<KeyTerms>>,
+    /// What it may come to under these terms, and the bytes of the body, if that was read for it.
+    plan: Option<Box<(Plan, Bytes)>>,
+}
+
+impl Early {
+    pub(crate) fn new(body: RequestBody) -> Self {
+        Self { body: Body::Stream(body), terms: None, plan: None }
+    }
+}
+
+/// Admits a request that has to wait for nothing: what must be known of its body has come, and its units lie ready on disk. Anything
+/// else is no refusal; [`admit`] goes on with it.
+pub(crate) fn admit_at_once(
+    till: &Inner,
+    key: &Authenticated,
+    request: &Head,
+    facts: &Facts,
+    early: Early,
+    record: &mut Record,
+) -> Result<Admitted, Early> {
+    let Early { mut body, terms: Some(terms), .. } = early else { return Err(early) };
+    let planned = plan_at_once(till, key, request, facts, &mut body, &terms, record);
+    let Some((plan, bytes)) = planned else { return Err(Early { body, terms: Some(terms), plan: None }) };
+    match till.store.hold_at_once(&terms, &plan.demand) {
+        Some(hold) => {
+            if let Some(trace) = &record.trace {
+                trace.held(Instant::now());
+            }
+            record.asked_for(&plan.measure);
+            Ok(admitted(till, key, hold, plan, &bytes, body, record))
+        }
+        None => Err(Early { body, terms: Some(terms), plan: Some(Box::new((plan, bytes))) }),
+    }
+}
+
+/// What a request may come to, if that can be told now; why it may not be asked is for [`admit`] to say.
+fn plan_at_once(
+    till: &Inner,
+    key: &Authenticated,
+    request: &Head,
+    facts: &Facts,
+    body: &mut Body,
+    terms: &KeyTerms,
+    record: &Record,
+) -> Option<(Plan, Bytes)> {
+    if facts.place.denied_field().is_some() {
+        return None;
+    }
+    if !needs_body(terms) {
+        return Some((Plan::counted(facts, till, record.at), Bytes::new()));
+    }
+    if facts.websocket.is_some() {
+        return None;
+    }
+    let bytes = body.read_at_once(till, &request.fields)?;
+    let plan = Plan::read(key, request, facts, &bytes, terms, till, None).ok()?;
+    Some((plan, bytes))
+}
+
+/// A request whose hold was granted, as it goes out.
+fn admitted(
+    till: &Inner,
+    key: &Authenticated,
+    mut hold: Hold,
+    plan: Plan,
+    bytes: &Bytes,
+    body: Body,
+    record: &Record,
+) -> Admitted {
+    // Until the answer says more, what is held is the cost.
+    let price_version = (hold.units().spend_nanos > 0).then(|| Arc::clone(till.prices.version()));
+    hold.record_made(|id| UsageRecord { price_version, ..record.usage(key.key().id, id) });
+    let (rewritten, clamped) = plan.rewrite(bytes, hold.steps());
+    let length = rewritten.as_ref().map(Bytes::len);
+    let (body, room) = body.into_outbound(rewritten);
+    let admission = Admission::new(hold, plan.measure, record.trace.clone());
+    Admitted { admission, body, length, clamped, room }
 }
 
 /// Finds out what the request may come to and asks the ledger for it.
@@ -131,12 +235,11 @@ pub(crate) async fn admit(
     key: &Authenticated,
     request: &Head,
     facts: &Facts,
-    body: Body,
-    first_terms: Arc<KeyTerms>,
+    early: Early,
     record: &mut Record,
 ) -> Result<Admitted, Denial> {
     let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
-    let mut body = body;
+    let Early { mut body, terms: mut known, plan: mut planned } = early;
     if let Some(field) = facts.place.denied_field() {
         let (read, bytes) = body.read(till, &request.fields).await.inspect_err(count)?;
         field.check(&bytes).inspect_err(count)?;
@@ -144,7 +247,6 @@ pub(crate) async fn admit(
     }
     // What the input was counted at, once its cheap bound did not fit.
     let mut counted = None;
-    let mut known = Some(first_terms);
     loop {
         let terms = match known.take() {
             Some(terms) => terms,
@@ -156,7 +258,9 @@ pub(crate) async fn admit(
                 terms
             }
         };
-        let (plan, bytes) = if needs_body(&terms) {
+        let (plan, bytes) = if let Some(planned) = planned.take() {
+            *planned
+        } else if needs_body(&terms) {
             if facts.websocket.is_some() {
                 return Err(websocket_unmetered()).inspect_err(count);
             }
@@ -177,7 +281,7 @@ pub(crate) async fn admit(
         if let (Some(trace), Some(asked)) = (&record.trace, asked) {
             trace.held(asked);
         }
-        let mut hold = match answer {
+        let hold = match answer {
             Ok(hold) => hold,
             // Somebody changed the key's limits just now: ask under the new ones.
             Err(HoldRefusal::TermsChanged) => continue,
@@ -195,19 +299,7 @@ pub(crate) async fn admit(
             }
             Err(refusal) => return Err(denial(refusal)),
         };
-        // Until the answer says more, what is held is the cost.
-        let price_version = (hold.units().spend_nanos > 0).then(|| Arc::clone(till.prices.version()));
-        hold.record_made(|id| UsageRecord { price_version, ..record.usage(key.key().id, id) });
-        let (rewritten, clamped) = plan.rewrite(&bytes, hold.steps());
-        let length = rewritten.as_ref().map(Bytes::len);
-        let (body, room) = body.into_outbound(rewritten);
-        return Ok(Admitted {
-            admission: Admission::new(hold, plan.measure, record.trace.clone()),
-            body,
-            length,
-            clamped,
-            room,
-        });
+        return Ok(admitted(till, key, hold, plan, &bytes, body, record));
     }
 }
 

@@ -51,6 +51,22 @@ impl RequestBody {
         self
     }
 
+    /// How long it is, if all of it has come in one piece.
+    pub(crate) fn whole_length(&self) -> Option<usize> {
+        match &self.source {
+            Either::Left(body) => body.whole_length(),
+            Either::Right(_) => None,
+        }
+    }
+
+    /// All of it, once that is known to have come.
+    pub(crate) fn take_whole(&mut self) -> Bytes {
+        match &self.source {
+            Either::Left(body) => body.take_whole(),
+            Either::Right(_) => Bytes::new(),
+        }
+    }
+
     /// Whether what seems to be the end is none. The library takes a stream that the client resets without an error for
     /// one that has ended: fit for an answer, but not for a request.
     fn is_cut_off(&self) -> bool {

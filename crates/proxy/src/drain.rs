@@ -13,7 +13,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::authenticate::VerifiedKey;
 use crate::forward::Forwarded;
-use crate::relay::{Live, open};
+use crate::relay::{Live, Opening, open};
 use crate::server::reached;
 use crate::{Inner, Stage};
 
@@ -107,7 +107,12 @@ impl Drains {
     /// Reads an answer from before its head on, for nobody.
     async fn read_from(self, in_flight: TaskTrackerToken, forwarding: Forwarding) {
         let mut stage = self.till.stage.clone();
-        let opened = async { open(forwarding.await?, &self.key, self.idle).await };
+        let opened = async {
+            match open(forwarding.await?, &self.key)? {
+                Opening::Opened(opened) => Ok(opened),
+                Opening::Coded(coded) => coded.opened(self.idle).await,
+            }
+        };
         let opened = tokio::select! {
             opened = opened => opened,
             // The admission is dropped: it spends what it holds if something may have been sent.

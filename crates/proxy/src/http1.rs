@@ -25,6 +25,7 @@ pub(crate) use self::answer::answer_status;
 pub use self::front::HeadLimits;
 pub(crate) use self::front::{FrontDoor, FrontTimeouts, Inbound, Protocol};
 pub(crate) use self::head::Violation;
+pub(crate) use self::output::memory;
 pub(crate) use self::serve::serve;
 pub(crate) use self::wire::{AnswerHead, Outbound, Wire, WireEnd, WireError};
 

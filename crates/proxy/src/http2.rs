@@ -47,7 +47,7 @@ pub(crate) async fn serve(
             let (parts, body) = request.into_parts();
             let head = request::head_of(parts);
             let body = RequestBody::of_http2(body);
-            let answer = request::serve(client, head, body, Instant::now()).await;
+            let answer = request::begin(&client, head, body, Instant::now()).answer(&client.till).await;
             Ok::<_, std::convert::Infallible>(answer.into_response().map(|body| answers.watched(body)))
         }
     });

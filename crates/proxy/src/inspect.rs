@@ -48,6 +48,19 @@ impl Body {
         Ok((Self::Whole(bytes.clone(), room), bytes))
     }
 
+    /// The same for one that has come already, as most have with their head. `None` says nothing of any other: [`Self::read`] it.
+    pub(crate) fn read_at_once(&mut self, till: &Inner, fields: &Fields) -> Option<Bytes> {
+        let Self::Stream(body) = self else { return None };
+        if fields.contains("content-encoding") {
+            return None;
+        }
+        let length = u32::try_from(body.whole_length()?).ok().filter(|length| *length <= ROOM_STEP)?;
+        let room = take_room(&till.room_for_bodies, length).ok()?;
+        let bytes = body.take_whole();
+        *self = Self::Whole(bytes.clone(), room);
+        Some(bytes)
+    }
+
     /// What goes out: `rewritten` if that is what the provider gets instead. The room is given back when the
     /// second value is dropped.
     pub(crate) fn into_outbound(

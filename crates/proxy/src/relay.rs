@@ -21,7 +21,7 @@ use till_store::KeyEnded;
 
 use crate::authenticate::VerifiedKey;
 use crate::body::{Answer, AnswerBody, BodyError, fields_of, header_map};
-use crate::decode::{self, Decoded};
+use crate::decode::{self, Coding, Decoded};
 use crate::drain::Drains;
 use crate::forward::{Forwarded, clean_answer};
 use crate::http1::{AnswerHead, Wire};
@@ -96,19 +96,31 @@ impl Cut {
     }
 }
 
+/// An answer whose body can be read.
+pub(crate) type Opened = (AnswerHead, Live);
+
+/// What becomes of an answer whose head has come.
+pub(crate) enum Opening {
+    Opened(Opened),
+    /// Some of it has to come before it can be told.
+    Coded(Coded),
+}
+
+/// An answer that has to be decoded.
+pub(crate) struct Coded {
+    answer: Opened,
+    coding: Coding,
+}
+
 /// Begins to read an answer: decodes it if it must be, and measures what passes.
 ///
 /// # Errors
 /// `upstream_protocol` for a content coding that can't be undone, or another protocol.
-pub(crate) async fn open(
-    forwarded: Forwarded,
-    key: &Arc<VerifiedKey>,
-    idle: Duration,
-) -> Result<(AnswerHead, Live), Denial> {
-    let Forwarded { mut head, mut lease, held, started, sent } = forwarded;
+pub(crate) fn open(forwarded: Forwarded, key: &Arc<VerifiedKey>) -> Result<Opening, Denial> {
+    let Forwarded { mut head, lease, held, started, sent } = forwarded;
     let meter = Meter::begin(held, key, &head, started, sent);
-    let source = match source(&meter, &mut head, &mut lease.wire, idle).await {
-        Ok(source) => source,
+    let coding = match coding(&meter, &mut head, &lease.wire) {
+        Ok(coding) => coding,
         Err(denial) => {
             meter.refuse(&denial);
             return Err(denial);
@@ -117,16 +129,34 @@ pub(crate) async fn open(
     if meter.shortens() {
         head.fields.remove("content-length");
     }
-    Ok((head, Live { source, lease, meter, watchdog: None }))
+    let answer = (head, Live { source: Source::Plain, lease, meter, watchdog: None });
+    Ok(match coding {
+        None => Opening::Opened(answer),
+        Some(coding) => Opening::Coded(Coded { answer, coding }),
+    })
 }
 
-/// How the body is read, if any of the answer may be passed on.
-async fn source(
-    meter: &Meter,
-    head: &mut AnswerHead,
-    wire: &mut Wire,
-    idle: Duration,
-) -> Result<Source, Denial> {
+impl Coded {
+    /// Waits for the first piece, for so long.
+    ///
+    /// # Errors
+    /// `upstream_protocol` when it can't be decoded.
+    pub(crate) async fn opened(self, idle: Duration) -> Result<Opened, Denial> {
+        let Self { answer: (head, mut live), coding } = self;
+        match Decoded::begin(coding, &mut live.lease.wire, idle).await {
+            Ok(decoded) => live.source = Source::Decoded(Box::new(decoded)),
+            Err(_) => {
+                let denial = unreadable();
+                live.meter.refuse(&denial);
+                return Err(denial);
+            }
+        }
+        Ok((head, live))
+    }
+}
+
+/// How the body is coded, if any of the answer may be passed on.
+fn coding(meter: &Meter, head: &mut AnswerHead, wire: &Wire) -> Result<Option<Coding>, Denial> {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Denial::new(
             DenialCode::UpstreamProtocol,
@@ -141,11 +171,10 @@ async fn source(
     match decode::coding(&head.fields) {
         Ok(Some(coding)) if has_body => {
             decode::forget_coding(&mut head.fields);
-            let decoded = Box::pin(Decoded::begin(coding, wire, idle));
-            Ok(Source::Decoded(Box::new(decoded.await.map_err(|_| unreadable())?)))
+            Ok(Some(coding))
         }
         Err(_) if has_body => Err(unreadable()),
-        _ => Ok(Source::Plain),
+        _ => Ok(None),
     }
 }
 

@@ -4,10 +4,12 @@
 //! that only this stage can make and the next one demands, so none can be left out by mistake:
 //! [`Authenticated`], [`Facts`](crate::facts::Facts), [`Admission`], [`Forwarded`].
 //!
-//! Stages that wait are pinned where they begin: awaited as they are they would be moved first, kilobytes each.
+//! Stages 1 to 3 are plain functions wherever nothing has to be waited for. Stages that wait are pinned where they begin: awaited as
+//! they are they would be moved first, kilobytes each.
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,28 +20,29 @@ use till_core::fields::{Fields, decimal};
 use till_core::limit::Limits;
 use till_core::money::Dollars;
 use till_core::path::RawPath;
+use till_providers::websocket::WebsocketProtocol;
 use till_providers::{Dialect, Provider};
+use till_store::KeyTerms;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::Inner;
-use crate::admit::{Admission, Admitted, admit, terms};
+use crate::admit::{Admission, Admitted, Early, admit, admit_at_once, terms, terms_at_once};
 use crate::authenticate::Authenticated;
 use crate::body::{Answer, RequestBody, fields_of, header_map};
 use crate::bounds::Clamped;
 use crate::credentials;
 use crate::drain::Drains;
-use crate::facts::facts;
-use crate::forward::{Forwarded, forward, outbound};
+use crate::facts::{Facts, facts};
+use crate::forward::{Departure, Forwarded, forward, outbound};
 use crate::head::{Head, Target};
-use crate::http1::{Outbound, Violation};
-use crate::inspect::Body;
+use crate::http1::Violation;
 use crate::record::Record;
-use crate::relay::{open, relay};
+use crate::relay::{Opening, open, relay};
 use crate::respond;
 use crate::route::{Route, route};
 use crate::self_check::self_check;
 use crate::trace::Trace;
 use crate::websocket;
+use crate::{Inner, RequestId};
 
 /// The connection that a request came in on.
 pub(crate) struct Client {
@@ -66,33 +69,95 @@ struct Refusal {
     record: Box<Record>,
 }
 
-/// Serves one request, whose head had come at `received`. Every way through here ends in an answer and a record.
-pub(crate) async fn serve(client: Arc<Client>, head: Head, body: RequestBody, received: Instant) -> Answer {
-    let till = &client.till;
-    let record = begin(&client, head.method.clone(), head.target.path(), &head.fields, received);
-    let request_id = record.request_id;
-    let has_origin = head.fields.contains("origin");
+/// A request that was begun. What needs to wait for nothing is done by plain functions, on the stack, and only what a request has to
+/// keep while it waits is in the memory of its connection, which is cold by then (docs/decisions/0022-what-is-cold.md).
+pub(crate) struct Serving {
+    reply: Reply,
+    next: Next,
+}
+
+/// What is still to be done.
+enum Next {
+    /// Nothing.
+    Answered(Box<Answer>),
+    /// It is for till itself.
+    Own(Waiting<Answer>),
+    /// It can't be admitted before something has come.
+    Admitting(Waiting<Box<Departing>>),
+    /// It may be sent.
+    Departing(Box<Departing>),
+}
+
+type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
+
+/// What every answer gets.
+struct Reply {
+    request_id: RequestId,
+    has_origin: bool,
+}
+
+/// Begins to serve a request, whose head had come at `received`. Every way through here ends in an answer and a record.
+pub(crate) fn begin(client: &Arc<Client>, head: Head, body: RequestBody, received: Instant) -> Serving {
+    let record = record_of(client, head.method.clone(), head.target.path(), &head.fields, received);
+    let reply = Reply { request_id: record.request_id, has_origin: head.fields.contains("origin") };
     // Stage 0: what is for till itself is answered, the rest handed on.
-    let outcome = match receive(&head) {
-        Received::Data { provider, path } => {
-            pin!(pass(till, head, body, provider.as_deref(), &path, record)).await
+    let next = match receive(&head) {
+        Received::Data { provider, path } => pass(client, head, body, provider, path, record),
+        Received::SelfCheck => {
+            let client = Arc::clone(client);
+            Next::Own(Box::pin(async move { check_self(&client.till, head, record).await }))
         }
-        Received::SelfCheck => Box::pin(check_self(till, head, record)).await,
-        Received::Own => Ok(Box::pin(own(till, head, body, record)).await),
-        Received::Probe => Ok(probe_answer(record)),
-        Received::Preflight => Ok(preflight_answer(&head, record)),
-        Received::Refused(denial) => Err(Refusal { denial, dialect: Dialect::Universal, record }),
+        Received::Own => {
+            let client = Arc::clone(client);
+            Next::Own(Box::pin(async move { Ok(own(&client.till, head, body, record).await) }))
+        }
+        Received::Probe => Next::answered(probe_answer(record)),
+        Received::Preflight => Next::answered(preflight_answer(&head, record)),
+        Received::Refused(denial) => Next::refused(Refusal { denial, dialect: Dialect::Universal, record }),
     };
-    let mut answer = outcome.unwrap_or_else(refuse);
-    if has_origin && !answer.is_own() && !answer.fields.contains(ALLOW_ORIGIN) {
-        // A page that holds a scoped key may read the answers; the key is the credential, not the origin.
-        answer.fields.push(ALLOW_ORIGIN, "*");
+    Serving { reply, next }
+}
+
+impl Next {
+    fn answered(answer: Answer) -> Self {
+        Self::Answered(Box::new(answer))
     }
-    // The control plane has the id from here and may have said it already.
-    if !answer.is_own() || !answer.fields.contains(REQUEST_ID) {
-        answer.fields.push(REQUEST_ID, request_id.as_bytes());
+
+    fn refused(refusal: Refusal) -> Self {
+        Self::answered(refuse(refusal))
     }
-    answer
+}
+
+impl Serving {
+    /// Goes on to the head of the answer.
+    pub(crate) async fn answer(self, till: &Arc<Inner>) -> Answer {
+        let Self { reply, next } = self;
+        let departing = match next {
+            Next::Answered(answer) => return reply.finish(*answer),
+            Next::Own(answering) => return reply.finish(answering.await.unwrap_or_else(refuse)),
+            Next::Departing(departing) => departing,
+            Next::Admitting(admitting) => match admitting.await {
+                Ok(departing) => departing,
+                Err(refusal) => return reply.finish(refuse(refusal)),
+            },
+        };
+        let outcome = pin!(departing.answer(till)).await;
+        reply.finish(outcome.unwrap_or_else(refuse))
+    }
+}
+
+impl Reply {
+    fn finish(&self, mut answer: Answer) -> Answer {
+        if self.has_origin && !answer.is_own() && !answer.fields.contains(ALLOW_ORIGIN) {
+            // A page that holds a scoped key may read the answers; the key is the credential, not the origin.
+            answer.fields.push(ALLOW_ORIGIN, "*");
+        }
+        // The control plane has the id from here and may have said it already.
+        if !answer.is_own() || !answer.fields.contains(REQUEST_ID) {
+            answer.fields.push(REQUEST_ID, self.request_id.as_bytes());
+        }
+        answer
+    }
 }
 
 /// What a request is for.
@@ -131,16 +196,14 @@ fn receive(head: &Head) -> Received {
 
 /// Answers a request whose head says no one thing.
 pub(crate) fn refuse_head(client: &Arc<Client>, violation: &Violation) -> Answer {
-    let record = begin(client, Method::GET, "/", &Fields::default(), Instant::now());
-    let request_id = record.request_id;
+    let record = record_of(client, Method::GET, "/", &Fields::default(), Instant::now());
+    let reply = Reply { request_id: record.request_id, has_origin: false };
     let denial = Denial::new(violation.code, format!("This request is refused: {}.", violation.message));
-    let mut answer = refuse(Refusal { denial, dialect: Dialect::Universal, record });
-    answer.fields.push(REQUEST_ID, request_id.as_bytes());
-    answer
+    reply.finish(refuse(Refusal { denial, dialect: Dialect::Universal, record }))
 }
 
 /// The record of a request that has just come.
-fn begin(
+fn record_of(
     client: &Arc<Client>,
     method: Method,
     path: &str,
@@ -156,78 +219,200 @@ fn begin(
 /// The header that names a request.
 const REQUEST_ID: &str = "x-till-request-id";
 
-/// Stages 1 to 7 for a request to a provider.
-async fn pass(
-    till: &Arc<Inner>,
-    mut head: Head,
+/// A request to a provider that was not sent yet.
+struct Asked {
+    head: Head,
+    /// The provider that the path names.
+    provider: Option<String>,
+    path: RawPath,
+    /// Without the key, from stage 1 on.
+    query: Option<String>,
+    /// Which errors the client understands. Before the key is known, the path may tell.
+    dialect: Dialect,
+    record: Box<Record>,
+}
+
+/// A request that may be sent.
+struct Departing {
+    key: Authenticated,
+    websocket: Option<WebsocketProtocol>,
+    departure: Departure,
+    admission: Admission,
+    /// Taken by the body until the head of the answer has come.
+    room: Option<OwnedSemaphorePermit>,
+    remaining: Limits,
+    clamped: Option<Clamped>,
+    dialect: Dialect,
+    record: Box<Record>,
+}
+
+/// Stages 1 to 3 for a request to a provider, as far as they go without waiting, which nearly always is to their end.
+fn pass(
+    client: &Arc<Client>,
+    head: Head,
     body: RequestBody,
-    provider: Option<&str>,
-    path: &RawPath,
-    mut record: Box<Record>,
-) -> Result<Answer, Refusal> {
-    // Before the key is known, the path may tell which errors the client understands.
-    let mut dialect =
-        provider.and_then(|id| till.registry.get(id)).map_or(Dialect::Universal, Provider::dialect);
-    let admitted = pin!(async {
-        known_provider(till, provider)?;
-        let (key, query) = authenticated(till, &mut head, &mut dialect, &mut record)?;
-        let count = |denial: &Denial| till.store.denial_record(key.key().id, denial.code);
-        let forget = |denial: &Denial| till.authenticator.forget_ended(&key, denial.code);
-        let terms = terms(till, &key, record.client).await.inspect_err(forget)?;
-        let scope = terms.scope().map(|scope| &**scope);
-        let facts = facts(&key, &head, provider, path, query, scope).inspect_err(count)?;
-        let body = Body::Stream(body);
-        let admitted =
-            pin!(admit(till, &key, &head, &facts, body, terms, &mut record)).await.inspect_err(forget)?;
-        Ok((key, facts, admitted))
-    })
-    .await;
-    let (key, facts, admitted) = match admitted {
-        Ok(admitted) => admitted,
-        Err(denial) => {
-            if let Some(key) = record.key {
-                till.store.denied_record(record.denied(key, &denial));
-            }
-            return Err(Refusal { denial, dialect, record });
-        }
+    provider: Option<String>,
+    path: RawPath,
+    record: Box<Record>,
+) -> Next {
+    let till = &client.till;
+    let named = provider.as_deref().and_then(|id| till.registry.get(id));
+    let dialect = named.map_or(Dialect::Universal, Provider::dialect);
+    let mut asked = Asked { head, provider, path, query: None, dialect, record };
+    let key = match asked.authenticated(till) {
+        Ok(key) => key,
+        Err(denial) => return Next::refused(asked.denied(&denial)),
     };
-    let Admitted { admission, body, length, clamped, room } = admitted;
-    let remaining = admission.remaining();
-    if let Some(trace) = &record.trace {
-        trace.propagate(&mut head.fields);
+    let mut early = Early::new(body);
+    let facts = match terms_at_once(till, &key, asked.record.client) {
+        // They are not in memory, which is seldom.
+        None => return asked.later(client, key, None, early),
+        Some(terms) => terms.and_then(|terms| {
+            let facts = asked.facts(till, &key, &terms)?;
+            early.terms = Some(terms);
+            Ok(facts)
+        }),
+    };
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(denial) => return Next::refused(asked.denied(&denial)),
+    };
+    match admit_at_once(till, &key, &asked.head, &facts, early, &mut asked.record) {
+        Ok(admitted) => asked.depart(till, key, facts, admitted).map_or_else(Next::refused, Next::Departing),
+        Err(early) => asked.later(client, key, Some(facts), early),
     }
-    let request = match outbound(key.key(), &facts, &head, body, length) {
-        Ok(request) => request,
-        Err(denial) => {
-            let id = key.key().id;
-            till.store.denial_record(id, denial.code);
-            till.store.denied_record(record.denied(id, &denial));
-            return Err(Refusal { denial, dialect, record });
-        }
-    };
-    // Its memory is for the next request, and this one may wait for long.
-    drop(head);
-    let forwarded = pin!(send(till, &key, request, admission, room, &record)).await;
-    let forwarded = match forwarded {
-        Ok(forwarded) => forwarded,
-        Err(denial) => {
-            if denial.code == DenialCode::UpstreamUnreachable {
-                // The answer says that nothing is counted: let that be true for whoever looks next.
-                let _ = till.store.flush().await;
+}
+
+impl Asked {
+    /// Stage 1.
+    fn authenticated(&mut self, till: &Inner) -> Result<Authenticated, Denial> {
+        known_provider(till, self.provider.as_deref())?;
+        let (key, query) = authenticated(till, &mut self.head, &mut self.dialect, &mut self.record)?;
+        self.query = query;
+        Ok(key)
+    }
+
+    /// Stage 2, once.
+    fn facts(&mut self, till: &Inner, key: &Authenticated, terms: &KeyTerms) -> Result<Facts, Denial> {
+        let Self { head, provider, path, query, .. } = self;
+        let scope = terms.scope().map(|scope| &**scope);
+        facts(key, head, provider.as_deref(), path, query.take(), scope)
+            .inspect_err(|denial| till.store.denial_record(key.key().id, denial.code))
+    }
+
+    /// What is left of stages 2 and 3 when something has to be waited for.
+    fn later(mut self, client: &Arc<Client>, key: Authenticated, facts: Option<Facts>, early: Early) -> Next {
+        let client = Arc::clone(client);
+        Next::Admitting(Box::pin(async move {
+            let admitted = self.admitted(&client.till, &key, facts, early).await;
+            match admitted {
+                Ok((facts, admitted)) => self.depart(&client.till, key, facts, admitted),
+                Err(denial) => Err(self.denied(&denial)),
             }
-            return Err(Refusal { denial, dialect, record });
+        }))
+    }
+
+    async fn admitted(
+        &mut self,
+        till: &Inner,
+        key: &Authenticated,
+        facts: Option<Facts>,
+        mut early: Early,
+    ) -> Result<(Facts, Admitted), Denial> {
+        let forget = |denial: &Denial| till.authenticator.forget_ended(key, denial.code);
+        let facts = match facts {
+            Some(facts) => facts,
+            None => {
+                let terms = terms(till, key, self.record.client).await.inspect_err(forget)?;
+                let facts = self.facts(till, key, &terms)?;
+                early.terms = Some(terms);
+                facts
+            }
+        };
+        let admitted = pin!(admit(till, key, &self.head, &facts, early, &mut self.record)).await;
+        Ok((facts, admitted.inspect_err(forget)?))
+    }
+
+    /// The request as it goes out.
+    fn depart(
+        mut self,
+        till: &Inner,
+        key: Authenticated,
+        facts: Facts,
+        admitted: Admitted,
+    ) -> Result<Box<Departing>, Refusal> {
+        let Admitted { admission, body, length, clamped, room } = admitted;
+        let remaining = admission.remaining();
+        if let Some(trace) = &self.record.trace {
+            trace.propagate(&mut self.head.fields);
         }
-    };
-    let is_switched = forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS;
-    let mut answer = match facts.websocket {
-        Some(protocol) if is_switched => websocket::open(Arc::clone(till), key, protocol, forwarded, record),
-        _ => match pin!(open(forwarded, key.key(), till.timeouts.idle)).await {
-            Ok(opened) => relay(opened, &key.key().redactor, dialect, record),
-            Err(denial) => return Err(Refusal { denial, dialect, record }),
-        },
-    };
-    write_remaining(&remaining, clamped.as_ref(), &mut answer.fields);
-    Ok(answer)
+        let request = match outbound(key.key(), &facts, &self.head, body, length) {
+            Ok(request) => request,
+            Err(denial) => {
+                till.store.denial_record(key.key().id, denial.code);
+                return Err(self.denied(&denial));
+            }
+        };
+        let departure = Departure::new(key.key(), request);
+        let (websocket, Self { dialect, record, .. }) = (facts.websocket, self);
+        Ok(Box::new(Departing {
+            key,
+            websocket,
+            departure,
+            admission,
+            room,
+            remaining,
+            clamped,
+            dialect,
+            record,
+        }))
+    }
+
+    /// It is refused, and nothing of it was sent.
+    fn denied(self, denial: &Denial) -> Refusal {
+        let Self { dialect, record, .. } = self;
+        if let Some(key) = record.key {
+            record.till().store.denied_record(record.denied(key, denial));
+        }
+        Refusal { denial: denial.clone(), dialect, record }
+    }
+}
+
+impl Departing {
+    /// Stages 4 to 7.
+    async fn answer(self: Box<Self>, till: &Arc<Inner>) -> Result<Answer, Refusal> {
+        let Self { key, websocket, departure, admission, room, remaining, clamped, dialect, record } = *self;
+        let forwarded = pin!(send(till, &key, departure, admission, room, &record)).await;
+        let forwarded = match forwarded {
+            Ok(forwarded) => forwarded,
+            Err(denial) => {
+                if denial.code == DenialCode::UpstreamUnreachable {
+                    // The answer says that nothing is counted: let that be true for whoever looks next.
+                    let _ = till.store.flush().await;
+                }
+                return Err(Refusal { denial, dialect, record });
+            }
+        };
+        let is_switched = forwarded.head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let mut answer = match websocket {
+            Some(protocol) if is_switched => {
+                websocket::open(Arc::clone(till), key, protocol, forwarded, record)
+            }
+            _ => {
+                let opened = match open(forwarded, key.key()) {
+                    Ok(Opening::Opened(opened)) => Ok(opened),
+                    Ok(Opening::Coded(coded)) => Box::pin(coded.opened(till.timeouts.idle)).await,
+                    Err(denial) => Err(denial),
+                };
+                match opened {
+                    Ok(opened) => relay(opened, &key.key().redactor, dialect, record),
+                    Err(denial) => return Err(Refusal { denial, dialect, record }),
+                }
+            }
+        };
+        write_remaining(&remaining, clamped.as_ref(), &mut answer.fields);
+        Ok(answer)
+    }
 }
 
 /// Stage 4. Where the answer counts against a limit it is awaited although the client may go away meanwhile: what
@@ -235,7 +420,7 @@ async fn pass(
 async fn send(
     till: &Arc<Inner>,
     key: &Authenticated,
-    request: Outbound,
+    departure: Departure,
     admission: Admission,
     room: Option<OwnedSemaphorePermit>,
     record: &Record,
@@ -244,13 +429,13 @@ async fn send(
     let first_byte = till.timeouts.first_byte;
     if !admission.is_metered() {
         let key = key.key();
-        return pin!(forward(&till.pool, key, request, admission, first_byte, started)).await;
+        return pin!(forward(&till.pool, key, departure, admission, first_byte, started)).await;
     }
     let drains = Drains::new(till, key.key());
     let (till, key) = (Arc::clone(till), Arc::clone(key.key()));
     let forwarding = Box::pin(async move {
         let _room = room;
-        forward(&till.pool, &key, request, admission, first_byte, started).await
+        forward(&till.pool, &key, departure, admission, first_byte, started).await
     });
     drains.await_answer(forwarding).await
 }

@@ -433,10 +433,10 @@ impl Store {
     /// # Errors
     /// There is no such key, or the store can't be read.
     pub async fn key_terms(&self, key: KeyId) -> Result<Arc<KeyTerms>, HoldRefusal> {
-        let shared = &self.inner.shared;
-        if let Some(terms) = shared.terms.find(key) {
+        if let Some(terms) = self.key_terms_at_once(key) {
             return Ok(terms);
         }
+        let shared = &self.inner.shared;
         let (reply, answer) = oneshot::channel();
         shared.queue.push(Command::Terms { key, reply }).map_err(HoldRefusal::Unavailable)?;
         let terms = answer.await.unwrap_or(Err(StoreError::Closed)).map_err(HoldRefusal::Unavailable)?;
@@ -445,6 +445,11 @@ impl Store {
             return Err(HoldRefusal::Denied(fenced_denial()));
         }
         terms.ok_or_else(|| HoldRefusal::Denied(unknown_denial(key)))
+    }
+
+    /// The same for a key that was used lately; `None` for any other.
+    pub fn key_terms_at_once(&self, key: KeyId) -> Option<Arc<KeyTerms>> {
+        self.inner.shared.terms.find(key)
     }
 
     /// Sets units aside, durably. When they are only held by other requests it waits for those, for as long as
@@ -484,12 +489,12 @@ impl Store {
         demand: Demand,
         patience: Duration,
     ) -> Result<Hold, HoldRefusal> {
+        if let Some(hold) = self.hold_at_once(terms, &demand) {
+            return Ok(hold);
+        }
         let shared = &self.inner.shared;
         if shared.is_stopping() {
             return Err(HoldRefusal::Denied(shutting_down_denial()));
-        }
-        if let Some(hold) = terms.escrow.draw(shared, &demand) {
-            return Ok(hold);
         }
         let asked = Instant::now();
         let (reply, answer) = answer();
@@ -513,6 +518,15 @@ impl Store {
             return Err(HoldRefusal::Denied(expired_denial(terms.key)));
         }
         Ok(hold)
+    }
+
+    /// The same out of units that are on disk for calls to come; `None` says nothing but that [`Store::hold`] has to be asked.
+    pub fn hold_at_once(&self, terms: &Arc<KeyTerms>, demand: &Demand) -> Option<Hold> {
+        let shared = &self.inner.shared;
+        if shared.is_stopping() {
+            return None;
+        }
+        terms.escrow.draw(shared, demand)
     }
 
     /// Sets exactly these units aside, whatever the terms of the key are.

@@ -381,6 +381,18 @@ impl<S> Shared<S> {
 /// The body of a client's request.
 pub(crate) struct Inbound<S>(Shared<S>);
 
+impl<S> Inbound<S> {
+    /// How long the body is, if all of it has come in one piece.
+    pub(crate) fn whole_length(&self) -> Option<usize> {
+        self.0.lock().input.whole_length()
+    }
+
+    /// That piece.
+    pub(crate) fn take_whole(&self) -> Bytes {
+        self.0.lock().input.take_whole()
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Body for Inbound<S> {
     type Data = Bytes;
     type Error = BodyError;

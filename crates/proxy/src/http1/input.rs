@@ -107,6 +107,17 @@ impl Input {
         }
     }
 
+    /// How long the rest of the body is, if all of it has come in one piece. Not for one in chunks, behind which more may stand.
+    pub(super) fn whole_length(&self) -> Option<usize> {
+        let is_whole = matches!(self.body, Framing::Length(0)) && self.broken.is_none();
+        is_whole.then_some(self.data.len())
+    }
+
+    /// That piece.
+    pub(super) fn take_whole(&mut self) -> Bytes {
+        std::mem::take(&mut self.data)
+    }
+
     /// Nothing that comes is taken for anything from here on.
     pub(super) fn refuse(&mut self, why: &'static str) -> &'static str {
         self.broken = Some(why);

@@ -1,6 +1,7 @@
 //! What goes out over a connection: heads, and bodies behind them. The same for answers to clients and requests to
 //! providers.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,8 +24,35 @@ const PIECE_MAX: usize = 2 * FILL_MAX;
 /// What stands around a piece of a body, at most, but for trailers.
 const FRAMING_MAX: usize = 32;
 
-/// Memory that is kept for the next message.
-const KEPT_MAX: usize = 4 * 1024;
+/// Memory for a message, as a rule enough for all of it.
+const USUAL: usize = 2 * 1024;
+
+thread_local! {
+    /// Memory of messages that have gone out, for those that go out next: the processor still has it at hand, and no connection
+    /// needs any while nothing is to be written.
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// So much of it is kept by a thread, each of so many bytes at most.
+const SPARE_MAX: usize = 32;
+const SPARE_BYTES_MAX: usize = 16 * 1024;
+
+/// Memory for a message that is to be written.
+pub(crate) fn memory() -> Vec<u8> {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(USUAL))
+}
+
+/// The memory of a message that was written, in which nothing secret is.
+fn give_back(mut memory: Vec<u8>) {
+    if (1..=SPARE_BYTES_MAX).contains(&memory.capacity()) {
+        memory.clear();
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_MAX {
+                spare.push(memory);
+            }
+        });
+    }
+}
 
 /// What is ready to be written.
 #[derive(Debug)]
@@ -53,6 +81,11 @@ impl Drop for Output {
 }
 
 impl Output {
+    /// Nothing yet, with room for a message.
+    pub(super) fn empty() -> Self {
+        Self { bytes: memory(), ..Self::default() }
+    }
+
     /// All of these bytes are wiped in the end, and leave no copy behind.
     pub(super) fn of(bytes: Vec<u8>) -> Self {
         let secret = bytes.len();
@@ -70,10 +103,13 @@ impl Output {
 
     /// Sees to it that so many bytes more leave no copy behind of what is there: memory that grows may move.
     fn make_room(&mut self, more: usize) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = memory();
+        }
         if self.secret == 0 || self.bytes.capacity() - self.bytes.len() >= more {
             return;
         }
-        let mut grown = Vec::with_capacity(self.bytes.len() + more);
+        let mut grown = Vec::with_capacity((self.bytes.len() + more).next_power_of_two());
         grown.extend_from_slice(&self.bytes);
         let secret = self.secret;
         self.wipe();
@@ -109,10 +145,7 @@ impl Output {
         }
         self.written = 0;
         self.wipe();
-        self.bytes.clear();
-        if self.bytes.capacity() > KEPT_MAX {
-            self.bytes = Vec::new();
-        }
+        give_back(std::mem::take(&mut self.bytes));
         if !self.is_flushed {
             ready!(Pin::new(socket).poll_flush(cx))?;
             self.is_flushed = true;
@@ -257,7 +290,10 @@ mod tests {
     use http_body_util::StreamBody;
     use tokio::io::AsyncWrite;
 
-    use super::{FILL_MAX, Form, Outgoing, Output, PIECE_MAX};
+    use super::{
+        FILL_MAX, Form, Outgoing, Output, PIECE_MAX, SPARE, SPARE_BYTES_MAX, SPARE_MAX, USUAL, give_back,
+        memory,
+    };
     use crate::body::BodyError;
 
     /// A body in these pieces, written in this form: what goes out, or why not.
@@ -304,6 +340,30 @@ mod tests {
         assert!(written(Form::Length(1_000_000), &[&long]).as_ref() == Ok(&long));
         let chunked = written(Form::Chunked, &[&long]).expect("a body");
         assert!(chunked.starts_with(b"8000\r\n0123") && chunked.ends_with(b"6789\r\n0\r\n\r\n"));
+    }
+
+    #[test]
+    fn what_was_written_leaves_its_memory_to_the_next_message() {
+        // A thread of its own, so that nobody else's memory is there.
+        std::thread::spawn(|| {
+            let mut nobody = Context::from_waker(Waker::noop());
+            let mut written = |length: usize| {
+                let (mut slow, mut output) = (Slow::default(), Output::of(vec![b'k'; length]));
+                output.bytes.extend_from_slice(b" and a body");
+                while output.poll(&mut nobody, &mut slow).is_pending() {}
+                assert_eq!((slow.written.len(), output.bytes.capacity()), (length + 11, 0));
+            };
+            written(SPARE_BYTES_MAX);
+            assert_eq!(memory().capacity(), USUAL, "what is large is not kept");
+            written(100);
+            let memories: Vec<_> = (0..2).map(|_| memory()).collect();
+            assert!(memories.iter().all(Vec::is_empty));
+            assert!(memories[0].capacity() < USUAL && memories[1].capacity() == USUAL);
+            (0..2 * SPARE_MAX).for_each(|_| give_back(Vec::with_capacity(1)));
+            assert_eq!(SPARE.with_borrow(Vec::len), SPARE_MAX);
+        })
+        .join()
+        .expect("no panic");
     }
 
     /// Takes a byte now and then, and keeps everything back until it is flushed, as TLS may.

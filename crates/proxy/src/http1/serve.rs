@@ -36,7 +36,6 @@ pub(crate) async fn serve(
     let mut stopping = stage.clone();
     let mut stopping = pin!(reached(&mut stopping, Stage::Stopping));
     let mut is_watched = false;
-    let mut out = Output::default();
     loop {
         let next = poll_fn(|cx| {
             // Being woken by a stop takes a lock that all connections share. It was taken with the first poll, and is not
@@ -47,36 +46,38 @@ pub(crate) async fn serve(
             is_watched = true;
             door.lock().poll_request(cx)
         });
-        let (answer, how) = match next.await? {
+        let is_stopping = || stage.has_changed().unwrap_or(true);
+        let written = match next.await? {
             None => return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?),
             Some(Ok(Request { head, is_kept, received, .. })) => {
                 let how = How { version: head.version, is_head: head.method == Method::HEAD, is_kept };
                 let body = RequestBody::of_http1(door.body());
-                let mut serving = pin!(request::serve(Arc::clone(&client), head, body, received.into_std()));
+                let serving = request::begin(&client, head, body, received.into_std());
+                let mut serving = pin!(serving.answer(&client.till));
                 let served = poll_fn(|cx| match serving.as_mut().poll(cx) {
-                    Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                    Poll::Ready(answer) => {
+                        Poll::Ready(Some(write_at_once(cx, answer, &how, is_stopping(), &door)))
+                    }
                     Poll::Pending => door.lock().poll_gone(cx).map(|()| None),
                 });
                 // Nobody is there any more to answer.
-                let Some(answer) = served.await else { return Ok(()) };
-                (answer, how)
+                let Some(written) = served.await else { return Ok(()) };
+                written
             }
             Some(Err(violation)) => {
                 let how = How { version: Version::HTTP_11, is_head: false, is_kept: false };
-                (request::refuse_head(&client, &violation), how)
+                let mut answer = Some(request::refuse_head(&client, &violation));
+                poll_fn(|cx| {
+                    let answer = answer.take().expect("it is polled once");
+                    Poll::Ready(write_at_once(cx, answer, &how, is_stopping(), &door))
+                })
+                .await
             }
         };
-        let is_stopping = stage.has_changed().unwrap_or(true);
-        let begun = Instant::now();
-        let mut writing = Writing::begin(answer, how, is_stopping, begun, &door, std::mem::take(&mut out));
-        if let Err(error) = poll_fn(|cx| writing.poll(cx, &door)).await {
-            if writing.outgoing.is_until_close() {
-                door.lock().break_off();
-            }
-            return Err(error);
-        }
-        let Writing { is_kept, upgrade, has_waited, .. } = writing;
-        out = writing.out;
+        let Written { is_kept, upgrade, at } = match written? {
+            Attempt::Written(written) => written,
+            Attempt::Waits(mut writing) => poll_fn(|cx| writing.poll(cx, &door)).await?,
+        };
         if let Some(upgrade) = upgrade {
             // Whoever waits for it is gone if this fails.
             let _ = door.into_inner().map(|door| upgrade.send(door.into_rewound()));
@@ -85,9 +86,41 @@ pub(crate) async fn serve(
         if !is_kept {
             return Ok(poll_fn(|cx| door.lock().poll_close(cx)).await?);
         }
-        // Most answers are written at once: then one look at the clock is enough.
-        door.lock().answered(if has_waited { Instant::now() } else { begun });
+        door.lock().answered(at);
     }
+}
+
+/// What came of writing an answer at once.
+enum Attempt {
+    Written(Written),
+    /// Not all of it is there, or the client takes it slowly.
+    Waits(Box<Writing>),
+}
+
+/// An answer that has been written.
+struct Written {
+    is_kept: bool,
+    upgrade: Option<oneshot::Sender<UpgradedClient>>,
+    at: Instant,
+}
+
+/// Writes as much of an answer as can be written now, which is nearly always all of it: only one that has to wait is kept with the
+/// connection.
+///
+/// # Errors
+/// As [`Writing::poll`].
+fn write_at_once(
+    cx: &mut Context<'_>,
+    answer: Answer,
+    how: &How,
+    is_stopping: bool,
+    door: &Shared<Socket>,
+) -> Result<Attempt, BodyError> {
+    let mut writing = Writing::begin(answer, how, is_stopping, door);
+    Ok(match writing.poll(cx, door) {
+        Poll::Ready(written) => Attempt::Written(written?),
+        Poll::Pending => Attempt::Waits(Box::new(writing)),
+    })
 }
 
 /// What a request says about the form of its answer.
@@ -105,24 +138,18 @@ struct Writing {
     outgoing: Outgoing,
     is_kept: bool,
     upgrade: Option<oneshot::Sender<UpgradedClient>>,
-    /// It could not be written at once.
-    has_waited: bool,
+    /// When it was begun; `None` once it has waited.
+    begun: Option<Instant>,
     /// It ends after what is in `out`, and not as it should.
     failure: Option<BodyError>,
 }
 
 impl Writing {
     /// Its head is ready, in `out`.
-    fn begin(
-        answer: Answer,
-        how: How,
-        is_stopping: bool,
-        now: Instant,
-        door: &Shared<Socket>,
-        mut output: Output,
-    ) -> Self {
+    fn begin(answer: Answer, how: &How, is_stopping: bool, door: &Shared<Socket>) -> Self {
+        let begun = Instant::now();
         let Answer { status, fields, body, upgrade } = answer;
-        let How { version, is_head, is_kept } = how;
+        let How { version, is_head, is_kept } = *how;
         let has_body = !is_head && !status.is_informational() && !matches!(status.as_u16(), 204 | 304);
         let told = fields.get("content-length").and_then(digits);
         let known = told.or_else(|| body.size_hint().exact());
@@ -138,11 +165,12 @@ impl Writing {
             door.can_go_on()
         };
         let is_kept = is_kept && !is_stopping && can_go_on && form != Form::UntilClose;
+        let mut output = Output::empty();
         let out = &mut output.bytes;
         write_status(out, status);
         fields.write_to(out);
         if !fields.contains("date") {
-            write_date(out, now);
+            write_date(out, begun);
         }
         match form {
             Form::Length(length) if told.is_none() => {
@@ -164,14 +192,24 @@ impl Writing {
         }
         out.extend_from_slice(b"\r\n");
         let outgoing = Outgoing::new(form);
-        Self { out: output, body, outgoing, is_kept, upgrade, has_waited: false, failure: None }
+        Self { out: output, body, outgoing, is_kept, upgrade, begun: Some(begun), failure: None }
     }
 
     /// Ready when all is written.
-    fn poll(&mut self, cx: &mut Context<'_>, door: &Shared<Socket>) -> Poll<Result<(), BodyError>> {
-        let written = self.poll_written(cx, door);
-        self.has_waited |= written.is_pending();
-        written
+    ///
+    /// # Errors
+    /// The connection failed, or the answer did not come to its end.
+    fn poll(&mut self, cx: &mut Context<'_>, door: &Shared<Socket>) -> Poll<Result<Written, BodyError>> {
+        let Poll::Ready(outcome) = self.poll_written(cx, door) else {
+            self.begun = None;
+            return Poll::Pending;
+        };
+        if outcome.is_err() && self.outgoing.is_until_close() {
+            door.lock().break_off();
+        }
+        // Most are written at once: then one look at the clock is enough.
+        let at = self.begun.unwrap_or_else(Instant::now);
+        Poll::Ready(outcome.map(|()| Written { is_kept: self.is_kept, upgrade: self.upgrade.take(), at }))
     }
 
     fn poll_written(&mut self, cx: &mut Context<'_>, door: &Shared<Socket>) -> Poll<Result<(), BodyError>> {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use till_core::denial::DenialCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::{FrontDoor, FrontTimeouts, HeadLimits, Protocol};
+use super::{FrontDoor, FrontTimeouts, HeadLimits, Protocol, Shared};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 512, count: 8 };
 
@@ -353,5 +353,61 @@ fn a_client_that_leaves_is_noticed_and_what_it_sends_is_kept() {
         assert!(matches!(poll_fn(|cx| door.poll_request(cx)).await, Ok(Some(Ok(_)))));
         drop(client);
         poll_fn(|cx| door.poll_gone(cx)).await;
+    });
+}
+
+/// What can be had of a body right after its head, and then the next request.
+async fn whole_at_once(sent: &[u8]) -> (Option<String>, String) {
+    let (mut client, socket) = tokio::io::duplex(4096);
+    client.write_all(sent).await.expect("room");
+    client.write_all(b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("room");
+    drop(client);
+    let door = Shared::new(door(socket));
+    poll_fn(|cx| door.lock().poll_request(cx))
+        .await
+        .expect("a socket")
+        .expect("a request")
+        .expect("a good one");
+    let body = door.body();
+    let whole = body.whole_length().map(|length| {
+        let whole = body.take_whole();
+        assert_eq!(whole.len(), length);
+        String::from_utf8(whole.to_vec()).expect("text")
+    });
+    drop(body);
+    let mut door = door.into_inner().expect("nobody else has it");
+    while poll_fn(|cx| door.poll_body(cx)).await.is_some() {}
+    let next = understand(&mut door).await;
+    (whole, next.requests.first().map_or_else(String::new, |(target, ..)| target.clone()))
+}
+
+#[test]
+fn a_body_that_is_whole_can_be_had_at_once_and_no_part_of_one() {
+    on_a_fake_clock(async {
+        for (framing, body, expected) in [
+            ("content-length: 5", "hello", Some("hello")),
+            ("content-length: 0", "", Some("")),
+            ("accept: */*", "", Some("")),
+            ("transfer-encoding: chunked", "5\r\nhello\r\n0\r\n\r\n", None),
+            ("transfer-encoding: chunked", "1\r\nh\r\n4\r\nello\r\n0\r\nx: y\r\n\r\n", None),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n");
+            let (whole, next) = whole_at_once(format!("{head}{body}").as_bytes()).await;
+            assert_eq!(whole.as_deref(), expected, "{framing} {body:?}");
+            assert_eq!(next, "GET /next", "{framing} {body:?}: nothing of it is taken for another request");
+        }
+        // Not all of it has come.
+        let (mut client, socket) = tokio::io::duplex(4096);
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nhello")
+            .await
+            .expect("room");
+        let door = Shared::new(door(socket));
+        poll_fn(|cx| door.lock().poll_request(cx))
+            .await
+            .expect("a socket")
+            .expect("a request")
+            .expect("good");
+        assert_eq!(door.body().whole_length(), None);
     });
 }
