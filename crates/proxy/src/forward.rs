@@ -1,6 +1,5 @@
 //! Stage 4: send the request, with the real key in the place of the scoped one.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -81,28 +80,6 @@ pub(crate) struct Forwarded {
     pub(crate) sent: Instant,
 }
 
-/// A request that is about to be sent.
-pub(crate) enum Departure {
-    /// Over a connection that was idle and has it now, since this moment.
-    Reused(Lease, Instant),
-    /// Over one that is yet to be made.
-    Unconnected(Box<Outbound>),
-}
-
-impl Departure {
-    /// Hands it to an idle connection if there is one. Nothing is sent before that is polled.
-    pub(crate) fn new(key: &VerifiedKey, request: Outbound) -> Self {
-        let now = Instant::now();
-        match Pool::reuse(&key.bucket, &key.metrics, now) {
-            Some(mut lease) => {
-                lease.wire.begin(request);
-                Self::Reused(lease, now)
-            }
-            None => Self::Unconnected(Box::new(request)),
-        }
-    }
-}
-
 /// Sends the request and waits for the head of the answer.
 ///
 /// The hold is voided when it is provable that nothing was sent: no connection could be made, the connection
@@ -114,7 +91,7 @@ impl Departure {
 pub(crate) async fn forward(
     pool: &Pool,
     key: &VerifiedKey,
-    departure: Departure,
+    request: Box<Outbound>,
     mut admission: Admission,
     first_byte: Duration,
     started: Instant,
@@ -122,7 +99,7 @@ pub(crate) async fn forward(
     if let Some(trace) = admission.trace() {
         trace.sending();
     }
-    let outcome = pin!(exchange(pool, key, departure, &mut admission, first_byte)).await;
+    let outcome = pin!(exchange(pool, key, request, &mut admission, first_byte)).await;
     match outcome {
         Ok((head, lease, sent)) => Ok(Forwarded { head, lease, held: admission.into_held(), started, sent }),
         Err(denial) => {
@@ -138,28 +115,23 @@ pub(crate) async fn forward(
 async fn exchange(
     pool: &Pool,
     key: &VerifiedKey,
-    mut departure: Departure,
+    mut request: Box<Outbound>,
     admission: &mut Admission,
     first_byte: Duration,
 ) -> Result<(AnswerHead, Lease, Instant), Denial> {
-    if let Departure::Reused(_, now) = &departure
-        && others_are_ready(*now)
-    {
-        turn().await;
-    }
     loop {
-        let (mut lease, is_reused, sent) = match departure {
-            Departure::Reused(lease, since) => (lease, true, since),
-            Departure::Unconnected(request) => {
+        let now = Instant::now();
+        let (mut lease, is_reused, sent) = match Pool::reuse(&key.bucket, &key.metrics, now) {
+            Some(lease) => (lease, true, now),
+            None => {
                 // In a box of its own, because it is large and seldom.
                 let fresh = Box::pin(pool.connect(&key.bucket, &key.metrics)).await;
-                let mut lease = fresh.map_err(|error| unreachable(key, &error))?;
-                lease.wire.begin(*request);
-                (lease, false, Instant::now())
+                (fresh.map_err(|error| unreachable(key, &error))?, false, Instant::now())
             }
         };
         till_store::failpoint!("forward.hold");
         admission.sending();
+        lease.wire.begin(*request);
         let deadline = tokio::time::Instant::from_std(sent) + first_byte;
         let answered = poll_fn(|cx| match lease.wire.poll_answer(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
@@ -183,39 +155,11 @@ async fn exchange(
         }
         match lease.wire.take_back() {
             // The provider closed the idle connection just now, and the request is still whole.
-            Some(unsent) if is_reused => departure = Departure::new(key, unsent),
+            Some(unsent) if is_reused => *request = unsent,
             _ if is_unsent => return Err(unreachable(key, &error)),
             _ => return Err(broke_off(key, &error)),
         }
     }
-}
-
-/// A thread that was here so short a time ago has more to do than one request: this is longer than one takes.
-const SHORT: Duration = Duration::from_micros(200);
-
-/// Whether other requests are likely to wait for this thread. Where none does a turn would only wake another thread.
-fn others_are_ready(now: Instant) -> bool {
-    thread_local! {
-        static BEFORE: Cell<Option<Instant>> = const { Cell::new(None) };
-    }
-    BEFORE.replace(Some(now)).is_some_and(|before| now.saturating_duration_since(before) < SHORT)
-}
-
-/// Lets every other request that is ready come as far as this one first.
-///
-/// To send is most of what a request costs, and nearly all of that is the system's: sent one after the other, they find its code in
-/// the processor's caches, and the provider is woken once for several (docs/decisions/0022-what-is-cold.md).
-async fn turn() {
-    let mut has_waited = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut has_waited, true) {
-            return Poll::Ready(());
-        }
-        // A task that wakes itself is polled again after those that wait already.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn unreachable(key: &VerifiedKey, error: &(dyn std::error::Error + 'static)) -> Denial {

@@ -39,6 +39,7 @@ mod server;
 mod socket;
 mod tighten;
 mod trace;
+mod turn;
 mod watchdog;
 mod websocket;
 

@@ -32,15 +32,16 @@ use crate::bounds::Clamped;
 use crate::credentials;
 use crate::drain::Drains;
 use crate::facts::{Facts, facts};
-use crate::forward::{Departure, Forwarded, forward, outbound};
+use crate::forward::{Forwarded, forward, outbound};
 use crate::head::{Head, Target};
-use crate::http1::Violation;
+use crate::http1::{Outbound, Violation};
 use crate::record::Record;
 use crate::relay::{Opening, open, relay};
 use crate::respond;
 use crate::route::{Route, route};
 use crate::self_check::self_check;
 use crate::trace::Trace;
+use crate::turn::turn;
 use crate::websocket;
 use crate::{Inner, RequestId};
 
@@ -135,7 +136,11 @@ impl Serving {
         let departing = match next {
             Next::Answered(answer) => return reply.finish(*answer),
             Next::Own(answering) => return reply.finish(answering.await.unwrap_or_else(refuse)),
-            Next::Departing(departing) => departing,
+            Next::Departing(departing) => {
+                turn(departing.record.started, till.requests.len()).await;
+                departing
+            }
+            // What has waited comes with others anyway.
             Next::Admitting(admitting) => match admitting.await {
                 Ok(departing) => departing,
                 Err(refusal) => return reply.finish(refuse(refusal)),
@@ -236,7 +241,7 @@ struct Asked {
 struct Departing {
     key: Authenticated,
     websocket: Option<WebsocketProtocol>,
-    departure: Departure,
+    request: Box<Outbound>,
     admission: Admission,
     /// Taken by the body until the head of the answer has come.
     room: Option<OwnedSemaphorePermit>,
@@ -347,18 +352,17 @@ impl Asked {
             trace.propagate(&mut self.head.fields);
         }
         let request = match outbound(key.key(), &facts, &self.head, body, length) {
-            Ok(request) => request,
+            Ok(request) => Box::new(request),
             Err(denial) => {
                 till.store.denial_record(key.key().id, denial.code);
                 return Err(self.denied(&denial));
             }
         };
-        let departure = Departure::new(key.key(), request);
         let (websocket, Self { dialect, record, .. }) = (facts.websocket, self);
         Ok(Box::new(Departing {
             key,
             websocket,
-            departure,
+            request,
             admission,
             room,
             remaining,
@@ -381,8 +385,8 @@ impl Asked {
 impl Departing {
     /// Stages 4 to 7.
     async fn answer(self: Box<Self>, till: &Arc<Inner>) -> Result<Answer, Refusal> {
-        let Self { key, websocket, departure, admission, room, remaining, clamped, dialect, record } = *self;
-        let forwarded = pin!(send(till, &key, departure, admission, room, &record)).await;
+        let Self { key, websocket, request, admission, room, remaining, clamped, dialect, record } = *self;
+        let forwarded = pin!(send(till, &key, request, admission, room, &record)).await;
         let forwarded = match forwarded {
             Ok(forwarded) => forwarded,
             Err(denial) => {
@@ -420,7 +424,7 @@ impl Departing {
 async fn send(
     till: &Arc<Inner>,
     key: &Authenticated,
-    departure: Departure,
+    request: Box<Outbound>,
     admission: Admission,
     room: Option<OwnedSemaphorePermit>,
     record: &Record,
@@ -429,13 +433,13 @@ async fn send(
     let first_byte = till.timeouts.first_byte;
     if !admission.is_metered() {
         let key = key.key();
-        return pin!(forward(&till.pool, key, departure, admission, first_byte, started)).await;
+        return pin!(forward(&till.pool, key, request, admission, first_byte, started)).await;
     }
     let drains = Drains::new(till, key.key());
     let (till, key) = (Arc::clone(till), Arc::clone(key.key()));
     let forwarding = Box::pin(async move {
         let _room = room;
-        forward(&till.pool, &key, departure, admission, first_byte, started).await
+        forward(&till.pool, &key, request, admission, first_byte, started).await
     });
     drains.await_answer(forwarding).await
 }

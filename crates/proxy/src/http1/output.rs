@@ -42,9 +42,11 @@ pub(crate) fn memory() -> Vec<u8> {
     SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(USUAL))
 }
 
-/// The memory of a message that was written, in which nothing secret is.
+/// Takes the memory of a message that was written.
 fn give_back(mut memory: Vec<u8>) {
-    if (1..=SPARE_BYTES_MAX).contains(&memory.capacity()) {
+    if (USUAL..=SPARE_BYTES_MAX).contains(&memory.capacity()) {
+        // There may be keys in it, and nobody knows when it is used again.
+        memory.fill(0);
         memory.clear();
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < SPARE_MAX {
@@ -109,7 +111,10 @@ impl Output {
         if self.secret == 0 || self.bytes.capacity() - self.bytes.len() >= more {
             return;
         }
-        let mut grown = Vec::with_capacity((self.bytes.len() + more).next_power_of_two());
+        let room = self.bytes.len() + more;
+        // A little more than now, as far as that is kept.
+        let room = if room <= SPARE_BYTES_MAX { room.next_power_of_two() } else { room };
+        let mut grown = Vec::with_capacity(room);
         grown.extend_from_slice(&self.bytes);
         let secret = self.secret;
         self.wipe();
@@ -355,11 +360,11 @@ mod tests {
             };
             written(SPARE_BYTES_MAX);
             assert_eq!(memory().capacity(), USUAL, "what is large is not kept");
-            written(100);
+            written(USUAL);
             let memories: Vec<_> = (0..2).map(|_| memory()).collect();
             assert!(memories.iter().all(Vec::is_empty));
-            assert!(memories[0].capacity() < USUAL && memories[1].capacity() == USUAL);
-            (0..2 * SPARE_MAX).for_each(|_| give_back(Vec::with_capacity(1)));
+            assert_eq!([&memories[0], &memories[1]].map(Vec::capacity), [2 * USUAL, USUAL]);
+            (0..2 * SPARE_MAX).for_each(|_| give_back(Vec::with_capacity(USUAL)));
             assert_eq!(SPARE.with_borrow(Vec::len), SPARE_MAX);
         })
         .join()
