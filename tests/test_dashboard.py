@@ -113,6 +113,21 @@ def test_a_name_that_one_part_of_a_page_knows_is_known_to_all(till: Till, visiti
     assert [request for request in visit.asked() if "/admin/keys/" in request] == [f"GET /admin/keys/{key.id}"], "asked for once"
 
 
+def test_more_rows_are_loaded_also_when_they_were_wanted_during_a_change(till: Till, visiting: Visiting) -> None:
+    for number in range(150):
+        till.mint(name=f"key {number}")
+    table = "[role=table][aria-label=Keys]"
+    visit = visiting(till, path="/keys")
+    visit.connection(is_="Live")
+    visit.hold_back(asking="/admin/keys?")
+    visit.asked()
+    till.mint(name="a change")
+    until(lambda: "GET /admin/keys" in visit.asked(), "what is in view to be loaded again")
+    visit.scroll_to_end(of=table)
+    visit.let_go()
+    assert visit.wheel_through(of=table)["rows"] == 151
+
+
 def test_mint_use_exhaust_edit(till: Till, upstream: ScriptedUpstream, visiting: Visiting) -> None:
     watcher = visiting(till)
     watcher.connection(is_="Live")

@@ -100,6 +100,9 @@ export async function painted(visit, { path }) {
   }));
 }
 
+/** Scrolls to the last row that is there. */
+export const scrollToEnd = (visit, { of }) => page(visit).locator(of).evaluate((element) => (element.scrollTop = element.scrollHeight));
+
 /** Turns the wheel over a long table until its end; how many rows it has, and how many of them were in the page at most. */
 export async function wheelThrough(visit, { of }) {
   const table = page(visit).locator(of);

@@ -71,10 +71,12 @@ export function Table<Row>(props: TableProps<Row>) {
 
   const first = Math.max(0, Math.floor(view.top / rowHeight) - SPARE);
   const last = Math.min(rows.length, Math.ceil((view.top + view.height) / rowHeight) + SPARE);
+  // While something is loaded nothing else is, so that what was wanted meanwhile is asked for after it. What failed is not asked for again.
+  const isFree = props.isLoading !== true && !props.error;
   useEffect(() => {
     onView?.(first, last);
-    if (more && onMore && last >= rows.length - SPARE * 2) onMore();
-  }, [first, last, more, rows.length, onMore, onView]);
+    if (more && onMore && isFree && last >= rows.length - SPARE * 2) onMore();
+  }, [first, last, more, rows.length, isFree, onMore, onView]);
 
   const template = columns.map((column) => column.width).join(" ");
   const templatePhone = columns.filter((column) => !column.isMinor).map((column) => column.width.replace(/minmax\([^,]+/, "minmax(0")).join(" ");

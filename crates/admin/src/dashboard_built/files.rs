@@ -1,6 +1,6 @@
 // Written by web/vite.config.ts.
 [
-    ("assets/index-C8jt94rw.js", include_bytes!("assets/index-C8jt94rw.js")),
+    ("assets/index-D8fblgrh.js", include_bytes!("assets/index-D8fblgrh.js")),
     ("assets/index-DbCvpfSR.css", include_bytes!("assets/index-DbCvpfSR.css")),
     ("icon.svg", include_bytes!("icon.svg")),
     ("index.html", include_bytes!("index.html")),
