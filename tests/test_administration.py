@@ -325,7 +325,8 @@ def body_of(key_id: str, cap: int = 2_000, model: str = "gpt-4o-mini") -> dict:
 
 
 def client_of(till: Till) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    # The client may close a connection that was idle for that long while it gives it to somebody (httpcore 1.0): none is ever too old.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
     return httpx.AsyncClient(base_url=till.url, limits=limits, timeout=120, trust_env=False)
 
 
