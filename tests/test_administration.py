@@ -22,7 +22,7 @@ import pytest
 
 from harness.metered_upstream import PRICES, MeteredUpstream
 from harness.scripted_upstream import ScriptedUpstream
-from harness.till_process import BINARY, UPSTREAM_KEY, Till
+from harness.till_process import BINARY, CROWD, UPSTREAM_KEY, Till
 
 # As after `till login`: neither address nor key in the environment.
 LOGGED_IN = {"TILL_URL": "", "TILL_ADMIN_KEY": "", "REAL": UPSTREAM_KEY}
@@ -325,9 +325,7 @@ def body_of(key_id: str, cap: int = 2_000, model: str = "gpt-4o-mini") -> dict:
 
 
 def client_of(till: Till) -> httpx.AsyncClient:
-    # The client may close a connection that was idle for that long while it gives it to somebody (httpcore 1.0): none is ever too old.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
-    return httpx.AsyncClient(base_url=till.url, limits=limits, timeout=120, trust_env=False)
+    return httpx.AsyncClient(base_url=till.url, limits=CROWD, timeout=120, trust_env=False)
 
 
 def test_a_hundred_keys_of_one_dollar_in_a_project_of_five(shop: Till, per_key: PerKey) -> None:

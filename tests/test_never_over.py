@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from harness.metered_upstream import MeteredUpstream
-from harness.till_process import BINARY, Till
+from harness.till_process import BINARY, CROWD, Till
 from harness.waiting import until
 
 CALLERS = 200
@@ -44,9 +44,7 @@ def dollars(nanos: int) -> str:
 async def storm(till: Till, token: str, requests: list[tuple[str, dict]], callers: int = CALLERS) -> Counter:
     """Callers that go on until they are told that the key is used up. Counts what they were told."""
     seen: Counter = Counter()
-    # The client may close a connection that was idle for that long while it gives it to somebody (httpcore 1.0): none is ever too old.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
-    async with httpx.AsyncClient(base_url=till.url, limits=limits, timeout=120, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=till.url, limits=CROWD, timeout=120, trust_env=False) as client:
         async def caller(number: int) -> None:
             path, body = requests[number % len(requests)]
             while True:
