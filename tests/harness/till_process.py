@@ -23,8 +23,8 @@ UPSTREAM_KEY = "sk-canary-Zq7wXv3TnB5kLm9RtY2pHs8D+/=end"
 
 
 # One client for all calls: making one is slow. It keeps no connection open, so none outlives a server.
-# For many callers at once. The client may close a connection that was idle for a while just as it gives it to somebody (httpcore 1.0): none is ever too old.
-CROWD = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
+# For many callers at once.
+CROWD = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 _HTTP = httpx.Client(trust_env=False, verify=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
 
 
